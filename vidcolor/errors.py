@@ -1,0 +1,53 @@
+"""Every error vidcolor raises on purpose.
+
+    VidcolorError             one clear line: the file, the cause, the remedy
+    ├── InputError            an input cannot be opened, decoded or used
+    │   └── DamagedInputError part of an input could not be read; the rest was colorized
+    ├── OutputError           an output cannot be written, or would overwrite something
+    │   └── ContainerError    the output's container cannot hold one of the input's streams
+    ├── WeightsError          weights are missing, cut short, altered or of another model
+    ├── DeviceError           the asked-for device or precision is not there
+    └── TrainingError         a recipe, data set or checkpoint cannot be used
+        └── DivergedError     the loss became nan or infinite
+
+The command line catches `VidcolorError`, prints its message as one line and exits with 1 where an
+input or a training failed, and with 2 where an option could not be used.
+"""
+
+from __future__ import annotations
+
+
+class VidcolorError(Exception):
+    """Base of all errors raised on purpose; `str(error)` is one printable line."""
+
+
+class InputError(VidcolorError):
+    """An input cannot be opened, decoded or used."""
+
+
+class DamagedInputError(InputError):
+    """Part of an input could not be read; what could be read was colorized."""
+
+
+class OutputError(VidcolorError):
+    """An output cannot be written, or would overwrite something."""
+
+
+class ContainerError(OutputError):
+    """The output's container cannot hold one of the input's streams."""
+
+
+class WeightsError(VidcolorError):
+    """Weights are missing, cut short, altered, or belong to another model."""
+
+
+class DeviceError(VidcolorError):
+    """The asked-for device or precision is not available."""
+
+
+class TrainingError(VidcolorError):
+    """A recipe, a data set or a checkpoint cannot be used."""
+
+
+class DivergedError(TrainingError):
+    """The training loss became nan or infinite."""
