@@ -1,0 +1,271 @@
+"""Colour conversions as pure tensor functions: sRGB, CIE Lab and Y'CbCr.
+
+Conventions, the same in every function:
+
+* colour images are `(*, 3, H, W)`, single planes `(*, 1, H, W)`, floating point, any device;
+* R'G'B' (gamma-encoded sRGB) and linear RGB are in [0, 1];
+* L* is in [0, 100], a* and b* in about [-128, 127], illuminant D65, 2 degree observer;
+* Y' is in [0, 1], Cb and Cr in [-0.5, 0.5], before quantisation to a bit depth and range.
+
+A grey pixel (R' = G' = B') has a* = b* = 0 exactly up to rounding, because the white point is
+the RGB matrix times (1, 1, 1) and not a rounded literal.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+# Linear sRGB to CIE XYZ, D65. Source: W3C CSS Color Module Level 4, sample code (IEC 61966-2-1
+# primaries, exact rationals).
+_RGB_TO_XYZ = torch.tensor(
+    [
+        [506752 / 1228815, 87881 / 245763, 12673 / 70218],
+        [87098 / 409605, 175762 / 245763, 12673 / 175545],
+        [7918 / 409605, 87881 / 737289, 1001167 / 1053270],
+    ],
+    dtype=torch.float64,
+)
+_WHITE = _RGB_TO_XYZ.sum(dim=1)
+_RGB_TO_WXYZ = _RGB_TO_XYZ / _WHITE[:, None]  # XYZ divided by the white point: (1, 1, 1) is white
+_WXYZ_TO_RGB = torch.linalg.inv(_RGB_TO_WXYZ)
+
+# CIE 15:2004, 8.2.1: the linear part of the Lab function begins at (6/29)^3.
+_DELTA = 6 / 29
+
+# Kr, Kb of the Y'CbCr matrices, by FFmpeg's names. Source: ITU-T H.273, table 4.
+LUMA_COEFFICIENTS = {
+    "bt709": (0.2126, 0.0722),
+    "smpte170m": (0.299, 0.114),
+    "bt470bg": (0.299, 0.114),
+    "fcc": (0.30, 0.11),
+    "smpte240m": (0.212, 0.087),
+    "bt2020nc": (0.2627, 0.0593),
+}
+
+
+def _apply(matrix: Tensor, image: Tensor) -> Tensor:
+    """Multiply each pixel of `(*, 3, H, W)` by a 3x3 matrix, without a transposed copy."""
+    r, g, b = image.unbind(-3)
+    rows = matrix.tolist()
+    return torch.stack([r * m[0] + g * m[1] + b * m[2] for m in rows], dim=-3)
+
+
+def srgb_to_linear(rgb: Tensor) -> Tensor:
+    """R'G'B' to linear RGB, any shape. Source: IEC 61966-2-1:1999, eq. 1.5 and 1.6."""
+    return torch.where(
+        rgb <= 0.04045, rgb / 12.92, ((rgb.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4
+    )
+
+
+def linear_to_srgb(rgb: Tensor) -> Tensor:
+    """Linear RGB to R'G'B', any shape. Source: IEC 61966-2-1:1999, eq. 1.7 and 1.8."""
+    return torch.where(
+        rgb <= 0.0031308, rgb * 12.92, 1.055 * rgb.clamp_min(0.0031308) ** (1 / 2.4) - 0.055
+    )
+
+
+def _lab_f(t: Tensor) -> Tensor:
+    return torch.where(
+        t > _DELTA**3, t.clamp_min(_DELTA**3) ** (1 / 3), t / (3 * _DELTA**2) + 4 / 29
+    )
+
+
+def _lab_f_inverse(t: Tensor) -> Tensor:
+    return torch.where(t > _DELTA, t**3, 3 * _DELTA**2 * (t - 4 / 29))
+
+
+def rgb_to_lab(rgb: Tensor) -> Tensor:
+    """R'G'B' in [0, 1] to Lab, `(*, 3, H, W)` to `(*, 3, H, W)`. Source: CIE 15:2004, 8.2.1."""
+    fx, fy, fz = _lab_f(_apply(_RGB_TO_WXYZ, srgb_to_linear(rgb))).unbind(-3)
+    return torch.stack([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)], dim=-3)
+
+
+def lab_to_linear(lab: Tensor) -> Tensor:
+    """Lab to linear RGB, `(*, 3, H, W)`; colours outside sRGB fall outside [0, 1]."""
+    lightness, a, b = lab.unbind(-3)
+    fy = (lightness + 16) / 116
+    return _apply(
+        _WXYZ_TO_RGB, _lab_f_inverse(torch.stack([fy + a / 500, fy, fy - b / 200], dim=-3))
+    )
+
+
+def lab_to_rgb(lab: Tensor) -> Tensor:
+    """Lab to R'G'B', `(*, 3, H, W)`, clipped to [0, 1].
+
+    Clipping changes lightness: call `limit_chroma` first where lightness must be kept.
+    """
+    return linear_to_srgb(lab_to_linear(lab).clamp(0, 1))
+
+
+def grey_to_lightness(grey: Tensor) -> Tensor:
+    """The L* in [0, 100] of grey pixels R' = G' = B' = `grey` in [0, 1], any shape."""
+    return 116 * _lab_f(srgb_to_linear(grey)) - 16
+
+
+def lightness_to_grey(lightness: Tensor) -> Tensor:
+    """The grey level in [0, 1] whose L* is `lightness`, any shape; inverts `grey_to_lightness`."""
+    return linear_to_srgb(lightness_to_luminance(lightness))
+
+
+def rgb_to_yuv(rgb: Tensor, matrix: str) -> Tensor:
+    """R'G'B' in [0, 1] to Y'CbCr, `(*, 3, H, W)`. `matrix` is a key of `LUMA_COEFFICIENTS`.
+
+    Source: ITU-T H.273, equations 39 to 41.
+    """
+    kr, kb = LUMA_COEFFICIENTS[matrix]
+    r, g, b = rgb.unbind(-3)
+    y = kr * r + (1 - kr - kb) * g + kb * b
+    return torch.stack([y, (b - y) / (2 * (1 - kb)), (r - y) / (2 * (1 - kr))], dim=-3)
+
+
+def yuv_to_rgb(yuv: Tensor, matrix: str) -> Tensor:
+    """Y'CbCr to R'G'B', `(*, 3, H, W)`, not clipped; inverts `rgb_to_yuv`."""
+    kr, kb = LUMA_COEFFICIENTS[matrix]
+    y, cb, cr = yuv.unbind(-3)
+    r = y + 2 * (1 - kr) * cr
+    b = y + 2 * (1 - kb) * cb
+    return torch.stack([r, (y - kr * r - kb * b) / (1 - kr - kb), b], dim=-3)
+
+
+def luma_for_luminance(luminance: Tensor, offsets: Tensor, luma: Tensor, steps: int = 1) -> Tensor:
+    """The Y' that gives a pixel the wanted luminance when its Cb, Cr are fixed.
+
+    Newton's method on the relative luminance Y of IEC 61966-2-1, a convex increasing function of
+    Y' once Cb and Cr are given.
+
+    Args:
+        luminance: `(*, 1, H, W)` wanted relative luminance Y in [0, 1] (L* by CIE 15).
+        offsets: `(*, 3, H, W)` of its Cb, Cr, from `rgb_offsets`.
+        luma: `(*, 1, H, W)` first guess of Y'.
+        steps: Newton steps.
+
+    Returns:
+        `(*, 1, H, W)` Y' in [0, 1].
+    """
+    weights = _RGB_TO_XYZ[1].tolist()
+    y = luma.squeeze(-3)
+    target = luminance.squeeze(-3)
+    for _ in range(steps):
+        value, slope = -target, torch.zeros_like(target)
+        for weight, offset in zip(weights, offsets.unbind(-3), strict=True):
+            x = y + offset
+            # srgb_to_linear without a branch: the power above 0.04045, the line below it. The
+            # slope below is taken as the power's at 0.04045, within 2 % of the line's.
+            above = x.clamp_min(0.04045)
+            base = (above + 0.055).mul_(1 / 1.055)
+            root = base**1.4
+            value.addcmul_(root, base, value=weight).add_(x - above, alpha=weight / 12.92)
+            slope.add_(root, alpha=weight * 2.4 / 1.055)
+        y = (y - value.div_(slope)).clamp_(0, 1)
+    return y.unsqueeze(-3)
+
+
+def rgb_offsets(chroma: Tensor, matrix: str) -> Tensor:
+    """What Cb, Cr `(*, 2, H, W)` add to Y' in each of R', G', B': `(*, 3, H, W)`."""
+    return yuv_to_rgb(torch.cat([torch.zeros_like(chroma[..., :1, :, :]), chroma], dim=-3), matrix)
+
+
+def chroma_headroom(luma: Tensor, offsets: Tensor) -> Tensor:
+    """The factor in [0, 1] on `offsets` that keeps Y' + offset inside [0, 1].
+
+    Args:
+        luma: `(*, 1, H, W)` Y' in [0, 1].
+        offsets: `(*, 3, H, W)` from `rgb_offsets`.
+
+    Returns:
+        `(*, 1, H, W)`.
+    """
+    high = (1 - luma) / offsets.amax(dim=-3, keepdim=True).clamp_min(1e-6)
+    low = luma / (-offsets.amin(dim=-3, keepdim=True)).clamp_min(1e-6)
+    return torch.minimum(high, low).clamp_max(1.0)
+
+
+def lightness_to_luminance(lightness: Tensor) -> Tensor:
+    """L* in [0, 100] to relative luminance Y in [0, 1], any shape. Source: CIE 15:2004, 8.2.1."""
+    return _lab_f_inverse((lightness + 16) / 116)
+
+
+def luma_levels(bit_depth: int, full_range: bool) -> tuple[int, int]:
+    """The integer codes of black and white of a luma plane. Source: ITU-T H.273, eq. 20 to 25."""
+    if full_range:
+        return 0, (1 << bit_depth) - 1
+    return 16 << (bit_depth - 8), 235 << (bit_depth - 8)
+
+
+def luma_to_grey(luma: Tensor, bit_depth: int, full_range: bool) -> Tensor:
+    """Integer luma codes, any shape, to float32 grey levels in [0, 1]; footroom is clipped."""
+    black, white = luma_levels(bit_depth, full_range)
+    return ((luma.to(torch.float32) - black) / (white - black)).clamp_(0, 1)
+
+
+def quantize_luma(luma: Tensor, bit_depth: int, full_range: bool) -> Tensor:
+    """Y' in [0, 1] to rounded integer codes (uint8, or int32 above 8 bit), any shape."""
+    black, white = luma_levels(bit_depth, full_range)
+    codes = (luma * (white - black) + black).round_().clamp_(black, white)
+    return codes.to(torch.uint8 if bit_depth == 8 else torch.int32)
+
+
+def quantize_chroma(chroma: Tensor, bit_depth: int, full_range: bool) -> Tensor:
+    """Cb or Cr in [-0.5, 0.5] to rounded integer codes (uint8, or int32 above 8 bit), any shape.
+
+    Source: ITU-T H.273, eq. 24, 25 and 30 to 33: limited range spans 224 steps of 8 bit.
+    """
+    top = (1 << bit_depth) - 1
+    span = top if full_range else 224 << (bit_depth - 8)
+    codes = (chroma * span + (1 << (bit_depth - 1))).round_().clamp_(0, top)
+    return codes.to(torch.uint8 if bit_depth == 8 else torch.int32)
+
+
+# --------------------------------------------------------------------------- gamut
+
+_GAMUT_L, _GAMUT_H = 256, 360  # cells of the table in lightness and in hue
+
+
+@cache
+def gamut_table() -> Tensor:
+    """The largest in-gamut Lab chroma, `(1, 1, 257, 361)` float32, by lightness and hue.
+
+    Row i is L* = 100 i / 256, column j is the hue angle 2 pi j / 360 - pi. Each entry is found by
+    bisection in float64 and then lowered to the least of its neighbours in lightness and hue, so
+    that bilinear interpolation between entries stays inside the gamut.
+    """
+    lightness = torch.linspace(0, 100, _GAMUT_L + 1, dtype=torch.float64)[:, None]
+    hue = torch.linspace(-torch.pi, torch.pi, _GAMUT_H + 1, dtype=torch.float64)[None, :]
+    low = torch.zeros(_GAMUT_L + 1, _GAMUT_H + 1, dtype=torch.float64)
+    high = torch.full_like(low, 200.0)
+    for _ in range(30):
+        chroma = (low + high) / 2
+        lab = torch.stack([lightness.expand_as(chroma), chroma * hue.cos(), chroma * hue.sin()])
+        rgb = lab_to_linear(lab)
+        inside = ((rgb >= -1e-9) & (rgb <= 1 + 1e-9)).all(dim=0)
+        low, high = torch.where(inside, chroma, low), torch.where(inside, high, chroma)
+    padded = torch.nn.functional.pad(low[None, None], (1, 1, 1, 1), mode="replicate")
+    return -torch.nn.functional.max_pool2d(-padded, 3, stride=1).to(torch.float32)
+
+
+@cache
+def _gamut_table_on(device: str) -> Tensor:
+    return gamut_table().to(device)
+
+
+def limit_chroma(lightness: Tensor, ab: Tensor) -> Tensor:
+    """Scale a*, b* down to the sRGB gamut at the same lightness and hue.
+
+    Args:
+        lightness: `(B, 1, H, W)` L*.
+        ab: `(B, 2, H, W)`.
+
+    Returns:
+        `(B, 2, H, W)` with the same hue angles; L* of the resulting sRGB colour is `lightness`.
+    """
+    table = _gamut_table_on(str(ab.device)).to(ab.dtype)
+    a, b = ab[:, 0], ab[:, 1]
+    grid = torch.stack([torch.atan2(b, a) / torch.pi, lightness[:, 0] / 50 - 1], dim=-1)
+    limit = torch.nn.functional.grid_sample(
+        table.expand(len(ab), -1, -1, -1), grid, padding_mode="border", align_corners=True
+    )
+    chroma = torch.hypot(a, b)[:, None]
+    return ab * (limit / chroma.clamp_min(1e-6)).clamp_max(1.0)

@@ -1,0 +1,227 @@
+"""The types that travel: what a film is, a batch of its luma, a batch in colour.
+
+Knows neither PyAV nor the models. Time is always an integer `pts` in a `time_base` of seconds
+(an exact fraction); colour code points are the integers of ITU-T H.273, which FFmpeg shares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+UNSPECIFIED = 2  # "unspecified" among the H.273 code points of matrix, primaries and transfer
+
+
+@dataclass(frozen=True)
+class ColorTags:
+    """How a stream's codes mean colours.
+
+    Attributes:
+        full_range: luma 0 is black (True), or 16 of 255 is (False).
+        matrix: name of the Y'CbCr matrix, a key of `color.LUMA_COEFFICIENTS`; where the stream
+            names none, bt709 from 720 lines on and smpte170m below, as players assume.
+        primaries: H.273 code point, 2 for unspecified.
+        transfer: H.273 code point, 2 for unspecified.
+    """
+
+    full_range: bool
+    matrix: str
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+
+
+@dataclass(frozen=True)
+class StreamFacts:
+    """One stream of a container: its index there, kind (`video`, `audio`, `subtitle`,
+    `attachment`, `data`), codec name and language (empty if not tagged)."""
+
+    index: int
+    kind: str
+    codec: str
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class FilmFacts:
+    """What is known of a film before a frame is decoded.
+
+    Attributes:
+        width, height: coded size in pixels, before rotation.
+        pix_fmt: FFmpeg's name of the decoded pixel format.
+        bit_depth: bits of a luma code as delivered in `LumaBatch.luma`, 8 to 16.
+        subsampling: horizontal and vertical chroma factor of `pix_fmt`, (1, 1) where it has no
+            chroma planes of its own (grey, RGB, palette).
+        has_luma: the stream has a luma plane (grey or Y'CbCr), which is delivered bit for bit;
+            otherwise luma is computed from R'G'B' at full range.
+        tags: meaning of the codes of `LumaBatch.luma`.
+        time_base: unit of all pts and durations, seconds.
+        average_rate: frames a second, None where the container gives none.
+        num_frames_from_header: None where the header gives none.
+        duration_seconds: from the header, None where it gives none.
+        sample_aspect_ratio: width over height of a pixel, None for unknown.
+        rotation: clockwise turn in degrees, 0, 90, 180 or 270, that shows a frame upright.
+        display_matrix: the nine integers of the container's display matrix, or None.
+        interlaced: the first frame is flagged as interlaced.
+        field_order: which field of an interlaced first frame is the earlier, `tt` for the top or
+            `bb` for the bottom one; empty for progressive.
+        streams: every stream of the container, in order.
+        num_chapters: chapters of the container.
+        is_color: chroma was found in the first frames.
+    """
+
+    path: Path
+    codec: str
+    width: int
+    height: int
+    pix_fmt: str
+    bit_depth: int
+    subsampling: tuple[int, int]
+    has_luma: bool
+    tags: ColorTags
+    time_base: Fraction
+    average_rate: Fraction | None
+    num_frames_from_header: int | None
+    duration_seconds: float | None
+    sample_aspect_ratio: Fraction | None = None
+    rotation: int = 0
+    display_matrix: tuple[int, ...] | None = None
+    interlaced: bool = False
+    streams: tuple[StreamFacts, ...] = ()
+    num_chapters: int = 0
+    is_color: bool = False
+    field_order: str = ""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a film: `start` <= time < `end`, seconds from the first frame; None is open."""
+
+    start: Fraction | None = None
+    end: Fraction | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self.start is None and self.end is None
+
+
+WHOLE = Segment()
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """A format `compose` can write and a sink can take.
+
+    Attributes:
+        name: FFmpeg's name, planar: `yuv420p10le`, `gbrp`; `rgb24` or `rgb48` for pictures.
+        bit_depth: 8 to 16.
+        subsampling: horizontal and vertical chroma factor, 1 or 2.
+        rgb: planes are R'G'B' (full range) instead of Y'CbCr.
+        tags: range, matrix, primaries and transfer to write.
+    """
+
+    name: str
+    bit_depth: int
+    subsampling: tuple[int, int]
+    rgb: bool
+    tags: ColorTags
+
+
+@dataclass(frozen=True)
+class PictureInfo:
+    """A still picture's origin and what is kept of its file.
+
+    Attributes:
+        path: the file the picture came from.
+        output: the file its colour version goes to.
+        exif: raw EXIF block, empty if none; orientation is already applied to the pixels.
+        icc_profile: raw ICC profile, empty if none.
+        alpha: `(H, W)` uint8 or uint16 transparency, or None.
+        dpi: horizontal and vertical pixels an inch, as the picture stands upright, or None.
+        xmp: raw XMP packet (XML), empty if none; its orientation is 1.
+        comment: raw comment of a JPEG file, empty if none.
+        text: keywords and texts of a PNG file.
+    """
+
+    path: Path
+    output: Path
+    exif: bytes = b""
+    icc_profile: bytes = b""
+    alpha: Tensor | None = None
+    dpi: tuple[float, float] | None = None
+    xmp: bytes = b""
+    comment: bytes = b""
+    text: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class LumaBatch:
+    """Consecutive frames of one film, or one still picture.
+
+    Attributes:
+        luma: `(B, 1, H, W)` uint8, or uint16 above 8 bits; integer codes; B may be 0 in the last
+            batch of a damaged film.
+        bit_depth: bits of a code.
+        full_range: whether code 0 is black.
+        pts: B integers in the film's time base, strictly as decoded.
+        durations: B integers in the film's time base, 0 for unknown.
+        first_index: number of the first frame, counted from 0 over the whole segment.
+        rotation: clockwise turn in degrees that shows the frames upright.
+        picture: set for a still picture (then B is 1).
+        is_color: chroma was found in these frames.
+        damage: one line for each part of the input that could not be read.
+        notes: one line for each thing the user should know of the input, told once.
+    """
+
+    luma: Tensor
+    bit_depth: int
+    full_range: bool
+    pts: tuple[int, ...]
+    durations: tuple[int, ...]
+    first_index: int = 0
+    rotation: int = 0
+    picture: PictureInfo | None = None
+    is_color: bool = False
+    damage: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return self.luma.shape[0]
+
+    def __getitem__(self, part: slice) -> LumaBatch:
+        """The frames `part` of the batch; damage and notes stay with the batch they came in."""
+        start, _, _ = part.indices(len(self))
+        return replace(
+            self,
+            luma=self.luma[part],
+            pts=self.pts[part],
+            durations=self.durations[part],
+            first_index=self.first_index + start,
+        )
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> LumaBatch:
+        """The same batch with its luma on `device`."""
+        return replace(self, luma=self.luma.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> LumaBatch:
+        """The same batch in page-locked memory; `DataLoader(pin_memory=True)` calls it."""
+        return replace(self, luma=self.luma.pin_memory())
+
+
+@dataclass(frozen=True)
+class ColorBatch:
+    """A composed batch, ready for a sink.
+
+    Attributes:
+        planes: three tensors on the CPU, uint8, or int32 codes above 8 bits: Y, Cb, Cr or R, G, B;
+            the first `(B, H, W)`, the others divided by the format's subsampling, rounded up.
+        format: what the planes are.
+        source: the batch they were made from (its pts, durations, picture and damage).
+    """
+
+    planes: tuple[Tensor, Tensor, Tensor]
+    format: PixelFormat
+    source: LumaBatch
