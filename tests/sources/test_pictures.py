@@ -1,0 +1,369 @@
+"""Still pictures: exact values, orientation, what is kept, and what cannot be read."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
+
+from vidcolor.frames import LumaBatch
+from vidcolor.sources import PictureSource, pictures
+
+from .clips import pattern
+
+GREY = pattern(0, 65, 49)
+DEEP = pattern(1, 65, 49, 16)
+RGB = np.stack([pattern(i, 65, 49) for i in range(3)], axis=-1)
+RGB16 = np.stack([pattern(i, 65, 49, 16) for i in range(3)], axis=-1)
+
+# EXIF 2.32, tag 274: how the stored rows and columns are turned to stand upright.
+UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).T,
+    8: np.rot90,
+}
+
+
+def read(path: Path) -> LumaBatch:
+    (batch,) = PictureSource([(path, path.with_suffix(".out"))]).batches(1)
+    assert batch.picture is not None and batch.picture.path == path
+    return batch
+
+
+def values(batch: LumaBatch) -> np.ndarray:
+    assert len(batch) == 1 and batch.damage == () and batch.full_range
+    return batch.luma[0, 0].numpy()
+
+
+def write_cv(path: Path, array: np.ndarray) -> None:
+    path.write_bytes(cv2.imencode(path.suffix, array)[1].tobytes())
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".webp"])
+def test_grey_is_exact(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"über été{suffix}"
+    Image.fromarray(GREY).save(path, lossless=True)
+    batch = read(path)
+    assert np.array_equal(values(batch), GREY)
+    assert (batch.bit_depth, batch.luma.dtype, batch.is_color) == (8, torch.uint8, False)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"grey{suffix}"
+    write_cv(path, DEEP)
+    batch = read(path)
+    assert np.array_equal(values(batch), DEEP)
+    assert (batch.bit_depth, batch.luma.dtype) == (16, torch.uint16)
+    same = tmp_path / f"same{suffix}"
+    write_cv(same, np.repeat(DEEP[..., None], 3, axis=2))
+    assert np.array_equal(values(read(same)), DEEP)
+    color = tmp_path / f"color{suffix}"
+    write_cv(color, RGB16[..., ::-1])
+    wanted = RGB16 @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(values(read(color)) - wanted).max() <= 2  # of 65535
+    assert read(color).is_color
+
+
+def test_sixteen_bit_alpha(tmp_path: Path) -> None:
+    write_cv(tmp_path / "a.png", np.dstack([RGB16[..., ::-1], DEEP]))
+    batch = read(tmp_path / "a.png")
+    assert batch.picture is not None and batch.picture.alpha is not None
+    assert np.array_equal(batch.picture.alpha.numpy(), DEEP)
+
+
+def test_white_is_zero_tiff(tmp_path: Path) -> None:
+    for array in (GREY, DEEP):
+        path = tmp_path / f"inverted{array.dtype}.tif"
+        Image.fromarray(array).save(path)
+        data = bytearray(path.read_bytes())
+        order = "<" if data[:2] == b"II" else ">"
+        (start,) = struct.unpack_from(order + "I", data, 4)
+        (count,) = struct.unpack_from(order + "H", data, start)
+        for at in range(start + 2, start + 2 + 12 * count, 12):
+            if struct.unpack_from(order + "H", data, at)[0] == 262:
+                struct.pack_into(order + "H", data, at + 8, 0)
+        path.write_bytes(data)
+        assert np.array_equal(values(read(path)), np.iinfo(array.dtype).max - array)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
+def test_colour_and_alpha(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"c{suffix}"
+    alpha = 255 - GREY // 2  # WebP drops the colour of wholly transparent pixels
+    Image.fromarray(np.dstack([RGB, alpha])).save(path, lossless=True)
+    batch = read(path)
+    assert np.array_equal(values(batch), cv2.cvtColor(RGB, cv2.COLOR_RGB2GRAY))
+    assert batch.picture is not None and batch.picture.alpha is not None
+    assert np.array_equal(batch.picture.alpha.numpy(), alpha)
+    assert batch.is_color
+
+
+def test_palette_bilevel_and_transparent_palette(tmp_path: Path) -> None:
+    Image.fromarray(GREY // 8 * 8).convert("P").save(tmp_path / "p.png")
+    assert np.array_equal(values(read(tmp_path / "p.png")), GREY // 8 * 8)
+    Image.fromarray(GREY).convert("P").save(tmp_path / "t.png", transparency=bytes(range(256)))
+    batch = read(tmp_path / "t.png")
+    assert batch.picture is not None and batch.picture.alpha is not None
+    Image.fromarray(GREY > 99).save(tmp_path / "b.tif", compression="group4")
+    assert np.array_equal(values(read(tmp_path / "b.tif")), (GREY > 99) * np.uint8(255))
+
+
+def test_jpeg_grey_rgb_and_cmyk(tmp_path: Path) -> None:
+    smooth = np.tile(np.arange(65, dtype=np.uint8) * 3, (49, 1))
+    for mode in ("L", "RGB", "CMYK"):
+        path = tmp_path / f"{mode}.jpg"
+        Image.fromarray(smooth).convert("RGB").convert(mode).save(path, quality=98)
+        difference = values(read(path)).astype(int) - smooth
+        assert np.abs(difference).max() <= 3, mode
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_orientation(tmp_path: Path, orientation: int, suffix: str) -> None:
+    path = tmp_path / f"turned{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010E] = "a barn"
+    flat = np.tile(np.arange(65, dtype=np.uint8) * 3, (49, 1))  # JPEG keeps it within a code or two
+    flat[:24] //= 2
+    Image.fromarray(flat).save(path, exif=exif, lossless=True, quality=100)
+    batch = read(path)
+    got = values(batch).astype(int)
+    assert got.shape == UPRIGHT[orientation](flat).shape
+    assert np.abs(got - UPRIGHT[orientation](flat)).max() <= (4 if suffix == ".jpg" else 0)
+    assert batch.picture is not None
+    kept = Image.Exif()
+    kept.load(batch.picture.exif)
+    assert kept.get(0x0112, 1) == 1
+    assert kept[0x010E] == "a barn"
+
+
+def deep_tiff(array: np.ndarray, orientation: int) -> bytes:
+    """An uncompressed little-endian TIFF of `(H, W, 3)` uint16. Source: TIFF 6.0."""
+    height, width, _ = array.shape
+    fields = [
+        *((256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, 8 + 2 + 11 * 12 + 4)),
+        *((259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 152), (274, 3, 1, orientation)),
+        *((277, 3, 1, 3), (278, 3, 1, height), (279, 4, 1, array.nbytes), (284, 3, 1, 1)),
+    ]
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(fields))
+    folder = b"".join(struct.pack("<HHII", *field) for field in fields)
+    return head + folder + struct.pack("<I3H", 0, 16, 16, 16) + array.tobytes()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_deep_tiff(tmp_path: Path, orientation: int) -> None:
+    (tmp_path / "t.tif").write_bytes(deep_tiff(RGB16, orientation))
+    write_cv(tmp_path / "flat.png", RGB16[..., ::-1])
+    flat = values(read(tmp_path / "flat.png"))
+    assert np.array_equal(values(read(tmp_path / "t.tif")), UPRIGHT[orientation](flat))
+
+
+def test_exif_and_icc_are_kept(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0found in the attic"
+    Image.fromarray(GREY).save(tmp_path / "k.jpg", exif=exif, icc_profile=profile)
+    batch = read(tmp_path / "k.jpg")
+    assert batch.picture is not None
+    assert batch.picture.icc_profile == profile
+    assert b"found in the attic" in batch.picture.exif
+    assert batch.picture.exif.startswith(b"Exif\0\0")
+
+
+XMP = '<rdf:Description tiff:Orientation="%d" dc:creator="Łukasz"/>'
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp"])
+def test_resolution_xmp_and_comment(tmp_path: Path, suffix: str, orientation: int) -> None:
+    path = tmp_path / f"m{suffix}"
+    more = {"comment": "grüße".encode()} if suffix in (".jpg", ".webp") else {}
+    xmp = (XMP % orientation).encode()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010E] = "Müller".encode()  # a writer that does not mind the ASCII of the standard
+    if suffix == ".png":
+        info = PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        more = {"pnginfo": info}
+    elif suffix == ".tif":
+        exif[700] = xmp
+    Image.fromarray(GREY).save(path, dpi=(600, 300), xmp=xmp, exif=exif, **more)
+    (batch,) = PictureSource([(path, path)]).batches()
+    picture = batch.picture
+    assert picture is not None
+    if suffix == ".webp":
+        assert picture.dpi is None  # WebP has none
+    else:
+        turned = orientation == 6 and suffix != ".bmp"  # the picture is turned, and so is its dpi
+        assert picture.dpi == pytest.approx((300, 600) if turned else (600, 300), abs=0.01)
+    if suffix == ".bmp":
+        assert picture.xmp == b""
+    elif suffix == ".tif":  # Pillow drops the orientation
+        assert b"\xc5\x81ukasz" in picture.xmp and b'Orientation="6"' not in picture.xmp
+    else:
+        assert picture.xmp == (XMP % 1).encode()
+    assert picture.comment == ("grüße".encode() if suffix == ".jpg" else b"")
+    assert picture.text == ()
+    if suffix != ".bmp":
+        assert "Müller".encode() in picture.exif
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_bad_exif_stops_no_picture(tmp_path: Path, suffix: str) -> None:
+    for exif in (b"Exif\0\0MM", b"Exif\0\0junk" * 9):
+        path = tmp_path / f"b{suffix}"
+        Image.fromarray(GREY).save(path, exif=exif, lossless=True)
+        batch = read(path)
+        assert values(batch).shape == GREY.shape and batch.picture is not None
+        assert batch.picture.exif == b""
+        assert batch.notes == (f"{path}: its EXIF block is damaged and left out",)
+
+
+def test_text_of_png(tmp_path: Path) -> None:
+    info = PngInfo()
+    info.add_text("Title", "the barn")
+    info.add_text("Story", "long " * 999, zip=True)
+    info.add_itxt("Author", "Łukasz", lang="pl")
+    info.add_text("comment", "of some tool")
+    info.add_text("Raw profile type APP1", "\nAPP1\n      2\n4d4d\n")
+    info.add(b"tEXt", b"After\0the pixels", after_idat=True)
+    Image.fromarray(GREY).save(tmp_path / "t.png", pnginfo=info)
+    picture = read(tmp_path / "t.png").picture
+    assert picture is not None and picture.comment == b"" and picture.dpi is None
+    assert dict(picture.text) == {
+        "Title": "the barn",
+        "Story": "long " * 999,
+        "Author": "Łukasz",
+        "comment": "of some tool",
+        "After": "the pixels",
+    }
+    assert all(type(part) is str for pair in picture.text for part in pair)
+
+
+def pnm(array: np.ndarray, white: int) -> bytes:
+    """Source: Netpbm, pgm(5) and ppm(5)."""
+    kind = b"P6" if array.ndim == 3 else b"P5"
+    size = b"%d %d" % (array.shape[1], array.shape[0])
+    codes = array.astype(np.uint8 if white < 256 else ">u2")
+    return kind + b"\n# of a scanner, 1 2 3\n" + size + b"\n%d\n" % white + codes.tobytes()
+
+
+def test_netpbm(tmp_path: Path) -> None:
+    (tmp_path / "a.pgm").write_bytes(pnm(GREY, 255))
+    assert np.array_equal(values(read(tmp_path / "a.pgm")), GREY)
+    (tmp_path / "b.pgm").write_bytes(pnm(DEEP, 65535))
+    assert np.array_equal(values(read(tmp_path / "b.pgm")), DEEP)
+    for white, depth in ((1023, 10), (65535, 16)):
+        codes = pattern(1, 65, 49, 16) >> (16 - depth)
+        (tmp_path / "c.ppm").write_bytes(pnm(np.repeat(codes[..., None], 3, axis=2), white))
+        batch = read(tmp_path / "c.ppm")
+        assert batch.bit_depth == 16
+        assert np.array_equal(values(batch), (codes * 65535.0 / white + 0.5).astype(np.uint16))
+
+
+@pytest.mark.parametrize("suffix", [".tga", ".jp2", ".pcx", ".sgi", ".pbm", ".qoi"])
+def test_other_formats(tmp_path: Path, suffix: str) -> None:
+    wanted = GREY if suffix != ".pbm" else (GREY > 99) * np.uint8(255)
+    image = Image.fromarray(wanted if suffix != ".pbm" else GREY > 99)
+    (image.convert("RGB") if suffix == ".qoi" else image).save(tmp_path / f"a{suffix}")
+    batch = read(tmp_path / f"a{suffix}")
+    assert np.array_equal(values(batch), wanted)
+    assert batch.picture is not None and batch.picture.comment == b""
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_deep_jpeg_2000(tmp_path: Path, grey: bool) -> None:
+    write_cv(tmp_path / "a.jp2", DEEP if grey else np.repeat(DEEP[..., None], 3, axis=2))
+    batch = read(tmp_path / "a.jp2")
+    assert batch.bit_depth == 16
+    assert np.abs(values(batch).astype(int) - DEEP).mean() < 2000  # of 65535; OpenCV's is lossy
+
+
+def test_several_pictures_in_one_file(tmp_path: Path) -> None:
+    images = [Image.fromarray(pattern(i, 65, 49)) for i in range(3)]
+    for suffix in (".webp", ".tif"):
+        path = tmp_path / f"many{suffix}"
+        images[0].save(path, save_all=True, append_images=images[1:], lossless=True)
+        batch = read(path)
+        assert np.array_equal(values(batch), GREY)
+        assert batch.notes == (f"{path}: holds 3 pictures; only the first is colorized",)
+    Image.fromarray(GREY).save(tmp_path / "one.tif")
+    assert read(tmp_path / "one.tif").notes == ()
+
+
+def test_each_cause_has_its_own_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told(name: str) -> str:
+        (line,) = read(tmp_path / name).damage
+        head, line = line[: len(str(tmp_path / name)) + 2], line[len(str(tmp_path / name)) + 2 :]
+        assert head == f"{tmp_path / name}: " and line.count(";") == 1
+        return line
+
+    Image.fromarray(GREY.astype(np.float32)).save(tmp_path / "float.tif")
+    assert told("float.tif") == (
+        "floating-point pixels are not supported; save it with 8 or 16 bits as grey or RGB"
+    )
+    assert told("gone.png") == "no such file; check the name"
+    (tmp_path / "empty.png").touch()
+    assert told("empty.png") == "is empty; restore it from a good copy"
+    (tmp_path / "text.jpg").write_bytes(b"hello" * 99)
+    assert told("text.jpg").endswith("; restore it from a good copy")
+    Image.fromarray(GREY).save(tmp_path / "large.png")
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 65 * 49 - 1)
+    assert told("large.png") == "65x49 is over the limit of 2^30 pixels; scale it down"
+
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert told("large.png") == ("cannot be read (Permission denied); check the file's permissions")
+
+
+def test_what_cannot_be_read(tmp_path: Path) -> None:
+    items = []
+    for suffix in (".png", ".jpg", ".webp", ".tif", ".bmp"):
+        whole = io.BytesIO()
+        Image.fromarray(RGB).save(whole, format=Image.registered_extensions()[suffix])
+        for share in (0.0, 0.02, 0.5, 0.9):
+            path = tmp_path / f"cut {share}{suffix}"
+            path.write_bytes(whole.getvalue()[: int(len(whole.getvalue()) * share)])
+            items.append((path, path))
+    deep = cv2.imencode(".png", RGB16)[1].tobytes()
+    for name, data in (("deep.png", deep[: len(deep) // 2]), ("text.jpg", b"hello" * 99)):
+        (tmp_path / name).write_bytes(data)
+        items.append((tmp_path / name, tmp_path / name))
+    items.append((tmp_path / "gone.png", tmp_path / "gone.png"))
+    batches = list(PictureSource(items).batches(1))
+    assert len(batches) == len(items)
+    for (path, _), batch in zip(items, batches, strict=True):
+        assert len(batch) == 0 and batch.luma.shape[0] == 0
+        assert batch.picture is not None and batch.picture.path == path
+        (line,) = batch.damage
+        assert line.startswith(f"{path}: ") and line.count(";") == 1 and "\n" not in line
+
+
+def test_workers_take_turns(tmp_path: Path) -> None:
+    items = []
+    for i in range(5):
+        Image.fromarray(GREY[: 10 + i]).save(tmp_path / f"{i}.png")
+        items.append((tmp_path / f"{i}.png", tmp_path / f"out{i}.png"))
+    source = PictureSource(items)
+    for worker in range(3):
+        got = [b.first_index for b in source.batches(4, worker, 3)]
+        assert got == list(range(worker, 5, 3))

@@ -1,0 +1,22 @@
+"""Open films, pictures, folders and sequences, and bring their luma to the device."""
+
+from .facts import probe_film
+from .film import FilmSource
+from .inputs import FILM_SUFFIXES, PICTURE_SUFFIXES, Input, expand, natural_key, output_suffix
+from .loader import Prefetcher, Source, load
+from .pictures import PictureSource
+
+__all__ = [
+    "FILM_SUFFIXES",
+    "PICTURE_SUFFIXES",
+    "FilmSource",
+    "Input",
+    "PictureSource",
+    "Prefetcher",
+    "Source",
+    "expand",
+    "load",
+    "natural_key",
+    "output_suffix",
+    "probe_film",
+]

@@ -1,0 +1,219 @@
+"""From what the user typed to a list of inputs: films, pictures, folders, globs, sequences."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+import re
+import struct
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+from ..errors import InputError
+from .facts import is_pattern, sequence_numbers
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["film", "picture", "sequence"]
+_CONVERT = "convert them to PNG, TIFF or FFV1 in Matroska"
+
+# fmt: off
+# Pictures that are written as they came,
+_KEPT_SUFFIXES = frozenset((
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".dib",
+))
+# and pictures that are read alone: some hold no colour, some no metadata.
+_READ_SUFFIXES = frozenset((
+    ".avif", ".bw", ".icb", ".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx", ".pbm", ".pcx",
+    ".pgm", ".pnm", ".ppm", ".qoi", ".ras", ".sgi", ".tga", ".vda", ".vst",
+))
+PICTURE_SUFFIXES = _KEPT_SUFFIXES | _READ_SUFFIXES
+# Pictures that are not read. FFmpeg opens some of them as films of one frame.
+_OTHER_PICTURES = frozenset((
+    ".3fr", ".arw", ".cin", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".dpx", ".eps", ".erf",
+    ".exr", ".fits", ".hdr", ".heic", ".heif", ".hif", ".ico", ".iiq", ".jxl", ".jxr",
+    ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pam", ".pef", ".pfm", ".psb",
+    ".psd", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".svg", ".x3f", ".xcf",
+))
+FILM_SUFFIXES = frozenset((
+    ".3g2", ".3gp", ".apng", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264",
+    ".264", ".h265", ".265", ".hevc", ".ivf", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v",
+    ".mjpeg", ".mjpg", ".mkv", ".mod", ".mov", ".mp4", ".mpeg", ".mpg", ".mpv", ".mts",
+    ".mxf", ".nut", ".obu", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".tod", ".ts", ".vob",
+    ".webm", ".wmv", ".y4m",
+))
+# Films that a folder rarely holds, or FFmpeg rarely opens: tried only when named.
+_OTHER_FILMS = frozenset((
+    ".amv", ".bik", ".braw", ".crm", ".evo", ".h266", ".mj2", ".mjp2", ".mve", ".nsv",
+    ".r3d", ".roq", ".swf", ".trp", ".vro", ".vvc", ".wtv",
+))
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Input:
+    """One thing to colorize.
+
+    Attributes:
+        path: the file, or for a sequence the pattern.
+        kind: `film`, `picture` or `sequence`.
+        relative: the path to mirror under an output folder: within the folder that was given, or
+            the bare name; for a sequence the name of its folder, or what its files' names share.
+    """
+
+    path: Path
+    kind: Kind
+    relative: Path
+
+
+def output_suffix(path: Path) -> str:
+    """The suffix of a picture's colour version: its own, or `.png` where that is not written."""
+    return path.suffix if path.suffix.lower() in _KEPT_SUFFIXES else ".png"
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key that puts img2 before img10 and ignores case."""
+    parts = re.split(r"(\d+)", text)
+    key = [(0, int(p), p) if p.isdecimal() else (1, 0, p.casefold()) for p in parts if p]
+    return (*key, (2, 0, text))
+
+
+def expand(inputs: Sequence[str], *, rate: Fraction | None) -> list[Input]:
+    """Find the films and pictures that are meant, each once.
+
+    Folders are searched to the bottom in natural order; hidden files and files that are neither
+    film nor picture are passed over (the latter counted in the log, with a warning where they look
+    like films or pictures all the same). A glob that the shell left alone is expanded, unless a
+    file has that very name.
+
+    Args:
+        inputs: files, folders, globs (`"scans/*.tif"`) and sequences (`frames/%05d.png`).
+        rate: frames a second of sequences.
+
+    Raises:
+        InputError: something does not exist or is a picture of a kind that is not read, a folder
+            or glob holds nothing to colorize, a sequence has a gap, or its rate is not given.
+    """
+    found: dict[str, Input] = {}
+    for text in inputs:
+        for item in _one(text, rate):
+            found.setdefault(os.path.abspath(item.path), item)
+    return list(found.values())
+
+
+def _one(text: str, rate: Fraction | None) -> Iterator[Input]:
+    path = Path(text)
+    if path.is_dir():
+        yield from _folder(path)
+    elif path.exists():
+        if path.suffix.lower() in _OTHER_PICTURES:
+            raise InputError(
+                f"{path}: {path.suffix.lower()} pictures are not read; convert it to PNG or TIFF"
+            )
+        yield Input(path, _kind(path), Path(path.name))
+    elif is_pattern(path):
+        if rate is None:
+            raise InputError(f"{path}: a numbered sequence has no frame rate; give it with --fps")
+        sequence_numbers(path)
+        shared = re.sub(r"%0?\d*d", "", path.stem).strip(" _-.")
+        name = shared or path.absolute().parent.name or "sequence"
+        yield Input(path, "sequence", Path(name))
+    elif glob.has_magic(text):
+        yield from _glob(text)
+    else:
+        raise InputError(f"{text}: no such file or folder; check the name")
+
+
+def _glob(pattern: str) -> Iterator[Input]:
+    parts = Path(pattern).parts
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    root = Path(*parts[:fixed])
+    paths = [Path(p) for p in glob.glob(pattern, recursive=True)]
+    files = sorted(
+        (p for p in paths if p.is_file()), key=lambda p: [natural_key(part) for part in p.parts]
+    )
+    if not files:
+        raise InputError(f"{pattern}: matches no file; check the pattern")
+    wanted = [p for p in files if _is_known(p)]
+    if not wanted:  # what FFmpeg makes of the rest is seen when it is opened
+        wanted = [p for p in files if p.suffix.lower() not in _OTHER_PICTURES]
+    _report_rest(pattern, [p for p in files if p not in set(wanted)])
+    if not wanted:
+        raise InputError(f"{pattern}: matches no film and no picture that is read; {_CONVERT}")
+    for path in wanted:
+        yield Input(path, _kind(path), path.relative_to(root))
+
+
+def _folder(root: Path) -> Iterator[Input]:
+    wanted: list[Path] = []
+    others: list[Path] = []
+    unreadable: list[OSError] = []
+    for folder, folders, names in os.walk(root, onerror=unreadable.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(folder, name)
+            if name.startswith("."):
+                continue
+            if _is_known(path):
+                wanted.append(path)
+            else:
+                others.append(path)
+    for error in unreadable:
+        logger.warning("%s: cannot be searched (%s)", error.filename, error.strerror)
+    _report_rest(str(root), others)
+    if not wanted:
+        raise InputError(f"{root}: holds no film and no picture; check the folder's name")
+    wanted.sort(key=lambda p: [natural_key(part) for part in p.relative_to(root).parts])
+    for path in wanted:
+        yield Input(path, _kind(path), path.relative_to(root))
+
+
+def _report_rest(where: str, others: Sequence[Path]) -> None:
+    """Say what was left out: loudly if somebody may miss it in the output."""
+    missed = Counter(
+        suffix for p in others if (suffix := p.suffix.lower()) in _OTHER_PICTURES | _OTHER_FILMS
+    )
+    if missed:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(missed.items()))
+        logger.warning(
+            "%s: left out what looks like pictures or films but is not read: %s; %s",
+            where, kinds, _CONVERT,
+        )  # fmt: skip
+    if rest := len(others) - sum(missed.values()):
+        logger.info("%s: %d other files are neither film nor picture", where, rest)
+
+
+def _is_known(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES | FILM_SUFFIXES
+
+
+def _kind(path: Path) -> Kind:
+    """What a file is; anything of unknown suffix is left to FFmpeg, as a film."""
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        return "film"
+    try:
+        return "film" if _is_animated(path) else "picture"
+    except (OSError, struct.error):
+        return "picture"  # unreadable; said when the picture's turn comes
+
+
+def _is_animated(path: Path) -> bool:
+    """Whether a PNG file holds more than one picture.
+
+    An animated WebP file is not meant: FFmpeg does not decode it, but Pillow does, so it counts as
+    a picture, of which the first is colorized. Source: PNG third edition, 11.3.6 (acTL comes before
+    IDAT).
+    """
+    with path.open("rb") as file:
+        if file.read(8) != b"\x89PNG\r\n\x1a\n":
+            return False
+        while True:
+            length, name = struct.unpack(">I4s", file.read(8))
+            if name in (b"acTL", b"IDAT", b"IEND"):
+                return bool(name == b"acTL")
+            file.seek(length + 4, os.SEEK_CUR)

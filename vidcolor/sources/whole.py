@@ -1,0 +1,123 @@
+"""Whether all of a film came, by what its file promises: `ends_early` and `cut_off`.
+
+FFmpeg takes the length of a truncated AVI or fragmented MP4 from what is left of it, so such a film
+looks complete. Their chunks and boxes say how long they were meant to be.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ..frames import FilmFacts
+
+_SLACK = 8  # some old AVI writers count the eight bytes of the chunk's own head too
+# Sizes of a chunk whose writer could not come back to fill it in, as of a stream.
+_OPEN_SIZES = (0, 0xFFFFFFFF)
+_ISO_STARTS = (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"wide", b"free", b"skip")
+_ISO_LOST = (b"mdat", b"moof", b"moov")  # boxes without whose end frames or sound are missing
+
+
+def ends_early(
+    facts: FilmFacts, count: int, seconds: float, *, is_file: bool, own_duration: bool
+) -> str | None:
+    """A line if the film promised more than the `count` frames of `seconds` that came.
+
+    The count of the header alone proves nothing: headers also count fields, and frames that an edit
+    list hides. So the file must be cut off, or the time be short as well; the duration is free of
+    both.
+
+    Args:
+        facts: of the film.
+        count: frames decoded.
+        seconds: from the first frame's start to the last one's end.
+        is_file: not a numbered sequence.
+        own_duration: `facts.duration_seconds` is the video's and not a longer sound track's.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    promised, duration = facts.num_frames_from_header, facts.duration_seconds
+    early = f"{facts.path}: ends early"
+    if is_file and cut_off(facts.path):
+        if promised is not None and count < promised:
+            return f"{early}: {count} of {promised} frames"
+        if count == promised:
+            return f"{early}: all {count} frames are there, but other streams may be cut"
+        return f"{early}: the file is cut off after {count} frames"
+    if duration is None or not own_duration:
+        return None
+    frame = float(1 / facts.average_rate) if facts.average_rate else 0.04
+    short = duration - seconds
+    if promised is not None and count < promised and short > 1.5 * frame:
+        return f"{early}: {count} of {promised} frames"
+    if short > max(0.5, 2 * frame):
+        total = promised or count + round(short / frame)
+        return f"{early}: {count} of about {total} frames"
+    return None
+
+
+def cut_off(path: Path) -> bool:
+    """Whether an AVI or ISO file (MP4, MOV) ends before its own sizes say.
+
+    False for other containers, and where the sizes do not tell: a recording that was never closed,
+    a file cut exactly between two fragments, or one that lacks nothing but an index.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        head = file.read(12)
+        if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+            return any(end > size + _SLACK for end in _movi_ends(file, size))
+        if head[4:8] in _ISO_STARTS:
+            return _iso_cut(file, size)
+    return False
+
+
+def _movi_ends(file: BinaryIO, size: int) -> Iterator[int]:
+    """Where the lists of frames and sound end by their own heads.
+
+    Sources: Microsoft, AVI RIFF File Reference; OpenDML AVI File Format Extensions 1.02, section
+    3.0 (large files have several RIFF chunks, `AVI ` and then `AVIX`).
+    """
+    at = 0
+    while at + 12 <= size:
+        file.seek(at)
+        name, length, form = struct.unpack("<4sI4s", file.read(12))
+        if name == b"RIFF" and form in (b"AVI ", b"AVIX"):
+            at += 12
+            continue
+        if length in _OPEN_SIZES and name == b"LIST":
+            return
+        if name == b"LIST" and form == b"movi":
+            yield at + 8 + length
+        at += 8 + length + length % 2
+
+
+def _iso_cut(file: BinaryIO, size: int) -> bool:
+    """Whether the last box is longer than the file, or promises one that is missing.
+
+    Source: ISO/IEC 14496-12, 4.2: size and type; a size of 1 is followed by 64 bits, 0 means up to
+    the end of the file. A `moof` tells of the frames in the `mdat` behind it (8.8.4).
+    """
+    at, name = 0, b""
+    while at + 8 <= size:
+        file.seek(at)
+        length, name = struct.unpack(">I4s", file.read(8))
+        if length == 1:
+            wide = file.read(8)
+            if len(wide) < 8:
+                return name in _ISO_LOST
+            (length,) = struct.unpack(">Q", wide)
+        if length == 0:
+            return False
+        if length < 8 or at + length > size:
+            # A box of another name may be anything, even junk behind the film.
+            return length >= 8 and name in _ISO_LOST
+        at += length
+    return name == b"moof"
