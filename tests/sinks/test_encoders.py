@@ -1,0 +1,138 @@
+"""The choice of a pixel format, and the encoders' settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from vidcolor.errors import OutputError
+from vidcolor.frames import ColorTags, FilmFacts
+from vidcolor.sinks import (
+    ENCODERS,
+    EncoderSettings,
+    available_encoders,
+    choose_pixel_format,
+    encoder_formats,
+)
+from vidcolor.sinks.encoders import encoder_options
+
+FACTS = FilmFacts(
+    path=Path("old.mkv"),
+    codec="h264",
+    width=64,
+    height=48,
+    pix_fmt="yuv420p",
+    bit_depth=8,
+    subsampling=(2, 2),
+    has_luma=True,
+    tags=ColorTags(False, "bt709", 1, 1),
+    time_base=Fraction(1, 25),
+    average_rate=Fraction(25),
+    num_frames_from_header=None,
+    duration_seconds=None,
+)
+SOFTWARE = ["libx264", "libx265", "libsvtav1", "ffv1", "prores_ks"]
+
+
+def facts(pix_fmt: str, depth: int, subsampling: tuple[int, int], **changes: object) -> FilmFacts:
+    return replace(FACTS, pix_fmt=pix_fmt, bit_depth=depth, subsampling=subsampling, **changes)  # type: ignore[arg-type]
+
+
+def test_the_software_encoders_are_there() -> None:
+    assert set(SOFTWARE) <= set(available_encoders()) <= set(ENCODERS)
+
+
+@pytest.mark.parametrize(
+    ("source", "encoder", "wanted"),
+    [
+        (facts("yuv420p", 8, (2, 2)), "libx264", "yuv420p"),
+        (facts("yuv422p", 8, (2, 1)), "libx264", "yuv422p"),
+        (facts("yuv444p", 8, (1, 1)), "libx265", "yuv444p"),
+        (facts("yuv411p", 8, (4, 1)), "libx264", "yuv422p"),
+        (facts("yuv440p", 8, (1, 2)), "libx264", "yuv444p"),
+        (facts("yuv422p10le", 10, (2, 1)), "libx264", "yuv422p10le"),
+        (facts("yuv420p9le", 9, (2, 2)), "libx265", "yuv420p10le"),
+        (facts("yuv420p12le", 12, (2, 2)), "libx264", "yuv420p10le"),
+        (facts("yuv420p12le", 12, (2, 2)), "libx265", "yuv420p12le"),
+        (facts("gray16le", 16, (1, 1)), "ffv1", "yuv444p12le"),
+        (facts("gray", 8, (1, 1)), "libx264", "yuv420p"),
+        (facts("gray", 8, (1, 1)), "ffv1", "yuv444p"),
+        (facts("gray", 8, (1, 1)), "prores_ks", "yuv422p10le"),
+        (facts("gray10le", 10, (1, 1)), "libx264", "yuv420p10le"),
+        (facts("rgb24", 8, (1, 1), has_luma=False), "libx264", "yuv420p"),
+        (facts("pal8", 8, (1, 1), has_luma=False), "ffv1", "yuv444p"),
+        (facts("yuv422p", 8, (2, 1)), "libsvtav1", "yuv420p"),
+        (facts("yuv420p", 8, (2, 2)), "prores_ks", "yuv422p10le"),
+        (facts("yuv444p10le", 10, (1, 1)), "prores_ks", "yuv444p10le"),
+        (facts("yuv420p", 8, (2, 2), width=63), "libx264", "yuv444p"),
+        (facts("yuv420p", 8, (2, 2), height=47), "libx265", "yuv422p"),
+        (facts("yuv420p", 8, (2, 2), width=63, height=47), "libsvtav1", "yuv420p"),
+        (facts("yuv420p", 8, (2, 2), width=63), "ffv1", "yuv420p"),
+    ],
+)
+def test_default_format(source: FilmFacts, encoder: str, wanted: str) -> None:
+    format = choose_pixel_format(source, EncoderSettings(encoder))
+    assert format.name == wanted
+    assert format.bit_depth == (12 if "12" in wanted else 10 if "10" in wanted else 8)
+    assert not format.rgb
+    assert format.tags == source.tags
+
+
+def test_range_is_kept_where_luma_is() -> None:
+    full = replace(FACTS, tags=ColorTags(True, "smpte170m"))
+    assert choose_pixel_format(full, EncoderSettings()).tags.full_range
+    rgb = replace(full, pix_fmt="rgb24", has_luma=False, subsampling=(1, 1))
+    assert not choose_pixel_format(rgb, EncoderSettings()).tags.full_range
+    assert not choose_pixel_format(full, EncoderSettings("prores_ks")).tags.full_range
+
+
+def test_an_rgb_format_can_be_asked_for() -> None:
+    format = choose_pixel_format(FACTS, EncoderSettings("libx265", pix_fmt="gbrp"))
+    assert format.rgb
+    assert format.tags.full_range
+    assert format.subsampling == (1, 1)
+
+
+def test_a_wrong_format_names_the_right_ones() -> None:
+    with pytest.raises(OutputError, match=r"cannot write yuv422p; it takes .*yuv420p10le"):
+        choose_pixel_format(FACTS, EncoderSettings("libsvtav1", pix_fmt="yuv422p"))
+    odd = replace(FACTS, width=63)
+    with pytest.raises(OutputError, match=r"yuv420p at the odd size 63x48; .* yuv444p"):
+        choose_pixel_format(odd, EncoderSettings(pix_fmt="yuv420p"))
+    with pytest.raises(OutputError, match=r"encoder mpeg2 is not known; take one of libx264"):
+        choose_pixel_format(FACTS, EncoderSettings("mpeg2"))
+
+
+@pytest.mark.parametrize("encoder", SOFTWARE)
+def test_formats_come_from_the_build(encoder: str) -> None:
+    assert "yuv444p10le" in encoder_formats(encoder) or encoder == "libsvtav1"
+
+
+def test_settings_that_an_encoder_lacks() -> None:
+    format = choose_pixel_format(FACTS, EncoderSettings("ffv1"))
+    with pytest.raises(OutputError, match="has no quality scale"):
+        encoder_options(EncoderSettings("ffv1", crf=3), format, 64)
+    with pytest.raises(OutputError, match="has no presets"):
+        encoder_options(EncoderSettings("ffv1", preset="slow"), format, 64)
+    with pytest.raises(OutputError, match="outside libx264's scale of 0 to 51"):
+        encoder_options(EncoderSettings(crf=60), format, 64)
+
+
+def test_defaults() -> None:
+    format = choose_pixel_format(FACTS, EncoderSettings())
+    assert encoder_options(EncoderSettings(), format, 64) == {"crf": "18", "preset": "medium"}
+    changed = EncoderSettings(crf=20.5, preset="slow")
+    assert encoder_options(changed, format, 64) == {"crf": "20.5", "preset": "slow"}
+
+
+@pytest.mark.parametrize("encoder", ["h264_nvenc", "hevc_nvenc"])
+def test_an_encoder_without_its_card_is_named(
+    encoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidcolor.sinks.encoders._opens", lambda name: name != encoder)
+    format = choose_pixel_format(FACTS, EncoderSettings())
+    with pytest.raises(OutputError, match=f"encoder {encoder} cannot be used on this machine"):
+        encoder_options(EncoderSettings(encoder), format, 64)

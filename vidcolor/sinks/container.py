@@ -1,0 +1,344 @@
+"""Will the output's container hold it all? Asked of the real muxer, before the work starts.
+
+A film of a few black frames and the first packet of every copied stream is written into memory and
+opened again. What the muxer refuses, or does not give back, the container cannot hold.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import av
+import torch
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Stream
+
+from ..errors import ContainerError, OutputError
+from ..frames import FilmFacts, PixelFormat, StreamFacts
+from .encoders import EncoderSettings, choose_pixel_format, format_notes
+from .muxing import (
+    FrameMaker,
+    add_streams,
+    drain,
+    frame_rate,
+    open_output,
+    video_time_base,
+)
+from .streams import (
+    COPY_ALL,
+    COPY_KINDS,
+    COPY_NAMES,
+    PacketFeed,
+    Selection,
+    codec_name,
+    film_stream,
+    is_cover,
+    open_input,
+    select_streams,
+    stream_facts,
+)
+from .verify import keeps_times
+
+_OFFERED = (".mkv", ".mp4", ".mov")
+# Frame numbers of a trial: enough for B-frames, with a gap that a mere count cannot keep.
+_TRIAL = (0, 1, 2, 3, 5)
+# A lone packet of one of these is taken for another.
+_ALIKE = {"mp1": "mp3", "mp2": "mp3"}
+# AVI counts sound in bytes of one rate; AAC's packets differ in size, and readers lose their place.
+_UNRELIABLE = {("avi", "aac")}
+_READ_AHEAD = 400  # packets of the input looked at for each copied stream's first
+
+
+@dataclass(frozen=True)
+class CopyPlan:
+    """What goes into an output beside the picture.
+
+    Attributes:
+        output: the final path.
+        format: the pixel format of the video.
+        streams: the input's streams that are copied, in order.
+        num_chapters: chapters that are copied.
+        notes: what is left out or changed, one line each.
+    """
+
+    output: Path
+    format: PixelFormat
+    streams: tuple[StreamFacts, ...]
+    num_chapters: int
+    notes: tuple[str, ...] = ()
+
+
+class _Memory(io.BytesIO):
+    """A file in memory whose name tells FFmpeg the format."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """`refusal`: why nothing could be written, or None; `lost`: what did not come back; `notes`:
+    what did not either, but is no reason to take another container."""
+
+    refusal: str | None = None
+    lost: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+
+def _label(stream: StreamFacts) -> str:
+    kind = "cover art" if stream.kind == "video" else stream.kind
+    language = f", {stream.language}" if stream.language else ""
+    return f"stream {stream.index} ({kind}, {stream.codec}{language})"
+
+
+def _black(facts: FilmFacts, format: PixelFormat) -> tuple[torch.Tensor, ...]:
+    dtype = torch.uint8 if format.bit_depth == 8 else torch.int32
+    height, width = facts.height, facts.width
+    across, down = format.subsampling
+    small = (-(-height // down), -(-width // across))
+    middle = 0 if format.rgb else 1 << (format.bit_depth - 1)
+    chroma = torch.full(small, middle, dtype=dtype)
+    return torch.zeros(height, width, dtype=dtype), chroma, chroma
+
+
+def _try(
+    suffix: str,
+    source: InputContainer,
+    selection: Selection,
+    facts: FilmFacts,
+    settings: EncoderSettings,
+    format: PixelFormat,
+) -> _Trial:
+    memory = _Memory(f"trial{suffix}")
+    try:
+        output = open_output(memory, source, selection, facts)
+        if output.format.name == "image2":
+            return _Trial(f"{suffix} is a picture format, not a film's")
+        with output:
+            video, targets = add_streams(output, source, selection, facts, settings, format, 1)
+            output.set_chapters(source.chapters() if selection.chapters else [])
+            try:
+                output.start_encoding()
+            except FFmpegError as error:
+                if not video.codec_context.is_open:
+                    raise OutputError(
+                        f"{facts.path}: {settings.encoder} did not start with {format.name}, "
+                        f"{facts.width}x{facts.height}, preset {settings.preset or 'default'} "
+                        f"({error.strerror}); check --preset, --crf and --pix-fmt"
+                    ) from error
+                raise
+            for packet in _first_packets(facts.path, targets):
+                output.mux(packet)
+            maker, black = FrameMaker(facts, settings.encoder, format), _black(facts, format)
+            unit = video_time_base(output, facts)
+            step = max(round(1 / frame_rate(facts) / unit), 1)
+            packets = []
+            for number in _TRIAL:
+                packets += video.encode(maker.make(black, number * step, unit))
+            output.mux(packets + drain(video, first=not packets))
+            times = [number * step * unit for number in _TRIAL]
+    except FFmpegError as error:
+        return _Trial(refusal=error.strerror)
+    except ValueError as error:
+        return _Trial(refusal=str(error))
+    name = output.format.name
+    # So short a transport stream looks like something else; the others are known by their bytes.
+    reader = "mpegts" if name == "mpegts" else None
+    try:
+        with av.open(io.BytesIO(memory.getvalue()), "r", format=reader) as written:
+            if not written.streams.video:
+                return _Trial(refusal="it cannot be read back")
+            lost = [*_lost(written, name, selection.streams, facts, format)]
+            notes = [*_lost_notes(written, source)]
+        with av.open(io.BytesIO(memory.getvalue()), "r", format=reader) as written:
+            if not keeps_times(written, film_stream(written), times, name):
+                lost.append("the times of the frames")
+    except FFmpegError:
+        return _Trial(refusal="it cannot be read back")
+    return _Trial(lost=tuple(lost), notes=tuple(notes))
+
+
+def _first_packets(path: Path, targets: dict[int, Stream]) -> Iterable[av.Packet]:
+    """The first packet of each copied stream, moved to 0 so that no muxer waits."""
+    if not targets:
+        return
+    waiting = set(targets)
+    with open_input(path) as source:
+        for number, packet in enumerate(PacketFeed(source, targets).until(None)):
+            index = next(key for key, value in targets.items() if value is packet.stream)
+            if index in waiting:
+                waiting.remove(index)
+                packet.pts = packet.dts = 0
+                yield packet
+            if not waiting or number >= _READ_AHEAD:
+                return
+
+
+def _family(stream: Stream) -> str:
+    name = codec_name(stream)
+    return _ALIKE.get(name, name)
+
+
+def _lost_notes(written: InputContainer, source: InputContainer) -> Iterable[str]:
+    timecode = film_stream(source).metadata.get("timecode")
+    tags = [written.metadata, *(each.metadata for each in written.streams)]
+    kept = {value for each in tags for key, value in each.items() if key.lower() == "timecode"}
+    if timecode and timecode not in kept:
+        yield f"the timecode {timecode}"
+
+
+def _lost(
+    written: InputContainer,
+    muxer: str,
+    streams: tuple[Stream, ...],
+    facts: FilmFacts,
+    format: PixelFormat,
+) -> Iterable[str]:
+    """What a written trial does not give back."""
+    found = Counter((each.type, _family(each)) for each in written.streams)
+    for stream in streams:
+        key = (stream.type, _family(stream))
+        if (muxer, key[1]) in _UNRELIABLE:
+            yield _label(stream_facts(stream))
+            continue
+        if stream.type == "attachment":
+            key = next((each for each in found if each[0] == "attachment"), key)
+        if found[key] == 0:
+            yield _label(stream_facts(stream))
+        found[key] -= 1
+    pictures = list(written.streams.video)
+    video = next((each for each in pictures if not is_cover(each)), pictures[0])
+    frame = next(written.decode(video), None)
+    if frame is None:
+        yield "the picture"
+        return
+    # 16:15 comes back as 1067:1000 where only a display size is stored.
+    ratio, wanted = video.sample_aspect_ratio or 1, facts.sample_aspect_ratio or 1
+    if abs(float(ratio) / float(wanted) - 1) > 0.005:
+        yield f"the pixel aspect ratio {wanted}"
+    if -frame.rotation % 360 != facts.rotation:
+        yield f"the rotation by {facts.rotation} degrees"
+    if format.tags.full_range and not format.rgb and frame.color_range != 2:
+        yield "the full range of the luma"
+
+
+def check_container(
+    output: Path,
+    facts: FilmFacts,
+    settings: EncoderSettings,
+    copy: frozenset[str] = COPY_ALL,
+    *,
+    format: PixelFormat | None = None,
+) -> CopyPlan:
+    """Try the output's container with the film's streams; nothing is written to disk.
+
+    Data streams that no container takes are left out with a note. A property (pixel aspect,
+    rotation, full range) that this container loses and another keeps is an error too; one that
+    none keeps is a note.
+
+    Args:
+        copy: kinds among `COPY_KINDS`.
+        format: of the video, `choose_pixel_format(facts, settings)` by default.
+
+    Raises:
+        ContainerError: it does not hold a stream; the message says which, and which can.
+        InputError: the input cannot be opened.
+        OutputError: the encoder or its settings cannot be used.
+    """
+    if format is None:
+        format = choose_pixel_format(facts, settings)
+    suffix = output.suffix or "(none)"
+    with open_input(facts.path) as source:
+        selection = select_streams(source, copy)
+        notes = [*selection.notes, *format_notes(facts, settings, format)]
+        for stream in selection.streams:
+            if stream.type == "data":
+                alone = replace(selection, streams=(stream,))
+                if not any(
+                    _fits(_try(each, source, alone, facts, settings, format), stream)
+                    for each in (suffix, *_OFFERED)
+                ):
+                    notes.append(f"{_label(stream_facts(stream))} fits no container, is left out")
+                    rest = tuple(each for each in selection.streams if each is not stream)
+                    selection = replace(selection, streams=rest)
+        trial = _try(suffix, source, selection, facts, settings, format)
+        if trial.refusal is not None or trial.lost:
+            # MP4 takes ffv1 since lately, but hardly a player does.
+            professional = settings.encoder in ("ffv1", "prores_ks")
+            order = (".mkv", ".mov", ".mp4") if professional else _OFFERED
+            offered = [each for each in order if each != suffix]
+            trials = {
+                each: _try(each, source, selection, facts, settings, format) for each in offered
+            }
+            better = next((each for each in offered if trials[each] == _Trial()), None)
+            culprits = _culprits(suffix, source, selection, facts, settings, format, trial)
+            properties = [each for each in trial.lost if not each.startswith(("stream", "cover"))]
+            if culprits or trial.refusal is not None or better is not None:
+                raise ContainerError(
+                    _message(output, trial, culprits, properties, better, copy, settings)
+                )
+            notes += [f"{suffix} does not keep {each}" for each in properties]
+        notes += [f"{suffix} does not keep {each}" for each in trial.notes]
+        chapters = len(source.chapters()) if selection.chapters else 0
+        streams = tuple(stream_facts(each) for each in selection.streams)
+    return CopyPlan(output, format, streams, chapters, tuple(notes))
+
+
+def _fits(trial: _Trial, stream: Stream) -> bool:
+    return trial.refusal is None and _label(stream_facts(stream)) not in trial.lost
+
+
+def _culprits(
+    suffix: str,
+    source: InputContainer,
+    selection: Selection,
+    facts: FilmFacts,
+    settings: EncoderSettings,
+    format: PixelFormat,
+    trial: _Trial,
+) -> list[StreamFacts]:
+    """The copied streams that do not fit, each tried alone; none where the picture is at fault."""
+    nothing = replace(selection, streams=())
+    bare = _try(suffix, source, nothing, facts, settings, format)
+    if trial.refusal is not None and bare.refusal is not None:
+        return []
+    return [
+        stream_facts(stream)
+        for stream in selection.streams
+        if not _fits(
+            _try(suffix, source, replace(selection, streams=(stream,)), facts, settings, format),
+            stream,
+        )
+    ]
+
+
+def _message(
+    output: Path,
+    trial: _Trial,
+    culprits: list[StreamFacts],
+    properties: list[str],
+    better: str | None,
+    copy: frozenset[str],
+    settings: EncoderSettings,
+) -> str:
+    suffix = output.suffix or "a name without a suffix"
+    other = f"use -o {output.with_suffix(better)}" if better else ""
+    if culprits:
+        what = f"{suffix} cannot hold {', '.join(_label(each) for each in culprits)}"
+        kinds = {COPY_NAMES[each.kind] for each in culprits}
+        kept = [kind for kind in COPY_KINDS if kind in copy - kinds]
+        leave = f"leave it out with --copy {','.join(kept) or 'none'}"
+        remedy = f"{other} or {leave}" if other else leave
+    elif trial.refusal is not None:
+        what = f"{suffix} cannot hold a film by {settings.encoder} ({trial.refusal})"
+        remedy = other or f"use -o {output.with_suffix('.mkv')} or another --encoder"
+    else:
+        what = f"{suffix} does not keep {', '.join(properties)}"
+        remedy = other
+    return f"{output}: {what}; {remedy}"

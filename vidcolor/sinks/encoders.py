@@ -1,0 +1,326 @@
+"""The video encoders, their defaults, and the pixel format a film gets.
+
+An encoder's pixel formats are asked of the FFmpeg build, not listed here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cache
+from types import MappingProxyType
+
+import av
+from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
+
+from ..errors import OutputError
+from ..frames import ColorTags, FilmFacts, PixelFormat
+
+# H.273 table 4, by the names of `color.LUMA_COEFFICIENTS`; RGB planes are 0.
+MATRIX_CODES = MappingProxyType(
+    {"bt709": 1, "fcc": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7, "bt2020nc": 9}
+)
+
+_DEPTHS = {"": 8, "10le": 10, "12le": 12}
+_LAYOUTS = {"yuv420p": (2, 2), "yuv422p": (2, 1), "yuv444p": (1, 1), "gbrp": (1, 1)}
+# name -> (bit depth, subsampling, rgb): every planar format `compose` writes.
+PLANAR_FORMATS = MappingProxyType(
+    {
+        layout + suffix: (depth, factors, layout == "gbrp")
+        for layout, factors in _LAYOUTS.items()
+        for suffix, depth in _DEPTHS.items()
+    }
+)
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """What the user chose; None takes the encoder's default.
+
+    Attributes:
+        encoder: a key of `ENCODERS`.
+        crf: quality, lower is better; the scale is the encoder's own.
+        preset: the encoder's own word for speed (for prores_ks: the profile).
+        pix_fmt: FFmpeg's name of a planar format; None keeps the source's depth and subsampling.
+    """
+
+    encoder: str = "libx264"
+    crf: float | None = None
+    preset: str | None = None
+    pix_fmt: str | None = None
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One encoder's defaults.
+
+    Attributes:
+        crf_option: the FFmpeg option `crf` goes to, empty where the encoder has no such scale.
+        crf, max_crf: the default and the end of the scale; 0 is its beginning.
+        preset_option, preset: the same for the preset.
+        options: what is always set.
+        default_subsampling: for sources without chroma planes of their own.
+        odd_subsampled: takes an odd size in 4:2:0 and 4:2:2. H.264 and HEVC cannot: their
+            cropping counts in chroma samples.
+        carries_full_range: whether full-range luma may be written. ProRes has no flag for it.
+        least_size: of width and height, in pixels.
+        presets: the words it takes; none where the encoder itself says so without printing.
+        interlaced: codes interlaced frames as such, or marks them. The others get the field order
+            in the container alone.
+    """
+
+    crf_option: str = "crf"
+    crf: float | None = None
+    max_crf: float = 51
+    preset_option: str = "preset"
+    preset: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
+    default_subsampling: tuple[int, int] = (2, 2)
+    odd_subsampled: bool = False
+    carries_full_range: bool = True
+    least_size: int = 1
+    presets: tuple[str, ...] = ()
+    interlaced: bool = False
+
+
+_X26X_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower",
+                 "veryslow", "placebo")  # fmt: skip
+_NVENC = (("rc", "vbr"), ("tune", "hq"), ("b", "0"))
+
+ENCODERS = MappingProxyType(
+    {
+        "libx264": Encoder(crf=18, preset="medium", presets=_X26X_PRESETS, interlaced=True),
+        "libx265": Encoder(
+            crf=20,
+            preset="medium",
+            options=(("x265-params", "log-level=none"),),  # it prints on its own
+            least_size=16,
+            presets=_X26X_PRESETS,
+        ),
+        "libsvtav1": Encoder(crf=28, max_crf=63, preset="6", odd_subsampled=True, least_size=4),
+        # Level 3 with slice checksums and one-frame groups is the archives' profile of FFV1.
+        "ffv1": Encoder(
+            crf_option="",
+            preset_option="",
+            options=(("level", "3"), ("slicecrc", "1"), ("context", "1"), ("g", "1")),
+            default_subsampling=(1, 1),
+            odd_subsampled=True,
+            interlaced=True,
+        ),
+        "prores_ks": Encoder(
+            crf_option="",
+            preset_option="profile",
+            options=(("vendor", "apl0"),),
+            default_subsampling=(2, 1),
+            odd_subsampled=True,
+            carries_full_range=False,
+            interlaced=True,
+        ),
+        "h264_nvenc": Encoder(crf_option="cq", crf=19, preset="p5", options=_NVENC),
+        "hevc_nvenc": Encoder(crf_option="cq", crf=21, preset="p5", options=_NVENC),
+    }
+)
+
+
+def _known(name: str) -> Encoder:
+    encoder = ENCODERS.get(name)
+    if encoder is None:
+        raise OutputError(f"encoder {name} is not known; take one of {', '.join(ENCODERS)}")
+    return encoder
+
+
+@cache
+def _built_formats(name: str) -> tuple[str, ...]:
+    """The formats of `PLANAR_FORMATS` that this build's encoder takes, empty if it is not there."""
+    try:
+        formats = av.Codec(name, "w").video_formats or []
+    except av.codec.codec.UnknownCodecError:
+        return ()
+    names = {each.name for each in formats}
+    return tuple(each for each in PLANAR_FORMATS if each in names)
+
+
+@cache
+def _opens(name: str) -> bool:
+    context = av.CodecContext.create(name, "w")
+    assert isinstance(context, VideoCodecContext)
+    context.width, context.height = 256, 256  # above every hardware encoder's least size
+    context.pix_fmt = _built_formats(name)[0]
+    context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+    context.options = dict(_known(name).options)
+    _quieten(name)
+    try:
+        context.open()
+    except FFmpegError:
+        return False
+    return True
+
+
+def _quieten(name: str) -> None:
+    # SVT-AV1 prints a banner on stderr by itself; this variable is its only switch.
+    if name == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")
+
+
+@cache
+def available_encoders() -> tuple[str, ...]:
+    """Those of `ENCODERS` that this FFmpeg has and can open here (nvenc needs a card)."""
+    return tuple(name for name in ENCODERS if _built_formats(name) and _opens(name))
+
+
+def encoder_options(settings: EncoderSettings, format: PixelFormat, width: int) -> dict[str, str]:
+    """The FFmpeg options of an encoder for these settings.
+
+    Raises:
+        OutputError: unknown or missing encoder, or a setting it does not have.
+    """
+    encoder = _known(settings.encoder)
+    if not (_built_formats(settings.encoder) and _opens(settings.encoder)):
+        raise OutputError(
+            f"encoder {settings.encoder} cannot be used on this machine; "
+            f"take one of {', '.join(available_encoders())} with --encoder"
+        )
+    options = dict(encoder.options)
+    crf = encoder.crf if settings.crf is None else settings.crf
+    if crf is not None:
+        if not encoder.crf_option:
+            raise OutputError(f"encoder {settings.encoder} has no quality scale; leave out --crf")
+        if not 0 <= crf <= encoder.max_crf:
+            raise OutputError(
+                f"--crf {crf:g} is outside {settings.encoder}'s scale of 0 to {encoder.max_crf:g}"
+            )
+        options[encoder.crf_option] = f"{crf:g}"
+    preset = encoder.preset if settings.preset is None else settings.preset
+    if preset is not None:
+        if not encoder.preset_option:
+            raise OutputError(f"encoder {settings.encoder} has no presets; leave out --preset")
+        if encoder.presets and preset not in encoder.presets and not preset.isdigit():
+            raise OutputError(
+                f"--preset {preset} is not known to {settings.encoder}; "
+                f"take one of {', '.join(encoder.presets)}"
+            )
+        options[encoder.preset_option] = preset
+    elif settings.encoder == "prores_ks":
+        options["profile"] = "4444" if format.subsampling == (1, 1) else "hq"
+    if settings.encoder == "ffv1" and width >= 352:
+        options["slices"] = "24" if width > 1920 else "12" if width > 720 else "4"
+    _quieten(settings.encoder)
+    return options
+
+
+def _fits_size(name: str, subsampling: tuple[int, int], facts: FilmFacts) -> bool:
+    if _known(name).odd_subsampled:
+        return True
+    return facts.width % subsampling[0] == 0 and facts.height % subsampling[1] == 0
+
+
+def encoder_formats(name: str, facts: FilmFacts | None = None) -> tuple[str, ...]:
+    """The planar formats an encoder takes, best known by FFmpeg's names; of these only the ones
+    that can hold the film's size exactly where `facts` is given.
+
+    Raises:
+        OutputError: the encoder is unknown, or not in this FFmpeg.
+    """
+    _known(name)
+    formats = _built_formats(name)
+    if not formats:
+        raise OutputError(
+            f"encoder {name} is not in this FFmpeg; "
+            f"take one of {', '.join(available_encoders())} with --encoder"
+        )
+    if facts is None:
+        return formats
+    return tuple(each for each in formats if _fits_size(name, PLANAR_FORMATS[each][1], facts))
+
+
+def _source_subsampling(facts: FilmFacts, encoder: Encoder) -> tuple[int, int]:
+    if not facts.has_luma or len(av.VideoFormat(facts.pix_fmt).components) < 3:
+        return encoder.default_subsampling
+    horizontal, vertical = (min(factor, 2) for factor in facts.subsampling)
+    return (1, 1) if horizontal == 1 else (horizontal, vertical)  # no 4:4:0: finer is 4:4:4
+
+
+def _ranked(depth: int, wanted: tuple[int, int]) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Depth and subsampling pairs, the nearest first: finer chroma before coarser, the depth
+    asked for before a deeper one before a shallower one."""
+    depths = sorted({8, 10, 12}, key=lambda each: (each < depth, abs(each - depth)))
+    ladder: list[tuple[int, int]] = [(2, 2), (2, 1), (1, 1)]
+    place = ladder.index(wanted)
+    chroma = ladder[place:] + ladder[:place][::-1]
+    for bits in depths:
+        for factors in chroma:
+            yield bits, factors
+
+
+def choose_pixel_format(facts: FilmFacts, settings: EncoderSettings) -> PixelFormat:
+    """The format a film is written in.
+
+    By default it keeps the source's bit depth (9 and 10 become 10; above that 12, or 10 where the
+    encoder ends there), chroma subsampling, range, matrix, primaries and transfer. Grey, RGB and
+    palette sources get 4:2:0 (ffv1 4:4:4, prores_ks 4:2:2). A source without a luma plane is
+    written in limited range. An odd size that H.264 or HEVC cannot hold in 4:2:0 gets 4:2:2 (odd
+    height) or 4:4:4 (odd width), so the picture keeps its size exactly without a padded edge.
+
+    Raises:
+        OutputError: unknown encoder, too small a film for it, or a `pix_fmt` it does not take (the
+            message names those it does).
+    """
+    encoder = _known(settings.encoder)
+    if min(facts.width, facts.height) < encoder.least_size:
+        raise OutputError(
+            f"{facts.path}: {facts.width}x{facts.height} is too small for {settings.encoder}; "
+            f"it takes {encoder.least_size}x{encoder.least_size} and more; choose another --encoder"
+        )
+    usable = encoder_formats(settings.encoder, facts)
+    if settings.pix_fmt is not None:
+        if settings.pix_fmt not in usable:
+            odd = (
+                ""
+                if settings.pix_fmt not in encoder_formats(settings.encoder)
+                else (f" at the odd size {facts.width}x{facts.height}")
+            )
+            raise OutputError(
+                f"{facts.path}: {settings.encoder} cannot write {settings.pix_fmt}{odd}; "
+                f"it takes --pix-fmt {', '.join(usable)}"
+            )
+        name = settings.pix_fmt
+    else:
+        by_kind = {PLANAR_FORMATS[each][:2]: each for each in usable if not PLANAR_FORMATS[each][2]}
+        depth = next((step for step in (8, 10, 12) if facts.bit_depth <= step), 12)
+        pairs = _ranked(depth, _source_subsampling(facts, encoder))
+        name = next(by_kind[pair] for pair in pairs if pair in by_kind)
+    depth, subsampling, rgb = PLANAR_FORMATS[name]
+    full_range = rgb or (facts.has_luma and facts.tags.full_range and encoder.carries_full_range)
+    tags: ColorTags = replace(facts.tags, full_range=full_range)
+    return PixelFormat(name=name, bit_depth=depth, subsampling=subsampling, rgb=rgb, tags=tags)
+
+
+def codes_fields(facts: FilmFacts, encoder: str, format: PixelFormat) -> bool:
+    """Whether the encoder itself is told that the film is interlaced."""
+    if not facts.field_order or not _known(encoder).interlaced:
+        return False
+    # H.264 codes fields in pairs of macroblock rows: each field's chroma needs whole pairs of rows.
+    return encoder != "libx264" or facts.height % (2 * format.subsampling[1]) == 0
+
+
+def format_notes(facts: FilmFacts, settings: EncoderSettings, format: PixelFormat) -> list[str]:
+    """What the format changes against the source, one line each, for the plan."""
+    notes = []
+    if settings.pix_fmt is None and not _fits_size(settings.encoder, (2, 2), facts):
+        notes.append(
+            f"{facts.width}x{facts.height} is an odd size, written as {format.name}: "
+            f"{settings.encoder} holds no odd size in 4:2:0"
+        )
+    if facts.field_order and not codes_fields(facts, settings.encoder, format):
+        notes.append(
+            f"{settings.encoder} cannot mark the frames as interlaced in {format.name} at "
+            f"{facts.width}x{facts.height}; at most the container says so"
+        )
+    if format.bit_depth < facts.bit_depth:
+        notes.append(f"{facts.bit_depth} bits become {format.bit_depth}")
+    if facts.has_luma and facts.tags.full_range and not format.tags.full_range:
+        notes.append(f"full range becomes limited: {settings.encoder} has no flag for it")
+    return notes

@@ -1,0 +1,329 @@
+"""`FilmSink`: colour frames in, a film out, with all the streams of the film it was made from.
+
+Frames keep their integer pts in the film's time base. MP4 and MOV store them as they are (a time
+base n/d comes back as 1/d with pts times n, the same moments exactly); Matroska rounds every
+moment to its millisecond; AVI only counts frames, so it takes constant rates alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from ..errors import OutputError
+from ..frames import WHOLE, ColorBatch, FilmFacts, PixelFormat, Segment
+from .container import CopyPlan, check_container
+from .encoders import EncoderSettings
+from .files import PendingFile, check_output, writing
+from .muxing import (
+    FrameMaker,
+    add_streams,
+    drain,
+    frame_rate,
+    has_timestamps,
+    is_mov,
+    open_output,
+    video_time_base,
+)
+from .streams import (
+    COPY_ALL,
+    PacketFeed,
+    Selection,
+    cut_chapters,
+    open_input,
+    select_streams,
+)
+from .verify import Expected, find_faults
+
+
+@dataclass(frozen=True)
+class FilmReport:
+    """What a finished film is.
+
+    Attributes:
+        path: where it is; `<stem>.incomplete<suffix>` if `incomplete`.
+        frames: video frames in it.
+        duration_seconds: from the first frame's pts to the end of the last.
+        bytes: size of the file.
+        streams_copied: streams beside the video.
+        incomplete: the input was damaged, so the film is not all there.
+        damage: one line if it is the copied streams that could not be read to their end.
+    """
+
+    path: Path
+    frames: int
+    duration_seconds: float
+    bytes: int
+    streams_copied: int
+    incomplete: bool = False
+    damage: str = ""
+
+
+class FilmSink:
+    """Encodes frames and copies the other streams into a film; a context manager.
+
+    The file is written beside its name and appears under it when `finish` has found it whole. If
+    the `with` block ends without `finish`, by an exception or not, nothing is left behind.
+
+    Args:
+        output: the final path; its suffix names the container.
+        facts: the film the frames are from.
+        settings: encoder and quality.
+        format: of the planes that will be written.
+        segment: the stretch that will be written. With a start, its first frame becomes moment 0
+            and everything else is cut and moved alike.
+        copy: kinds of other streams to copy, among `COPY_KINDS`.
+        overwrite: replace an existing output.
+        threads: of the encoder, 0 for its own choice.
+        plan: what `check_container` gave for the same arguments, to save its time.
+
+    Raises:
+        ContainerError: the container cannot hold a stream.
+        InputError: the input cannot be opened again.
+        OutputError: the output exists, is the input, or cannot be written.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        facts: FilmFacts,
+        settings: EncoderSettings,
+        *,
+        format: PixelFormat,
+        segment: Segment = WHOLE,
+        copy: frozenset[str] = COPY_ALL,
+        overwrite: bool = False,
+        threads: int = 0,
+        plan: CopyPlan | None = None,
+    ) -> None:
+        self._facts, self._settings, self._format = facts, settings, format
+        self._segment, self._copy, self._threads = segment, copy, threads
+        check_output(output, facts.path, overwrite=overwrite)
+        self._plan = plan or check_container(output, facts, settings, copy, format=format)
+        self._file = PendingFile(output, facts.path, overwrite=overwrite)
+        self._input: InputContainer | None = None
+        self._output: OutputContainer | None = None
+        self._video: VideoStream | None = None
+        self._feed: PacketFeed | None = None
+        self._shift = Fraction(0)  # seconds taken off every moment
+        self._timed = True  # the container has moments, not just counts
+        # Of frames inside the encoder, by their pts there, in the encoder's time base.
+        self._durations: dict[int, int] = {}
+        self._first_pts = self._last_pts = self._last_duration = 0  # in the film's time base
+        self._last_own = 0  # the last pts in the encoder's
+        self._maker = FrameMaker(facts, settings.encoder, format)
+        self._longest = 0  # step between two frames, in the film's time base
+        self._frames = 0
+        self._emitted = False  # a packet has come out of the encoder
+        self._without_packets = 0
+
+    @property
+    def plan(self) -> CopyPlan:
+        """What is copied and what is not."""
+        return self._plan
+
+    def __enter__(self) -> FilmSink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._close()
+        except (OSError, FFmpegError):
+            pass  # a full disk fails again here; the file is removed anyway
+        finally:
+            self._file.discard()
+
+    def write(self, batch: ColorBatch) -> None:
+        """Encode a batch's frames.
+
+        Args:
+            batch: planes `(B, H, W)` of the sink's format; `batch.source` gives pts and durations
+                in the film's time base.
+
+        Raises:
+            OutputError: the file cannot be written, or AVI is asked for a variable frame rate.
+        """
+        source = batch.source
+        with writing(self._file.output):
+            for index, (pts, duration) in enumerate(zip(source.pts, source.durations, strict=True)):
+                if self._video is None:
+                    self._start(pts)
+                planes: tuple[Tensor, ...] = tuple(plane[index] for plane in batch.planes)
+                self._encode(planes, pts, duration)
+
+    def finish(self, *, incomplete: bool = False) -> FilmReport:
+        """Drain the encoder, copy what is left, check the file and give it its name.
+
+        Args:
+            incomplete: the input was damaged: name the film `<stem>.incomplete<suffix>`. It is
+                also called so if the copied streams could not be read to their end.
+
+        Raises:
+            OutputError: no frame was written, the disk is full, or the file is not what was put
+                into it. In that last case it is kept as `<stem>.unverified<suffix>`.
+        """
+        if self._video is None or self._output is None or self._feed is None:
+            raise OutputError(f"{self._file.output}: no frame was decoded, so nothing is written")
+        unit = self._facts.time_base
+        if self._last_duration <= 0:
+            self._last_duration = max(round(1 / frame_rate(self._facts) / unit), 1)
+            own = video_time_base(self._output, self._facts)
+            self._durations[self._last_own] = round(self._last_duration * unit / own)
+        end = (self._last_pts + self._last_duration) * unit
+        with writing(self._file.output):
+            for packet in drain(self._video, first=not self._emitted):
+                self._mux(packet)
+            before = None if self._segment.end is None else end
+            for packet in self._feed.until(None, before=before):
+                self._output.mux(packet)
+            format_name = self._output.format.name
+            self._close()
+        # AVI begins at 0: its first frame is shown from there on.
+        first = self._first_pts * unit if self._timed else self._shift
+        expected = Expected(
+            width=self._facts.width,
+            height=self._facts.height,
+            frames=self._frames,
+            span_seconds=float(self._last_pts * unit - first),
+            end_seconds=float(end - first),
+            longest_seconds=float(max(self._longest, self._last_duration) * unit),
+            copied=tuple(self._feed.copied.values()),
+            attachments=self._without_packets,
+            format_name=format_name,
+            whole=self._segment.whole,
+        )
+        if faults := find_faults(self._file.path, expected):
+            kept = self._file.commit("unverified")
+            raise OutputError(
+                f"{self._file.output}: the written film is not right: {'; '.join(faults)}; "
+                f"it is kept as {kept.name}; try -o {self._file.output.with_suffix('.mkv')}"
+            )
+        incomplete = incomplete or bool(self._feed.damage)
+        path = self._file.commit("incomplete" if incomplete else "")
+        return FilmReport(
+            path=path,
+            frames=self._frames,
+            duration_seconds=float(end - self._first_pts * unit),
+            bytes=path.stat().st_size,
+            streams_copied=len(self._plan.streams),
+            incomplete=incomplete,
+            damage=self._feed.damage,
+        )
+
+    def _start(self, pts: int) -> None:
+        """Open both containers, now that the first frame's moment is known."""
+        facts, segment = self._facts, self._segment
+        self._input = open_input(facts.path)
+        chosen = {each.index for each in self._plan.streams}
+        found = select_streams(self._input, self._copy)
+        selection = Selection(
+            tuple(each for each in found.streams if each.index in chosen), found.chapters, ()
+        )
+        first = pts * facts.time_base
+        self._first_pts = pts
+        self._output = output = open_output(str(self._file.path), self._input, selection, facts)
+        start = None
+        self._timed = has_timestamps(output)
+        if segment.start is not None:
+            start = self._shift = first
+        elif not self._timed:
+            self._shift = first - self._lead(first, selection)
+        try:
+            video, targets = add_streams(
+                output, self._input, selection, facts, self._settings, self._format, self._threads
+            )
+        except ValueError as error:
+            raise OutputError(f"{self._file.output}: {error}; try another container") from error
+        chapters = self._input.chapters() if selection.chapters else []
+        if not segment.whole:
+            length = None if segment.end is None else segment.end - (segment.start or 0)
+            last = None if length is None else first + length
+            chapters = cut_chapters(chapters, first, last, self._shift)
+        output.set_chapters(chapters)
+        hidden = is_mov(output.format.name)
+        self._feed = PacketFeed(
+            self._input,
+            targets,
+            start=start,
+            shift=self._shift,
+            hidden=hidden,
+            lead_in=self._timed,
+        )
+        self._without_packets = len(selection.streams) - len(targets)
+        self._video = video
+
+    def _lead(self, first: Fraction, selection: Selection) -> Fraction:
+        """Seconds that the sound begins before the first frame, in whole frames: what AVI cannot
+        express is made of frames, so that nothing of the sound is cut off. The muxer fills them.
+        """
+        starts = [
+            each.start_time * each.time_base
+            for each in selection.streams
+            if each.type == "audio" and each.start_time is not None and each.time_base
+        ]
+        rate = frame_rate(self._facts)
+        return max(round((first - min(starts, default=first)) * rate), 0) / rate
+
+    def _encode(self, planes: tuple[Tensor, ...], pts: int, duration: int) -> None:
+        assert self._video is not None and self._output is not None
+        unit, own = self._facts.time_base, video_time_base(self._output, self._facts)
+        moved = (pts * unit - self._shift) / own
+        if not self._timed:
+            self._check_constant(moved)
+        frame = self._maker.make(planes, round(moved), own)
+        assert frame.pts is not None
+        # The muxer needs durations: the last frame's is the only end a film has. Encoders lose
+        # them, so they wait here; one not given is the step to the next frame, once that is known.
+        if self._last_own in self._durations and self._last_duration <= 0:
+            self._durations[self._last_own] = frame.pts - self._last_own
+        self._durations[frame.pts] = round(duration * unit / own)
+        if self._frames:
+            self._longest = max(self._longest, pts - self._last_pts)
+        self._last_own, self._last_pts, self._last_duration = frame.pts, pts, duration
+        self._frames += 1
+        for packet in self._video.encode(frame):
+            self._emitted = True
+            self._mux(packet)
+
+    def _check_constant(self, moved: Fraction) -> None:
+        """AVI only counts frames: a moment must be a whole number of them, and a new one."""
+        step = round(moved)
+        if abs(moved - step) <= Fraction(1, 4) and (not self._frames or step > self._last_own):
+            return
+        raise OutputError(
+            f"{self._file.output}: {self._file.output.suffix} holds a constant frame rate only, "
+            f"and frame {self._frames} is not on it; "
+            f"use -o {self._file.output.with_suffix('.mkv')}"
+        )
+
+    def _mux(self, packet: Packet) -> None:
+        """Mux a video packet after the copied packets that come before it."""
+        assert self._output is not None and self._feed is not None
+        if packet.pts is not None:
+            packet.duration = self._durations.pop(packet.pts, 0) or packet.duration
+        if packet.dts is not None:
+            moment = packet.dts * packet.time_base + self._shift
+            for other in self._feed.until(moment):
+                self._output.mux(other)
+        self._output.mux(packet)
+
+    def _close(self) -> None:
+        if self._input is not None:
+            self._input.close()
+            self._input = None
+        if self._output is not None:
+            output, self._output = self._output, None
+            output.close()

@@ -1,0 +1,259 @@
+"""The output container: its options, its video stream, its frames. What `FilmSink` writes and
+what `check_container` tries are built here, by the same code."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import IO, Any
+
+import av
+import numpy as np
+from av.container import InputContainer, OutputContainer
+from av.filter import Graph
+from av.packet import Packet
+from av.stream import Stream
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from ..frames import FilmFacts, PixelFormat
+from .encoders import MATRIX_CODES, EncoderSettings, codes_fields, encoder_options
+from .streams import (
+    Selection,
+    add_copy,
+    copy_stream_labels,
+    file_metadata,
+    film_stream,
+)
+
+_MOV_FAMILY = {"mp4", "mov", "ipod", "3gp", "3g2", "psp", "f4v", "ism"}
+_MAX_TIMESCALE = 2**31 - 1
+
+
+def is_mov(format_name: str) -> bool:
+    return format_name in _MOV_FAMILY
+
+
+def has_timestamps(output: OutputContainer) -> bool:
+    """Whether frames have times of their own; AVI only counts frames at one rate."""
+    return str(output.format.name) != "avi"
+
+
+def stores_order(output_format: str) -> bool:
+    """Whether packets have a time of presentation beside that of decoding. AVI and ASF have one
+    time: they cannot put B-frames back in order."""
+    return output_format not in ("avi", "asf")
+
+
+def frame_rate(facts: FilmFacts) -> Fraction:
+    """Frames a second: a hint for rate control, and the real rate in AVI."""
+    rate = facts.average_rate
+    if rate is None or rate <= 0:
+        return Fraction(25)
+    return rate.limit_denominator(100_000)
+
+
+def video_time_base(output: OutputContainer, facts: FilmFacts) -> Fraction:
+    return facts.time_base if has_timestamps(output) else 1 / frame_rate(facts)
+
+
+def _movie_timescale(units: list[Fraction]) -> int:
+    """A clock in which every stream's start is a whole number: edit lists count in it, and in
+    milliseconds, FFmpeg's default, sound and picture would be rounded apart."""
+    scale = math.lcm(*(unit.denominator for unit in units))
+    if scale <= _MAX_TIMESCALE:
+        return scale
+    largest = max(unit.denominator for unit in units)
+    return largest * max(90_000 // largest, 1)
+
+
+def muxer_options(
+    format_name: str, time_base: Fraction, streams: tuple[Stream, ...]
+) -> dict[str, str]:
+    """The container's options for integer pts that come back as they were given."""
+    # A subtitle stream may be silent for an hour: do not hold back the others for it.
+    options = {"max_interleave_delta": "1000000"}
+    if is_mov(format_name):
+        units = [time_base, *(each.time_base for each in streams if each.time_base)]
+        options["video_track_timescale"] = str(min(time_base.denominator, _MAX_TIMESCALE))
+        options["movie_timescale"] = str(_movie_timescale(units))
+        # Matrix and range also where the primaries are unspecified: FFV1 has no tags of its own.
+        options["movflags"] = "+write_colr"
+    elif format_name == "matroska":
+        options["default_mode"] = "passthrough"  # the default flags of the input, not its guess
+        # MP4's sound begins 21 ms before 0 (the AAC decoder's delay). Matroska holds that as it is;
+        # FFmpeg's default would move all streams for it, and the film would lose its pts.
+        options["avoid_negative_ts"] = "disabled"
+    elif format_name == "avi":
+        # Sound is counted, not timed: a start between two frames must not move the picture.
+        options["avoid_negative_ts"] = "disabled"
+    return options
+
+
+def open_output(
+    target: str | IO[bytes], source: InputContainer, selection: Selection, facts: FilmFacts
+) -> OutputContainer:
+    """The output container with its metadata, no streams yet.
+
+    Raises:
+        ValueError: no container is known by this suffix.
+    """
+    probe = av.open(target, "w")
+    name, time_base = probe.format.name, video_time_base(probe, facts)
+    del probe
+    options = muxer_options(name, time_base, selection.streams)
+    output = av.open(target, "w", container_options=options)
+    output.metadata.update(file_metadata(source))
+    return output
+
+
+def add_video(
+    output: OutputContainer,
+    facts: FilmFacts,
+    settings: EncoderSettings,
+    format: PixelFormat,
+    threads: int = 0,
+) -> VideoStream:
+    """The encoded stream, its encoder set up but not yet open.
+
+    Raises:
+        ValueError: the container does not take what the encoder makes.
+        OutputError: the encoder is not there or lacks a setting.
+    """
+    rate = frame_rate(facts)
+    options = encoder_options(settings, format, facts.width)
+    if facts.field_order:
+        options["field_order"] = facts.field_order
+    if codes_fields(facts, settings.encoder, format):
+        options["flags"] = "+ildct+ilme"  # else the two fields are coded as one picture
+    stream: Any = output.add_stream(
+        settings.encoder,
+        # SVT-AV1 refuses more than 240; a hint may be wrong, a refusal may not.
+        rate=min(rate, Fraction(240)) if has_timestamps(output) else rate,
+        options=options,
+        width=facts.width,
+        height=facts.height,
+        time_base=video_time_base(output, facts),
+    )
+    context = stream.codec_context
+    context.pix_fmt = format.name
+    context.thread_count = threads
+    if settings.encoder == "ffv1":
+        context.thread_type = "SLICE"
+    if facts.sample_aspect_ratio:
+        context.sample_aspect_ratio = facts.sample_aspect_ratio
+    tags = format.tags
+    context.color_range = 2 if tags.full_range else 1
+    context.colorspace = 0 if format.rgb else MATRIX_CODES[tags.matrix]
+    context.color_primaries, context.color_trc = tags.primaries, tags.transfer
+    if not stores_order(output.format.name):
+        context.max_b_frames = 0
+    if is_mov(output.format.name) and context.codec.canonical_name == "hevc":
+        context.codec_tag = "hvc1"  # the tag Apple's players ask for
+    if facts.display_matrix is not None:
+        stream.set_display_matrix(facts.display_matrix)
+    assert isinstance(stream, VideoStream)
+    return stream
+
+
+def add_streams(
+    output: OutputContainer,
+    source: InputContainer,
+    selection: Selection,
+    facts: FilmFacts,
+    settings: EncoderSettings,
+    format: PixelFormat,
+    threads: int = 0,
+) -> tuple[VideoStream, dict[int, Stream]]:
+    """Add the video and the copies in the input's order.
+
+    Returns:
+        The video stream, and input index to output stream for the copies that have packets.
+
+    Raises:
+        ValueError: the container does not take one of them.
+    """
+    film = film_stream(source)
+    targets: dict[int, Stream] = {}
+    chosen = {each.index for each in selection.streams}
+    video: VideoStream | None = None
+    for stream in source.streams:
+        if stream.index == film.index:
+            video = add_video(output, facts, settings, format, threads)
+            copy_stream_labels(stream, video)
+        elif stream.index in chosen:
+            target = add_copy(output, stream)
+            if target is not None:
+                targets[stream.index] = target
+    assert video is not None
+    return video, targets
+
+
+def drain(video: VideoStream, *, first: bool) -> list[Packet]:
+    """The encoder's last packets.
+
+    Args:
+        first: it has given none before. Then their dts are made anew, as the sorted pts moved to
+            where no dts is after its pts: libx265 makes up the dts of films of a few frames from
+            memory it never set.
+    """
+    packets = video.encode(None)
+    stamps = [packet.pts for packet in packets if packet.pts is not None]
+    if first and len(stamps) == len(packets):
+        ladder = sorted(stamps)
+        delay = max((rung - pts for rung, pts in zip(ladder, stamps, strict=True)), default=0)
+        for packet, rung in zip(packets, ladder, strict=True):
+            packet.dts = rung - delay
+    return packets
+
+
+class FrameMaker:
+    """Makes an encoder's frames, marked as interlaced where it codes them so."""
+
+    def __init__(self, facts: FilmFacts, encoder: str, format: PixelFormat) -> None:
+        self._format = format
+        self._graph: Graph | None = None
+        if codes_fields(facts, encoder, format):
+            # PyAV cannot set these flags of a frame, but a filter can.
+            self._graph = Graph()
+            self._graph.link_nodes(
+                self._graph.add_buffer(
+                    width=facts.width,
+                    height=facts.height,
+                    format=VideoFormat(format.name),
+                    time_base=facts.time_base,
+                ),
+                self._graph.add("setfield", "tff" if facts.field_order == "tt" else "bff"),
+                self._graph.add("buffersink"),
+            ).configure()
+
+    def make(self, planes: tuple[Tensor, ...], pts: int, time_base: Fraction) -> VideoFrame:
+        """A frame from its `(H, W)` planes Y, Cb, Cr or R, G, B."""
+        frame = make_frame(planes, self._format)
+        if self._graph is not None:
+            self._graph.push(frame)
+            marked = self._graph.pull()
+            assert isinstance(marked, VideoFrame)
+            frame = marked
+        frame.pts, frame.time_base = pts, time_base
+        return frame
+
+
+def make_frame(planes: tuple[Tensor, ...], format: PixelFormat) -> VideoFrame:
+    """One frame from its `(H, W)` planes Y, Cb, Cr or R, G, B, tagged as `format` says."""
+    height, width = planes[0].shape
+    frame = VideoFrame(width, height, format.name)
+    if format.rgb:
+        red, green, blue = planes
+        planes = (green, blue, red)  # FFmpeg's order of gbrp
+    dtype = np.dtype("u1") if format.bit_depth == 8 else np.dtype("<u2")
+    for plane, codes in zip(frame.planes, planes, strict=True):
+        rows = np.frombuffer(memoryview(plane), dtype=dtype).reshape(plane.height, -1)
+        # Lines are padded to `line_size`; a plane of another size fails here.
+        rows[:, : plane.width] = codes.numpy()
+    frame.color_range = 2 if format.tags.full_range else 1
+    frame.colorspace = 0 if format.rgb else MATRIX_CODES[format.tags.matrix]
+    frame.color_primaries, frame.color_trc = format.tags.primaries, format.tags.transfer
+    return frame
