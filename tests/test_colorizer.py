@@ -1,0 +1,215 @@
+"""The colorizer: sizes, memory back-off, devices, rotation, single pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from vidcolor.color import rgb_to_lab
+from vidcolor.colorizer import (
+    Colorizer,
+    choose_device,
+    choose_precision,
+    is_out_of_memory,
+    model_size,
+)
+from vidcolor.compose import compose
+from vidcolor.errors import DeviceError, WeightsError
+from vidcolor.frames import ColorTags, LumaBatch, PixelFormat
+
+YUV = PixelFormat("yuv420p", 8, (2, 2), False, ColorTags(False, "bt709"))
+
+
+def frames(count: int, height: int = 48, width: int = 64) -> LumaBatch:
+    generator = torch.Generator().manual_seed(3)
+    luma = torch.randint(16, 236, (count, 1, height, width), dtype=torch.uint8, generator=generator)
+    return LumaBatch(luma, 8, False, tuple(range(count)), (1,) * count)
+
+
+@pytest.fixture(scope="module")
+def fast() -> Colorizer:
+    return Colorizer("fast", device="cpu", size=64)
+
+
+@pytest.mark.parametrize(
+    ("frame", "wanted"),
+    [
+        ((256, 256), (256, 256)),
+        ((480, 640), (224, 288)),
+        ((1080, 1920), (192, 352)),
+        ((10, 2000), (32, 3616)),
+    ],
+)
+def test_model_size_keeps_the_shape_and_the_number_of_pixels(frame, wanted):
+    assert model_size(*frame, 256, 32) == wanted
+
+
+def test_a_batch_equals_its_singles(fast):
+    batch = frames(5)
+    together = fast(batch)
+    apart = torch.cat([fast(batch[i : i + 1]) for i in range(5)])
+    assert together.shape == (5, 2, 16, 16)
+    assert torch.allclose(together, apart, atol=1e-3)
+
+
+def test_rotated_frames_are_seen_upright(fast):
+    upright = frames(1)
+    turned = LumaBatch(
+        torch.rot90(upright.luma, 1, (-2, -1)), 8, False, (0,), (1,), rotation=90
+    )  # stored a quarter turn anticlockwise: shown upright by turning 90 degrees clockwise
+    assert torch.allclose(torch.rot90(fast(turned), -1, (-2, -1)), fast(upright), atol=1e-3)
+
+
+class Cramped(torch.nn.Module):
+    """Runs out of memory for more than `room` frames; with room 0 until it is moved once."""
+
+    stride = 8
+
+    def __init__(self, inner: torch.nn.Module, room: int) -> None:
+        super().__init__()
+        self.inner, self.room, self.refused = inner, room, 0
+
+    def forward(self, lightness: torch.Tensor) -> torch.Tensor:
+        if len(lightness) > self.room:
+            self.refused += 1
+            raise torch.OutOfMemoryError("injected")
+        return self.inner(lightness)
+
+
+def test_out_of_memory_halves_the_batch_and_gives_the_same_pixels(fast, caplog):
+    batch = frames(7)
+    (whole,) = fast.with_backoff(batch, lambda part: compose(part, fast(part), YUV))
+    cramped = Colorizer("fast", device="cpu", size=64)
+    cramped.model = Cramped(cramped.model, room=2)
+    parts = list(cramped.with_backoff(batch, lambda part: compose(part, cramped(part), YUV)))
+    assert cramped.model.refused == 2  # seven, then three
+    assert [len(p.source) for p in parts] == [1] * 7
+    assert [p.source.first_index for p in parts] == list(range(7))
+    for plane in range(3):
+        joined = torch.cat([p.planes[plane] for p in parts])
+        difference = (joined.int() - whole.planes[plane].int()).abs()
+        assert difference.max() <= 1 and (difference > 0).float().mean() < 1e-3
+    assert "out of memory" in caplog.text
+    assert len(list(cramped.with_backoff(batch, lambda part: part))) == 7  # the size is kept
+
+
+def test_out_of_memory_for_one_frame_on_the_cpu_is_an_error(fast):
+    cramped = Colorizer("fast", device="cpu", size=64)
+    cramped.model = Cramped(cramped.model, room=0)
+    with pytest.raises(DeviceError, match="single frame"):
+        list(cramped.with_backoff(frames(4), cramped))
+
+
+def test_a_full_gpu_falls_back_to_the_cpu(monkeypatch, caplog):
+    colorizer = Colorizer("_ramp", device="cpu")
+    colorizer.device = torch.device("meta")  # stands for a GPU that cannot hold one frame
+
+    def work(part: LumaBatch) -> str:
+        if part.luma.device.type == "meta":
+            raise torch.OutOfMemoryError("injected")
+        return part.luma.device.type
+
+    assert list(colorizer.with_backoff(frames(3), work)) == ["cpu"] * 3
+    assert "on the CPU" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text", ["MPS backend out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"]
+)
+def test_every_kind_of_out_of_memory_is_known(text):
+    assert is_out_of_memory(RuntimeError(text))
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+
+
+def test_the_next_film_starts_afresh():
+    colorizer = Colorizer("_ramp", device="cpu")
+    colorizer.model = Cramped(colorizer.model, room=1)
+    list(colorizer.with_backoff(frames(4), colorizer))
+    assert colorizer.largest_batch == 1
+    colorizer.restore()
+    assert colorizer.largest_batch is None
+
+
+class Broken(torch.nn.Module):
+    """Predicts nan, in reduced precision only or always."""
+
+    def __init__(self, inner: torch.nn.Module, always: bool) -> None:
+        super().__init__()
+        self.inner, self.always = inner, always
+
+    def forward(self, lightness: torch.Tensor) -> torch.Tensor:
+        ab = self.inner(lightness)
+        broken = self.always or torch.is_autocast_enabled("cpu")
+        return ab * float("nan") if broken else ab
+
+
+def test_values_that_are_not_finite_are_never_written():
+    batch = frames(2)
+    colorizer = Colorizer("_ramp", device="cpu", precision="bf16")
+    expected = colorizer(batch)
+    colorizer.model = Broken(colorizer.model, always=False)
+    assert torch.equal(colorizer(batch), expected)
+    colorizer.model = Broken(colorizer.model, always=True)
+    with pytest.raises(WeightsError, match="not finite"):
+        colorizer(batch)
+
+
+def test_other_errors_are_not_swallowed(fast):
+    def work(part: LumaBatch) -> None:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(fast.with_backoff(frames(2), work))
+
+
+def test_colorize_one_picture(fast):
+    grey = np.tile(np.linspace(0, 255, 80).astype(np.uint8), (60, 1))
+    ramp = Colorizer("_ramp", device="cpu")
+    color = ramp.colorize(grey)
+    assert color.shape == (60, 80, 3) and color.dtype == np.uint8
+    lab = rgb_to_lab(torch.from_numpy(color).permute(2, 0, 1).float() / 255)
+    grey_lab = rgb_to_lab(torch.from_numpy(np.stack([grey] * 3)).float() / 255)
+    assert (lab[0] - grey_lab[0]).abs().max() < 0.4
+    middle = lab[:, 30, 40]
+    assert abs(middle[1] - 0.3 * (middle[0] - 50)) < 2
+    assert ramp.colorize(grey.astype(np.uint16) * 257).dtype == np.uint16
+    assert np.array_equal(ramp.colorize(np.stack([grey] * 3, axis=-1)), color)
+    with pytest.raises(ValueError, match="float32"):
+        ramp.colorize(grey.astype(np.float32))
+
+
+def test_saturation_scales_the_chroma():
+    batch = frames(1)
+    full, half, none = (
+        Colorizer("_ramp", device="cpu", saturation=s)(batch) for s in (1.0, 0.5, 0.0)
+    )
+    assert torch.allclose(half, full / 2) and not none.any()
+
+
+def test_devices_and_precisions():
+    assert choose_device("cpu").type == "cpu"
+    assert choose_precision("auto", torch.device("cpu")) == torch.float32
+    for name in ("cuda:99", "tpu", "nonsense", "meta"):
+        with pytest.raises(DeviceError):
+            choose_device(name)
+    with pytest.raises(DeviceError):
+        choose_precision("fp8", torch.device("cpu"))
+
+
+def test_bf16_stays_near_fp32(fast):
+    batch = frames(2)
+    near = Colorizer("fast", device="cpu", size=64, precision="bf16")(batch)
+    assert near.dtype == torch.float32
+    assert (near - fast(batch)).abs().mean() < 1.0
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_cpu_pixels(fast):
+    batch = frames(4)
+    reference = compose(batch, fast(batch), YUV)
+    gpu = Colorizer("fast", device="cuda", size=64)
+    (color,) = gpu.with_backoff(batch, lambda part: compose(part, gpu(part), YUV))
+    for ours, theirs in zip(color.planes, reference.planes, strict=True):
+        difference = (ours.int() - theirs.int()).abs()
+        assert (difference > 1).float().mean() < 1e-3

@@ -1,0 +1,279 @@
+"""The colorizer: luma in, chroma out. Resizing, precision, devices and running out of memory."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from .color import grey_to_lightness
+from .compose import compose, film_grey, upsample_chroma
+from .errors import DeviceError, WeightsError
+from .frames import ColorTags, LumaBatch, PixelFormat
+from .sources.luma import luma_of_rgb
+from .weights import load_model
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: str) -> torch.device:
+    """The device `auto`, `cpu`, `cuda`, `cuda:N` or `mps` stands for.
+
+    Raises:
+        DeviceError: it is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("cpu")  # mps on request only: it has not been tried
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(
+            f"no device is called '{name}'; use auto, cpu, cuda, cuda:N or mps"
+        ) from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise DeviceError(
+                f"device '{name}' is not there: {count} CUDA devices found; use --device cpu"
+            )
+    elif device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise DeviceError("device 'mps' is not there; use --device cpu")
+    elif device.type != "cpu":
+        raise DeviceError(f"device '{name}' is not supported; use auto, cpu, cuda, cuda:N or mps")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """The arithmetic of the network: `auto` is fp16 on CUDA and fp32 elsewhere.
+
+    Raises:
+        DeviceError: `name` is unknown, or the device cannot do it.
+    """
+    if name == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if name not in PRECISIONS:
+        raise DeviceError(f"no precision is called '{name}'; use auto, fp32, bf16 or fp16")
+    if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise DeviceError(f"{torch.cuda.get_device_name(device)} has no bf16; use --precision fp16")
+    return PRECISIONS[name]
+
+
+def model_size(height: int, width: int, size: int, stride: int) -> tuple[int, int]:
+    """Height and width the model sees: the frame's shape, size squared pixels, multiples of
+    `stride`; a frame is never stretched by more than the rounding."""
+    ratio = math.sqrt(height / width)
+    return (
+        max(1, round(size * ratio / stride)) * stride,
+        max(1, round(size / ratio / stride)) * stride,
+    )
+
+
+def fold_batch_norm(model: nn.Module) -> None:
+    """Fold each batch norm that follows a convolution in a `Sequential` into it, in place."""
+    for module in model.modules():
+        if isinstance(module, nn.Sequential):
+            for i in range(len(module) - 1):
+                first, second = module[i], module[i + 1]
+                if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                    module[i], module[i + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error of torch means that memory ran out, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        sign in str(error) for sign in ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+    )
+
+
+class Colorizer:
+    """A model on a device, with everything between a frame's luma and its chroma.
+
+    Args:
+        model: name of shipped weights; see `vidcolor models`. The default is `fast`.
+        weights: one's own weights file instead.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        size: the model sees about size squared pixels; the default is the weights' own.
+        saturation: factor on the chroma; 0 gives grey, 1 what the model predicts.
+
+    Raises:
+        WeightsError: the model or its weights cannot be loaded.
+        DeviceError: the device or precision is not there.
+        ValueError: `size` or `saturation` is out of range.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        weights: str | Path | None = None,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        size: int | None = None,
+        saturation: float = 1.0,
+    ) -> None:
+        if size is not None and size < 32:
+            raise ValueError(f"size must be at least 32, not {size}")
+        if not 0 <= saturation <= 100:
+            raise ValueError(f"saturation must lie between 0 and 100, not {saturation}")
+        self.device = choose_device(device)
+        self.precision = choose_precision(precision, self.device)
+        network, self.entry = load_model(model, None if weights is None else Path(weights))
+        fold_batch_norm(network)
+        self.model = network.to(self.device).to(memory_format=torch.channels_last)
+        self.name = self.entry.architecture if weights is not None or model is None else model
+        self.stride: int = getattr(network, "stride", 32)
+        self.size = size or self.entry.input_size
+        self.saturation = saturation
+        self.largest_batch: int | None = None  # found by running out of memory
+        self._chosen = self.device, self.precision
+
+    def restore(self) -> None:
+        """Forget what running out of memory has changed: another film has other frames."""
+        self.largest_batch = None
+        if self.device != self._chosen[0]:
+            self.device, self.precision = self._chosen
+            self.model.to(self.device)
+
+    def to(self, device: torch.device) -> None:
+        """Move the model; the precision becomes the new device's own."""
+        self.device = device
+        self.precision = choose_precision("auto", device)
+        self.model.to(device)
+
+    @torch.inference_mode()
+    def __call__(self, batch: LumaBatch) -> Tensor:
+        """Predict a batch's chroma at the model's resolution.
+
+        Args:
+            batch: luma on this colorizer's device.
+
+        Returns:
+            `(B, 2, h, w)` float32 a*b*, saturation applied, oriented like the batch's luma.
+        """
+        turns = batch.rotation // 90
+        grey = torch.rot90(film_grey(batch), -turns, (-2, -1))
+        ab = self._run_model(grey_to_lightness(self._shrink(grey)))
+        return torch.rot90(ab, turns, (-2, -1))
+
+    def _shrink(self, plane: Tensor) -> Tensor:
+        height, width = plane.shape[-2:]
+        size = model_size(height, width, self.size, self.stride)
+        return F.interpolate(plane, size=size, mode="bilinear", antialias=True)
+
+    def _run_model(self, lightness: Tensor) -> Tensor:
+        lightness = lightness.contiguous(memory_format=torch.channels_last)
+        reduced = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision, enabled=reduced):
+            ab = self.model(lightness)
+        if reduced and not ab.isfinite().all():
+            ab = self.model(lightness)  # beyond the reach of 16 bits: this batch in fp32
+        if not ab.isfinite().all():
+            raise WeightsError(
+                f"the model '{self.name}' predicts values that are not finite; use other weights"
+            )
+        return ab.float() * (self.entry.chroma_gain * self.saturation)
+
+    @torch.inference_mode()
+    def predict(self, lightness: Tensor) -> Tensor:
+        """Predict full-resolution chroma for pictures.
+
+        Args:
+            lightness: `(B, 1, H, W)` L* in [0, 100].
+
+        Returns:
+            `(B, 2, H, W)` float32 a*b* on the colorizer's device, upsampled along L*'s edges.
+        """
+        lightness = lightness.to(self.device)
+        return upsample_chroma(self._run_model(self._shrink(lightness)), lightness)
+
+    def colorize(self, picture: np.ndarray) -> np.ndarray:
+        """Colorize one picture.
+
+        Args:
+            picture: `(H, W)` grey or `(H, W, 3)` R'G'B', uint8 or uint16; of a colour picture the
+                luma (BT.601) is used.
+
+        Returns:
+            `(H, W, 3)` R'G'B' of the same type.
+
+        Raises:
+            ValueError: another shape or type.
+        """
+        shape = picture.shape
+        grey_or_rgb = len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
+        if picture.dtype not in (np.uint8, np.uint16) or not grey_or_rgb or 0 in shape:
+            raise ValueError(
+                f"uint8 or uint16, (H, W) or (H, W, 3) wanted, not {picture.dtype} {shape}"
+            )
+        grey = picture if picture.ndim == 2 else luma_of_rgb(picture)
+        depth = 8 * picture.dtype.itemsize
+        batch = LumaBatch(
+            torch.from_numpy(np.ascontiguousarray(grey))[None, None], depth, True, (0,), (0,)
+        )
+        tags = ColorTags(full_range=True, matrix="smpte170m")
+        format = PixelFormat("rgb24" if depth == 8 else "rgb48", depth, (1, 1), True, tags)
+        (color,) = self.with_backoff(batch, lambda part: compose(part, self(part), format))
+        rgb = torch.stack([plane[0] for plane in color.planes], dim=-1)
+        return rgb.numpy().astype(picture.dtype)
+
+    def with_backoff(
+        self, batch: LumaBatch, work: Callable[[LumaBatch], Result]
+    ) -> Iterator[Result]:
+        """Run `work` on a batch, or on parts of it where memory does not suffice.
+
+        Out of memory halves the part, down to one frame; then the model moves to the CPU, with a
+        warning. Every frame is worked on exactly once, in order; the size that fits is kept for
+        the batches that follow.
+
+        Yields:
+            The results of `work`, in the order of the frames.
+        """
+        first = 0
+        failed: RuntimeError | None = None
+        while first < len(batch):
+            count = min(len(batch) - first, self.largest_batch or len(batch))
+            if failed is not None:
+                self._give_way(count, failed)
+                failed = None
+                continue
+            try:
+                result = work(batch[first : first + count].to(self.device))
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                failed = error.with_traceback(None)  # which would hold on to the memory
+                continue
+            first += count
+            yield result
+
+    def _give_way(self, count: int, error: RuntimeError) -> None:
+        if count > 1:
+            self.largest_batch = count // 2
+            logger.warning(
+                "out of memory on %s: going on with batches of %d", self.device, self.largest_batch
+            )
+        elif self.device.type != "cpu":
+            logger.warning("out of memory on %s for one frame: going on on the CPU", self.device)
+            self.to(torch.device("cpu"))
+        else:
+            raise DeviceError(
+                "out of memory on the CPU for a single frame: close other programs, or use a "
+                "smaller --size"
+            ) from error
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

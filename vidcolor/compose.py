@@ -1,0 +1,221 @@
+"""Input L plus predicted ab: guided upsampling, gamut, and back to the sink's pixel format.
+
+Lightness is never traded for colour. A pixel of the output has the L* of the film's pixel within
+the rounding of its codes; a colour that sRGB cannot show at that lightness loses chroma. With
+subsampled chroma this holds for decoders that repeat each chroma sample over its block (as
+FFmpeg's and OpenCV's plain conversions do); smoother chroma upsampling differs at colour edges.
+Where black and white pixels share a block of strong colour, a few in ten thousand of them are off
+by two codes (0.8 of L* at most), because a block has one chroma for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .color import (
+    chroma_headroom,
+    grey_to_lightness,
+    lab_to_rgb,
+    limit_chroma,
+    luma_for_luminance,
+    luma_to_grey,
+    quantize_chroma,
+    quantize_luma,
+    rgb_offsets,
+    rgb_to_yuv,
+    srgb_to_linear,
+    yuv_to_rgb,
+)
+from .errors import OutputError
+from .frames import ColorBatch, LumaBatch, PixelFormat
+
+_GUIDE_RADIUS = 2  # in pixels of the predicted chroma
+_GAMUT_PASSES = 4  # on noise of full contrast: 2 leave an error of 4.7 of L*, 4 of 0.8, 6 of 0.5
+_GUIDE_EPSILON = 25.0  # variance of L* below which a region counts as flat
+
+
+def _box(x: Tensor, radius: int) -> Tensor:
+    """Mean over a (2 radius + 1) square window, borders counted without padding."""
+    return F.avg_pool2d(x, 2 * radius + 1, 1, radius, count_include_pad=False)
+
+
+def upsample_chroma(ab: Tensor, lightness: Tensor) -> Tensor:
+    """Upsample ab to the size of `lightness` along its edges.
+
+    A fast guided filter (He and Sun 2015, "Fast Guided Filter"): ab is fitted as a linear function
+    of L* in small windows at ab's own size, and the coefficients are upsampled.
+
+    Args:
+        ab: `(B, 2, h, w)`.
+        lightness: `(B, 1, H, W)` L* in [0, 100], H >= h or W >= w.
+
+    Returns:
+        `(B, 2, H, W)`, within the range ab has in its neighbourhood.
+    """
+    if ab.shape[-2:] == lightness.shape[-2:]:
+        return ab
+    guide = F.interpolate(lightness, size=ab.shape[-2:], mode="area")
+    mean_guide, mean_ab = _box(guide, _GUIDE_RADIUS), _box(ab, _GUIDE_RADIUS)
+    variance = _box(guide * guide, _GUIDE_RADIUS) - mean_guide**2
+    covariance = _box(guide * ab, _GUIDE_RADIUS) - mean_guide * mean_ab
+    slope = covariance / (variance + _GUIDE_EPSILON)
+    offset = mean_ab - slope * mean_guide
+    most, least = F.max_pool2d(ab, 3, 1, 1), -F.max_pool2d(-ab, 3, 1, 1)
+    planes = torch.cat([_box(slope, 1), _box(offset, 1), least, most], dim=1)
+    planes = F.interpolate(planes, size=lightness.shape[-2:], mode="bilinear")
+    slope, offset, least, most = planes.split(2, dim=1)
+    # a line goes on beyond the window's own L*: a scratch or a speck must not gain colour by it
+    return (slope * lightness + offset).clamp(least, most)
+
+
+@lru_cache(maxsize=16)
+def _grey_table(bit_depth: int, full_range: bool, device: str) -> Tensor:
+    """Grey level of every luma code, `(2 ** bit_depth,)` float32."""
+    return luma_to_grey(torch.arange(1 << bit_depth), bit_depth, full_range).to(device)
+
+
+@lru_cache(maxsize=16)
+def _lightness_table(bit_depth: int, full_range: bool, device: str) -> Tensor:
+    """L* of every luma code, `(2 ** bit_depth,)` float32."""
+    return grey_to_lightness(_grey_table(bit_depth, full_range, "cpu")).to(device)
+
+
+def film_grey(batch: LumaBatch) -> Tensor:
+    """The batch's grey levels in [0, 1], `(B, 1, H, W)` float32."""
+    return _look_up(batch, _grey_table)
+
+
+@lru_cache(maxsize=16)
+def _luminance_table(bit_depth: int, full_range: bool, device: str) -> Tensor:
+    """Relative luminance Y of every luma code, `(2 ** bit_depth,)` float32."""
+    return srgb_to_linear(_grey_table(bit_depth, full_range, "cpu")).to(device)
+
+
+def _look_up(batch: LumaBatch, tables: Callable[[int, bool, str], Tensor]) -> Tensor:
+    """`(B, 1, H, W)` float32: the table's value of each luma code."""
+    table = tables(batch.bit_depth, batch.full_range, str(batch.luma.device))
+    return table.index_select(0, batch.luma.to(torch.int32).flatten()).view(batch.luma.shape)
+
+
+def film_lightness(batch: LumaBatch) -> Tensor:
+    """The batch's L* in [0, 100], `(B, 1, H, W)` float32."""
+    return _look_up(batch, _lightness_table)
+
+
+def _pad_to(x: Tensor, subsampling: tuple[int, int]) -> Tensor:
+    """Repeat the last column and row so that the size is a multiple of the subsampling."""
+    pad_x, pad_y = -x.shape[-1] % subsampling[0], -x.shape[-2] % subsampling[1]
+    return F.pad(x, (0, pad_x, 0, pad_y), mode="replicate") if pad_x or pad_y else x
+
+
+def _repeat(x: Tensor, subsampling: tuple[int, int]) -> Tensor:
+    """Each sample over its block."""
+    if subsampling == (1, 1):
+        return x
+    return F.interpolate(x, scale_factor=(float(subsampling[1]), float(subsampling[0])))
+
+
+def _dequantize(codes: Tensor, bit_depth: int, full_range: bool) -> Tensor:
+    span = (1 << bit_depth) - 1 if full_range else 224 << (bit_depth - 8)
+    return (codes.to(torch.float32) - (1 << (bit_depth - 1))) / span
+
+
+def _compose_yuv(
+    batch: LumaBatch, ab: Tensor, format: PixelFormat, exact: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    height, width = batch.luma.shape[-2:]
+    ratio = format.subsampling
+    window = (ratio[1], ratio[0])
+    tags, depth = format.tags, format.bit_depth
+    lightness = _pad_to(film_lightness(batch), ratio)
+    grey = _pad_to(film_grey(batch), ratio)
+    block_lightness = F.avg_pool2d(lightness, window)
+    ab = limit_chroma(block_lightness, upsample_chroma(ab, block_lightness))
+    yuv = rgb_to_yuv(lab_to_rgb(torch.cat([block_lightness, ab], dim=1)), tags.matrix)
+    chroma = yuv[:, 1:]
+    luma = grey
+    if not exact:  # a first guess: the film's grey, moved by what colour does to Y' in the block
+        luma = grey + _repeat(yuv[:, :1] - F.avg_pool2d(grey, window), ratio)
+        luminance = _pad_to(_look_up(batch, _luminance_table), ratio)
+    for _ in range(1 if exact else _GAMUT_PASSES):
+        offsets = _repeat(rgb_offsets(chroma, tags.matrix), ratio)
+        if not exact:
+            luma = luma_for_luminance(luminance, offsets, luma)
+        # a block's chroma must fit all its pixels; again, because Y' follows the chroma
+        chroma = chroma * -F.max_pool2d(-chroma_headroom(luma, offsets), window)
+    codes = quantize_chroma(chroma, depth, tags.full_range)
+    if exact:
+        out = batch.luma[:, 0] if depth == 8 else batch.luma[:, 0].to(torch.int32)
+    else:
+        written = _dequantize(codes, depth, tags.full_range)
+        offsets = _repeat(rgb_offsets(written, tags.matrix), ratio)
+        luma = luma_for_luminance(luminance, offsets, luma)
+        out = quantize_luma(luma[:, 0, :height, :width], depth, tags.full_range)
+    return out, codes[:, 0], codes[:, 1]
+
+
+def _compose_rgb(
+    batch: LumaBatch, ab: Tensor, format: PixelFormat, exact: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    lightness = film_lightness(batch)
+    ab = limit_chroma(lightness, upsample_chroma(ab, lightness))
+    rgb = lab_to_rgb(torch.cat([lightness, ab], dim=1))
+    if exact:
+        grey = film_grey(batch)
+        chroma = rgb_to_yuv(rgb, format.tags.matrix)[:, 1:]
+        room = chroma_headroom(grey, rgb_offsets(chroma, format.tags.matrix))
+        rgb = yuv_to_rgb(torch.cat([grey, chroma * room], dim=1), format.tags.matrix)
+    r, g, b = quantize_luma(rgb, format.bit_depth, full_range=True).unbind(1)
+    return r, g, b
+
+
+def check_exact_luma(format: PixelFormat, bit_depth: int, full_range: bool) -> None:
+    """Whether a luma plane of this bit depth and range can be written unchanged.
+
+    Raises:
+        OutputError: it cannot; an RGB format is let pass, it keeps Y' within rounding.
+    """
+    if format.rgb or (bit_depth, full_range) == (format.bit_depth, format.tags.full_range):
+        return
+    ranges = ("limited", "full")
+    raise OutputError(
+        f"a luma plane of {bit_depth} bit, {ranges[full_range]} range, cannot be kept exactly in "
+        f"{format.name}, {ranges[format.tags.full_range]} range: choose a --pix-fmt of "
+        f"{bit_depth} bit, or --luma lightness"
+    )
+
+
+@torch.inference_mode()
+def compose(
+    batch: LumaBatch,
+    ab: Tensor,
+    format: PixelFormat,
+    *,
+    exact_luma: bool = False,
+) -> ColorBatch:
+    """Put predicted chroma under a batch's own luma.
+
+    Args:
+        batch: the luma, on any device.
+        ab: `(B, 2, h, w)` a*b* on the same device, any size.
+        format: what the sink takes.
+        exact_luma: keep the film's Y' codes bit for bit instead of its L*. Needs a Y'CbCr format
+            of the batch's bit depth and range; with an RGB format Y' is kept within rounding.
+
+    Returns:
+        Planes on the CPU.
+
+    Raises:
+        OutputError: `exact_luma` with a format of another bit depth or range.
+    """
+    if exact_luma:
+        check_exact_luma(format, batch.bit_depth, batch.full_range)
+    work = _compose_rgb if format.rgb else _compose_yuv
+    planes = work(batch, ab.to(torch.float32), format, exact_luma)
+    first, second, third = (plane.cpu() for plane in planes)
+    return ColorBatch((first, second, third), format, batch)

@@ -1,0 +1,137 @@
+"""`fast`: a MobileNetV2 encoder with a light U-Net decoder.
+
+The encoder is MobileNetV2 1.0 (Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear
+Bottlenecks", table 2) with batch norm folded into the convolutions, so the weights of an ImageNet
+classifier load layer by layer. The decoder is this project's own: 1x1 from 1280 to 256 channels
+with a global-average context, then plain 3x3 convolutions over upsampled features and the
+encoder's skips at strides 16, 8 and 4. Plain convolutions are the ones a CPU runs quickest.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# (expansion, output channels, repeats, stride), MobileNetV2 table 2
+_BOTTLENECKS = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+_SKIPS = {24: 4, 32: 8, 96: 16}  # output channels of the last block at a stride: that stride
+
+
+class Bottleneck(nn.Module):
+    """Inverted residual without batch norm, `(B, C_in, H, W)` to `(B, C_out, H/s, W/s)`."""
+
+    def __init__(self, inputs: int, outputs: int, expansion: int, stride: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        self.expand = nn.Conv2d(inputs, hidden, 1) if expansion > 1 else None
+        self.depthwise = nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden)
+        self.project = nn.Conv2d(hidden, outputs, 1)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x if self.expand is None else F.relu6(self.expand(x))
+        y = self.project(F.relu6(self.depthwise(y)))
+        return x + y if self.residual else y
+
+
+class MobileNetV2Encoder(nn.Module):
+    """MobileNetV2 features of a grey image, `(B, 1, H, W)` in [0, 1].
+
+    Returns a dict of stride to features: 4: 24 channels, 8: 32, 16: 96, 32: 1280.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 32, 3, 2, 1)
+        blocks: list[nn.Module] = []
+        channels = 32
+        for expansion, outputs, repeats, stride in _BOTTLENECKS:
+            for repeat in range(repeats):
+                blocks.append(
+                    Bottleneck(channels, outputs, expansion, stride if repeat == 0 else 1)
+                )
+                channels = outputs
+        self.blocks = nn.ModuleList(blocks)
+        self.top = nn.Conv2d(320, 1280, 1)
+
+    def forward(self, grey: Tensor) -> dict[int, Tensor]:
+        x = F.relu6(self.stem(grey))
+        features = {}
+        for block in self.blocks:
+            x = block(x)
+            if x.shape[1] in _SKIPS:
+                features[_SKIPS[x.shape[1]]] = x
+        features[32] = F.relu6(self.top(x))
+        return features
+
+    def load_imagenet(self, tensors: dict[str, Tensor]) -> None:
+        """Load an RGB ImageNet encoder: `conv_N_weight`, `conv_N_bias` in order of execution.
+
+        The three input channels, with the ImageNet mean and deviation, are folded into one grey
+        channel: a grey image gives the features the RGB network gives it (but for the zero
+        padding at the border).
+        """
+        mean = torch.tensor([0.485, 0.456, 0.406])
+        std = torch.tensor([0.229, 0.224, 0.225])
+        numbers = sorted(int(name.split("_")[1]) for name in tensors if name.endswith("_weight"))
+        convs = [m for m in self.modules() if isinstance(m, nn.Conv2d)]
+        # modules() walks the stem, the blocks in order and the top: the order of execution
+        if len(numbers) != len(convs):
+            raise ValueError(
+                f"{len(numbers)} convolutions in the file, {len(convs)} in the encoder"
+            )
+        with torch.no_grad():
+            for number, conv in zip(numbers, convs, strict=True):
+                weight = tensors[f"conv_{number}_weight"].float()
+                bias = tensors[f"conv_{number}_bias"].float()
+                if conv is self.stem:
+                    per_channel = weight / std[None, :, None, None]
+                    bias = bias - (per_channel * mean[None, :, None, None]).sum(dim=(1, 2, 3))
+                    weight = per_channel.sum(dim=1, keepdim=True)
+                conv.weight.copy_(weight)
+                conv.bias.copy_(bias)  # type: ignore[union-attr]
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
+
+
+class Fast(nn.Module):
+    """L* `(B, 1, H, W)` in [0, 100], H and W multiples of 32, to a*b* `(B, 2, H/4, W/4)`."""
+
+    stride = 32
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = MobileNetV2Encoder()
+        self.neck = _conv(1280, 256, 1)
+        self.context = nn.Sequential(nn.Linear(1280, 256), nn.ReLU(), nn.Linear(256, 256))
+        self.up16 = nn.Sequential(_conv(256 + 96, 256), _conv(256, 256))
+        self.up8 = _conv(256 + 32, 160)
+        self.up4 = nn.Sequential(_conv(160 + 24, 96), _conv(96, 64))
+        self.head = nn.Conv2d(64, 2, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def forward(self, lightness: Tensor) -> Tensor:
+        features = self.encoder(lightness / 100)
+        x = self.neck(features[32])
+        x = x + self.context(features[32].mean(dim=(2, 3)))[:, :, None, None]
+        for stride, block in ((16, self.up16), (8, self.up8), (4, self.up4)):
+            x = F.interpolate(x, scale_factor=2.0, mode="bilinear")
+            x = block(torch.cat([x, features[stride]], dim=1))
+        # the head works in units of 50, about the largest chroma of a photograph
+        return 50 * self.head(x)
