@@ -1,0 +1,47 @@
+"""Small picture sets and a recipe that trains in a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vidcolor.training.recipe import Recipe
+
+
+def write_picture(path: Path, seed: int, *, grey: bool = False, side: int = 80) -> None:
+    """A warm, smooth picture (or a grey one) as `path`."""
+    random = np.random.default_rng(seed)
+    light = cv2.resize(random.uniform(60, 170, (4, 5)).astype(np.float32), (side + 10, side))
+    tint = (0, 0, 0) if grey else (-40, 0, 50)  # BGR
+    bgr = np.clip(light[..., None] + np.array(tint), 0, 255).astype(np.uint8)
+    path.write_bytes(cv2.imencode(path.suffix, bgr)[1].tobytes())
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of seven warm pictures."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for seed in range(7):
+        write_picture(folder / f"{seed}.png", seed)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Recipe:
+    return Recipe(
+        model="fast",
+        crop=64,
+        min_scale=0.8,
+        degrade=0.5,
+        batch_size=4,
+        steps=4,
+        warmup=1,
+        cooldown=0.5,
+        encoder_lr=1e-3,
+        bf16=False,
+        validate_every=2,
+        input_size=64,
+    )
