@@ -1,0 +1,41 @@
+"""The fixture that runs the command line in this process."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vidcolor.cli import main
+
+from .command_line import Answer, Vidcolor
+
+
+@pytest.fixture
+def command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Vidcolor]:
+    """`command("run", ...)` runs `main` as the console script does."""
+    monkeypatch.setenv("COLUMNS", "400")  # so that tables do not break names
+    old = signal.getsignal(signal.SIGTERM)
+    logger = logging.getLogger("vidcolor")
+    state = logger.handlers, logger.level, logger.propagate
+
+    def run(*arguments: str | Path) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["vidcolor", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as exit:
+            assert isinstance(exit.code, int)
+            code = exit.code
+        return Answer(code, *capsys.readouterr())
+
+    yield run
+    signal.signal(signal.SIGTERM, old)
+    logger.handlers, logger.level, logger.propagate = state

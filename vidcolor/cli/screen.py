@@ -1,0 +1,201 @@
+"""What a person sees: rich progress, finished lines, tables; JSON lines on request."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from ..pipeline import Watch
+    from ..planning import Job, Report
+
+
+class RateColumn(ProgressColumn):
+    """Frames a second over the last half minute."""
+
+    def render(self, task: Task) -> Text:
+        """The rate, or a dash while it is unknown."""
+        rate = task.finished_speed or task.speed
+        return Text(f"{rate:.1f} fps" if rate else "- fps")
+
+
+def _width(stream: TextIO) -> int | None:
+    """The terminal's own width; wide enough for whole names where it is none."""
+    return None if stream.isatty() else 10_000
+
+
+class _LogHandler(logging.Handler):
+    """Log lines in the form of all others: `warning: ...`."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line."""
+        line = f"{record.levelname.lower()}: {record.getMessage()}"
+        self.console.print(Text(line), soft_wrap=True)
+
+
+class Screen:
+    """Messages and progress on standard error, JSON on standard output."""
+
+    def __init__(self, *, quiet: bool, verbose: bool, as_json: bool) -> None:
+        self.console = Console(stderr=True, highlight=False, width=_width(sys.stderr))
+        self.quiet, self.as_json = quiet, as_json
+        logger = logging.getLogger("vidcolor")
+        logger.handlers = [_LogHandler(self.console)]
+        logger.setLevel(logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING)
+        logger.propagate = False
+
+    def say(self, line: str) -> None:
+        """One line, unless quiet."""
+        if not self.quiet:
+            self.console.print(Text(line), soft_wrap=True)
+
+    @contextmanager
+    def progress(self) -> Iterator[Watch]:
+        """A live progress bar where standard error is a terminal, nothing otherwise."""
+        if self.quiet or not self.console.is_terminal:
+            yield lambda progress: None
+            return
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            RateColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        with bar:
+            task = bar.add_task("starting", total=None)
+            state: dict[str, Any] = {"key": None}
+
+            def watch(progress: Any) -> None:
+                # pictures share one bar: their count restarts only with a new job
+                if progress.done == 1 or progress.done < state.get("done", 0):
+                    bar.reset(task)
+                state["done"] = progress.done
+                bar.update(
+                    task,
+                    description=progress.input.name,
+                    completed=progress.done,
+                    total=progress.total,
+                )
+
+            yield watch
+
+    def sheet(self, report: Report) -> None:
+        """The line of a finished preview."""
+        self._announce(report)
+        self.say(f"{report.output}: {report.frames} before/after pairs")
+
+    def _announce(self, report: Report) -> None:
+        if self.as_json:
+            print(json.dumps(report.to_dict(), ensure_ascii=False), flush=True)
+        for warning in report.warnings:
+            self.say(f"warning: {warning}")
+
+    def finished(self, report: Report) -> None:
+        """The line of a finished input."""
+        self._announce(report)
+        if report.status in ("failed", "incomplete"):
+            self.console.print(Text(f"error: {report.error}"), soft_wrap=True)
+        elif report.status == "skipped":
+            self.say(f"{report.input}: skipped, {report.output} exists")
+        else:
+            rate = f", {report.frames / report.seconds:.1f} fps" if report.frames > 1 else ""
+            unit = "frame" if report.frames == 1 else "frames"
+            self.say(
+                f"{report.input} -> {report.output} "
+                f"({report.frames} {unit}, {report.seconds:.1f} s{rate})"
+            )
+
+    def summary(self, reports: Sequence[Report]) -> None:
+        """After a batch: how many were done, and a table of what failed and why."""
+        failed = [r for r in reports if r.status in ("failed", "incomplete")]
+        if len(reports) < 2 or not (failed or not self.quiet):
+            return
+        counts = {
+            s: sum(r.status == s for r in reports)
+            for s in ("done", "skipped", "incomplete", "failed")
+        }
+        self.say(", ".join(f"{n} {s}" for s, n in counts.items() if n))
+        if failed:
+            table = Table("input", "status", "why", title="not done")
+            for report in failed:
+                table.add_row(Text(str(report.input)), report.status, Text(report.error))
+            self.console.print(table)
+
+    def plan(
+        self, jobs: Sequence[Job], reports: Sequence[Report], model: str, encoder: str
+    ) -> None:
+        """What a dry run prints: on standard output, as a table or as JSON lines."""
+        rows = [row for job in jobs for row in _plan_rows(job, encoder)]
+        rows += [
+            {"input": str(r.input), "output": str(r.output), "problem": r.error or r.status}
+            for r in reports
+        ]
+        if self.as_json:
+            for row in rows:
+                print(json.dumps({**row, "model": model}, ensure_ascii=False), flush=True)
+            return
+        out = Console(file=sys.stdout, highlight=False, width=_width(sys.stdout))
+        table = Table(
+            "input", "output", "frames", "video", "copied", "notes", title=f"plan: {model}"
+        )
+        for row in rows:
+            table.add_row(
+                *(
+                    Text(str(row.get(key, "") if row.get(key) is not None else "?"))
+                    for key in ("input", "output", "frames", "video")
+                ),
+                Text("\n".join(row.get("copied", []))),
+                Text("\n".join(row.get("notes", [])) + row.get("problem", "")),
+            )
+        out.print(table)
+
+
+def _plan_rows(job: Job, encoder: str) -> Iterator[dict[str, Any]]:
+    from ..planning import FilmJob
+
+    if not isinstance(job, FilmJob):
+        for path, output in job.items:
+            yield {"input": str(path), "output": str(output), "frames": 1, "video": "picture"}
+        return
+    facts = job.source.facts
+    rate = f"{float(facts.average_rate):.5g} fps" if facts.average_rate else "variable"
+    yield {
+        "input": str(job.input),
+        "output": str(job.output),
+        "frames": job.frames,
+        "video": f"{facts.width}x{facts.height} {rate}, {facts.codec} {facts.pix_fmt} -> "
+        f"{encoder} {job.plan.format.name}",
+        "copied": [
+            f"{s.kind} {s.codec}" + (f" ({s.language})" if s.language else "")
+            for s in job.plan.streams
+        ]
+        + ([f"{job.plan.num_chapters} chapters"] if job.plan.num_chapters else []),
+        "notes": list(job.plan.notes),
+    }

@@ -1,0 +1,224 @@
+"""From inputs to finished files.
+
+    for batch in source: sink.write(compose(batch, colorizer(batch)))
+
+Jobs are planned first (`planning.py`), so that what cannot work is said before the work begins; a
+job that fails does not stop the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from .colorizer import Colorizer
+from .compose import compose
+from .errors import DamagedInputError, InputError, VidcolorError
+from .frames import ColorTags, FilmFacts, LumaBatch, PixelFormat
+from .planning import FilmJob, Job, PicturesJob, Report, Settings, plan
+from .sinks import FilmSink, PictureSink
+from .sources import PictureSource, load
+
+# Code points of ITU-T H.273: PQ and HLG; BT.2020.
+_HDR_TRANSFERS, _BT2020_PRIMARIES = (16, 18), 9
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """So many frames of an input are done; `total` is None where no header says."""
+
+    input: Path
+    done: int
+    total: int | None
+
+
+Watch = Callable[[Progress], None]
+
+
+def run(
+    jobs: Sequence[Job],
+    colorizer: Colorizer,
+    settings: Settings,
+    watch: Watch = lambda progress: None,
+) -> Iterator[Report]:
+    """Work on the jobs, yielding a report as each input is finished; errors become reports."""
+    for job in jobs:
+        colorizer.restore()
+        if isinstance(job, PicturesJob):
+            yield from colorize_pictures(job, colorizer, settings, watch)
+            continue
+        began = time.monotonic()
+        try:
+            report = colorize_film(job, colorizer, settings, watch)
+        except VidcolorError as error:
+            report = Report(job.input, job.output, "failed", error=str(error))
+        report.seconds = time.monotonic() - began
+        yield report
+
+
+_CPU_PIXELS, _GPU_PIXELS = 4 * 720 * 576, 16 * 1920 * 1080  # of a batch
+
+
+def _batch_size(colorizer: Colorizer, settings: Settings, facts: FilmFacts) -> int:
+    """Frames a batch: what was asked for, or as many as keep its memory bounded."""
+    cpu = colorizer.device.type == "cpu"
+    pixels, most = (_CPU_PIXELS, 4) if cpu else (_GPU_PIXELS, 16)
+    return settings.batch_size or max(1, min(most, pixels // (facts.width * facts.height)))
+
+
+def colorize_film(
+    job: FilmJob, colorizer: Colorizer, settings: Settings, watch: Watch = lambda progress: None
+) -> Report:
+    """Colorize one film's segment into one file.
+
+    Raises:
+        InputError: nothing of the film can be decoded.
+        OutputError: the film cannot be written.
+    """
+    facts = job.source.facts
+    report = Report(job.input, job.output, "done", warnings=list(_warnings(job)))
+    damage: list[str] = []
+    turned = facts.is_color  # the warning is given
+    source = load(
+        job.source,
+        batch_size=_batch_size(colorizer, settings, facts),
+        workers=settings.workers or 0,  # FFmpeg's decoders have threads of their own
+        device=colorizer.device,
+    )
+
+    def work(part: LumaBatch):
+        return compose(part, colorizer(part), job.plan.format, exact_luma=settings.exact_luma)
+
+    sink = FilmSink(
+        job.output,
+        facts,
+        settings.encoder,
+        format=job.plan.format,
+        segment=settings.segment,
+        copy=settings.copy,
+        overwrite=settings.overwrite,
+        plan=job.plan,
+    )
+    with sink, closing(source):
+        for batch in source:
+            damage += batch.damage
+            report.warnings += batch.notes
+            if batch.is_color and not turned:
+                turned = True
+                report.warnings.append(f"{job.input}: turns to colour; only its luma is used")
+            for color in colorizer.with_backoff(batch, work):
+                sink.write(color)
+                report.frames += len(color.source)
+                watch(Progress(job.input, report.frames, job.frames))
+        if report.frames == 0:
+            raise InputError(
+                f"{job.input}: no frame lies in the chosen segment; check --start and --end"
+                if not settings.segment.whole
+                else f"{job.input}: no frame could be decoded"
+            )
+        written = sink.finish(incomplete=bool(damage))
+    report.output = written.path
+    if written.damage:
+        damage.append(written.damage)
+    if written.incomplete:
+        report.status = "incomplete"
+        report.error = str(_damaged(job.input, damage, written.path))
+    return report
+
+
+def _damaged(path: Path, damage: list[str], kept: Path) -> DamagedInputError:
+    more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
+    return DamagedInputError(f"{damage[0]}{more}; what could be read of {path.name} is in {kept}")
+
+
+def _warnings(job: FilmJob) -> Iterator[str]:
+    facts = job.source.facts
+    if facts.is_color:
+        yield f"{job.input}: is already in colour; only its luma is used"
+    if facts.tags.transfer in _HDR_TRANSFERS or facts.tags.primaries == _BT2020_PRIMARIES:
+        yield f"{job.input}: is HDR or BT.2020; it is treated as sRGB, so its colours will be off"
+    if facts.interlaced:
+        yield f"{job.input}: is interlaced; combing stays (deinterlace it first)"
+    yield from job.plan.notes
+
+
+def colorize_pictures(
+    job: PicturesJob, colorizer: Colorizer, settings: Settings, watch: Watch = lambda progress: None
+) -> Iterator[Report]:
+    """Colorize still pictures, yielding a report for each."""
+    workers = settings.workers
+    if workers is None:  # processes take seconds to start, which a few pictures do not repay
+        workers = min(4, os.cpu_count() or 1) if len(job.items) > 20 else 0
+    source = load(
+        PictureSource(job.items),
+        batch_size=1,
+        workers=min(workers, len(job.items)),
+        device=colorizer.device,
+    )
+    sink = PictureSink(overwrite=settings.overwrite, quality=settings.quality)
+    began = time.monotonic()
+
+    def work(part: LumaBatch):
+        depth = 8 if part.bit_depth <= 8 else 16
+        tags = ColorTags(full_range=True, matrix="smpte170m")
+        format = PixelFormat("rgb24" if depth == 8 else "rgb48", depth, (1, 1), True, tags)
+        return compose(part, colorizer(part), format, exact_luma=settings.exact_luma)
+
+    with closing(source):
+        for done, batch in enumerate(source, start=1):
+            assert batch.picture is not None
+            path, output = batch.picture.path, batch.picture.output
+            report = Report(path, output, "done", frames=1)
+            try:
+                if batch.damage:
+                    raise InputError("; ".join(batch.damage))
+                report.warnings += batch.notes
+                if batch.is_color:
+                    report.warnings.append(f"{path}: is already in colour; only its luma is used")
+                for color in colorizer.with_backoff(batch, work):
+                    report.warnings += sink.write(color).notes
+            except VidcolorError as error:
+                report.status, report.error, report.frames = "failed", str(error), 0
+            report.seconds, began = time.monotonic() - began, time.monotonic()
+            watch(Progress(path, done, len(job.items)))
+            yield report
+
+
+def colorize(
+    inputs: str | Path | Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    colorizer: Colorizer | None = None,
+    settings: Settings | None = None,
+    watch: Watch = lambda progress: None,
+) -> list[Report]:
+    """Colorize films, pictures and folders; what `vidcolor run` does.
+
+    Args:
+        inputs: one or several files, folders, globs or numbered sequences (`frames/%05d.png`).
+        output: a file for one input, a folder for several; None writes `name.color.ext` beside
+            each file and `folder.color/` beside each folder.
+        colorizer: the model to use; the default is `Colorizer()`.
+        settings: encoder, streams, segment and so on; the default is `Settings()`.
+        watch: called with a `Progress` after every batch.
+
+    Returns:
+        A report for each input; look at `status` and `error`.
+
+    Raises:
+        OutputError: the output's name cannot be used.
+        WeightsError, DeviceError: the default colorizer cannot be made.
+    """
+    settings = settings or Settings()
+    several = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    jobs, reports = plan(several, output, settings)
+    if jobs:
+        reports += run(jobs, colorizer or Colorizer(), settings, watch)
+    return reports
