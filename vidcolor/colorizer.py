@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from .color import grey_to_lightness
 from .compose import compose, film_grey, upsample_chroma
 from .errors import DeviceError, WeightsError
-from .frames import ColorTags, LumaBatch, PixelFormat
+from .frames import LumaBatch, picture_format
 from .sources.luma import luma_of_rgb
 from .weights import load_model
 
@@ -225,8 +225,7 @@ class Colorizer:
         batch = LumaBatch(
             torch.from_numpy(np.ascontiguousarray(grey))[None, None], depth, True, (0,), (0,)
         )
-        tags = ColorTags(full_range=True, matrix="smpte170m")
-        format = PixelFormat("rgb24" if depth == 8 else "rgb48", depth, (1, 1), True, tags)
+        format = picture_format(depth)
         (color,) = self.with_backoff(batch, lambda part: compose(part, self(part), format))
         rgb = torch.stack([plane[0] for plane in color.planes], dim=-1)
         return rgb.numpy().astype(picture.dtype)

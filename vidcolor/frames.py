@@ -130,6 +130,13 @@ class PixelFormat:
     tags: ColorTags
 
 
+def picture_format(bit_depth: int) -> PixelFormat:
+    """The format of a still picture made from luma of `bit_depth`: R'G'B' of 8 or 16 bits."""
+    tags = ColorTags(full_range=True, matrix="smpte170m")
+    deep = bit_depth > 8
+    return PixelFormat("rgb48" if deep else "rgb24", 16 if deep else 8, (1, 1), True, tags)
+
+
 @dataclass(frozen=True)
 class PictureInfo:
     """A still picture's origin and what is kept of its file.

@@ -19,7 +19,7 @@ from pathlib import Path
 from .colorizer import Colorizer
 from .compose import compose
 from .errors import DamagedInputError, InputError, VidcolorError
-from .frames import ColorTags, FilmFacts, LumaBatch, PixelFormat
+from .frames import FilmFacts, LumaBatch, picture_format
 from .planning import FilmJob, Job, PicturesJob, Report, Settings, plan
 from .sinks import FilmSink, PictureSink
 from .sources import PictureSource, load
@@ -166,9 +166,7 @@ def colorize_pictures(
     began = time.monotonic()
 
     def work(part: LumaBatch):
-        depth = 8 if part.bit_depth <= 8 else 16
-        tags = ColorTags(full_range=True, matrix="smpte170m")
-        format = PixelFormat("rgb24" if depth == 8 else "rgb48", depth, (1, 1), True, tags)
+        format = picture_format(part.bit_depth)
         return compose(part, colorizer(part), format, exact_luma=settings.exact_luma)
 
     with closing(source):

@@ -14,11 +14,11 @@ from torch import Tensor
 from .colorizer import Colorizer
 from .compose import compose
 from .errors import InputError
-from .frames import WHOLE, ColorBatch, ColorTags, LumaBatch, PictureInfo, PixelFormat, Segment
+from .frames import WHOLE, ColorBatch, LumaBatch, PictureInfo, Segment, picture_format
 from .sinks import PictureSink, check_output
 from .sources import FilmSource, Input, PictureSource
 
-_RGB = PixelFormat("rgb24", 8, (1, 1), True, ColorTags(full_range=True, matrix="smpte170m"))
+_RGB = picture_format(8)
 _WIDTH, _HEIGHT = 480, 720  # of one picture on the sheet at most, pixels
 _GAP = 8
 
