@@ -1,4 +1,4 @@
-"""The fixture that runs the command line in this process."""
+"""The fixture that runs the command line in this process, apart from imported weights."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ import pytest
 from vidcolor.cli import main
 
 from .command_line import Answer, Vidcolor
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_imported_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Weights that the developer has imported must not show in any test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIDCOLOR_WEIGHTS", str(tmp_path_factory.mktemp("no_weights")))
+        yield
 
 
 @pytest.fixture

@@ -154,9 +154,15 @@ def test_table_as_json(pictures: list[tuple[str, Tensor]]) -> None:
     assert set(values["rows"][0]) >= {"psnr", "psnr_pooled", "gain", "lpips", "margin_error"}
 
 
-def test_size_too_small_for_lpips() -> None:
-    with pytest.raises(ValueError, match="at least 64"):
-        evaluate(Constant(0, 0), [], size=32)
+def test_size_too_small_for_ssim() -> None:
+    with pytest.raises(ValueError, match="at least 11"):
+        evaluate(Constant(0, 0), [], size=10)
+
+
+def test_no_lpips_of_small_pictures(tmp_path: Path, pictures: list[tuple[str, Tensor]]) -> None:
+    table = evaluate(Constant(0, 0), pictures[:2], size=32, lpips_weights=tmp_path / "unread")
+    assert table.rows[0].lpips is None
+    assert "no LPIPS below 64x64" in table.notes
 
 
 def test_folder_and_zip_give_the_same(tmp_path: Path, pictures: list[tuple[str, Tensor]]) -> None:

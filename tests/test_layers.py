@@ -20,10 +20,11 @@ LAYERS = (
     {"frames"},
     {"color"},
     {"metrics"},
-    {"sources", "models", "sinks"},
+    {"sources", "models", "sinks", "tensor_files"},
     {"weights", "compose"},
     {"colorizer", "planning"},
-    {"pipeline", "preview", "training", "probe", "evaluation"},
+    {"pipeline", "preview", "probe", "evaluation"},
+    {"training"},
     {"cli"},
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -90,6 +91,6 @@ def test_every_package_ships() -> None:
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     listed = set(config["options"]["packages"].split())
     folders = {".".join(file.relative_to(ROOT).parts[:-1]) for file in PACKAGE.rglob("__init__.py")}
-    assert listed == folders | {"vidcolor.weights_data"}
+    assert listed == folders | {"vidcolor.recipes_data", "vidcolor.weights_data"}
     # a folder without __init__.py would be left out without a word
     assert {file.parent / "__init__.py" for file in FILES} <= set(FILES)

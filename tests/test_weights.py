@@ -56,7 +56,7 @@ def test_cut_short_file(own):
 
 
 def test_not_safetensors(tmp_path):
-    path = tmp_path / "model.pth"
+    path = tmp_path / "model.safetensors"
     path.write_bytes(b"PK\x03\x04 something else entirely")
     with pytest.raises(WeightsError, match="not a complete safetensors file"):
         load_model(file=path)

@@ -32,7 +32,8 @@ from .sources.packs import square, stream_pictures
 
 MIN_CHROMA = 2.0  # mean Lab chroma below which a picture says nothing about colour
 _BATCH = 8
-_LEAST_SIZE = 64  # below it AlexNet's last feature map of LPIPS is empty
+_LEAST_SIZE = 11  # SSIM's window
+_LEAST_FOR_LPIPS = 64  # below it AlexNet's last feature map is empty
 
 
 class Predictor(Protocol):
@@ -176,7 +177,7 @@ def evaluate(
     Args:
         colorizer: see `Predictor`.
         pictures: name and R'G'B' `(3, H, W)` uint8; `sources.packs.stream_pictures` gives them.
-        size: side of the squares, at least 64.
+        size: side of the squares, at least 11; LPIPS needs 64.
         lpips_weights: AlexNet's weights; without them and without torch's hub cache there is no
             LPIPS, and a note says so.
         name: of the model's row.
@@ -188,11 +189,11 @@ def evaluate(
     Raises:
         InputError: no colour picture is left.
         WeightsError: `lpips_weights` cannot be used.
-        ValueError: `size` is below 64.
+        ValueError: `size` is below 11.
     """
     if size < _LEAST_SIZE:
         raise ValueError(f"size must be at least {_LEAST_SIZE}, not {size}")
-    network = load_lpips(lpips_weights)
+    network = load_lpips(lpips_weights) if size >= _LEAST_FOR_LPIPS else None
     squares: list[Tensor] = []
     near_grey = 0
     mean_ab = torch.zeros(1, 2, 1, 1, dtype=torch.float64)
@@ -253,7 +254,7 @@ def _notes(
         "an exact picture counts as 100 dB",
     ]
     if not has_lpips:
-        notes.append(NO_LPIPS)
+        notes.append(NO_LPIPS if size >= _LEAST_FOR_LPIPS else "no LPIPS below 64x64")
     return tuple(notes)
 
 
@@ -271,7 +272,7 @@ def evaluate_folders(
     Raises:
         InputError: a path is neither a folder nor a zip, or no colour picture is left.
         WeightsError: `lpips_weights` cannot be used.
-        ValueError: `size` is below 64.
+        ValueError: `size` is below 11.
     """
     unreadable: list[str] = []
     return evaluate(

@@ -106,11 +106,10 @@ def colourfulness(rgb: Tensor) -> Tensor:
 def margin_error(prediction: Tensor, target: Tensor, margin: float = 12.0) -> Tensor:
     """Share of the channel values that differ by `margin` or more of 255, `(B,)` in [0, 1].
 
-    The "12-margin error" of the colorization literature; accuracy is 1 minus it.
+    The "12-margin error" of the colorization literature; accuracy is 1 minus it. A nan is an error.
     """
-    return (
-        ((prediction.double() - target.double()).abs() >= margin).double().mean((1, 2, 3)).float()
-    )
+    near = (prediction.double() - target.double()).abs() < margin
+    return (~near).double().mean(dim=(1, 2, 3)).float()
 
 
 def _read_features(path: Path) -> dict[str, Tensor]:

@@ -2,28 +2,39 @@
 
 Shipped weights live in the package `vidcolor.weights_data` (the folder `weights/` of a checkout)
 with `manifest.json`; one's own weights carry the same entry as JSON in the safetensors header,
-under the key `vidcolor`.
+under the key `vidcolor`. Imported weights lie in the user's own folder as NAME.safetensors, each
+with its entry in NAME.json beside it, which also knows the file's SHA-256.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.resources
 import json
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .errors import WeightsError
 from .models import MODELS, create_model
+from .tensor_files import read_header, read_tensors
 
 _HEADER_KEY = "vidcolor"
+
+# The released checkpoints of github.com/richzhang/colorization, by architecture.
+_RELEASED = {
+    "eccv16": "colorization_release_v2-9b330a0b.pth",
+    "siggraph17": "siggraph17-df00044c.pth",
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,7 @@ class Entry:
 
     Attributes:
         architecture: a key of `models.MODELS`.
+        options: the architecture's constructor options, where they are not its defaults.
         input_size: the model sees a frame resized to about input_size squared pixels.
         color_space: what the model reads and predicts; always `lab` (L* in, a*b* out).
         chroma_gain: factor on the predicted a*b*, chosen on validation pictures.
@@ -54,6 +66,7 @@ class Entry:
     parameters: int = 0
     gmacs: float = 0.0
     metrics: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 def make_entry(values: dict[str, Any], origin: str) -> Entry:
@@ -133,27 +146,16 @@ def save_weights(path: Path, model: nn.Module, entry: Entry, dtype: torch.dtype)
 
 
 def read_entry(path: Path) -> Entry | None:
-    """The entry in a safetensors header, or None where there is none.
+    """The entry in a safetensors header, or None where there is none, as in a `.pth` file.
 
     Raises:
         WeightsError: the file is missing, cut short or not safetensors.
     """
-    if not path.is_file():
-        raise WeightsError(
-            f"{path}: no such weights file; check the path, or leave out --weights to use the "
-            "shipped ones"
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path}: not a complete safetensors file ({error}); copy or train it again"
-        ) from error
-    if _HEADER_KEY not in metadata:
+    header = read_header(path)
+    if _HEADER_KEY not in header:
         return None
     try:
-        values = json.loads(metadata[_HEADER_KEY])
+        values = json.loads(header[_HEADER_KEY])
     except json.JSONDecodeError as error:
         raise WeightsError(f"{path}: its entry is not JSON ({error}); train it again") from error
     return make_entry(values, str(path))
@@ -163,6 +165,8 @@ def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path, architecture
     wanted = model.state_dict()
     for name, value in wanted.items():
         if name not in tensors:
+            if name.endswith(".num_batches_tracked"):
+                continue  # files from before PyTorch 0.4.1 lack it, and inference does not read it
             raise WeightsError(f"{path}: not weights of '{architecture}': {name} is missing")
         if tensors[name].shape != value.shape:
             raise WeightsError(
@@ -177,54 +181,163 @@ def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path, architecture
     model.load_state_dict(tensors)
 
 
+def _filled(path: Path, entry: Entry) -> nn.Module:
+    """The model of `entry` with the tensors of the file `path`, for inference."""
+    model = create_model(entry.architecture, **entry.options)
+    _fill(model, read_tensors(path), path, entry.architecture)
+    return model.eval()
+
+
+def _entry_of_file(file: Path, architecture: str | None) -> Entry:
+    """What a file says of itself, or else an entry of `architecture`; the two must agree."""
+    entry = read_entry(file)
+    if entry is None:
+        if architecture is None:
+            raise WeightsError(f"{file}: does not say which model it belongs to; add --model NAME")
+        return Entry(architecture=architecture)
+    if architecture is not None and architecture != entry.architecture:
+        raise WeightsError(
+            f"{file}: weights of '{entry.architecture}', not of '{architecture}'; leave out --model"
+        )
+    return entry
+
+
 def load_model(name: str | None = None, file: Path | None = None) -> tuple[nn.Module, Entry]:
     """A model ready for inference, float32 on the CPU, and its entry.
 
     Args:
-        name: of shipped weights; with `file`, the architecture where the file names none. The
-            default is `fast`, or what `file` says.
-        file: one's own weights instead of shipped ones.
+        name: of shipped or imported weights; with `file`, the architecture where the file names
+            none. The default is `fast`, or what `file` says.
+        file: one's own weights instead: safetensors, or the state dict of a public checkpoint
+            (`.pth`, `.pt`).
 
     Raises:
         WeightsError: no such model or file; the file is cut short, altered or of another model.
     """
     if file is not None:
-        entry = read_entry(file)
-        if entry is None:
-            if name is None:
-                raise WeightsError(
-                    f"{file}: does not say which model it belongs to; add --model NAME"
-                )
-            entry = Entry(architecture=name)
-        elif name is not None and name != entry.architecture:
-            raise WeightsError(
-                f"{file}: weights of '{entry.architecture}', not of '{name}'; leave out --model"
-            )
-        path = file
+        entry = _entry_of_file(file, name)
+        return _filled(file, entry), entry
+    name = name or "fast"
+    if name.startswith("_") and name in MODELS:
+        return create_model(name).eval(), Entry(architecture=name)
+    shipped = manifest()
+    if name in shipped:
+        entry, folder = shipped[name], shipped_folder()
+        remedy = "run 'pip install --force-reinstall vidcolor'"
     else:
-        name = name or "fast"
-        if name.startswith("_") and name in MODELS:
-            return create_model(name).eval(), Entry(architecture=name)
-        entries = manifest()
-        if name not in entries:
+        stored = stored_weights()
+        if name not in stored:
+            raise WeightsError(_unknown(name, list(shipped), list(stored)))
+        entry, folder = stored[name], user_folder()
+        remedy = "import it again with 'vidcolor weights import FILE --overwrite'"
+    path = folder / entry.file
+    if not path.is_file() or sha256_of(path) != entry.sha256:
+        raise WeightsError(
+            f"{path}: missing, cut short or altered (its SHA-256 is not the manifest's); {remedy}"
+        )
+    return _filled(path, entry), entry
+
+
+def _unknown(name: str, shipped: list[str], stored: list[str]) -> str:
+    """The line for a name that has no weights here."""
+    if name in MODELS:
+        file = _RELEASED.get(name)
+        source = f"download {file} (see github.com/richzhang/colorization)" if file else "train it"
+        return (
+            f"'{name}' has no weights here: {source}, then run 'vidcolor weights import "
+            f"{file or 'FILE'} --model {name}', or give --weights {file or 'FILE'}"
+        )
+    return (
+        f"no model is called '{name}'; 'vidcolor models' lists them: {', '.join(shipped)}; "
+        f"imported: {', '.join(stored) or 'none'}"
+    )
+
+
+# --------------------------------------------------------------------------- imported weights
+
+
+def user_folder() -> Path:
+    """Where imported weights lie: `VIDCOLOR_WEIGHTS`, or the user's data folder of the system."""
+    own = os.environ.get("VIDCOLOR_WEIGHTS")
+    if own:
+        return Path(own)
+    from platformdirs import user_data_path
+
+    return user_data_path("vidcolor", appauthor=False) / "weights"
+
+
+def stored_weights() -> dict[str, Entry]:
+    """The imported weights by name; an entry whose file was deleted is left out.
+
+    Raises:
+        WeightsError: an entry is not readable.
+    """
+    entries = {}
+    for path in sorted(user_folder().glob("*.json")):
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise WeightsError(
-                f"no model is called '{name}'; 'vidcolor models' lists them: {', '.join(entries)}"
-                + (f" ('{name}' can be used with --weights FILE)" if name in MODELS else "")
-            )
-        entry = entries[name]
-        path = shipped_folder() / entry.file
-        if not path.is_file() or sha256_of(path) != entry.sha256:
-            raise WeightsError(
-                f"{path}: missing, cut short or altered (its SHA-256 is not the manifest's); run "
-                "'pip install --force-reinstall vidcolor'"
-            )
-    model = create_model(entry.architecture)
+                f"{path}: not readable ({error}); delete it, then import the weights again"
+            ) from error
+        entry = make_entry(values, str(path))
+        if entry.file == f"{path.stem}.safetensors" and path.with_name(entry.file).is_file():
+            entries[path.stem] = entry
+    return entries
+
+
+def import_weights(
+    file: Path,
+    name: str | None = None,
+    architecture: str | None = None,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Check a weights file and store it as safetensors in the user's folder.
+
+    Args:
+        file: safetensors, or the state dict of a public checkpoint (`.pth`, `.pt`).
+        name: to load it by; the architecture's name by default.
+        architecture: a key of `models.MODELS`, needed where the file does not say it.
+        overwrite: replace weights that are stored under this name.
+
+    Returns:
+        The stored file.
+
+    Raises:
+        WeightsError: the file is not weights of that architecture, the name is taken or of odd
+            letters, or the folder cannot be written.
+    """
+    entry = _entry_of_file(file, architecture)
+    name = name or entry.architecture
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise WeightsError(
+            f"'{name}' cannot be the name of stored weights; use letters, digits, '-', '_' and '.'"
+        )
+    if name in manifest():
+        raise WeightsError(f"'{name}' is a model that ships with vidcolor; choose another --name")
+    folder = user_folder()
+    target = folder / f"{name}.safetensors"
+    if target.exists() and not overwrite:
+        raise WeightsError(
+            f"{target}: there are weights of that name; choose another --name, or add --overwrite"
+        )
+    model = _filled(file, entry)
+    entry = dataclasses.replace(entry, parameters=sum(p.numel() for p in model.parameters()))
+    fresh = target.with_name(f"{name}.{os.getpid()}.part")
     try:
-        tensors = {
-            key: value.float() if value.is_floating_point() else value
-            for key, value in load_file(path).items()
-        }
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: not a complete safetensors file ({error})") from error
-    _fill(model, tensors, path, entry.architecture)
-    return model.eval(), entry
+        folder.mkdir(parents=True, exist_ok=True)
+        save_weights(fresh, model, dataclasses.replace(entry, file="", sha256=""), torch.float32)
+        entry = dataclasses.replace(entry, file=target.name, sha256=sha256_of(fresh))
+        os.replace(fresh, target)
+        fresh.write_text(json.dumps(dataclasses.asdict(entry), indent=1) + "\n", encoding="utf-8")
+        os.replace(fresh, target.with_suffix(".json"))
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"{target}: cannot be written ({error}); free space there, or set VIDCOLOR_WEIGHTS to "
+            "another folder"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+    return target

@@ -3,69 +3,162 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import av
+import pytest
+
+from vidcolor.training.recipe import shipped_recipes
 
 from ..command_line import Vidcolor
 from ..sources.clips import encode, frames
+from .conftest import write_picture
 
-TINY = """
-model = "fast"
-crop = 64
-batch_size = 4
-steps = 2
-warmup = 1
-bf16 = false
-validate_every = 2
-input_size = 64
-"""
+# what makes each recipe tiny; the fully connected net of S4a is a variant and too large for a test
+TINY = {
+    "fast": ("size=32", "batch_size=2", "epoch_size=4", "input_size=32", "warmup=1"),
+    "S0": ("size=16", "batch_size=4"),
+    "S1a": ("size=32", "batch_size=2", "limit=2"),
+    "S1b": ("size=32", "batch_size=2", "model_options.width=4"),
+    "S2": ("size=16", "test_part=split", "split=[0.6,0.2,0.2]"),
+    "S3a": ("size=16", "test_part=split", "split=[0.6,0.2,0.2]", "model_options.filters=4"),
+    "S3b": ("size=16", "test_part=split", "split=[0.6,0.2,0.2]", "model_options.filters=4"),
+    "S3c": ("size=32", "test_part=split", "split=[0.6,0.2,0.2]", "batch_size=2", "encoder="),
+    "S4a": ("enlarge=2",),
+    "S4b": ("size=32", "enlarge=2", "batch_size=4"),
+}
 
 
-def test_train_then_run_then_eval(command: Vidcolor, tmp_path: Path, photographs: Path) -> None:
-    recipe = tmp_path / "tiny.toml"
-    recipe.write_text(TINY, encoding="utf-8")
-    output = tmp_path / "run"
-    common = ("train", "--recipe", recipe, "--data", photographs, "--device", "cpu")
-    answer = command(*common, "--workers", "0", "-o", output, "--set", "lr=2e-3")
-    assert answer.code == 0 and "dB over grey" in answer.out
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for seed in range(20):
+        write_picture(folder / f"{seed:02d}.png", seed, side=40)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("film") / "film.mkv"
+    return encode(path, "ffv1", "gray", frames(2)).path
+
+
+def test_every_recipe_is_tried_here() -> None:
+    assert TINY.keys() == shipped_recipes().keys()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_recipe_trains_and_its_weights_run(
+    command: Vidcolor, tmp_path: Path, pictures: Path, film: Path, name: str
+) -> None:
+    changes = [part for change in TINY[name] for part in ("--set", change)]
+    output = tmp_path / "out"
+    common = ("--data", pictures, "--epochs", "1", "--workers", "0", "--device", "cpu")
+    answer = command("train", "--recipe", name.lower(), *common, "-o", output, *changes)
+    assert answer.code == 0, answer.err
+    assert "finished after 1 epochs" in answer.out and "half chroma" in answer.out
     weights = output / "weights.safetensors"
-    state = json.loads((output / "checkpoint.json").read_text(encoding="utf-8"))
-    assert state["step"] == 2 and state["recipe"]["lr"] == 2e-3
+    results = json.loads((output / "results.json").read_text(encoding="utf-8"))
+    assert results["recipe"]["name"] == name
+    assert results["command"].startswith(f"vidcolor train --recipe {name.lower()} --data")
+    assert (output / "estimations_test.npy").exists() == (name == "S2")
 
-    film = encode(tmp_path / "film.mkv", "ffv1", "gray", frames(3)).path
-    answer = command("run", film, "--weights", weights, "--device", "cpu", "-o", tmp_path / "c.mkv")
-    assert answer.code == 0
-    with av.open(str(tmp_path / "c.mkv")) as container:
-        assert len(list(container.decode(video=0))) == 3
+    color = tmp_path / "color.mkv"
+    answer = command("run", film, "--weights", weights, "--device", "cpu", "-o", color)
+    assert answer.code == 0, answer.err
+    with av.open(str(color)) as container:
+        assert len(list(container.decode(video=0))) == 2
 
-    measure = ("eval", photographs, "--weights", weights, "--device", "cpu", "--at", "64")
-    answer = command(*measure, "--json")
-    table = json.loads(answer.out)
-    assert [row["name"] for row in table["rows"]] == [
-        "grey", "mean ab", "half chroma", "truth", "fast"
-    ]  # fmt: skip
-    assert table["num_pictures"] == 7
-    answer = command(*measure)
-    assert "12-margin error" in answer.out and "half chroma" in answer.out
+
+def test_cifar10_without_a_recipe_is_s0(command: Vidcolor, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.webp"
+    with zipfile.ZipFile(tmp_path / "cifar10-00.zip", "w") as pack:
+        for number in range(20):
+            write_picture(picture, number, side=32)
+            part = "test" if number % 4 == 0 else "train"
+            pack.write(picture, f"{part}/{'cat' if number % 2 else 'dog'}/{number}.webp")
+    output = tmp_path / "out"
+    shrink = ("--set", "size=16", "--epochs", "1", "--set", "split=[0.6,0.2,0.2]")
+    answer = command("train", "--data", "cifar10", "--data-root", tmp_path, "-o", output, *shrink)
+    assert answer.code == 0, answer.err
+    results = json.loads((output / "results.json").read_text(encoding="utf-8"))
+    assert results["recipe"]["name"] == "S0" and results["data"]["train"] == 12
+
+    # going on from the end, with more epochs
+    again = ("--epochs", "2", "--set", "size=16", "--set", "split=[0.6,0.2,0.2]", "--resume")
+    answer = command("train", "--data", "cifar10", "--data-root", tmp_path, "-o", output, *again)
+    assert answer.code == 0, answer.err
+    assert "epoch 2/2" in answer.out and "epoch 1/2" not in answer.out
+
+    measure = ("eval", tmp_path, "--weights", output / "weights.safetensors", "--device", "cpu")
+    answer = command(*measure, "--at", "64", "--json")
+    assert json.loads(answer.out)["rows"][-1]["name"] == "skip_cnn"
+
+
+def test_grid_resumes_and_prints_a_table(command: Vidcolor, tmp_path: Path, pictures: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(
+        'model = "plain_cnn"\nobjective = "rgb_mse"\nsize = 16\nfit = "stretch"\nepochs = 1\n'
+        'optimizer = "sgd"\nsplit = [0.6, 0.2, 0.2]\n'
+        '[grid]\n"model_options.kernels" = [2, 4]\nlr = [0.1, 1e20]\n'
+        "[variants.two-epochs]\nepochs = 2\n",
+        encoding="utf-8",
+    )
+    arguments = ("train", "--recipe", recipe, "--data", pictures, "-o", tmp_path / "out", "--grid")
+    answer = command(*arguments, "--epochs", "2")
+    assert answer.code == 0, answer.err
+    assert "kernels=2,lr=0.1" in answer.out and "diverged at lr 1e+20" in answer.out
+    rows = json.loads((tmp_path / "out" / "grid" / "grid.json").read_text(encoding="utf-8"))
+    assert [row["status"] for row in rows] == ["finished", "diverged"] * 2
+    assert (tmp_path / "out" / "grid" / "grid.png").stat().st_size > 1000
+
+    weights = tmp_path / "out" / "grid" / "kernels=4,lr=0.1" / "weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    assert command(*arguments, "--epochs", "2").code == 0
+    assert weights.stat().st_mtime_ns == before  # done runs are read, not trained again
+
+    answer = command(*arguments[:-1], "--variants", "two-epochs", "--jobs", "2")
+    assert answer.code == 0, answer.err
+    assert (tmp_path / "out" / "variants" / "two-epochs" / "results.json").exists()
+    answer = command(*arguments[:-1], "--variants", "none-such")
+    assert answer.code == 2 and "no variant 'none-such'; it has: two-epochs" in answer.err
 
 
 def test_what_cannot_be_trained_is_one_line(
-    command: Vidcolor, tmp_path: Path, photographs: Path
+    command: Vidcolor, tmp_path: Path, pictures: Path
 ) -> None:
-    recipe = tmp_path / "tiny.toml"
-    recipe.write_text(TINY + "colour = 1\n", encoding="utf-8")
+    recipe = tmp_path / "bad.toml"
+    recipe.write_text('model = "plain_cnn"\ncolour = 1\n', encoding="utf-8")
     empty = tmp_path / "empty"
     empty.mkdir()
-    good = tmp_path / "good.toml"
-    good.write_text(TINY, encoding="utf-8")
+    grey = tmp_path / "grey"
+    grey.mkdir()
+    for seed in range(6):
+        write_picture(grey / f"{seed}.png", seed, grey=True, side=16)
+    s2 = ("--recipe", "S2", "--set", "test_part=split", "--set", "split=[0.6,0.2,0.2]")
     for arguments, message in (
-        (("--recipe", recipe, "--data", photographs), "unknown key 'colour'"),
-        (("--recipe", good, "--data", empty), "no usable colour picture"),
-        (("--recipe", good, "--data", photographs, "--resume"), "not a usable checkpoint"),
-        (("--recipe", good, "--data", photographs, "--set", "steps=many"), "'steps' must be a int"),
+        (("--recipe", recipe, "--data", pictures), "unknown key 'colour'"),
+        (("--recipe", "S9"), "S9: no such recipe file"),
+        (("--recipe", "S1b"), "names no data"),
+        ((*s2, "--data", empty), "empty"),
+        ((*s2, "--data", grey, "--set", "min_chroma=2"), "near-grey"),
+        ((*s2, "--data", pictures, "--resume"), "resume"),
+        ((*s2, "--data", pictures, "--set", "epochs=many"), "'epochs' must be a int"),
+        ((*s2, "--data", pictures, "--set", "model_options.depth=3"), "no option 'depth'"),
+        ((*s2, "--data", pictures, "--lr", "1e20", "--set", "size=16"), "learning rate 1e+20"),
     ):
         answer = command("train", *arguments, "--device", "cpu", "-o", tmp_path / "out")
-        assert answer.code == 1, message
-        (line,) = answer.err.splitlines()
-        assert line.startswith("error: ") and message in line
+        assert answer.code in (1, 2), message
+        (line,) = [x for x in answer.err.splitlines() if x]
+        assert line.startswith("error: ") and message in line, line
+
+
+def test_recipes_are_listed(command: Vidcolor) -> None:
+    answer = command("recipes")
+    assert answer.code == 0
+    for name in TINY:
+        assert f" {name} " in answer.out
+    assert "--grid: 45" in answer.out
+    found = json.loads(command("recipes", "--json").out)
+    assert found["S0"]["batch_size"] == 16 and found["S0"]["title"].startswith("S0")

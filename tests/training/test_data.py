@@ -1,100 +1,269 @@
-"""Crops, degradation and the order of samples: all fixed by seed, epoch and index."""
+"""What is found, how it is split, and the one line each bad input ends in."""
 
 from __future__ import annotations
 
-import itertools
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from vidcolor.color import rgb_to_lab
-from vidcolor.training.data import CropDataset, StepSampler, degrade
-from vidcolor.training.losses import LOSSES, huber, mse
+from vidcolor.errors import InputError, TrainingError
+from vidcolor.sources.packs import PictureFile, list_pictures, read_pictures, square
+from vidcolor.training.data import PARTS, check_split, split_names, write_split
+
+from .conftest import write_picture
+from .loading import SHARES, counts, load, names, refused, zip_folder
 
 
 @pytest.fixture
-def dataset() -> CropDataset:
-    random = np.random.default_rng(0)
-    pictures = [random.integers(0, 256, (70, 90, 3), dtype=np.uint8) for _ in range(3)]
-    return CropDataset(pictures, crop=64, min_scale=0.5, degraded=0.5, seed=3)
+def animals(tmp_path: Path) -> Path:
+    """Ten pictures of two classes."""
+    for seed in range(10):
+        folder = tmp_path / "animals" / ("cat" if seed % 2 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_picture(folder / f"{seed}.png", seed, side=8)
+    return tmp_path / "animals"
 
 
-def test_a_sample_depends_on_its_key_alone(dataset: CropDataset) -> None:
-    first = dataset[(2, 1)]
-    state = torch.random.get_rng_state()
-    torch.manual_seed(99)
-    dataset[(0, 0)]
-    again = dataset[(2, 1)]
-    assert torch.equal(first[0], again[0])
-    assert torch.equal(first[1], again[1])
-    assert not torch.equal(first[1], dataset[(3, 1)][1])
-
-    torch.random.set_rng_state(state)
-    dataset[(2, 1)]
-    assert torch.equal(torch.random.get_rng_state(), state)  # nobody else's dice are thrown
+# ------------------------------------------------------------------ the split
 
 
-def test_samples_have_lab_ranges(dataset: CropDataset) -> None:
-    for epoch, index in itertools.product(range(8), range(3)):
-        lightness, ab = dataset[(epoch, index)]
-        assert lightness.shape == (1, 64, 64)
-        assert ab.shape == (2, 64, 64)
-        assert 0 <= float(lightness.min()) <= float(lightness.max()) <= 100.001
-        assert float(ab.abs().max()) < 128
+def test_cifar10_is_split_exactly() -> None:
+    ordered = [f"{i:05d}" for i in range(60_000)]
+    parts = split_names(ordered, SHARES, seed=0)
+    assert [len(part) for part in parts] == [48_000, 6_000, 6_000]
+    assert sorted(parts[0] + parts[1] + parts[2]) == ordered
+    assert parts[0] != sorted(parts[0])
+    assert split_names(ordered[::-1], SHARES, seed=0) == parts
+    assert split_names(ordered, SHARES, seed=1)[2] != parts[2]
 
 
-def test_undegraded_lightness_is_the_lab_or_the_luma_of_the_crop() -> None:
-    picture = np.full((64, 64, 3), (200, 40, 40), dtype=np.uint8)
-    dataset = CropDataset([picture], crop=64, min_scale=1.0, degraded=0.0, seed=0)
-    found = {round(float(dataset[(epoch, 0)][0].mean()), 1) for epoch in range(16)}
-    lab = rgb_to_lab(torch.tensor([200, 40, 40]).float()[:, None, None] / 255)
-    luma = (0.2989 * 200 + 0.587 * 40 + 0.114 * 40) / 255
-    grey = rgb_to_lab(torch.full((3, 1, 1), luma))
-    assert found == {round(float(lab[0]), 1), round(float(grey[0]), 1)}
+@pytest.mark.parametrize(
+    ("count", "shares", "wanted"),
+    [
+        (7, SHARES, [5, 1, 1]),
+        (10, SHARES, [8, 1, 1]),
+        (11, (1 / 3, 1 / 3, 1 / 3), [4, 4, 3]),
+        (5, (0.9, 0.1, 0.0), [5, 0, 0]),
+        (6, (0.9, 0.1, 0.0), [5, 1, 0]),
+        (0, SHARES, [0, 0, 0]),
+    ],
+)
+def test_counts_are_rounded_so_that_they_sum(
+    count: int, shares: tuple[float, float, float], wanted: list[int]
+) -> None:
+    parts = split_names([str(i) for i in range(count)], shares, seed=0)
+    assert [len(part) for part in parts] == wanted
 
 
-def test_degrade_keeps_the_range_and_the_picture() -> None:
-    torch.manual_seed(0)
-    lightness = torch.linspace(0, 100, 64).expand(1, 64, 64)
-    for _ in range(20):
-        old = degrade(lightness)
-        assert old.shape == lightness.shape
-        assert float(old.min()) >= 0
-        assert float(old.max()) <= 100
-        both = torch.stack([old.flatten(), lightness.flatten()])
-        assert float(torch.corrcoef(both)[0, 1]) > 0.9
+def test_the_order_and_place_of_files_and_sources_do_not_matter(
+    animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = zip_folder(animals, tmp_path / "pack.zip")
+    data = load(animals, pack)
+    assert counts(data) == [16, 2, 2]
+    assert {name for part in names(data) for name in part} == {
+        f"{before}{'cat' if i % 2 else 'dog'}/{i}.png"
+        for before in ("", "pack.zip:")
+        for i in range(10)
+    }
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(tmp_path, elsewhere, ignore=lambda *_: ["elsewhere"])
+    monkeypatch.chdir(elsewhere)
+    again = load("pack.zip", "animals", "pack.zip", "animals/cat")  # each picture counts once
+    assert names(again) == names(data)
+    assert data.sources == ["animals", "pack.zip"]
+    for part in PARTS:
+        for one, other in zip(
+            getattr(data, part).pictures, getattr(again, part).pictures, strict=True
+        ):
+            assert np.array_equal(one, other)
 
 
-def test_each_epoch_holds_each_picture_once() -> None:
-    length, batch = 7, 3
-    keys = list(itertools.chain(*itertools.islice(iter(StepSampler(length, batch, seed=5)), 14)))
-    assert len(keys) == 6 * length
-    orders = []
-    for epoch in range(6):
-        part = keys[epoch * length : (epoch + 1) * length]
-        assert {e for e, _ in part} == {epoch}
-        orders.append([index for _, index in part])
-        assert sorted(orders[-1]) == list(range(length))
-    assert len({tuple(order) for order in orders}) > 1
+def test_names_stay_with_their_pictures(animals: Path) -> None:
+    data = load(animals)
+    for name, picture in zip(data.train.names, data.train.pictures, strict=True):
+        assert np.array_equal(picture, np.array(Image.open(animals / name)))
 
 
-def test_the_order_resumes_at_any_step() -> None:
-    whole = list(itertools.islice(iter(StepSampler(7, 3, seed=5)), 12))
-    for start in (0, 1, 2, 5, 7):
-        rest = list(itertools.islice(iter(StepSampler(7, 3, seed=5, start=start)), 12 - start))
-        assert rest == whole[start:]
-    assert list(itertools.islice(iter(StepSampler(7, 3, seed=6)), 12)) != whole
+def test_pictures_of_the_same_name_are_told_apart_by_their_sources(
+    animals: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(animals / "cat", tmp_path / "more" / "cat")
+    assert sorted(load(animals / "cat", tmp_path / "more" / "cat").train.names)[0].startswith(
+        "animals/cat/"
+    )
 
 
-def test_a_batch_may_be_larger_than_the_set() -> None:
-    (batch,) = itertools.islice(iter(StepSampler(2, 5, seed=0)), 1)
-    assert [epoch for epoch, _ in batch] == [0, 0, 1, 1, 2]
+def test_a_test_folder_is_the_test_part(animals: Path) -> None:
+    for kind in ("test", "val"):
+        (animals / kind / "cat").mkdir(parents=True)
+        write_picture(animals / kind / "cat" / "0.png", 20, side=8)
+    write_picture(animals / "cat" / "test.png", 21, side=8)  # a file, not a folder
+    data = load(animals, test_part="folder", split=(0.5, 0.5, 0.0))
+    assert sorted(data.test.names) == ["test/cat/0.png", "val/cat/0.png"]
+    assert sorted(counts(data)) == [2, 5, 6]
+    assert counts(load(animals, test_part="folder"))[:2] == [10, 1]  # 11 pictures, 8 to 1
 
 
-def test_losses_by_hand() -> None:
-    prediction, target = torch.zeros(1, 2, 1, 1), torch.tensor([4.0, 30.0])[None, :, None, None]
-    # huber: 4^2 / 2 = 8 and 10 (30 - 5) = 250, mean 129, over 10
-    assert float(huber(prediction, target)) == pytest.approx(12.9)
-    assert float(mse(prediction, target)) == pytest.approx((16 + 900) / 2 / 100)
-    assert set(LOSSES) >= {"huber", "mse"}
+def test_validation_can_be_given(animals: Path, photographs: Path) -> None:
+    data = load(animals, validation=[photographs])
+    assert counts(data) == [9, 7, 1]
+    assert set(data.validation.names) == {f"{i}.png" for i in range(7)}
+    # nothing that is validated on is trained on
+    data = load(animals, validation=[animals / "cat"], split=(1.0, 0.0, 0.0))
+    assert counts(data) == [5, 5, 0]
+    assert {Path(name).parent.name for name in data.train.names} == {"dog"}
+
+
+def test_classes_are_parent_folders(animals: Path, photographs: Path) -> None:
+    data = load(animals, photographs, classes=["cat"], split=(0.6, 0.2, 0.2))
+    assert {name.split("/")[0] for part in names(data) for name in part} == {"cat"}
+    assert counts(data) == [3, 1, 1]
+    line = refused(TrainingError, animals, classes=["cat", "cow"])
+    assert line == "classes: no class is called 'cow'; there are cat, dog"
+
+
+def test_a_limit_takes_the_first_and_decodes_no_others(
+    animals: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load(animals, split=(0.5, 0.3, 0.2))
+    read: list[str] = []
+
+    def spy(files: list[PictureFile]) -> Iterator[tuple[PictureFile, np.ndarray | None]]:
+        read.extend(file.name for file in files)
+        return read_pictures(files)
+
+    monkeypatch.setattr("vidcolor.training.data.read_pictures", spy)
+    part = load(animals, split=(0.5, 0.3, 0.2), limit=2)
+    assert names(part) == [chunk[:2] for chunk in names(whole)]
+    assert len(read) == 6
+
+
+def test_what_cannot_be_used_is_named_and_replaced_within_the_limit(animals: Path) -> None:
+    order = load(animals).train.names
+    (animals / order[0]).write_bytes(b"no picture")
+    write_picture(animals / order[2], 0, grey=True, side=8)
+    data = load(animals, min_chroma=2.0, limit=3)
+    assert data.train.names == [order[1], order[3], order[4]]
+    assert data.unreadable == [order[0]]
+    assert data.near_grey == 1
+    assert counts(load(animals)) == [7, 1, 1]  # grey ones stay where they are not filtered
+
+
+# ------------------------------------------------------------------ bad inputs
+
+
+def test_sources_that_hold_nothing(tmp_path: Path, animals: Path) -> None:
+    line = refused(InputError, tmp_path / "missing")
+    assert line.startswith(f"{tmp_path / 'missing'}: no such folder or zip")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("no picture")
+    assert ": no picture in it; give" in refused(InputError, animals, tmp_path / "empty")
+    whole = zip_folder(animals, tmp_path / "good.zip").read_bytes()
+    (tmp_path / "bad.zip").write_bytes(whole.replace(b"PK\x01\x02", b"PK\x00\x00"))
+    # a damaged zip, or to newer Pythons no zip at all
+    assert refused(InputError, tmp_path / "bad.zip").startswith(f"{tmp_path / 'bad.zip'}: ")
+
+
+def test_a_set_of_grey_pictures(tmp_path: Path) -> None:
+    for seed in range(10):
+        write_picture(tmp_path / f"{seed}.png", seed, grey=True, side=8)
+    line = refused(InputError, tmp_path, min_chroma=2.0)
+    assert "no usable colour picture (0 unreadable, 10 near-grey)" in line
+    assert "min_chroma (2)" in line
+
+
+def test_a_set_of_damaged_pictures(tmp_path: Path) -> None:
+    for i in range(10):
+        (tmp_path / f"{i}.jpg").write_bytes(b"no")
+    assert "10 unreadable, first 0.jpg, 0 near-grey" in refused(InputError, tmp_path)
+
+
+def test_too_few_pictures_for_the_split(photographs: Path) -> None:
+    line = refused(TrainingError, photographs, split=(0.94, 0.03, 0.03))
+    assert "too few pictures for the split 0.94/0.03/0.03: the validation part is empty" in line
+    assert "(7 usable)" in line
+    assert counts(load(photographs, split=(1.0, 0.0, 0.0))) == [7, 0, 0]  # none was asked for
+    line = refused(TrainingError, photographs, test_part="folder")
+    assert "no picture lies in a folder called test or val" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"split": (0.8, 0.1, 0.2)}, "split: 0.8/0.1/0.2 sums to 1.1; the three shares must"),
+        ({"split": (0.0, 0.5, 0.5)}, "split: 0/0.5/0.5 are not three shares"),
+        ({"split": (1.2, -0.1, -0.1)}, "split: 1.2/-0.1/-0.1 are not three shares"),
+        ({"split": (0.5, 0.5)}, "split: 0.5/0.5 are not three shares"),
+        ({"test_part": "half"}, "test_part: 'half' is neither"),
+        ({"seed": 2**64}, "seed: 18446744073709551616 does not fit"),
+    ],
+)
+def test_options_that_cannot_be_used(photographs: Path, options: dict[str, Any], line: str) -> None:
+    assert refused(TrainingError, photographs, **options).startswith(line)
+
+
+# ------------------------------------------------------------------ the split's record
+
+
+def test_the_split_is_recorded_and_compared(animals: Path, tmp_path: Path) -> None:
+    data, path = load(animals, seed=3), tmp_path / "split.json"
+    write_split(data, path)
+    content = json.loads(path.read_text())
+    assert (content["seed"], content["shares"]) == (3, [0.8, 0.1, 0.1])
+    assert content["counts"] == {"train": 8, "validation": 1, "test": 1}
+    assert content["sources"] == ["animals"]
+    assert [content[part] for part in PARTS] == names(data)
+    assert str(tmp_path) not in path.read_text()
+    check_split(data, path)
+
+    (animals / data.test.names[0]).unlink()
+    with pytest.raises(TrainingError, match="the data changed since this training began") as caught:
+        check_split(load(animals, seed=3), path)
+    assert "of 1 pictures; give the same data and seed" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    data.train.names[:2] = reversed(data.train.names[:2])
+    with pytest.raises(TrainingError, match="train part's 8 pictures are in another order"):
+        check_split(data, path)
+
+
+def test_a_record_that_cannot_be_written_or_read(animals: Path, tmp_path: Path) -> None:
+    data = load(animals)
+    with pytest.raises(TrainingError, match="the split could not be written"):
+        write_split(data, tmp_path / "missing" / "split.json")
+    for content in (None, "{", "[]", '{"train": 3}'):
+        path = tmp_path / "split.json"
+        if content is not None:
+            path.write_text(content)
+        with pytest.raises(TrainingError, match=r"split\.json: not a usable split [^\n]+$"):
+            check_split(data, path)
+
+
+# ------------------------------------------------------------------ packs
+
+
+def test_files_are_listed_without_being_decoded(animals: Path, tmp_path: Path) -> None:
+    (animals / "notes.txt").write_text("no picture")
+    (animals / "cat" / "1.png").write_bytes(b"no picture")
+    pack = zip_folder(animals, tmp_path / "pack.zip")
+    listed = list_pictures(pack)
+    assert [file.name for file in listed] == [file.name for file in list_pictures(animals)]
+    assert listed[0] == PictureFile(pack, "cat/1.png")
+    assert str(listed[0]) == f"{pack}:cat/1.png"
+    read = list(read_pictures([*listed[:2], *list_pictures(animals)[:2]]))
+    assert [file.source for file, _ in read] == [pack, pack, animals, animals]
+    assert [picture is None for _, picture in read] == [True, False, True, False]
+
+
+def test_squares_of_a_batch_are_those_of_its_pictures() -> None:
+    batch = torch.randint(0, 256, (3, 3, 12, 9), dtype=torch.uint8)
+    made = square(batch, 6)
+    assert made.shape == (3, 3, 6, 6)
+    assert all(torch.equal(made[i], square(batch[i], 6)) for i in range(3))

@@ -1,163 +1,328 @@
-"""The loop: it learns, it resumes bit for bit, and it says what it left out."""
+"""The loop: it learns, stops early, resumes bit for bit, and says what went wrong."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from vidcolor.errors import DivergedError, InputError, TrainingError
-from vidcolor.training.checkpoint import load_checkpoint
-from vidcolor.training.loop import Progress, schedule, train, validate
-from vidcolor.training.recipe import Recipe
+from vidcolor.training import checkpoint
+from vidcolor.training.loop import Listener, Options, Progress, train
+from vidcolor.training.recipe import Recipe, RecipeFile, recipe_values
+from vidcolor.training.run import Run
 from vidcolor.weights import load_model
 
 from .conftest import write_picture
 
 
-def same_tensors(first: Path, second: Path) -> bool:
+def tiny(**changes: Any) -> RecipeFile:
+    """Three epochs of a plain CNN with dropout-free, seeded everything."""
+    values: dict[str, Any] = {
+        "model": "plain_cnn",
+        "model_options": {"layers": 2, "kernels": 4},
+        "objective": "rgb_mse",
+        "split": (0.6, 0.2, 0.2),
+        "size": 16,
+        "fit": "stretch",
+        "flip": True,
+        "rotate": 10.0,
+        "optimizer": "adam",
+        "lr": (1e-2,),
+        "batch_size": 4,
+        "epochs": 3,
+    }
+    return RecipeFile("tiny", Recipe(**{**values, **changes}))
+
+
+def options(photographs: Path, **changes: Any) -> Options:
+    return Options(data=[str(photographs)], **changes)
+
+
+def tensors_of(folder: Path, name: str = "weights.safetensors") -> dict[str, torch.Tensor]:
+    return load_file(folder / name)
+
+
+def newest(folder: Path) -> Path:
+    return checkpoint.Shelf(folder).paths()[0]
+
+
+def same(first: Path, second: Path) -> bool:
     a, b = load_file(first), load_file(second)
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe, photographs: Path) -> Path:
-    """The folder of an uninterrupted training without workers."""
+def scripted(monkeypatch: pytest.MonkeyPatch, values: list[float], key: str = "loss") -> None:
+    """Validations that measure `values` one after the other (the first call is the trial)."""
+    measured = iter([values[0], *values])
+    monkeypatch.setattr(Run, "measure", lambda *_: {"loss": 1.0, key: next(measured)})
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty warm pictures, twelve of them to train on."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for seed in range(20):
+        write_picture(folder / f"{seed:02d}.png", seed, side=24)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     output = tmp_path_factory.mktemp("trained")
-    train(recipe, [photographs], output, workers=0)
+    train(tiny(), output, options(pictures))
     return output
 
 
-def test_two_steps_on_one_batch_lower_the_loss(
-    tmp_path: Path, recipe: Recipe, photographs: Path
-) -> None:
-    reports: list[Progress] = []
-    short = dataclasses.replace(
-        recipe, steps=3, batch_size=6, min_scale=1.0, degrade=0.0, cooldown=0.0, validate_every=1
-    )
-    train(short, [photographs], tmp_path, workers=0, report=reports.append)
-    assert [r.step for r in reports] == [1, 2, 3]
-    assert reports[2].loss < reports[1].loss < reports[0].loss
-    assert all(r.gain is not None for r in reports)
-
-
-def test_weights_load_as_ones_own(trained: Path, recipe: Recipe) -> None:
+def test_what_a_training_leaves_behind(trained: Path) -> None:
+    results = json.loads((trained / "results.json").read_text(encoding="utf-8"))
+    assert results["status"] == "finished"
+    assert results["epochs"] == 3
+    assert [row["epoch"] for row in results["history"]] == [1, 2, 3]
+    losses = [row["train_loss"] for row in results["history"]]
+    assert losses[2] < losses[1] < losses[0]
+    best = min(results["history"], key=lambda row: row["loss"])
+    assert results["best"] == best and results["best_epoch"] == best["epoch"]
+    assert results["data"]["train"] == 12
+    assert results["data"]["validation"] == results["data"]["test"] == 4
+    assert [row["name"] for row in results["test"]["rows"]][:3] == ["grey", "mean ab", "half chroma"]
+    assert results["test_measures"].keys() == {"loss", "psnr", "gain", "margin_error"}
+    assert results["parameters"] == 4 * 9 + 4 + 3 * 4 * 9 + 3
+    split = json.loads((trained / "split.json").read_text(encoding="utf-8"))
+    assert split["seed"] == 0
+    for name in ("summary.md", "curves.png", f"sheets/epoch-00{best['epoch']}.png"):
+        assert (trained / name).stat().st_size > 100
     model, entry = load_model(file=trained / "weights.safetensors")
-    assert entry.architecture == "fast"
-    assert entry.input_size == recipe.input_size
-    _, state = load_checkpoint(trained / "checkpoint.safetensors")
-    assert state["step"] == recipe.steps
-    assert state["recipe"] == dataclasses.asdict(recipe)
+    assert entry.architecture == "plain_cnn"
+    assert entry.options == {"layers": 2, "kernels": 4}
+    assert entry.input_size == 16
     assert not model.training
+    state = json.loads(newest(trained).with_suffix(".json").read_text(encoding="utf-8"))
+    assert state["recipe"] == recipe_values(tiny().recipe)
+    assert state["step"] == 9
+    assert f"loss{state['history'][-1]['loss']:.6g}" in newest(trained).name
 
 
-def test_workers_change_nothing(
-    tmp_path: Path, trained: Path, recipe: Recipe, photographs: Path
-) -> None:
-    train(recipe, [photographs], tmp_path, workers=1)
-    assert same_tensors(tmp_path / "checkpoint.safetensors", trained / "checkpoint.safetensors")
+class Stop(Exception):
+    """What a test raises in place of a crash."""
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+def stopping_at(step: int, error: type[BaseException]) -> Callable[..., None]:
+    advance = Run.advance
+
+    def stopped(self: Run, *arguments: Any) -> None:
+        if self.step == step:
+            raise error
+        advance(self, *arguments)
+
+    return stopped
+
+
+RESUMED = {
+    "plain": {},
+    "ema, momentum, warm-up": {
+        "optimizer": "sgd", "momentum": 0.9, "ema": 0.9, "schedule": "linear", "warmup": 3,
+        "cooldown": 0.5, "clip_norm": 1.0,
+    },
+    "dropout, batch norm": {"model": "skip_cnn", "model_options": {}, "precision": "bf16"},
+    "palette": {"model": "pool_cnn", "model_options": {"filters": 4, "colours": 3},
+                "objective": "colour_classes", "monitor": "accuracy"},
+    "plateau": {"schedule": "plateau", "plateau": 1, "lr": (1e-2, 1e-3), "weight_decay": (1e-3, 0.0)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", RESUMED.values(), ids=RESUMED.keys())
+@pytest.mark.parametrize("step", [2, 3])
 def test_resumed_equals_uninterrupted(
-    tmp_path: Path, trained: Path, recipe: Recipe, photographs: Path, workers: int
+    tmp_path: Path,
+    pictures: Path,
+    changes: dict[str, Any],
+    step: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def stop(progress: Progress) -> None:
-        assert progress.step == 2
-        raise KeyboardInterrupt
-
+    """Stopped in the middle of an epoch (2) and at the beginning of one (3)."""
+    file = tiny(epochs=2, **changes)
+    whole = tmp_path / "whole"
+    train(file, whole, options(pictures))
+    broken = tmp_path / "broken"
     lines: list[str] = []
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe, [photographs], tmp_path, workers=workers, report=stop, notice=lines.append)
-    assert lines == ["stopped at step 2; go on with --resume"]
-    assert not (tmp_path / "weights.safetensors").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "advance", stopping_at(step, KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(file, broken, options(pictures), Listener(notice=lines.append))
+    assert lines == [f"stopped in epoch {step // 3 + 1}, at step {step}; go on with --resume"]
+    results = json.loads((broken / "results.json").read_text(encoding="utf-8"))
+    assert results["status"] == "interrupted"
+    torch.rand(7)  # other random numbers in between
+    again = train(file, broken, options(pictures, resume=True))
+    assert again["status"] == "finished"
+    assert same(newest(whole), newest(broken))
+    assert same(whole / "weights.safetensors", broken / "weights.safetensors")
+    rows = [json.loads((f / "results.json").read_text())["history"] for f in (whole, broken)]
+    for row in (*rows[0], *rows[1]):
+        row.pop("seconds")
+    assert rows[0] == rows[1]
 
-    reports: list[Progress] = []
-    train(recipe, [photographs], tmp_path, workers=workers, resume=True, report=reports.append)
-    assert [r.step for r in reports] == [4]
-    for name in ("checkpoint.safetensors", "weights.safetensors"):
-        assert same_tensors(tmp_path / name, trained / name), name
 
-
-def test_near_grey_and_unreadable_pictures_are_left_out_and_named(
-    tmp_path: Path, recipe: Recipe, photographs: Path
+def test_a_killed_run_goes_on_from_its_last_checkpoint(
+    tmp_path: Path, pictures: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = tmp_path / "data"
-    shutil.copytree(photographs, data)
-    write_picture(data / "grey.png", 9, grey=True)
-    whole = (data / "0.png").read_bytes()
-    (data / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "advance", stopping_at(7, Stop))
+        with pytest.raises(Stop):
+            train(tiny(), tmp_path, options(pictures, save_minutes=1e-9))
+    # torn by the crash: the newest is cut, the one before is used
+    with newest(tmp_path).open("r+b") as file:
+        file.truncate(500)
     lines: list[str] = []
-    once = dataclasses.replace(recipe, steps=1)
-    train(once, [data], tmp_path / "out", workers=0, notice=lines.append)
-    assert lines == ["1 near-grey pictures left out", f"1 unreadable: {data / 'cut.png'}"]
+    train(tiny(), tmp_path, options(pictures, resume=True), Listener(notice=lines.append))
+    assert "not a usable checkpoint" in lines[0]
+    assert same(tmp_path / "weights.safetensors", trained / "weights.safetensors")
 
 
-def test_data_that_cannot_be_used(tmp_path: Path, recipe: Recipe) -> None:
-    with pytest.raises(InputError, match="missing: no such folder or zip"):
-        train(recipe, [tmp_path / "missing"], tmp_path / "out")
-    data = tmp_path / "data"
-    data.mkdir()
-    write_picture(data / "grey.png", 9, grey=True)
-    with pytest.raises(InputError, match=r"no usable colour picture \(0 unreadable, 1 near-grey\)"):
-        train(recipe, [data], tmp_path / "out")
-    write_picture(data / "one.png", 1)
-    with pytest.raises(TrainingError, match="too few pictures"):
-        train(recipe, [data], tmp_path / "out")
-
-
-def test_checkpoints_that_cannot_be_used(
-    tmp_path: Path, trained: Path, recipe: Recipe, photographs: Path
+def test_early_stopping_keeps_the_best_weights(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(TrainingError, match=r"checkpoint\.safetensors: not a usable checkpoint"):
-        train(recipe, [photographs], tmp_path / "empty", resume=True)
+    kept: list[dict[str, torch.Tensor]] = []
 
+    def note(row: dict[str, float], best: bool) -> None:
+        kept.append(tensors_of(tmp_path))
+
+    values = [0.5, 0.4, 0.45, 0.41, 0.4, 0.1]
+    with monkeypatch.context() as patch:
+        scripted(patch, [*values, 0.0], "margin_error")
+        file = tiny(epochs=20, monitor="margin_error", patience=3)
+        results = train(file, tmp_path, options(pictures), Listener(epoch=note))
+    assert results["status"] == "stopped early"
+    assert results["reason"] == "no better margin_error for 3 epochs after epoch 2"
+    assert (results["epochs"], results["best_epoch"]) == (5, 2)
+    assert all(torch.equal(kept[1][k], v) for k, v in tensors_of(tmp_path).items())
+    assert not all(torch.equal(kept[0][k], v) for k, v in kept[1].items())
+    # the best one's checkpoint stays beside the newest two
+    names = [path.name.split("-")[1] for path in checkpoint.Shelf(tmp_path).paths()]
+    assert names[-1] == "epoch002"
+    assert len(names) <= 3
+
+
+def test_a_new_rate_has_its_chance(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, [1.0] * 20)
+    file = tiny(epochs=20, schedule="plateau", plateau=2, lr=(1e-2, 1e-3, 1e-4), patience=3)
+    rows: list[dict[str, float]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vidcolor.training.results.Results._measure_test", lambda *_: None)
+        train(file, tmp_path, options(pictures), Listener(epoch=lambda row, _: rows.append(row)))
+    assert [row["lr"] for row in rows] == [1e-2] * 3 + [1e-3] * 2 + [1e-4] * 3
+
+
+def test_divergence_is_named_and_reported(tmp_path: Path, pictures: Path) -> None:
+    file = tiny(optimizer="sgd", lr=(1e12,), epochs=9)
+    with pytest.raises(DivergedError, match=r"diverged in epoch \d, at step \d+, with learning rate"):
+        train(file, tmp_path, options(pictures))
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert results["status"] == "diverged"
+    assert "1e+12" in results["reason"]
+    assert results["history"][-1]["train_loss"] is None
+
+
+def test_a_full_disk_at_a_checkpoint_loses_nothing(
+    tmp_path: Path, pictures: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, calls = checkpoint.save_file, []
+
+    def sometimes_full(*arguments: Any, **named: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        save(*arguments, **named)
+
+    monkeypatch.setattr(checkpoint, "save_file", sometimes_full)
+    lines: list[str] = []
+    results = train(tiny(), tmp_path, options(pictures), Listener(notice=lines.append))
+    assert results["status"] == "finished"
+    assert len(lines) == 1
+    assert "No space left" in lines[0] and "checkpoint-epoch002" in lines[0]
+    assert same(tmp_path / "weights.safetensors", trained / "weights.safetensors")
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_progress_and_notices(tmp_path: Path, pictures: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(pictures, data)
+    write_picture(data / "grey.png", 9, grey=True)
+    (data / "cut.png").write_bytes((data / "00.png").read_bytes()[:200])
+    lines: list[str] = []
+    seen: list[Progress] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vidcolor.training.loop._REPORT_SECONDS", 0.0)
+        listener = Listener(progress=seen.append, notice=lines.append)
+        train(tiny(epochs=1, min_chroma=2.0), tmp_path / "out", options(data), listener)
+    assert lines == [
+        "1 near-grey pictures left out",
+        "1 unreadable pictures left out: cut.png",
+    ]
+    assert [p.done for p in seen] == [4, 8, 12]
+    assert all(p.rate > 0 and p.total == 12 for p in seen)
+
+
+def test_what_cannot_be_trained(tmp_path: Path, pictures: Path, trained: Path) -> None:
+    with pytest.raises(TrainingError, match="'tiny' names no data"):
+        train(tiny(), tmp_path / "a")
+    with pytest.raises(InputError, match="nowhere: no such"):
+        train(tiny(), tmp_path / "b", options(tmp_path / "nowhere"))
+    with pytest.raises(TrainingError, match="holds a training already; go on with --resume"):
+        train(tiny(), trained, options(pictures))
+    with pytest.raises(TrainingError, match=r"'monitor': .* not 'accuracy'"):
+        train(tiny(monitor="accuracy"), tmp_path / "c", options(pictures))
     other = tmp_path / "other"
     shutil.copytree(trained, other)
-    state = json.loads((other / "checkpoint.json").read_text())
-    state["recipe"]["model"] = "another"
-    (other / "checkpoint.json").write_text(json.dumps(state))
-    with pytest.raises(TrainingError, match="is of the model 'another', not 'fast'"):
-        train(recipe, [photographs], other, resume=True)
-
-    cut = tmp_path / "cut"
-    shutil.copytree(trained, cut)
-    with (cut / "checkpoint.safetensors").open("r+b") as file:
-        file.truncate(1000)
-    with pytest.raises(TrainingError, match="not a usable checkpoint"):
-        train(recipe, [photographs], cut, resume=True)
+    with pytest.raises(TrainingError, match=r"its checkpoint has model_options = .*'kernels': 4"):
+        train(tiny(model_options={"layers": 1}), other, options(pictures, resume=True))
+    with pytest.raises(TrainingError, match="resume"):
+        train(tiny(), tmp_path / "empty", options(pictures, resume=True))
 
 
-def test_a_wrong_encoder_is_named(tmp_path: Path, recipe: Recipe, photographs: Path) -> None:
-    (tmp_path / "encoder.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(TrainingError, match=r"encoder\.safetensors: not an encoder"):
-        train(recipe, [photographs], tmp_path, encoder=tmp_path / "encoder.safetensors")
+def test_estimations_of_the_first_test_pictures(tmp_path: Path, pictures: Path) -> None:
+    file = dataclasses.replace(tiny(epochs=1), estimations=3)
+    train(file, tmp_path, options(pictures))
+    made = np.load(tmp_path / "estimations_test.npy")
+    assert (made.shape, made.dtype) == ((3, 16, 16, 3), np.uint8)
+    names = (tmp_path / "test_images.txt").read_text(encoding="utf-8").splitlines()
+    split = json.loads((tmp_path / "split.json").read_text(encoding="utf-8"))
+    assert names == split["test"][:3]
 
 
-def test_divergence_names_the_step_and_the_rate(
-    tmp_path: Path, recipe: Recipe, photographs: Path
-) -> None:
-    wild = dataclasses.replace(recipe, lr=1e25, encoder_lr=1e25)
-    with pytest.raises(DivergedError, match=r"diverged at step \d with lr 1e\+25"):
-        train(wild, [photographs], tmp_path, workers=0)
-    assert not (tmp_path / "weights.safetensors").exists()
+def test_transfer_and_head_only(tmp_path: Path, pictures: Path, trained: Path) -> None:
+    start = load_file(trained / "weights.safetensors")
+    file = tiny(epochs=1, lr=(1e-9,))
+    init = str(trained / "weights.safetensors")
+    train(file, tmp_path / "transfer", options(pictures, init=init))
+    for key, value in tensors_of(tmp_path / "transfer").items():
+        assert torch.allclose(value, start[key], atol=1e-6), key
+    with pytest.raises(TrainingError, match="this model has no head"):
+        train(tiny(freeze="backbone"), tmp_path / "frozen", options(pictures))
 
 
-def test_schedule_rises_holds_and_falls(recipe: Recipe) -> None:
-    long = dataclasses.replace(recipe, steps=100, warmup=10, cooldown=0.2)
-    assert schedule(0, long) == pytest.approx(0.1)
-    assert schedule(9, long) == schedule(50, long) == schedule(79, long) == 1
-    assert schedule(90, long) == pytest.approx(0.5)
-    assert schedule(99, long) == pytest.approx(0.05)
-
-
-def test_validation_of_a_grey_model_gains_nothing() -> None:
-    from vidcolor.models import create_model
-
-    pictures = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    assert validate(create_model("fast"), pictures) == 0  # its head begins at zero
+def test_crops_by_worker_processes(tmp_path: Path, photographs: Path) -> None:
+    """The way of the recipe `fast`: random crops, degraded, with an average of the weights."""
+    file = RecipeFile(
+        "crops",
+        Recipe(
+            model="fast", size=32, fit="crop", flip=True, min_scale=0.5, degrade=0.5, ema=0.9,
+            batch_size=2, epochs=1, epoch_size=4, optimizer="adamw", lr=(1e-3,), encoder_lr=3e-4,
+            split=(0.6, 0.2, 0.2), monitor="gain", input_size=64, clip_norm=1.0,
+        ),
+    )  # fmt: skip
+    first = train(file, tmp_path / "0", options(photographs, workers=0))
+    train(file, tmp_path / "1", options(photographs, workers=1))
+    assert same(tmp_path / "0" / "weights.safetensors", tmp_path / "1" / "weights.safetensors")
+    assert first["test"]["size"] == 64

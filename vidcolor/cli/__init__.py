@@ -18,7 +18,8 @@ from .evaluate import evaluate_command
 from .models import models_command
 from .probe import probe_command
 from .run import run_command
-from .train import train_command
+from .train import recipes_command, train_command
+from .weights import weights_command
 
 EXIT_CODES = """\b
 Exit codes:
@@ -41,7 +42,15 @@ def cli() -> None:
     """
 
 
-for _command in (run_command, train_command, probe_command, evaluate_command, models_command):
+for _command in (
+    run_command,
+    train_command,
+    recipes_command,
+    probe_command,
+    evaluate_command,
+    models_command,
+    weights_command,
+):
     cli.add_command(_command)
 
 

@@ -1,33 +1,154 @@
-"""`vidcolor models`: the shipped models with their size, terms and measured quality."""
+"""`vidcolor models`: the models at hand, and what an architecture is made of.
+
+Without a subcommand: the list with size, terms and measured quality. `describe`: an architecture's
+layers, parameters, connections, multiply-adds and memory.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from ..models.describe import Description
     from ..weights import Entry
 
 
-@click.command("models")
+@click.group("models", invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def models_command(as_json: bool) -> None:
-    """List the models: size, input, licence and measured quality."""
+@click.pass_context
+def models_command(context: click.Context, as_json: bool) -> None:
+    """List the models: size, input, licence and measured quality.
+
+    \b
+    vidcolor models
+    vidcolor models describe pool_cnn --input 32
+    """
+    if context.invoked_subcommand is None:
+        _list(as_json)
+    elif as_json:
+        raise click.UsageError(f"--json belongs after '{context.invoked_subcommand}'")
+
+
+class ArchitectureOption(click.ParamType):
+    """`key=value`; the value is a number, true, false, or else text."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, Any]:
+        """The pair; a usage error without an equals sign."""
+        key, equals, text = str(value).partition("=")
+        if not equals:
+            self.fail(f"'{value}' is not of the form key=value", param, ctx)
+        try:
+            return key.strip(), json.loads(text)
+        except json.JSONDecodeError:
+            return key.strip(), text.strip()
+
+
+@models_command.command("describe")
+@click.argument("name")
+@click.option(
+    "--option",
+    "options",
+    type=ArchitectureOption(),
+    multiple=True,
+    help="An option of the architecture, such as filters=16; may be given several times.",
+)
+@click.option(
+    "--input",
+    "size",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Side of the square input, in pixels.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def describe_command(
+    name: str, options: tuple[tuple[str, Any], ...], size: int, as_json: bool
+) -> None:
+    """Show an architecture's layers, parameters, connections, multiply-adds and memory.
+
+    \b
+    vidcolor models describe skip_cnn
+    vidcolor models describe pool_cnn --option filters=16 --option colours=24 --input 32
+
+    No weights are needed. Numbers are of one picture; memory is that of the tensors in float32,
+    without the library's own.
+    """
+    from ..models import create_model
+    from ..models.describe import describe
+
+    model = create_model(name, **dict(options))
+    try:
+        description = describe(model, size)
+    except ValueError as error:
+        raise click.BadParameter(f"{name}: {error}", param_hint="--input") from error
+    if as_json:
+        report = {"architecture": name, "options": dict(options), **description.to_dict()}
+        click.echo(json.dumps(report, indent=1))
+    else:
+        _show(name, description)
+
+
+def _show(name: str, description: Description) -> None:
+    """Print the layers as a table, and the totals."""
     from rich.console import Console
     from rich.table import Table
 
-    from ..weights import manifest, shipped_folder
+    def sides(shape: tuple[int, ...]) -> str:
+        return "x".join(map(str, shape[1:]))
 
-    entries = manifest()
+    table = Table("layer", "kind", "output", title=f"{name}, input {sides(description.input)}")
+    for column in ("parameters", "connections = MACs", "output, KiB"):
+        table.add_column(column, justify="right")
+    for layer in description.layers:
+        table.add_row(
+            layer.name,
+            layer.kind,
+            sides(layer.output),
+            f"{layer.parameters:,}" if layer.parameters else "-",
+            f"{layer.connections:,}" if layer.connections else "-",
+            f"{layer.activation_bytes / 1024:,.1f}",
+        )
+    mib = 2**20
+    totals = {
+        "parameters": f"{description.parameters:,} (and {description.buffers:,} in buffers)",
+        "outputs": f"{description.outputs:,} ({description.native}, {sides(description.output)})",
+        "connections": f"{description.connections:,}",
+        "multiply-adds": f"{description.macs / 1e9:,.4f} G (FLOPs: twice that)",
+        "memory of the model": f"{description.model_bytes / mib:,.2f} MiB",
+        "memory in inference, at most": f"{description.inference_bytes / mib:,.2f} MiB",
+        "memory in training with Adam": f"{description.training_bytes / mib:,.2f} MiB, of which"
+        f" {description.kept_bytes / mib:,.2f} MiB for each picture of a batch",
+    }
+    console = Console(highlight=False)
+    console.print(table)
+    for label, text in totals.items():
+        console.print(f"{label}: {text}")
+
+
+def _list(as_json: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..weights import manifest, shipped_folder, stored_weights, user_folder
+
+    shipped = manifest()
+    stored = {name: entry for name, entry in stored_weights().items() if name not in shipped}
+    entries = shipped | stored
     if as_json:
         click.echo(json.dumps({n: dataclasses.asdict(e) for n, e in entries.items()}, indent=1))
         return
     table = Table("model", *entries)
-    columns = [_facts(entry, shipped_folder()) for entry in entries.values()]
+    columns = [
+        _facts(entry, user_folder() if name in stored else shipped_folder())
+        for name, entry in entries.items()
+    ]
     for label in columns[0]:
         table.add_row(label, *(column[label] for column in columns))
     console = Console()
@@ -44,7 +165,7 @@ def _facts(entry: Entry, folder: Path) -> dict[str, str]:
 
     return {
         "parameters": f"{entry.parameters / 1e6:.2f} M",
-        "multiply-adds": f"{entry.gmacs:.2f} G",
+        "multiply-adds": f"{entry.gmacs:.2f} G" if entry.gmacs else "-",
         "file": f"{(folder / entry.file).stat().st_size / 2**20:.1f} MiB",
         "input": f"about {entry.input_size}x{entry.input_size} pixels",
         "PSNR, dB": measured("psnr", ".2f"),
@@ -53,6 +174,6 @@ def _facts(entry: Entry, folder: Path) -> dict[str, str]:
         "LPIPS": measured("lpips", ".3f"),
         "12-margin error": measured("margin_error", ".3f"),
         "measured on": str(entry.metrics.get("evaluated_on", "-")),
-        "trained on": entry.data,
-        "terms": entry.license,
+        "trained on": entry.data or "-",
+        "terms": entry.license or "-",
     }

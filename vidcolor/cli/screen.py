@@ -37,7 +37,7 @@ class RateColumn(ProgressColumn):
         return Text(f"{rate:.1f} fps" if rate else "- fps")
 
 
-def _width(stream: TextIO) -> int | None:
+def width_of(stream: TextIO) -> int | None:
     """The terminal's own width; wide enough for whole names where it is none."""
     return None if stream.isatty() else 10_000
 
@@ -59,7 +59,7 @@ class Screen:
     """Messages and progress on standard error, JSON on standard output."""
 
     def __init__(self, *, quiet: bool, verbose: bool, as_json: bool) -> None:
-        self.console = Console(stderr=True, highlight=False, width=_width(sys.stderr))
+        self.console = Console(stderr=True, highlight=False, width=width_of(sys.stderr))
         self.quiet, self.as_json = quiet, as_json
         logger = logging.getLogger("vidcolor")
         logger.handlers = [_LogHandler(self.console)]
@@ -161,7 +161,7 @@ class Screen:
             for row in rows:
                 print(json.dumps({**row, "model": model}, ensure_ascii=False), flush=True)
             return
-        out = Console(file=sys.stdout, highlight=False, width=_width(sys.stdout))
+        out = Console(file=sys.stdout, highlight=False, width=width_of(sys.stdout))
         table = Table(
             "input", "output", "frames", "video", "copied", "notes", title=f"plan: {model}"
         )

@@ -1,11 +1,17 @@
-"""`vidcolor train`: train a recipe on folders and zips of colour pictures."""
+"""`vidcolor train` and `vidcolor recipes`: train weights by a recipe, on colour pictures."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from ..training.loop import Options
+    from ..training.recipe import RecipeFile
 
 
 class Assignment(click.ParamType):
@@ -23,45 +29,76 @@ class Assignment(click.ParamType):
         return key.strip(), parse_value(text.strip())
 
 
+_SHORT_CUTS = ("epochs", "batch_size", "lr", "patience", "limit", "seed", "precision")
+
+
 @click.command("train")
 @click.option(
     "--recipe",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="Recipe file (TOML), such as train/fast/recipe.toml.",
+    "recipe",
+    help="Name of a recipe ('vidcolor recipes' lists them) or a TOML file.  [default: S0]",
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
     multiple=True,
-    required=True,
-    help="Folder or zip of colour pictures; may be given several times.",
+    help="cifar10, a folder, or a zip of colour pictures; may be given several times.  "
+    "[default: the recipe's own]",
+)
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("data"),
+    show_default=True,
+    help="Where cifar10 is looked for, and downloaded to.",
 )
 @click.option(
     "--validation",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Pictures to validate on [one in 64 of the data].",
-)
-@click.option(
-    "--encoder",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="ImageNet weights to start the encoder from (.safetensors).",
+    help="Pictures to validate on, instead of a part of the data.",
 )
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder for the checkpoint and the weights.",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for weights, checkpoints and results.  [default: runs/RECIPE]",
 )
+@click.option("--epochs", type=click.IntRange(1), help="Epochs at most.")
+@click.option("--batch-size", type=click.IntRange(1), help="Pictures a step.")
+@click.option("--lr", type=float, help="Learning rate.")
+@click.option("--patience", type=click.IntRange(0), help="Epochs without a better value; 0: never.")
+@click.option(
+    "--limit", type=click.IntRange(0), help="Use at most this many pictures of each part."
+)
+@click.option("--seed", type=click.IntRange(0), help="Of everything random.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Arithmetic.")
 @click.option(
     "--set",
     "overrides",
     type=Assignment(),
     multiple=True,
     metavar="KEY=VALUE",
-    help="Override a key of the recipe; may be given several times.",
+    help="Override any key of the recipe, such as model_options.layers=4; repeatable.",
+)
+@click.option(
+    "--encoder",
+    help="Pretrained values to start from: a file, or 'torchvision' to download them.",
+)
+@click.option("--init", help="Trained weights of the same architecture to go on from.")
+@click.option("--freeze", type=click.Choice(["backbone"]), help="Train the model's head alone.")
+@click.option("--grid", is_flag=True, help="Run every combination of the recipe's grid.")
+@click.option(
+    "--variants",
+    is_flag=False,
+    flag_value="all",
+    help="Run the recipe's named variants: all, or a comma-separated list.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Trainings of a grid at a time; 0: as many as cores and memory allow.",
 )
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in the output folder.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
@@ -70,54 +107,134 @@ class Assignment(click.ParamType):
     type=click.IntRange(0),
     default=1,
     show_default=True,
-    help="Processes that cut the crops.",
+    help="Processes that cut random crops of mixed-size pictures.",
 )
+@click.option(
+    "--save-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Minutes between checkpoints.",
+)
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files too.")
 def train_command(
-    recipe: Path,
-    data: tuple[Path, ...],
+    recipe: str | None,
+    data: tuple[str, ...],
+    data_root: Path,
     validation: tuple[Path, ...],
-    encoder: Path | None,
-    output: Path,
+    output: Path | None,
     overrides: tuple[tuple[str, Any], ...],
+    encoder: str | None,
+    init: str | None,
+    freeze: str | None,
+    grid: bool,
+    variants: str | None,
+    jobs: int,
     resume: bool,
     device: str,
     workers: int,
+    save_minutes: float,
+    tensorboard: bool,
+    **short_cuts: Any,
 ) -> None:
     """Train weights by a recipe.
 
     \b
-    vidcolor train --recipe train/fast/recipe.toml --data photos.zip -o runs/fast
-    vidcolor run old_film.mp4 --weights runs/fast/weights.safetensors -o color.mp4
+    vidcolor train --data cifar10
+    vidcolor train --recipe S1b --data photos/ --set size=128 -o runs/mine
+    vidcolor train --recipe S2 --grid --jobs 0
+    torchrun --nproc-per-node 2 -m vidcolor train --recipe S0
+    vidcolor run old_film.mp4 --weights runs/mine/weights.safetensors -o color.mp4
 
-    Checkpoints are written every five minutes and on Ctrl-C; --resume goes on from them.
+    Training stops early when the recipe's measure gets no better; the weights of the best epoch
+    are kept. Checkpoints are written every few minutes, at every best and on Ctrl-C; --resume goes
+    on from the newest.
     """
-    from rich.console import Console
-
     from ..colorizer import choose_device
-    from ..training.loop import train
-    from ..training.recipe import load_recipe
+    from ..training.loop import Options
+    from ..training.recipe import DEFAULT, find_recipe, load_recipe
 
-    console = Console(highlight=False)
-    chosen = load_recipe(recipe, dict(overrides))
-
-    def report(progress: Any) -> None:
-        gain = "" if progress.gain is None else f"  {progress.gain:+.3f} dB over grey"
-        left = (chosen.steps - progress.step) * chosen.batch_size / max(progress.rate, 1e-9)
-        console.print(
-            f"step {progress.step}/{chosen.steps}  loss {progress.loss:.4f}  "
-            f"{progress.rate:.1f} pictures/s  {left / 60:.0f} min left{gain}"
-        )
-
-    weights = train(
-        chosen,
-        list(data),
-        output,
-        validation=list(validation) or None,
-        encoder=encoder,
+    if grid and variants:
+        raise click.UsageError("--grid and --variants are two different sets of runs")
+    changes = {key: short_cuts[key] for key in _SHORT_CUTS if short_cuts[key] is not None}
+    changes |= {k: v for k, v in (("encoder", encoder), ("freeze", freeze)) if v is not None}
+    file = load_recipe(find_recipe(recipe or DEFAULT), {**changes, **dict(overrides)})
+    options = Options(
+        data=data,
+        root=data_root,
+        validation=validation,
+        init=init,
         resume=resume,
         device=str(choose_device(device)),
         workers=workers,
-        report=report,
-        notice=lambda line: console.print(f"note: {line}"),
+        save_minutes=save_minutes,
+        tensorboard=tensorboard,
+        command=shlex.join(["vidcolor", *sys.argv[1:]]),
     )
-    console.print(f"{weights}: use it with 'vidcolor run --weights {weights}'")
+    folder = output or Path("runs") / file.name
+    if grid or variants:
+        _run_many(file, folder, options, variants, jobs)
+    else:
+        _run_one(file, folder, options)
+
+
+def _run_one(file: RecipeFile, folder: Path, options: Options) -> None:
+    from ..training.loop import train
+    from .training_screen import training_screen
+
+    with training_screen(file) as screen:
+        results = train(file, folder, options, screen.listener())
+        screen.finished(results, folder)
+
+
+def _run_many(
+    file: RecipeFile, folder: Path, options: Options, variants: str | None, jobs: int
+) -> None:
+    from ..training.grid import jobs_that_fit, run_grid
+    from ..training.recipe import combinations
+    from .training_screen import training_screen
+
+    if variants is None:
+        runs: dict[str, dict[str, Any]] = combinations(file.grid) if file.grid else {}
+        what = "grid"
+    else:
+        chosen = list(file.variants) if variants == "all" else variants.split(",")
+        unknown = [name for name in chosen if name not in file.variants]
+        if unknown:
+            known = ", ".join(file.variants) or "none"
+            raise click.UsageError(f"the recipe has no variant '{unknown[0]}'; it has: {known}")
+        runs, what = {name: file.variants[name] for name in chosen}, "variants"
+    if not runs:
+        raise click.UsageError(f"the recipe '{file.name}' has no {what}")
+    folder = folder / what
+    with training_screen(file) as screen:
+        rows = run_grid(
+            file,
+            runs,
+            folder,
+            options,
+            title=f"{file.name}: {what}",
+            jobs=jobs_that_fit(jobs),
+            report=screen.grid_row,
+            notice=screen.notice,
+        )
+        screen.grid_finished(rows, folder)
+    if len(rows) < len(runs):
+        raise SystemExit(1)
+
+
+@click.command("recipes")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def recipes_command(as_json: bool) -> None:
+    """List the recipes that `vidcolor train --recipe NAME` knows."""
+    import json
+
+    from ..training.recipe import load_recipe, recipe_values, shipped_recipes
+    from .training_screen import recipe_table
+
+    files = [load_recipe(path) for path in shipped_recipes().values()]
+    if as_json:
+        found = {f.name: {"title": f.title, **recipe_values(f.recipe)} for f in files}
+        click.echo(json.dumps(found, indent=1))
+    else:
+        recipe_table(files)

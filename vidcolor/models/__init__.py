@@ -3,32 +3,70 @@
 The contract every model keeps: `forward` takes L* `(B, 1, H, W)` in [0, 100], with H and W
 multiples of the class attribute `stride`, and returns a*b* `(B, 2, h, w)` in Lab units at any
 h <= H, w <= W that spans the same field of view. Each picture of a batch is coloured on its own.
-A name with a leading underscore is hidden from listings.
+What a model predicts natively, and training compares with the truth, is a method of its own:
+`rgb`, `logits` or `mean_ab`. The constructor's keyword arguments are the architecture's options;
+they are recorded with the weights. `head`, where a class has it, names the parameters (by prefix)
+that `--freeze backbone` leaves trainable. A name with a leading underscore is hidden from
+listings.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
 from ..errors import WeightsError
+from .autoencoder import Autoencoder
+from .cunet import CUnet
+from .deeplabv3 import DeepLabV3
+from .eccv16 import ECCV16
 from .fast import Fast
+from .mean_chroma import MeanChromaCNN, MeanChromaFC
+from .plain_cnn import PlainCNN
+from .pool_cnn import PoolCNN, PoolUNet
 from .ramp import Ramp
+from .siggraph17 import SIGGRAPH17
+from .skip_cnn import SkipCNN
 
-MODELS: dict[str, Callable[[], nn.Module]] = {
+MODELS: dict[str, Callable[..., nn.Module]] = {
     "fast": Fast,
+    "skip_cnn": SkipCNN,
+    "eccv16": ECCV16,
+    "siggraph17": SIGGRAPH17,
+    "cunet": CUnet,
+    "plain_cnn": PlainCNN,
+    "pool_cnn": PoolCNN,
+    "pool_unet": PoolUNet,
+    "deeplabv3": DeepLabV3,
+    "mean_chroma_fc": MeanChromaFC,
+    "mean_chroma_cnn": MeanChromaCNN,
+    "autoencoder": Autoencoder,
     "_ramp": Ramp,
 }
 
 
-def create_model(name: str) -> nn.Module:
+def create_model(name: str, **options: Any) -> nn.Module:
     """A freshly initialised model of the architecture `name`.
 
+    Args:
+        name: a key of `MODELS`.
+        options: the architecture's own keyword arguments.
+
     Raises:
-        WeightsError: no architecture has that name.
+        WeightsError: no architecture has that name, or it has no such option or value.
     """
     if name not in MODELS:
         known = ", ".join(sorted(n for n in MODELS if not n.startswith("_")))
         raise WeightsError(f"no model architecture is called '{name}'; there are: {known}")
-    return MODELS[name]()
+    accepted = inspect.signature(MODELS[name]).parameters
+    for key in options:
+        if key not in accepted:
+            known = ", ".join(accepted) or "none"
+            raise WeightsError(f"the architecture '{name}' has no option '{key}'; it has: {known}")
+    try:
+        return MODELS[name](**options)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"the architecture '{name}': {error}") from error

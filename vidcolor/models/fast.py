@@ -126,6 +126,10 @@ class Fast(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
+    def load_pretrained(self, tensors: dict[str, Tensor]) -> None:
+        """Start the encoder from an ImageNet classifier; see `MobileNetV2Encoder.load_imagenet`."""
+        self.encoder.load_imagenet(tensors)
+
     def forward(self, lightness: Tensor) -> Tensor:
         features = self.encoder(lightness / 100)
         x = self.neck(features[32])

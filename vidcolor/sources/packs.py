@@ -7,12 +7,16 @@ any picture as 8-bit R'G'B' and knows nothing of outputs.
 from __future__ import annotations
 
 import io
+import itertools
 import os
+import posixpath
 import struct
 import zipfile
+import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,26 +44,67 @@ class PictureSet:
     near_grey: int = 0
 
 
-def _entries(path: Path) -> Iterator[tuple[str, bytes | None]]:
-    """Name and content of each picture file, sorted by name; None for what cannot be read."""
+@dataclass(frozen=True, order=True)
+class PictureFile:
+    """A picture file that was found but not read.
+
+    Attributes:
+        source: the folder or zip it was found in.
+        name: its path inside `source`, with `/` on every system.
+    """
+
+    source: Path
+    name: str
+
+    def __str__(self) -> str:
+        """The file's path; for a zip `path:entry`."""
+        return (
+            str(self.source / self.name) if self.source.is_dir() else f"{self.source}:{self.name}"
+        )
+
+
+def list_pictures(path: Path) -> list[PictureFile]:
+    """The picture files of a folder (searched recursively) or zip by their suffix, sorted by name.
+
+    Nothing is decoded.
+
+    Raises:
+        InputError: `path` is neither a folder nor a zip, or is a damaged zip.
+    """
     if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file():
-                try:
-                    yield str(file), file.read_bytes()
-                except OSError:
-                    yield str(file), None
+        files = (file for file in path.rglob("*") if file.is_file())
+        names = [file.relative_to(path).as_posix() for file in files]
     elif path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as pack:
-            for name in sorted(pack.namelist()):
-                if Path(name).suffix.lower() in PICTURE_SUFFIXES:
-                    try:
-                        yield f"{path}:{name}", pack.read(name)
-                    except (OSError, zipfile.BadZipFile, RuntimeError):  # RuntimeError: encrypted
-                        yield f"{path}:{name}", None
+        with _open_zip(path) as pack:
+            names = [name for name in pack.namelist() if not name.endswith("/")]
     else:
         what = "neither a folder nor a zip" if path.exists() else "no such folder or zip"
         raise InputError(f"{path}: {what} of pictures; give a folder, or a zip of picture files")
+    return [
+        PictureFile(path, name)
+        for name in sorted(set(names))
+        if posixpath.splitext(name)[1].lower() in PICTURE_SUFFIXES
+    ]
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: a damaged zip ({error}); copy it again") from error
+
+
+def _contents(files: Iterable[PictureFile]) -> Iterator[tuple[PictureFile, bytes | None]]:
+    """The bytes of `files`, in order; None for what cannot be read. A zip is opened once a run."""
+    for source, group in itertools.groupby(files, key=lambda file: file.source):
+        with ExitStack() as stack:
+            pack = None if source.is_dir() else stack.enter_context(_open_zip(source))
+            for file in group:
+                try:
+                    yield file, pack.read(file.name) if pack else (source / file.name).read_bytes()
+                # encrypted, an unknown compression, a broken stream
+                except (OSError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError):
+                    yield file, None
 
 
 def decode_picture(data: bytes) -> np.ndarray | None:
@@ -77,19 +122,33 @@ def decode_picture(data: bytes) -> np.ndarray | None:
         return None
 
 
-def _decoded(paths: Sequence[Path]) -> Iterator[tuple[str, np.ndarray | None]]:
-    """Decode in threads, in order, and at most a few pictures ahead of the consumer."""
+def read_pictures(
+    files: Iterable[PictureFile],
+) -> Iterator[tuple[PictureFile, np.ndarray | None]]:
+    """Decode `files` in threads, in order, and at most a few pictures ahead of the consumer.
+
+    Yields:
+        Each file with its picture, `(H, W, 3)` uint8 R'G'B', or None where it cannot be read.
+
+    Raises:
+        InputError: a zip has gone or is damaged.
+    """
     ahead = 4 * (os.cpu_count() or 1)
-    waiting: deque[tuple[str, Future[np.ndarray | None]]] = deque()
+    waiting: deque[tuple[PictureFile, Future[np.ndarray | None]]] = deque()
     with ThreadPoolExecutor() as pool:
-        for path in paths:
-            for name, data in _entries(path):
-                waiting.append((name, pool.submit(decode_picture, data or b"")))
-                if len(waiting) > ahead:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-        for name, future in waiting:
-            yield name, future.result()
+        for file, data in _contents(files):
+            waiting.append((file, pool.submit(decode_picture, data or b"")))
+            if len(waiting) > ahead:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for file, future in waiting:
+            yield file, future.result()
+
+
+def _decoded(paths: Sequence[Path]) -> Iterator[tuple[str, np.ndarray | None]]:
+    """Name and picture of each file of the folders and zips `paths`; None where it is damaged."""
+    for file, picture in read_pictures(f for path in paths for f in list_pictures(path)):
+        yield str(file), picture
 
 
 def stream_pictures(
@@ -149,17 +208,18 @@ def load_pictures(paths: Sequence[Path], min_chroma: float) -> PictureSet:
 
 
 def square(picture: Tensor, size: int) -> Tensor:
-    """R'G'B' `(3, H, W)` uint8 resized to cover and centre-cropped to `(3, size, size)` uint8.
+    """R'G'B' `(*, 3, H, W)` uint8 resized to cover and centre-cropped to `size` x `size`.
 
-    Bicubic with antialiasing.
+    Bicubic with antialiasing; the result is uint8 too.
     """
     height, width = picture.shape[-2:]
     scale = size / min(height, width)
     resized = F.interpolate(
-        picture[None].float(),
+        picture.reshape(-1, 3, height, width).float(),
         size=(max(size, round(height * scale)), max(size, round(width * scale))),
         mode="bicubic",
         antialias=True,
     )
     top, left = (resized.shape[-2] - size) // 2, (resized.shape[-1] - size) // 2
-    return resized[0, :, top : top + size, left : left + size].round().clamp(0, 255).to(torch.uint8)
+    cropped = resized[..., top : top + size, left : left + size].round().clamp(0, 255)
+    return cropped.to(torch.uint8).reshape(*picture.shape[:-2], size, size)

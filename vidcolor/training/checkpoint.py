@@ -1,9 +1,15 @@
-"""Checkpoints: tensors as safetensors, beside a readable JSON with everything else."""
+"""Checkpoints: tensors as safetensors, beside a readable JSON with everything else.
+
+A checkpoint's name says its epoch, its step and its loss; `Shelf` keeps the best and the newest.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +20,35 @@ from torch import Tensor
 
 from ..errors import TrainingError
 
+_NEWEST = 2  # a damaged newest one leaves the one before
+_NAME = re.compile(r"checkpoint-epoch(\d+)-step(\d+)-loss.+\.safetensors")
+
+
+def _position(path: Path) -> tuple[int, int]:
+    """Step and epoch of a checkpoint by its name; an epoch's end has the step of its last batch."""
+    found = _NAME.fullmatch(path.name)
+    return (int(found[2]), int(found[1])) if found else (-1, -1)
+
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write `path` (.safetensors) and `path` with the suffix .json; each replaces atomically."""
-    temporary = path.with_suffix(".safetensors.tmp")
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary)
-    os.replace(temporary, path)
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path.with_suffix(".json"))
+    """Write `path` (.safetensors) and `path` with the suffix .json; each replaces atomically.
+
+    Raises:
+        TrainingError: the disk is full or not writable; nothing is left of the attempt.
+    """
+    parts = [path.with_name(path.name + ".tmp"), path.with_name(path.stem + ".json.tmp")]
+    try:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, parts[0])
+        parts[1].write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+        # the JSON first: a checkpoint is there once its tensors are
+        os.replace(parts[1], path.with_suffix(".json"))
+        os.replace(parts[0], path)
+    except (OSError, SafetensorError) as error:
+        for part in parts:
+            part.unlink(missing_ok=True)
+        raise TrainingError(
+            f"{path}: the checkpoint could not be written ({error}); make room on the disk"
+        ) from error
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -33,8 +59,56 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         return load_file(path), json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise TrainingError(f"{path}: not a usable checkpoint: {error}") from error
+
+
+class Shelf:
+    """The checkpoints of one output folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def paths(self) -> list[Path]:
+        """The checkpoints, newest first."""
+        found = (p for p in self.folder.glob("checkpoint-*.safetensors") if _NAME.fullmatch(p.name))
+        return sorted(found, key=_position, reverse=True)
+
+    def save(
+        self, epoch: int, step: int, loss: float, tensors: dict[str, Tensor], state: dict[str, Any]
+    ) -> Path:
+        """Write a checkpoint and remove those that are neither new nor the best.
+
+        `state["best_checkpoint"]` names the best one, or is empty where this one is it.
+        """
+        shown = f"{loss:.6g}" if math.isfinite(loss) else "none"
+        name = f"checkpoint-epoch{epoch:03d}-step{step:07d}-loss{shown}.safetensors"
+        state = {**state, "best_checkpoint": state.get("best_checkpoint") or name}
+        path = self.folder / name
+        save_checkpoint(path, tensors, state)
+        before = [p for p in self.paths() if _position(p) < _position(path)]
+        kept = {name, state["best_checkpoint"], *(p.name for p in before[: _NEWEST - 1])}
+        # those of later steps were damaged, or this training would have gone on from them
+        for old in self.paths():
+            if old.name not in kept:
+                old.unlink()
+                old.with_suffix(".json").unlink(missing_ok=True)
+        return path
+
+    def load(self, notice: Callable[[str], None]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The newest checkpoint that can be read; a notice names those that cannot.
+
+        Raises:
+            TrainingError: there is none.
+        """
+        problem = "there is none"
+        for path in self.paths():
+            try:
+                return load_checkpoint(path)
+            except TrainingError as error:
+                problem = str(error)
+                notice(f"{error}; trying the one before")
+        raise TrainingError(f"{self.folder}: no usable checkpoint to resume from: {problem}")
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -44,6 +118,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
         f"optimizer.{index}.{name}": value
         for index, values in state.items()
         for name, value in values.items()
+        if isinstance(value, Tensor)
     }
 
 

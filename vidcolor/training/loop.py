@@ -1,246 +1,411 @@
-"""The training loop: AdamW, warm-up, constant rate, linear cool-down; EMA; resumable."""
+"""A training from its data to its weights: epochs, validation, checkpoints, results."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from ..color import lab_to_rgb, rgb_to_lab
-from ..errors import DivergedError, TrainingError
-from ..metrics import psnr
-from ..models import create_model
-from ..sources.packs import load_pictures, square
+from ..errors import DivergedError, OutputError, TrainingError
 from ..weights import Entry, save_weights
-from .checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
-from .data import CropDataset, StepSampler
-from .losses import LOSSES
-from .recipe import Recipe
+from .augment import Augment
+from .batch import Batch
+from .checkpoint import Shelf
+from .data import DataSet, Part, check_split, load_dataset, write_split
+from .feed import DeviceFeed, WorkerFeed
+from .memory import keep_memory
+from .recipe import RecipeFile
+from .results import Results
+from .run import Run
+from .start import starting_model
+from .team import Team, join
+
+_SAMPLE = 512  # training pictures that palettes and class weights are fitted to
+_REPORT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One report of the loop: the step, the mean loss since the last report, pictures a second,
-    and after a validation the gain in mean PSNR over the grey floor, dB."""
+    """Where a training is.
 
-    step: int
+    Attributes:
+        epoch: 1-based.
+        epochs: at most.
+        done, total: pictures of the epoch.
+        loss: mean training loss of the epoch so far.
+        rate: training pictures a second.
+        seconds_left: until the last epoch's end at this rate, without validations.
+    """
+
+    epoch: int
+    epochs: int
+    done: int
+    total: int
     loss: float
     rate: float
-    gain: float | None = None
+    seconds_left: float
 
 
-def schedule(step: int, recipe: Recipe) -> float:
-    """The factor on the learning rates at `step` (0-based)."""
-    decay = max(1, round(recipe.steps * recipe.cooldown))
-    return min(1.0, (step + 1) / max(1, recipe.warmup), max(0.0, (recipe.steps - step) / decay))
+@dataclass(frozen=True)
+class Listener:
+    """What a training calls as it goes: progress twice a second, each epoch's measures, and lines
+    about what was left out or went wrong."""
+
+    progress: Callable[[Progress], None] = lambda progress: None
+    epoch: Callable[[dict[str, float], bool], None] = lambda row, best: None
+    notice: Callable[[str], None] = lambda line: None
 
 
-def _parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict]:
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        key = (name.startswith("encoder."), parameter.ndim >= 2)
-        groups.setdefault(key, []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "base_lr": recipe.encoder_lr if encoder else recipe.lr,
-            "weight_decay": recipe.weight_decay if decayed else 0.0,
-        }
-        for (encoder, decayed), parameters in groups.items()
-    ]
+@dataclass(frozen=True)
+class Options:
+    """What does not decide the weights.
+
+    Attributes:
+        data: sources instead of the recipe's own.
+        root: where `cifar10` is looked for, and downloaded to.
+        validation: pictures to validate on instead of the split's part.
+        init: weights to go on from (a file, or a name).
+        resume: go on from the checkpoint in the output folder.
+        device: `cpu`, `cuda`, `cuda:N` or `mps`.
+        workers: processes that cut the crops (`fit = "crop"`).
+        save_minutes: time between checkpoints.
+        tensorboard: write TensorBoard's event files too.
+        command: the command line, for the results.
+    """
+
+    data: Sequence[str] = ()
+    root: Path = Path("data")
+    validation: Sequence[Path] = ()
+    init: str | None = None
+    resume: bool = False
+    device: str = "cpu"
+    workers: int = 1
+    save_minutes: float = 5.0
+    tensorboard: bool = False
+    command: str = ""
 
 
-@torch.no_grad()
-def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    for slow, quick in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if slow.is_floating_point():
-            slow.lerp_(quick, 1 - decay)
-        else:
-            slow.copy_(quick)
+def open_dataset(file: RecipeFile, options: Options) -> DataSet:
+    """The recipe's pictures, split.
+
+    Raises:
+        InputError, TrainingError: the data cannot be used, or the recipe names none.
+    """
+    recipe = file.recipe
+    sources = list(options.data) or ([recipe.data] if recipe.data else [])
+    if not sources:
+        raise TrainingError(
+            f"the recipe '{file.name}' names no data: give a folder or zip with --data"
+        )
+    return load_dataset(
+        sources,
+        root=options.root,
+        split=(recipe.split[0], recipe.split[1], recipe.split[2]),
+        test_part=recipe.test_part,
+        classes=recipe.classes,
+        limit=recipe.limit,
+        min_chroma=recipe.min_chroma,
+        seed=recipe.seed,
+        validation=options.validation,
+    )
 
 
-@torch.inference_mode()
-def validate(model: nn.Module, pictures: Tensor) -> float:
-    """Mean PSNR above the grey floor, dB, of R'G'B' `pictures` `(N, 3, S, S)` uint8."""
-    model.eval()
-    device = next(model.parameters()).device
-    gains = []
-    for batch in pictures.split(16):
-        truth = batch.to(device).float() / 255
-        lab = rgb_to_lab(truth)
-        ab = F.interpolate(model(lab[:, :1]), size=lab.shape[-2:], mode="bilinear")
-        scores = []
-        for chroma in (ab, torch.zeros_like(ab)):
-            rgb = lab_to_rgb(torch.cat([lab[:, :1], chroma], dim=1))
-            scores.append(psnr((rgb * 255).round(), truth * 255))
-        gains.append(scores[0] - scores[1])
-    return float(torch.cat(gains).mean())
+class Training:
+    """One recipe trained into one folder; `train` runs it."""
 
-
-class _Run:
-    """What a training carries from step to step, and how it is saved and restored."""
-
-    def __init__(self, recipe: Recipe, folder: Path, device: str, encoder: Path | None) -> None:
-        self.recipe, self.checkpoint = recipe, folder / "checkpoint.safetensors"
-        self.model, self.average = create_model(recipe.model), create_model(recipe.model)
-        if encoder:
-            _load_encoder(self.model, encoder)
-        self.average.load_state_dict(self.model.state_dict())
-        for module in (self.model, self.average):
-            module.to(device).to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.AdamW(_parameter_groups(self.model, recipe), lr=recipe.lr)
-        self.step = 0
-
-    def save(self) -> None:
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"ema.{k}": v for k, v in self.average.state_dict().items()}
-        tensors |= optimizer_tensors(self.optimizer)
-        state = {"step": self.step, "recipe": dataclasses.asdict(self.recipe)}
-        save_checkpoint(self.checkpoint, tensors, state)
-
-    def restore(self) -> None:
-        tensors, state = load_checkpoint(self.checkpoint)
-        if state["recipe"]["model"] != self.recipe.model:
+    def __init__(
+        self,
+        file: RecipeFile,
+        dataset: DataSet,
+        output: Path,
+        options: Options,
+        listener: Listener,
+        team: Team,
+    ) -> None:
+        self.recipe, self.output, self.options = file.recipe, output, options
+        self.dataset, self.listener, self.team = dataset, listener, team
+        self.shelf = Shelf(output)
+        self._claim_folder()
+        model = starting_model(self.recipe, options.init)
+        space = self._space(model)
+        self.feed = self._training_feed(space)
+        self.validation = self._plain_feed(dataset.validation, space)
+        self.steps = math.ceil(self.feed.epoch_size / self.recipe.batch_size)
+        self.run = Run(self.recipe, model, team, self.steps)
+        found = self.shelf.load(listener.notice) if options.resume else None
+        self.run.begin(None if found else self._sample(), initialised=bool(options.init))
+        if found:
+            self.run.restore(*found, str(output))
+        self.results = Results(file, output, options.command, dataset, self.run, team)
+        self.sheet = next(iter(self.validation.in_order(10)))
+        measured = self.run.measure([self.sheet.to(team.device)] * team.world)
+        if self.recipe.monitor not in measured:
             raise TrainingError(
-                f"{self.checkpoint}: is of the model '{state['recipe']['model']}', not "
-                f"'{self.recipe.model}'; choose another output folder"
+                f"recipe key 'monitor': the objective '{self.recipe.objective}' measures "
+                f"{', '.join(measured)}, not '{self.recipe.monitor}'"
             )
-        for prefix, module in (("model.", self.model), ("ema.", self.average)):
-            module.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        self.saved, self.saved_step = time.monotonic(), -1
+
+    def _space(self, model: torch.nn.Module) -> str:
+        from .objectives import OBJECTIVES
+
+        return OBJECTIVES[self.recipe.objective].space  # type: ignore[attr-defined]
+
+    def _claim_folder(self) -> None:
+        """Make the folder, or check that a resumed training goes on with the same pictures."""
+        split = self.output / "split.json"
+        if self.options.resume:
+            check_split(self.dataset, split)
+        elif self.shelf.paths():
+            raise TrainingError(
+                f"{self.output}: holds a training already; go on with --resume, or choose another "
+                "folder with -o"
             )
-        restore_optimizer(self.optimizer, tensors)
-        self.step = state["step"]
+        elif self.team.leads:
+            self.output.mkdir(parents=True, exist_ok=True)
+            write_split(self.dataset, split)
+        self.team.wait()
 
-    def advance(self, lightness: Tensor, target: Tensor) -> float:
-        """One optimiser step; returns the loss."""
-        recipe, model = self.recipe, self.model
-        model.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * schedule(self.step, recipe)
-        with torch.autocast(lightness.device.type, torch.bfloat16, enabled=recipe.bf16):
-            prediction = model(lightness)
-        target = F.interpolate(target, size=prediction.shape[-2:], mode="area")
-        loss = LOSSES[recipe.loss](prediction.float(), target)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"diverged at step {self.step} with lr {recipe.lr:g}: the loss is {value}; "
-                f"lower it with --set lr={recipe.lr / 3:.0e}, the last checkpoint is kept"
+    def _training_feed(self, space: str) -> DeviceFeed | WorkerFeed:
+        recipe = self.recipe
+        augment = Augment(recipe.flip, recipe.rotate, recipe.min_scale, recipe.degrade)
+        if recipe.fit == "crop":
+            return WorkerFeed(
+                self.dataset.train,
+                size=recipe.size,
+                batch_size=recipe.batch_size,
+                augment=augment,
+                seed=recipe.seed,
+                workers=self.options.workers,
+                epoch_size=recipe.epoch_size,
             )
-        self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-        self.optimizer.step()
-        self.step += 1
-        # the average starts short, so that it does not remember the initial weights
-        _update_average(self.average, model, min(recipe.ema, self.step / (self.step + 9)))
-        return value
+        return DeviceFeed(
+            self.dataset.train,
+            space=space,
+            size=recipe.size,
+            fit=recipe.fit,
+            batch_size=recipe.batch_size,
+            augment=augment,
+            seed=recipe.seed,
+            device=self._store_device(space),
+            epoch_size=recipe.epoch_size,
+            enlarge=recipe.enlarge,
+        )
 
+    def _store_device(self, space: str) -> torch.device:
+        """The training device where the pictures take less than a third of its free memory."""
+        if self.team.device.type != "cuda":
+            return self.team.device
+        free, _ = torch.cuda.mem_get_info(self.team.device)
+        pixels = len(self.dataset.train.names) * self.recipe.enlarge * self.recipe.size**2
+        needed = 3 * pixels * (1 if space == "rgb" else 2)
+        return self.team.device if needed < free / 3 else torch.device("cpu")
 
-def _load_encoder(model: nn.Module, path: Path) -> None:
-    try:
-        model.encoder.load_imagenet(load_file(path))  # type: ignore[union-attr,operator]
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise TrainingError(f"{path}: not an encoder for this model: {error}") from error
-    except AttributeError as error:
-        raise TrainingError(f"{path}: this model has no encoder to start; leave it out") from error
+    def _plain_feed(self, part: Part, space: str) -> DeviceFeed:
+        """Pictures to measure on: no augmentation, at the size the weights are meant for."""
+        recipe = self.recipe
+        crops = recipe.fit == "crop"
+        size = (recipe.input_size or recipe.size) if crops else recipe.size
+        return DeviceFeed(
+            part,
+            space=space,
+            size=size,
+            fit="cover" if crops else recipe.fit,
+            batch_size=max(1, min(256, 2**20 // size**2)),
+            augment=Augment(),
+            seed=recipe.seed,
+            device=torch.device("cpu"),
+        )
+
+    def _sample(self) -> Batch:
+        """Training pictures for the objective to fit to, the same whatever the resume point."""
+        names = self.dataset.train.names[:_SAMPLE]
+        part = Part(names, self.dataset.train.pictures[: len(names)])
+        (batch,) = self._plain_feed(part, self._space(self.run.model)).in_order(len(names))
+        return batch.to(self.team.device)
+
+    def train(self) -> dict[str, Any]:
+        """Run the epochs that are left and return the results."""
+        run, began = self.run, time.monotonic() - self.run.seconds
+        reason = "every epoch was run"
+        try:
+            while run.epoch < self.recipe.epochs and not run.stopping.exhausted:
+                self._epoch(began)
+            if run.stopping.exhausted:
+                reason = (
+                    f"no better {self.recipe.monitor} for {self.recipe.patience} epochs after "
+                    f"epoch {run.stopping.best_epoch}"
+                )
+        except (KeyboardInterrupt, SystemExit):
+            run.seconds = time.monotonic() - began
+            self._save(quietly=False)
+            self._write(self.results.collect("interrupted", "stopped by the user"))
+            self.listener.notice(
+                f"stopped in epoch {run.epoch + 1}, at step {run.step}; go on with --resume"
+            )
+            raise
+        except DivergedError as error:
+            run.seconds = time.monotonic() - began
+            run.history.append(
+                {"epoch": run.epoch + 1, "train_loss": math.nan, "lr": run.schedule.rate}
+            )
+            self._write(self.results.collect("diverged", str(error)))
+            raise
+        run.seconds = time.monotonic() - began
+        if self.saved_step != run.step:
+            self._save(quietly=False)
+        status = "stopped early" if run.stopping.exhausted else "finished"
+        if run.stopping.best is None:
+            raise DivergedError(f"{self.output}: no epoch gave a finite {self.recipe.monitor}")
+        results = self.results.collect(status, reason, test=self._plain_feed)
+        self._write(results)
+        self.team.wait()
+        return results
+
+    def _epoch(self, began: float) -> None:
+        """The rest of the current epoch, its validation, and what follows from it."""
+        run, listener = self.run, self.listener
+        clock = shown = time.monotonic()
+        pictures, start = 0, run.batch
+        settle_every = 20 if self.team.device.type == "cuda" else 1
+        batches = self.feed.batches(run.epoch, start, self.team.rank, self.team.world)
+        for batch, weight in batches:
+            run.advance(batch.to(self.team.device), weight)
+            pictures += self.recipe.batch_size
+            if run.batch % settle_every == 0 or run.batch == self.steps:
+                loss = run.settle()
+                now = time.monotonic()
+                if now - shown > _REPORT_SECONDS:
+                    rate = pictures / (now - clock)
+                    done = min(run.batch * self.recipe.batch_size, self.feed.epoch_size)
+                    left = self.feed.epoch_size * (self.recipe.epochs - run.epoch) - done
+                    listener.progress(
+                        Progress(
+                            run.epoch + 1,
+                            self.recipe.epochs,
+                            done,
+                            self.feed.epoch_size,
+                            loss,
+                            rate,
+                            left / rate,
+                        )
+                    )
+                    shown = now
+                if now - self.saved > 60 * self.options.save_minutes:
+                    run.seconds = now - began
+                    self._save(quietly=True)
+        loss = run.settle()
+        run.training_seconds += time.monotonic() - clock
+        run.pictures += min(pictures, self.feed.epoch_size)
+        rate = run.schedule.rate
+        sizes = self.validation.in_order(self.validation.batch_size)
+        measured = run.measure(batch.to(self.team.device) for batch in sizes)
+        run.epoch, run.batch, run.partial = run.epoch + 1, 0, [0.0, 0.0]
+        run.seconds = time.monotonic() - began
+        row = {"epoch": run.epoch, "train_loss": loss, **measured, "lr": rate}
+        row["seconds"] = round(run.seconds, 2)
+        run.history.append(row)
+        best = run.stopping.update(run.epoch, measured[self.recipe.monitor])
+        if run.schedule.end_epoch(run.epoch, best):
+            run.stopping.waited = 0  # the new rate has its chance
+        if best:
+            self._keep()
+        if self.team.leads:
+            try:
+                self.results.epoch(row, self.sheet if best else None, self.options.tensorboard)
+            except OutputError as error:  # pictures are no reason to lose a training
+                listener.notice(str(error))
+        listener.epoch(row, best)
+
+    def _keep(self) -> None:
+        """The epoch was the best so far: its weights are the ones that stay."""
+        run = self.run
+        if not self.team.leads:
+            return
+        entry = Entry(
+            self.recipe.model,
+            options=self.recipe.model_options,
+            input_size=self.recipe.input_size or self.recipe.size,
+            parameters=sum(p.numel() for p in run.model.parameters()),
+            recipe=self.results.file.name,
+            data=", ".join(self.dataset.sources),
+        )
+        weights = self.output / "weights.safetensors"
+        temporary = weights.with_name(weights.name + ".tmp")
+        try:
+            save_weights(temporary, run.average, entry, torch.float32)
+            temporary.replace(weights)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            self.listener.notice(f"{weights}: could not be written ({error}); make room")
+        run.best_checkpoint = ""
+        self._save(quietly=True)
+
+    def _save(self, *, quietly: bool) -> None:
+        """Write a checkpoint; `quietly` goes on with a notice where the disk is full."""
+        run = self.run
+        self.saved, self.saved_step = time.monotonic(), run.step
+        if not self.team.leads:
+            return
+        loss = run.history[-1]["loss"] if run.history else math.nan
+        try:
+            path = self.shelf.save(run.epoch, run.step, loss, run.tensors(), run.state())
+        except TrainingError as error:
+            if not quietly:
+                raise
+            self.listener.notice(str(error))
+        else:
+            run.best_checkpoint = run.best_checkpoint or path.name
+
+    def _write(self, results: dict[str, Any]) -> None:
+        if self.team.leads:
+            self.results.write(results)
 
 
 def train(
-    recipe: Recipe,
-    data: list[Path],
+    file: RecipeFile,
     output: Path,
-    *,
-    validation: list[Path] | None = None,
-    encoder: Path | None = None,
-    resume: bool = False,
-    device: str = "cpu",
-    workers: int = 1,
-    save_minutes: float = 5.0,
-    report: Callable[[Progress], None] = lambda progress: None,
-    notice: Callable[[str], None] = lambda line: None,
-) -> Path:
-    """Train `recipe` on the pictures of `data` and return the path of the averaged weights.
+    options: Options = Options(),
+    listener: Listener = Listener(),
+    dataset: DataSet | None = None,
+) -> dict[str, Any]:
+    """Train a recipe into the folder `output` and return its results (see `results.json`).
+
+    `output` gets `weights.safetensors` (of the best epoch), checkpoints, `results.json`,
+    `summary.md`, `curves.png` and sheets of pictures. Under `torchrun` the processes share the
+    work, and the first writes the files.
 
     Args:
-        recipe: the settings.
-        data: folders or zips of colour pictures.
-        output: folder for `checkpoint.safetensors/.json` and `weights.safetensors`.
-        validation: folders or zips of pictures to validate on; without it, one picture in 64 of
-            `data` is held out.
-        encoder: ImageNet encoder (safetensors) to start from.
-        resume: go on from the checkpoint in `output`.
-        device: where to train.
-        workers: processes that cut the crops.
-        save_minutes: time between checkpoints; Ctrl-C saves one too.
-        report: called every 50 steps and after each validation.
-        notice: called with a line about pictures that were left out.
+        file: the recipe.
+        output: the folder.
+        options: what does not decide the weights.
+        listener: called as the training goes.
+        dataset: what `open_dataset` gave, if it is at hand.
 
     Raises:
-        InputError, TrainingError: the data, the encoder or the checkpoint cannot be used.
-        DivergedError: the loss became nan or infinite; the last checkpoint is kept.
+        InputError, TrainingError, WeightsError: the data, the recipe, the initial weights or the
+            checkpoint cannot be used.
+        DivergedError: the loss became nan or infinite; the best weights so far are kept.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(recipe.seed)
-    loaded = load_pictures(data, recipe.min_chroma)
-    pictures = loaded.pictures
-    if loaded.near_grey:
-        notice(f"{loaded.near_grey} near-grey pictures left out")
-    if loaded.unreadable:
-        notice(f"{len(loaded.unreadable)} unreadable: {', '.join(loaded.unreadable[:5])}")
-    if validation:
-        held_out = load_pictures(validation, recipe.min_chroma).pictures
-    else:
-        held_out, pictures = pictures[::64], [p for i, p in enumerate(pictures) if i % 64]
-    if not pictures:
-        raise TrainingError("too few pictures: none is left beside the held-out ones")
-    tests = torch.stack(
-        [square(torch.from_numpy(p).permute(2, 0, 1), recipe.input_size) for p in held_out[:256]]
-    )
-    run = _Run(recipe, output, device, encoder)
-    if resume:
-        run.restore()
-    dataset = CropDataset(pictures, recipe.crop, recipe.min_scale, recipe.degrade, recipe.seed)
-    sampler = StepSampler(len(dataset), recipe.batch_size, recipe.seed, run.step)
-    loader = iter(DataLoader(dataset, batch_sampler=sampler, num_workers=workers))
-    losses: list[float] = []
-    began = saved = time.monotonic()
-    try:
-        while run.step < recipe.steps:
-            lightness, target = next(loader)
-            lightness = lightness.to(device, memory_format=torch.channels_last)
-            losses.append(run.advance(lightness, target.to(device)))
-            gain = None
-            if run.step % recipe.validate_every == 0 or run.step == recipe.steps:
-                gain = validate(run.average, tests)
-            if run.step % 50 == 0 or gain is not None:
-                rate = len(losses) * recipe.batch_size / (time.monotonic() - began)
-                report(Progress(run.step, sum(losses) / len(losses), rate, gain))
-                losses, began = [], time.monotonic()
-            if time.monotonic() - saved > 60 * save_minutes:
-                run.save()
-                saved = time.monotonic()
-    except KeyboardInterrupt:
-        run.save()
-        notice(f"stopped at step {run.step}; go on with --resume")
-        raise
-    run.save()
-    weights = output / "weights.safetensors"
-    entry = Entry(
-        recipe.model,
-        input_size=recipe.input_size,
-        parameters=sum(p.numel() for p in run.model.parameters()),
-    )
-    save_weights(weights, run.average, entry, torch.float32)
-    return weights
+    with join(options.device) as team:
+        if team.device.type == "cpu":
+            keep_memory()
+        if dataset is None and team.leads:
+            dataset = open_dataset(file, options)
+        team.wait()  # the first may have had to download
+        if dataset is None:
+            dataset = open_dataset(file, options)
+        if not team.leads:
+            listener = dataclasses.replace(Listener())
+        if dataset.near_grey:
+            listener.notice(f"{dataset.near_grey} near-grey pictures left out")
+        if dataset.unreadable:
+            first = ", ".join(dataset.unreadable[:5])
+            listener.notice(f"{len(dataset.unreadable)} unreadable pictures left out: {first}")
+        return Training(file, dataset, output, options, listener, team).train()

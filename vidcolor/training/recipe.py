@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.resources
+import itertools
+import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import TrainingError
 from ..models import MODELS
-from .losses import LOSSES
+from .objectives import OBJECTIVES
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+DEFAULT = "S0"
+
+# what a validation measures, and whether more is better
+MONITORS = {
+    "loss": False,
+    "margin_error": False,
+    "psnr": True,
+    "gain": True,
+    "accuracy": True,
+}
+
+_ABOUT = {"title": "str", "document": "str", "reported": "dict", "estimations": "int"}
+
+_CHOICES: dict[str, Collection[str]] = {
+    "model": MODELS,
+    "objective": OBJECTIVES,
+    "monitor": MONITORS,
+    "optimizer": ("sgd", "adam", "adamw"),
+    "schedule": ("constant", "step", "plateau", "linear"),
+    "precision": ("fp32", "bf16", "fp16"),
+    "fit": ("stretch", "cover", "crop"),
+    "test_part": ("split", "folder"),
+    "freeze": ("", "backbone"),
+}
 
 
 @dataclass(frozen=True)
@@ -24,85 +53,219 @@ class Recipe:
 
     Attributes:
         model: an architecture of the registry.
-        loss: a key of `vidcolor.training.losses.LOSSES`.
-        crop: side of the square training crop, pixels.
-        min_scale: least share of a picture's area that a crop covers.
-        degrade: share of the crops that are made to look like old film.
+        model_options: its constructor's keyword arguments.
+        objective: a key of `vidcolor.training.objectives.OBJECTIVES`.
+        objective_options: its keyword arguments.
+        data: where the pictures come from when the command line does not say: `cifar10`, a folder
+            or a zip.
+        classes: keep only the pictures of these classes; all when empty.
+        split: shares of training, validation and test pictures.
+        test_part: `split` draws the test part from all pictures; `folder` takes those below a
+            folder `test` or `val`.
+        limit: use at most this many training pictures, and as many to validate and to test; 0 is
+            all.
+        min_chroma: pictures whose mean Lab chroma is below this are left out; 0 keeps all.
+        size: side of the training pictures, pixels.
+        fit: how a picture becomes a square: `stretch` (bilinear), `cover` (bicubic, centre crop),
+            or `crop` (random resized crops, cut by worker processes).
+        flip: mirror half of the pictures.
+        rotate: rotate by up to this many degrees either way.
+        min_scale: least share of a picture's area that a random crop covers; 1 is no crop.
+        enlarge: the training part counts this many times, all but the first with fixed random
+            augmentations.
+        degrade: share of the crops that are made to look like old film (`fit = "crop"` only).
         batch_size: pictures a step.
-        steps: optimiser steps in all.
-        warmup: steps over which the rate rises from 0.
-        cooldown: share of the steps, at the end, over which the rate falls linearly to 0.
-        lr: AdamW's rate for the decoder.
-        encoder_lr: AdamW's rate for the pretrained encoder, if the model has one.
-        weight_decay: AdamW's decoupled decay, on weights of two dimensions or more.
-        clip_norm: the gradient's norm is clipped to this.
-        ema: decay of the exponential moving average of the weights that is validated and kept.
-        bf16: run the forward pass under bfloat16 autocast.
-        seed: of the split, the order, the crops and the initial weights.
-        validate_every: steps between validations.
-        min_chroma: pictures whose mean Lab chroma is below this are left out.
-        input_size: side at which the model is validated and meant to run, pixels.
+        epochs: epochs at most.
+        epoch_size: pictures an epoch; 0 is the training part's number.
+        monitor: the measure of the validation part that decides what is best.
+        patience: stop after this many epochs without a better value; 0 never stops early.
+        optimizer: `sgd`, `adam` (L2 decay) or `adamw` (decoupled decay).
+        momentum: of SGD.
+        lr: learning rates, one for each stage of the schedule.
+        encoder_lr: first stage's rate for the parameters under `encoder.`; 0 is the same as `lr`.
+        weight_decay: one for each stage, or one for all; AdamW spares biases and norms.
+        schedule: `constant`; `step` (the next stage at each of `milestones`); `plateau` (the next
+            stage after `plateau` epochs without a better value); `linear` (rises over `warmup`
+            steps, holds, and falls to 0 over the share `cooldown` of all steps).
+        milestones, plateau, warmup, cooldown: see `schedule`.
+        clip_norm: the gradient's norm is clipped to this; 0 leaves it.
+        ema: decay of the moving average of the weights that is validated and kept; 0 is none.
+        precision: arithmetic of the forward pass: `fp32`, `bf16` or `fp16` (autocast).
+        seed: of the split, the order, the augmentations and the initial weights.
+        freeze: `backbone` trains the model's head alone.
+        encoder: start from pretrained values: `torchvision` downloads the model's own, else a
+            file; empty is none.
+        input_size: side at which the weights are meant to run, pixels; 0 is `size`.
     """
 
     model: str
-    loss: str = "huber"
-    crop: int = 160
-    min_scale: float = 0.35
-    degrade: float = 0.3
-    batch_size: int = 32
-    steps: int = 10_000
-    warmup: int = 200
-    cooldown: float = 0.25
-    lr: float = 1e-3
-    encoder_lr: float = 3e-4
-    weight_decay: float = 1e-2
-    clip_norm: float = 1.0
-    ema: float = 0.999
-    bf16: bool = True
+    model_options: dict[str, Any] = field(default_factory=dict)
+    objective: str = "ab_huber"
+    objective_options: dict[str, Any] = field(default_factory=dict)
+    data: str = ""
+    classes: tuple[str, ...] = ()
+    split: tuple[float, ...] = (0.8, 0.1, 0.1)
+    test_part: str = "split"
+    limit: int = 0
+    min_chroma: float = 0.0
+    size: int = 256
+    fit: str = "cover"
+    flip: bool = False
+    rotate: float = 0.0
+    min_scale: float = 1.0
+    enlarge: int = 1
+    degrade: float = 0.0
+    batch_size: int = 16
+    epochs: int = 30
+    epoch_size: int = 0
+    monitor: str = "loss"
+    patience: int = 5
+    optimizer: str = "adam"
+    momentum: float = 0.0
+    lr: tuple[float, ...] = (1e-3,)
+    encoder_lr: float = 0.0
+    weight_decay: tuple[float, ...] = (0.0,)
+    schedule: str = "constant"
+    milestones: tuple[int, ...] = ()
+    plateau: int = 3
+    warmup: int = 0
+    cooldown: float = 0.0
+    clip_norm: float = 0.0
+    ema: float = 0.0
+    precision: str = "fp32"
     seed: int = 0
-    validate_every: int = 1000
-    min_chroma: float = 2.0
-    input_size: int = 256
+    freeze: str = ""
+    encoder: str = ""
+    input_size: int = 0
 
     def __post_init__(self) -> None:
-        if self.model not in MODELS:
-            raise TrainingError(f"recipe key 'model': no architecture is called '{self.model}'")
-        if self.loss not in LOSSES:
-            raise TrainingError(
-                f"recipe key 'loss': '{self.loss}' is not one of {', '.join(sorted(LOSSES))}"
-            )
-        for key in ("crop", "batch_size", "steps", "validate_every", "input_size"):
+        for key, choices in _CHOICES.items():
+            value = getattr(self, key)
+            if value not in choices:
+                known = ", ".join(c or '""' for c in choices if not c.startswith("_"))
+                raise TrainingError(f"recipe key '{key}': '{value}' is not one of {known}")
+        for key in ("size", "batch_size", "epochs", "enlarge", "plateau"):
             if getattr(self, key) < 1:
                 raise TrainingError(f"recipe key '{key}': must be at least 1")
-        for key in ("min_scale", "degrade", "cooldown", "ema"):
-            if not 0 <= getattr(self, key) <= 1:
+        numbers = {
+            key: value if isinstance(value, tuple) else (value,)
+            for key, value in dataclasses.asdict(self).items()
+            if isinstance(value, int | float | tuple) and key != "classes"
+        }
+        for key, values in numbers.items():
+            if not all(math.isfinite(value) for value in values):
+                raise TrainingError(f"recipe key '{key}': must be finite")
+            if any(value < 0 for value in values):
+                raise TrainingError(f"recipe key '{key}': must not be negative")
+        for key in ("min_scale", "degrade", "cooldown", "ema", "momentum"):
+            if getattr(self, key) > 1:
                 raise TrainingError(f"recipe key '{key}': must lie between 0 and 1")
+        if len(self.split) != 3 or abs(sum(self.split) - 1) > 1e-6:
+            raise TrainingError("recipe key 'split': three shares that sum to 1 are wanted")
+        if not self.lr or 0 in self.lr:
+            raise TrainingError("recipe key 'lr': one rate or more is wanted, each above 0")
+        if len(self.weight_decay) not in (1, len(self.lr)):
+            raise TrainingError("recipe key 'weight_decay': give one value, or one for each 'lr'")
+        if self.schedule == "step" and len(self.milestones) != len(self.lr) - 1:
+            raise TrainingError("recipe key 'milestones': one fewer than the values of 'lr'")
+        if self.schedule in ("constant", "linear") and len(self.lr) > 1:
+            raise TrainingError(
+                f"recipe key 'lr': the schedule '{self.schedule}' has one stage; use 'plateau' or "
+                "'step' for several rates"
+            )
+        if self.fit != "crop" and self.degrade:
+            raise TrainingError("recipe key 'degrade': works with fit = \"crop\" only")
+        if self.fit == "crop" and (self.rotate or self.enlarge > 1):
+            raise TrainingError(
+                "recipe keys 'rotate' and 'enlarge' do not work with fit = \"crop\""
+            )
 
 
-_TYPES = {"str": str, "int": int, "float": float, "bool": bool}
+@dataclass(frozen=True)
+class RecipeFile:
+    """A recipe with what belongs to it but decides no weights.
+
+    Attributes:
+        name: of the recipe: the folder's, or the file's own.
+        recipe: the settings.
+        title: one line: what it trains.
+        document: where it comes from.
+        reported: figures the document reports, for the results.
+        estimations: how many test pictures' predictions are written as `estimations_test.npy`.
+        grid: keys and the values that a grid tries, every combination.
+        variants: named sets of overrides.
+    """
+
+    name: str
+    recipe: Recipe
+    title: str = ""
+    document: str = ""
+    reported: dict[str, Any] = field(default_factory=dict)
+    estimations: int = 0
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def make_recipe(values: dict[str, Any], origin: str) -> Recipe:
+def _checked(key: str, value: Any, kind: str, origin: str) -> Any:
+    """`value` as the field type `kind` wants it, numbers widened and single values in a list."""
+    if kind.startswith("tuple"):
+        values = value if isinstance(value, list | tuple) else [value]
+        inner = kind.removeprefix("tuple[").partition(",")[0]
+        return tuple(_checked(key, v, inner, origin) for v in values)
+    if kind.startswith("dict"):
+        if not isinstance(value, dict):
+            raise TrainingError(f"{origin}: key '{key}' must be a table, not {value!r}")
+        return value
+    wanted = {"str": str, "int": int, "float": float, "bool": bool}[kind]
+    if wanted is float and type(value) is int:
+        value = float(value)
+    if type(value) is not wanted:
+        raise TrainingError(f"{origin}: key '{key}' must be a {kind}, not {value!r}")
+    return value
+
+
+def make_recipe(values: Mapping[str, Any], origin: str) -> Recipe:
     """Check `values` key by key and build the recipe.
 
     Raises:
         TrainingError: an unknown key, a missing `model` or a value of the wrong type; the message
             begins with `origin` and names the key.
     """
-    fields = {field.name: _TYPES[str(field.type)] for field in dataclasses.fields(Recipe)}
+    fields = {item.name: str(item.type) for item in dataclasses.fields(Recipe)}
     checked: dict[str, Any] = {}
     for key, value in values.items():
         if key not in fields:
             raise TrainingError(f"{origin}: unknown key '{key}'; known: {', '.join(fields)}")
-        kind = fields[key]
-        if kind is float and type(value) is int:
-            value = float(value)
-        if type(value) is not kind:
-            raise TrainingError(f"{origin}: key '{key}' must be a {kind.__name__}, not {value!r}")
-        checked[key] = value
+        checked[key] = _checked(key, value, fields[key], origin)
     if "model" not in checked:
         raise TrainingError(f"{origin}: the key 'model' is missing")
     return Recipe(**checked)
+
+
+def overridden(recipe: Recipe, overrides: Mapping[str, Any], origin: str) -> Recipe:
+    """`recipe` with some keys replaced; `model_options.layers` reaches into a table.
+
+    Raises:
+        TrainingError: an unknown key, or a value that does not fit.
+    """
+    values = recipe_values(recipe)
+    for key, value in overrides.items():
+        table, dot, inner = key.partition(".")
+        if not dot:
+            values[key] = value
+        elif isinstance(values.get(table), dict):
+            values[table] = {**values[table], inner: value}
+        else:
+            raise TrainingError(f"{origin}: unknown key '{key}'")
+    return make_recipe(values, origin)
+
+
+def recipe_values(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain values for JSON, lists for tuples."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in dataclasses.asdict(recipe).items()
+    }
 
 
 def parse_value(text: str) -> Any:
@@ -113,7 +276,35 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
+def _recipes_folder() -> Path:
+    try:
+        return Path(str(importlib.resources.files("vidcolor.recipes_data")))
+    except ModuleNotFoundError:  # run from a source tree
+        return Path(__file__).resolve().parents[2] / "train"
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The files of the shipped recipes by name, sorted."""
+    return {path.parent.name: path for path in sorted(_recipes_folder().glob("*/recipe.toml"))}
+
+
+def find_recipe(name: str) -> Path:
+    """The file of the recipe `name`: a shipped one, whatever its case, or a path.
+
+    Raises:
+        TrainingError: there is neither.
+    """
+    for known, path in shipped_recipes().items():
+        if known.lower() == name.lower():
+            return path
+    if Path(name).is_file():
+        return Path(name)
+    raise TrainingError(
+        f"{name}: no such recipe file, and none of the recipes {', '.join(shipped_recipes())}"
+    )
+
+
+def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> RecipeFile:
     """Read the TOML file `path`; `overrides` replace its values.
 
     Raises:
@@ -121,8 +312,37 @@ def load_recipe(path: Path, overrides: dict[str, Any] | None = None) -> Recipe:
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise TrainingError(f"{path}: no such recipe") from error
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise TrainingError(f"{path}: no such recipe ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainingError(f"{path}: not a TOML file: {error}") from error
-    return make_recipe({**values, **(overrides or {})}, str(path))
+    about, grid, variants = (
+        _checked(name, values.pop(name, {}), "dict", str(path))
+        for name in ("about", "grid", "variants")
+    )
+    for key, value in about.items():
+        if key not in _ABOUT:
+            raise TrainingError(f"{path}: unknown key 'about.{key}'; known: {', '.join(_ABOUT)}")
+        _checked(f"about.{key}", value, _ABOUT[key], str(path))
+    recipe = make_recipe(values, str(path))
+    for key, choices in grid.items():
+        if not isinstance(choices, list) or not choices:
+            raise TrainingError(f"{path}: key 'grid.{key}' must be a list of values")
+        for choice in choices:
+            overridden(recipe, {key: choice}, f"{path}, grid")
+    for name, changes in variants.items():
+        _checked(f"variants.{name}", changes, "dict", str(path))
+        overridden(recipe, changes, f"{path}, variant '{name}'")
+    recipe = overridden(recipe, overrides or {}, str(path))
+    name = path.absolute().parent.name if path.name == "recipe.toml" else path.stem
+    return RecipeFile(name, recipe, **about, grid=grid, variants=variants)
+
+
+def combinations(grid: Mapping[str, list[Any]]) -> dict[str, dict[str, Any]]:
+    """Every combination of a grid's values: overrides by a name such as `lr=0.1,kernels=8`."""
+    runs = {}
+    for values in itertools.product(*grid.values()):
+        overrides = dict(zip(grid, values, strict=True))
+        parts = (f"{key.rpartition('.')[2]}={value}" for key, value in overrides.items())
+        runs[",".join(parts)] = overrides
+    return runs

@@ -1,6 +1,6 @@
 """Ship trained weights: cast to fp16, measure, and write weights/NAME.safetensors and the manifest.
 
-    python train/ship.py NAME runs/x/weights.safetensors --chroma-gain 1.3 --data "..." \\
+    python train/scripts/ship.py NAME runs/x/weights.safetensors --chroma-gain 1.3 --data "..." \\
         --license "..." --recipe train/fast/recipe.toml --eval photos-val-00.zip \\
         --eval-name "photos-val (509 photographs, 256x256)" --lpips-weights alexnet.safetensors
 """
@@ -20,7 +20,7 @@ from vidcolor.colorizer import Colorizer
 from vidcolor.evaluation import evaluate_folders
 from vidcolor.weights import load_model, save_weights, sha256_of
 
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 
 
 def main() -> None:

@@ -1,0 +1,179 @@
+"""Counts of layers, parameters, connections and memory, against numbers counted by hand."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from vidcolor.models import create_model
+from vidcolor.models.describe import describe
+from vidcolor.models.fast import Fast
+from vidcolor.models.plain_cnn import PlainCNN
+from vidcolor.models.pool_cnn import PoolCNN, PoolUNet
+
+from ..command_line import Vidcolor
+
+SIZES = pytest.mark.parametrize("size", [32, 64])
+NETS = pytest.mark.parametrize(("nf", "nc"), [(1, 2), (8, 5), (32, 24)])
+
+
+@SIZES
+@NETS
+def test_pool_cnn_by_the_closed_form(nf: int, nc: int, size: int) -> None:
+    found = describe(PoolCNN(nf, nc), size)
+    pixels = size * size
+    assert found.parameters == 72 * nf**2 + 27 * nf + 9 * nf * nc + 9 * nc**2 + 4 * nc
+    assert found.outputs == pixels * nc
+    at_32 = 9216 * nf + 8064 * nf**2 + 2304 * nf * nc + 9216 * nc**2
+    assert found.connections == found.macs == at_32 * pixels // 1024
+    # batch norm's running means and variances with their counters, and the palette
+    assert found.buffers == 12 * nf + 2 * nc + 5 + 3 * nc
+
+
+@SIZES
+@NETS
+def test_pool_unet_by_the_closed_form(nf: int, nc: int, size: int) -> None:
+    found = describe(PoolUNet(nf, nc), size)
+    assert found.parameters == 90 * nf**2 + 27 * nf + 18 * nf * nc + 9 * nc**2 + 13 * nc
+    assert found.outputs == size * size * nc
+    at_32 = 9216 * (nf + nf**2 + nc**2 + nc) + 4608 * nf * nc
+    assert found.connections == at_32 * size * size // 1024
+
+
+def test_the_documents_form_is_not_the_truth() -> None:
+    nf, nc = 32, 24
+    document = 3086 * nf + 72 * nf**2 + 9 * nf * nc + 9 * nc**2 + 4098 * nc
+    assert (document, describe(PoolCNN(nf, nc), 32).parameters) == (282_928, 86_784)
+
+
+def test_layers_in_order_of_execution() -> None:
+    found = describe(PlainCNN(layers=2, kernels=16), 8)
+    rows = [(row.name, row.kind, row.output, row.parameters) for row in found.layers]
+    assert rows == [
+        ("stack.0", "Conv2d", (1, 16, 8, 8), 160),
+        ("stack.1", "ReLU", (1, 16, 8, 8), 0),
+        ("stack.2", "Conv2d", (1, 3, 8, 8), 435),
+    ]
+    assert [row.connections for row in found.layers] == [9 * 16 * 64, 0, 9 * 16 * 3 * 64]
+    assert [row.activation_bytes for row in found.layers] == [4096, 4096, 768]
+    assert (found.native, found.output, found.parameters) == ("rgb", (1, 3, 8, 8), 595)
+    assert found.input == (1, 1, 8, 8) and found.model_bytes == 4 * 595
+
+
+class Chain(nn.Module):
+    """Three layers whose memory is counted by hand."""
+
+    stride = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shrink = nn.Conv2d(1, 4, 2, stride=2, bias=False)
+        self.grow = nn.ConvTranspose2d(4, 2, 2, stride=2, groups=2)
+        self.mix = nn.Linear(8, 8)
+
+    def forward(self, lightness: torch.Tensor) -> torch.Tensor:
+        return self.mix(self.grow(self.shrink(lightness)))
+
+
+def test_transposed_grouped_and_linear_layers() -> None:
+    found = describe(Chain(), 8)
+    assert [row.parameters for row in found.layers] == [16, 4 * 1 * 4 + 2, 8 * 8 + 8]
+    # 2x2 from 1 to 4 on 4x4; 2x2 from each of 4 to 1 on 4x4; 8 to 8 for each of 2 x 8 rows
+    assert [row.connections for row in found.layers] == [16 * 16, 16 * 16, 64 * 16]
+    assert (found.native, found.output, found.outputs) == ("ab", (1, 2, 8, 8), 128)
+
+
+def test_memory_by_hand() -> None:
+    found = describe(Chain(), 8)
+    weights, picture = 4 * (16 + 18 + 72), 4 * 64
+    shrunk, grown, mixed = 4 * 4 * 16, 4 * 2 * 64, 4 * 2 * 64
+    assert found.model_bytes == weights
+    # each layer's input is let go when the next but one begins
+    assert found.inference_bytes == weights + picture + max(shrunk + grown, grown + mixed)
+    # each layer keeps its input
+    assert found.kept_bytes == picture + shrunk + grown
+    assert found.training_bytes == 4 * weights + found.kept_bytes
+
+
+def test_frozen_parameters_need_no_optimizer_memory() -> None:
+    model = Chain()
+    free = describe(model, 8)
+    model.mix.requires_grad_(False)
+    frozen = describe(model, 8)
+    assert frozen.parameters == free.parameters
+    assert free.training_bytes - frozen.training_bytes == 3 * 4 * 72 + 4 * 2 * 64
+
+
+def test_model_is_left_as_it_was() -> None:
+    model = PoolCNN(2, 3).train()
+    model.down1.eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    describe(model, 8)
+    assert model.training and not model.down1.training and model.down2.training
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert "logits" not in vars(model)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_large_networks_cost_nothing_to_describe() -> None:
+    with torch.device("meta"):
+        full, deep = create_model("mean_chroma_fc"), create_model("deeplabv3")
+    found = describe(full, 64)
+    sizes = (16384, 8192, 4096, 1024, 256, 2)
+    pairs = list(pairwise(sizes))
+    assert found.connections == sum(a * b for a, b in pairs)
+    assert found.parameters == sum(a * b + b for a, b in pairs) == 172_242_690
+    assert (found.native, found.outputs) == ("mean_ab", 2)
+    found = describe(deep, 64)
+    assert found.parameters == 39_639_640
+    assert found.native == "logits" and found.outputs == 24 * 64 * 64
+
+
+def test_size_must_suit_the_model() -> None:
+    for size in (0, 33):
+        with pytest.raises(ValueError, match=f"multiple of 32 pixels, not {size}"):
+            describe(Fast(), size)
+
+
+def test_command(command: Vidcolor) -> None:
+    answer = command("models", "describe", "pool_cnn", "--input", "32")
+    assert (answer.code, answer.err) == (0, "")
+    for word in ("down1.2", "BatchNorm2d", "86,784", "24,576", "15,630,336", "MiB"):
+        assert word in answer.out, word
+
+
+def test_command_json_and_options(command: Vidcolor) -> None:
+    options = ("--option", "filters=8", "--option", "colours=5", "--option", "decode=mean")
+    answer = command("models", "describe", "pool_cnn", *options, "--json")
+    report = json.loads(answer.out)
+    assert report["architecture"] == "pool_cnn" and report["input"] == [1, 1, 64, 64]
+    assert report["options"] == {"filters": 8, "colours": 5, "decode": "mean"}
+    assert report["parameters"] == describe(PoolCNN(8, 5), 64).parameters
+    assert len(report["layers"]) == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nothing",), "no model architecture is called 'nothing'"),
+        (("plain_cnn", "--option", "depth=3"), "has no option 'depth'; it has: layers"),
+        (("plain_cnn", "--option", "layers=two"), "layers must be a whole number"),
+        (("plain_cnn", "--option", "layers"), "'layers' is not of the form key=value"),
+        (("pool_cnn", "--input", "33"), "multiple of 4 pixels, not 33"),
+    ],
+)
+def test_command_says_what_is_wrong(
+    command: Vidcolor, arguments: tuple[str, ...], message: str
+) -> None:
+    answer = command("models", "describe", *arguments)
+    assert answer.code == 2 and message in answer.err
+    assert "--json belongs after" in command("models", "--json", "describe", "fast").err
+
+
+def test_list_is_still_there(command: Vidcolor) -> None:
+    assert "fast" in command("models").out
+    assert "fast" in json.loads(command("models", "--json").out)

@@ -1,0 +1,100 @@
+"""Memory is kept where glibc allocates it, and other systems are left alone."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vidcolor.errors import InputError
+from vidcolor.training import loop, memory
+from vidcolor.training.loop import Options, train
+from vidcolor.training.recipe import find_recipe, load_recipe
+
+_MIB = 1 << 20
+_BLOCK = 64  # MiB, above the largest block that glibc would keep by itself
+
+# prints whether the setting was made, what of a freed block the process still holds, and how much
+# 60 more rounds of blocks of several sizes add to what it holds, both in MiB
+_FREE = f"""
+import psutil, sys
+from vidcolor.training.memory import keep_memory
+
+def held():
+    return psutil.Process().memory_info().rss
+
+def use(*sizes):
+    blocks = []
+    for size in sizes:
+        blocks.append(bytearray(size * {_MIB}))
+        blocks = blocks[-2:]
+
+made = sys.argv[1] == "keep" and keep_memory()
+before = held()
+use({_BLOCK})
+freed = held() - before
+for step in range(80):
+    if step == 20:
+        before = held()
+    use(8, 14, 10, 12)
+print(int(made), freed // {_MIB}, (held() - before) // {_MIB})
+"""
+
+
+def freed_block(mode: str) -> tuple[bool, int, int]:
+    """Whether the setting was made, the MiB of a freed block still held, and the growth."""
+    done = subprocess.run(
+        [sys.executable, "-c", _FREE, mode],
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    made, held, grown = map(int, done.stdout.split())
+    return bool(made), held, grown
+
+
+def test_freed_memory_is_kept_and_used_again() -> None:
+    made, held, grown = freed_block("keep")
+    assert made == hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
+    if made:
+        assert held >= _BLOCK - 4
+        assert freed_block("leave")[1] < _BLOCK // 4, "nothing to do: it is kept anyway"
+    assert grown < 8
+
+
+def test_another_system_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loaded(name: str | None) -> None:
+        raise AssertionError("the C library is none of its business here")
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", loaded)
+    for platform in ("darwin", "win32"):
+        monkeypatch.setattr(memory.sys, "platform", platform)
+        assert not memory.keep_memory()
+
+
+def test_another_c_library_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Musl:
+        def __getattr__(self, name: str) -> object:
+            raise AttributeError(name)
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: Musl())
+    monkeypatch.setattr(memory.sys, "platform", "linux")
+    assert not memory.keep_memory()
+
+
+@pytest.mark.parametrize(("device", "times"), [("cpu", 1), ("cuda", 0)])
+def test_training_on_the_cpu_keeps_memory(
+    device: str, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+    monkeypatch.setattr(loop, "keep_memory", lambda: called.append(device))
+    options = Options(data=[str(tmp_path / "missing")], device=device)
+    with pytest.raises(InputError, match="missing"):
+        train(load_recipe(find_recipe("S0")), tmp_path / "out", options)
+    assert len(called) == times

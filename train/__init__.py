@@ -1,0 +1,1 @@
+"""Recipes, shipped as data of the package `vidcolor.recipes_data`; nothing here is imported."""

@@ -1,0 +1,147 @@
+"""Grids and variants: many trainings of one recipe, resumable, several at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from ..errors import DivergedError, TrainingError, VidcolorError
+from .curves import plot_grid
+from .data import DataSet
+from .loop import Listener, Options, open_dataset, train
+from .recipe import RecipeFile, overridden, recipe_values
+from .report import grid_markdown, read_results, write_file
+
+_DONE = ("finished", "stopped early", "diverged")
+_MEMORY_PER_RUN = 3 << 30  # bytes: torch, the pictures and a small network with room to spare
+_loaded: dict[str, DataSet] = {}
+
+
+def jobs_that_fit(wanted: int = 0) -> int:
+    """How many trainings to run at once: one for each core that memory allows, or `wanted`."""
+    free = psutil.virtual_memory().available
+    return wanted or max(1, min(os.cpu_count() or 1, free // _MEMORY_PER_RUN))
+
+
+def _dataset(file: RecipeFile, options: Options) -> DataSet:
+    """The recipe's pictures; runs of a grid that follow each other share them."""
+    values = recipe_values(file.recipe)
+    names = ("data", "classes", "split", "test_part", "limit", "min_chroma", "seed")
+    key = str([[values[n] for n in names], options.data, options.root, options.validation])
+    if key not in _loaded:
+        _loaded.clear()
+        _loaded[key] = open_dataset(file, options)
+    return _loaded[key]
+
+
+def _row(name: str, overrides: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+    """A grid's row: its settings, its status and the measures of its best epoch."""
+    measures = {k: v for k, v in (results.get("best") or {}).items() if k not in ("epoch", "lr")}
+    return {
+        **measures,
+        "name": name,
+        "settings": dict(overrides),
+        "lr": results["recipe"]["lr"][0],
+        "status": results["status"],
+        "epochs": results["epochs"],
+        "seconds": results["wall_seconds"],
+    }
+
+
+def _one(
+    file: RecipeFile, output: Path, options: Options, threads: int | None
+) -> dict[str, Any] | str:
+    """Train one run, or read what it gave before; a failure's line is returned, not raised."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    found = output / "results.json"
+    if found.is_file():
+        results = read_results(found)
+        if results["status"] in _DONE:
+            return results
+    resume = bool(list(output.glob("checkpoint-*.safetensors")))
+    try:
+        dataset = _dataset(file, options)
+        return train(file, output, dataclasses.replace(options, resume=resume), Listener(), dataset)
+    except DivergedError:
+        return read_results(found)
+    except VidcolorError as error:
+        return str(error)
+
+
+def run_grid(
+    file: RecipeFile,
+    runs: Mapping[str, Mapping[str, Any]],
+    output: Path,
+    options: Options,
+    *,
+    title: str,
+    jobs: int = 1,
+    report: Callable[[int, int, dict[str, Any]], None] = lambda done, total, row: None,
+    notice: Callable[[str], None] = lambda line: None,
+) -> list[dict[str, Any]]:
+    """Train `runs` of a recipe, each in its own folder below `output`.
+
+    Runs that are done are read, not trained again; a run that was stopped goes on from its
+    checkpoint. `grid.json`, `grid.md` and `grid.png` are written after every run.
+
+    Args:
+        file: the recipe.
+        runs: overrides by the run's name.
+        output: the folder.
+        options: as for `train`.
+        title: of the plot.
+        jobs: trainings at a time, in processes of their own when more than one.
+        report: called with the runs done, their number, and the row of each.
+        notice: called with a line for each run that failed.
+
+    Returns:
+        The rows in the order of `runs`; runs that failed are left out.
+
+    Raises:
+        TrainingError: no run succeeded.
+    """
+    files = {
+        name: dataclasses.replace(file, recipe=overridden(file.recipe, changes, f"run '{name}'"))
+        for name, changes in runs.items()
+    }
+    rows: dict[str, dict[str, Any]] = {}
+
+    def take(name: str, outcome: dict[str, Any] | str) -> None:
+        if isinstance(outcome, str):
+            notice(f"{name}: {outcome}")
+            return
+        rows[name] = _row(name, runs[name], outcome)
+        ordered = [rows[n] for n in runs if n in rows]
+        monitor = file.recipe.monitor
+        output.mkdir(parents=True, exist_ok=True)
+        write_file(output / "grid.json", (json.dumps(ordered, indent=1) + "\n").encode())
+        write_file(output / "grid.md", grid_markdown(ordered, monitor).encode())
+        plot_grid(ordered, output / "grid.png", title, monitor)
+        report(len(rows), len(runs), rows[name])
+
+    if jobs == 1:
+        for name, item in files.items():
+            take(name, _one(item, output / name, options, None))
+    else:
+        context = multiprocessing.get_context("spawn")
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+            waiting: dict[Future[dict[str, Any] | str], str] = {
+                pool.submit(_one, item, output / name, options, threads): name
+                for name, item in files.items()
+            }
+            for future in as_completed(waiting):
+                take(waiting[future], future.result())
+    if not rows:
+        raise TrainingError(f"{output}: none of the {len(runs)} runs succeeded")
+    return [rows[name] for name in runs if name in rows]

@@ -1,0 +1,50 @@
+"""Training objectives, by name: what a prediction is, how it is compared, how it is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from ...errors import TrainingError
+from .ab_regression import AbHuber, AbMse, Lab8Mse
+from .base import Objective
+from .colour_classes import ColourClasses
+from .gamut_bins import GamutBins
+from .mean_chroma import MeanChroma
+from .rgb_mse import RgbMse
+
+OBJECTIVES: dict[str, Callable[..., Objective]] = {
+    "ab_huber": AbHuber,
+    "ab_mse": AbMse,
+    "colour_classes": ColourClasses,
+    "gamut_bins": GamutBins,
+    "lab8_mse": Lab8Mse,
+    "mean_chroma": MeanChroma,
+    "rgb_mse": RgbMse,
+}
+
+
+def create_objective(name: str, model: nn.Module, options: dict[str, object]) -> Objective:
+    """The objective `name` for `model`, which must be on its device already.
+
+    Raises:
+        TrainingError: the objective has no such option, or the model does not predict what it
+            compares.
+    """
+    kind = OBJECTIVES[name]
+    native = getattr(kind, "native", "forward")
+    if not hasattr(model, native):
+        raise TrainingError(
+            f"recipe key 'objective': '{name}' needs a model that predicts '{native}', which this "
+            "one does not"
+        )
+    if native == "forward" and getattr(model, "decode", "") == "argmax":
+        raise TrainingError(
+            f"recipe key 'objective': '{name}' has no gradient through a model that picks the most "
+            "probable colour; use 'colour_classes', or set model_options.decode to 'mean'"
+        )
+    try:
+        return kind(model, **options)
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"recipe key 'objective_options': {error}") from error

@@ -1,0 +1,77 @@
+"""`colour_classes`: cross entropy over k-means colours (S3)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...errors import TrainingError
+from ..batch import Batch
+from .base import Objective
+
+_SAMPLES = 100_000
+
+
+def fit_palette(rgb: Tensor, colours: int, seed: int = 0) -> Tensor:
+    """The `(colours, 3)` k-means centres of R'G'B' pictures `(B, 3, H, W)`, darkest first.
+
+    OpenCV's k-means, k-means++ seeding, the best of three attempts, on at most 100,000 pixels.
+    """
+    import cv2  # here, because its wheel needs system libraries that a bare machine lacks
+
+    pixels = rgb.detach().cpu().permute(0, 2, 3, 1).reshape(-1, 3)
+    order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(seed))
+    chosen = pixels[order[:_SAMPLES]].contiguous().numpy()
+    cv2.setRNGSeed(seed)
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 50, 1e-4)
+    labels = None
+    _, _, centres = cv2.kmeans(chosen, colours, labels, stop, 3, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
+    found = torch.from_numpy(centres)
+    return found[found.sum(dim=1).argsort()]
+
+
+class ColourClasses(Objective):
+    """Each pixel is to be given the class of its nearest colour of the model's palette."""
+
+    space = "rgb"
+    native = "logits"
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        if not hasattr(model, "palette"):
+            raise TrainingError(
+                "recipe key 'objective': 'colour_classes' needs a model with a palette of colours, "
+                "which this one has not"
+            )
+        self.palette: Tensor = model.palette  # type: ignore[assignment]
+
+    def prepare(self, model: nn.Module, sample: Batch, *, initialised: bool) -> None:
+        """Fit the palette to the sample's pixels by k-means, unless trained weights have theirs."""
+        if not initialised:
+            self.palette.copy_(fit_palette(sample.rgb, len(self.palette)))
+
+    def predict(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Logits `(B, NC, H, W)` of the classes."""
+        return model.logits(batch.grey)  # type: ignore[operator]
+
+    def classes(self, rgb: Tensor) -> Tensor:
+        """The class of each pixel, `(B, H, W)`: the nearest colour in R'G'B'."""
+        pixels = rgb.permute(0, 2, 3, 1)
+        # |p - c|^2 without |p|^2, which is the same for all classes
+        scores = pixels @ self.palette.T - self.palette.square().sum(dim=1) / 2
+        return scores.argmax(dim=-1)
+
+    def loss(self, raw: Tensor, batch: Batch) -> Tensor:
+        """Mean cross entropy over the pixels, nats; a scalar."""
+        return F.cross_entropy(raw.float(), self.classes(batch.rgb))
+
+    def picture(self, model: nn.Module, raw: Tensor, batch: Batch) -> Tensor:
+        """The most probable colour of each pixel, as the document shows it."""
+        return self.palette[raw.argmax(dim=1)].permute(0, 3, 1, 2)
+
+    def measures(self, made: Tensor, raw: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Also `accuracy`: the share of pixels that were given their class."""
+        found = super().measures(made, raw, batch)
+        hits = raw.argmax(dim=1) == self.classes(batch.rgb)
+        return {**found, "accuracy": hits.float().mean(dim=(1, 2))}

@@ -1,0 +1,98 @@
+"""Sheets of pictures side by side: grey, prediction, target."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .report import write_file
+
+ROW_HEIGHT = 96  # pixels that a picture is high at least
+COLUMN_WIDTH = 72  # and wide, with white beside a narrower one, so that its caption fits
+GUTTER = 4
+CAPTION = 18  # height of the strip with the column's names
+LABEL = 16  # and of a row's own line, below it
+COLUMNS = ("grey", "prediction", "target")
+_INK = (0, 0, 0)
+
+
+def _bytes(pictures: Tensor, factor: int) -> np.ndarray:
+    """`(N, 1|3, H, W)` in [0, 1] to `(N, f H, f W, 3)` uint8; nan is black, as it displays."""
+    levels = (pictures.detach().float().cpu().nan_to_num(nan=0.0).clamp(0, 1) * 255).round()
+    large = levels.to(torch.uint8).expand(-1, 3, -1, -1)
+    large = large.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
+    return large.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _check(columns: Sequence[Tensor], labels: Sequence[str] | None) -> None:
+    for name, column in zip(COLUMNS, columns, strict=True):
+        if column.ndim != 4 or column.shape[1] not in (1, 3) or not column.numel():
+            raise ValueError(f"{name} must be (N, 1 or 3, H, W), not {tuple(column.shape)}")
+        if column.shape[0] != columns[0].shape[0] or column.shape[2:] != columns[0].shape[2:]:
+            raise ValueError(
+                f"{name} {tuple(column.shape)} does not go with grey {tuple(columns[0].shape)}"
+            )
+    if labels is not None and len(labels) != len(columns[0]):
+        raise ValueError(f"{len(labels)} labels for {len(columns[0])} pictures")
+
+
+def comparison_sheet(
+    grey: Tensor,
+    prediction: Tensor,
+    target: Tensor,
+    path: Path,
+    labels: Sequence[str] | None = None,
+) -> None:
+    """Write a PNG with one row a picture: grey, prediction, target, under their names.
+
+    Pictures lower than 96 pixels are enlarged by the least whole factor that makes them so, with
+    nearest neighbour: what a small network made is to be seen pixel by pixel. The column k begins
+    at x = GUTTER + k * (max(width, COLUMN_WIDTH) + GUTTER), the first row at y = CAPTION + GUTTER.
+
+    Args:
+        grey, prediction, target: `(N, 1, H, W)` or `(N, 3, H, W)` R'G'B' in [0, 1], all of one N,
+            H and W, on any device. Values outside are clipped; nan, as a diverged net predicts
+            it, is black.
+        path: of the PNG, replaced atomically.
+        labels: a line below each row, such as the picture's name and PSNR; cut to the width.
+
+    Raises:
+        ValueError: the shapes do not go together.
+        OutputError: the file cannot be written.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    columns = (grey, prediction, target)
+    _check(columns, labels)
+    factor = max(1, math.ceil(ROW_HEIGHT / grey.shape[2]))
+    tiles = [_bytes(column, factor) for column in columns]
+    height, width = tiles[0].shape[1:3]
+    step_x = max(width, COLUMN_WIDTH) + GUTTER
+    step_y = height + GUTTER + (LABEL if labels is not None else 0)
+    canvas = np.full(
+        (CAPTION + GUTTER + len(grey) * step_y, GUTTER + len(columns) * step_x, 3), 255, np.uint8
+    )
+    for k, column in enumerate(tiles):
+        for row, tile in enumerate(column):
+            y, x = CAPTION + GUTTER + row * step_y, GUTTER + k * step_x
+            canvas[y : y + height, x : x + width] = tile
+    sheet = Image.fromarray(canvas)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    for k, name in enumerate(COLUMNS):
+        draw.text((GUTTER + k * step_x, 4), name, fill=_INK, font=font)
+    for row, label in enumerate(labels or ()):
+        # the built-in font knows Latin-1 alone
+        text = " ".join(label.split()).encode("latin-1", "replace").decode("latin-1")
+        while text and draw.textlength(text, font=font) > canvas.shape[1] - 2 * GUTTER:
+            text = text[:-1]
+        y = CAPTION + GUTTER + row * step_y + height + 2
+        draw.text((GUTTER, y), text, fill=_INK, font=font)
+    data = io.BytesIO()
+    sheet.save(data, format="PNG")
+    write_file(path, data.getvalue())
