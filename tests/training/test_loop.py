@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 
 from vidcolor.errors import DivergedError, InputError, TrainingError
 from vidcolor.training import checkpoint
-from vidcolor.training.loop import Listener, Options, Progress, train
+from vidcolor.training.loop import train
 from vidcolor.training.recipe import Recipe, RecipeFile, recipe_values
 from vidcolor.training.run import Run
+from vidcolor.training.session import Listener, Options, Progress
 from vidcolor.weights import load_model
 
 from .conftest import write_picture
@@ -93,7 +94,11 @@ def test_what_a_training_leaves_behind(trained: Path) -> None:
     assert results["best"] == best and results["best_epoch"] == best["epoch"]
     assert results["data"]["train"] == 12
     assert results["data"]["validation"] == results["data"]["test"] == 4
-    assert [row["name"] for row in results["test"]["rows"]][:3] == ["grey", "mean ab", "half chroma"]
+    assert [row["name"] for row in results["test"]["rows"]][:3] == [
+        "grey",
+        "mean ab",
+        "half chroma",
+    ]
     assert results["test_measures"].keys() == {"loss", "psnr", "gain", "margin_error"}
     assert results["parameters"] == 4 * 9 + 4 + 3 * 4 * 9 + 3
     split = json.loads((trained / "split.json").read_text(encoding="utf-8"))
@@ -135,7 +140,8 @@ RESUMED = {
     "dropout, batch norm": {"model": "skip_cnn", "model_options": {}, "precision": "bf16"},
     "palette": {"model": "pool_cnn", "model_options": {"filters": 4, "colours": 3},
                 "objective": "colour_classes", "monitor": "accuracy"},
-    "plateau": {"schedule": "plateau", "plateau": 1, "lr": (1e-2, 1e-3), "weight_decay": (1e-3, 0.0)},
+    "plateau": {"schedule": "plateau", "plateau": 1, "lr": (1e-2, 1e-3),
+                "weight_decay": (1e-3, 0.0)},
 }  # fmt: skip
 
 
@@ -226,7 +232,9 @@ def test_a_new_rate_has_its_chance(
 
 def test_divergence_is_named_and_reported(tmp_path: Path, pictures: Path) -> None:
     file = tiny(optimizer="sgd", lr=(1e12,), epochs=9)
-    with pytest.raises(DivergedError, match=r"diverged in epoch \d, at step \d+, with learning rate"):
+    with pytest.raises(
+        DivergedError, match=r"diverged in epoch \d, at step \d+, with learning rate"
+    ):
         train(file, tmp_path, options(pictures))
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert results["status"] == "diverged"

@@ -1,71 +1,421 @@
-"""Recipes: each mistake is named by its key."""
+"""Recipes: each mistake is named by its key, and the shipped ones say what their documents set."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vidcolor.errors import TrainingError
-from vidcolor.training.recipe import Recipe, load_recipe, make_recipe, parse_value
+from vidcolor.models import create_model
+from vidcolor.training.data import split_names
+from vidcolor.training.objectives import create_objective
+from vidcolor.training.recipe import (
+    DEFAULT,
+    Recipe,
+    combinations,
+    find_recipe,
+    load_recipe,
+    make_recipe,
+    overridden,
+    parse_value,
+    recipe_values,
+    shipped_recipes,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
+NAMES = ["S0", "S1a", "S1b", "S2", "S3a", "S3b", "S3c", "S4a", "S4b", "fast"]
+HEAVY = ("mean_chroma_fc",)  # 172 million parameters
+
+
+def shipped(name: str) -> Recipe:
+    return load_recipe(find_recipe(name)).recipe
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "r.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# ------------------------------------------------------------------------------------- mistakes
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({}, "r.toml: the key 'model' is missing"),
-        ({"model": "fast", "lrr": 1.0}, "r.toml: unknown key 'lrr'; known: model, loss"),
-        ({"model": "fast", "steps": 1.5}, "r.toml: key 'steps' must be a int, not 1.5"),
-        ({"model": "fast", "steps": True}, "r.toml: key 'steps' must be a int, not True"),
-        ({"model": "fast", "bf16": 1}, "r.toml: key 'bf16' must be a bool, not 1"),
+        ({"model": "fast", "lrr": 1.0}, "r.toml: unknown key 'lrr'; known: model, model_options"),
+        ({"model": "fast", "epochs": 1.5}, "r.toml: key 'epochs' must be a int, not 1.5"),
+        ({"model": "fast", "epochs": True}, "r.toml: key 'epochs' must be a int, not True"),
+        ({"model": "fast", "flip": 1}, "r.toml: key 'flip' must be a bool, not 1"),
         ({"model": "fast", "lr": "high"}, "r.toml: key 'lr' must be a float, not 'high'"),
-        ({"model": "none"}, "recipe key 'model': no architecture is called 'none'"),
-        ({"model": "fast", "loss": "l7"}, "recipe key 'loss': 'l7' is not one of"),
-        ({"model": "fast", "crop": 0}, "recipe key 'crop': must be at least 1"),
+        ({"model": "fast", "lr": [1e-3, "x"]}, "r.toml: key 'lr' must be a float, not 'x'"),
+        ({"model": "fast", "lr": [[1.0]]}, "r.toml: key 'lr' must be a float, not [1.0]"),
+        ({"model": "fast", "milestones": 1.5}, "r.toml: key 'milestones' must be a int, not 1.5"),
+        ({"model": "fast", "classes": 3}, "r.toml: key 'classes' must be a str, not 3"),
+        ({"model": "fast", "model_options": 3}, "r.toml: key 'model_options' must be a table"),
+        ({"model": 3}, "r.toml: key 'model' must be a str, not 3"),
+        ({"model": "none"}, "recipe key 'model': 'none' is not one of fast, skip_cnn"),
+        ({"model": "fast", "objective": "l7"}, "recipe key 'objective': 'l7' is not one of ab_h"),
+        ({"model": "fast", "monitor": "x"}, "recipe key 'monitor': 'x' is not one of loss"),
+        ({"model": "fast", "optimizer": "x"}, "recipe key 'optimizer': 'x' is not one of sgd"),
+        ({"model": "fast", "schedule": "x"}, "recipe key 'schedule': 'x' is not one of constant"),
+        ({"model": "fast", "precision": "x"}, "recipe key 'precision': 'x' is not one of fp32"),
+        ({"model": "fast", "fit": "x"}, "recipe key 'fit': 'x' is not one of stretch, cover"),
+        ({"model": "fast", "test_part": "x"}, "recipe key 'test_part': 'x' is not one of split"),
+        ({"model": "fast", "freeze": "x"}, "recipe key 'freeze': 'x' is not one of \"\", backbone"),
+        ({"model": "fast", "size": 0}, "recipe key 'size': must be at least 1"),
+        ({"model": "fast", "batch_size": 0}, "recipe key 'batch_size': must be at least 1"),
+        ({"model": "fast", "epochs": 0}, "recipe key 'epochs': must be at least 1"),
+        ({"model": "fast", "enlarge": 0}, "recipe key 'enlarge': must be at least 1"),
+        ({"model": "fast", "seed": -1}, "recipe key 'seed': must not be negative"),
+        ({"model": "fast", "weight_decay": -0.1}, "recipe key 'weight_decay': must not be neg"),
+        ({"model": "fast", "weight_decay": float("nan")}, "recipe key 'weight_decay': must be fin"),
+        ({"model": "fast", "rotate": float("inf")}, "recipe key 'rotate': must be finite"),
+        ({"model": "fast", "split": [float("nan")] * 3}, "recipe key 'split': must be finite"),
         ({"model": "fast", "ema": 1.5}, "recipe key 'ema': must lie between 0 and 1"),
-        ({"model": "fast", "degrade": -0.1}, "recipe key 'degrade': must lie between 0 and 1"),
+        ({"model": "fast", "min_scale": 1.5}, "recipe key 'min_scale': must lie between 0 and 1"),
+        ({"model": "fast", "split": [0.8, 0.2]}, "recipe key 'split': three shares that sum to 1"),
+        ({"model": "fast", "split": [0.8, 0.1, 0.2]}, "recipe key 'split': three shares"),
+        ({"model": "fast", "lr": []}, "recipe key 'lr': one rate or more is wanted, each above 0"),
+        ({"model": "fast", "lr": 0.0, "encoder_lr": 1.0}, "recipe key 'lr': one rate or more"),
+        ({"model": "fast", "lr": [1.0, 0.1]}, "recipe key 'lr': the schedule 'constant' has one"),
+        (
+            {"model": "fast", "lr": [1.0, 0.1], "schedule": "linear"},
+            "recipe key 'lr': the schedule 'linear' has one stage",
+        ),
+        (
+            {"model": "fast", "lr": [1.0, 0.1], "schedule": "step"},
+            "recipe key 'milestones': one fewer than the values of 'lr'",
+        ),
+        (
+            {"model": "fast", "schedule": "step", "milestones": [3]},
+            "recipe key 'milestones': one fewer than the values of 'lr'",
+        ),
+        (
+            {"model": "fast", "schedule": "plateau", "lr": [1, 1, 1], "weight_decay": [0, 0]},
+            "recipe key 'weight_decay': give one value, or one for each 'lr'",
+        ),
+        ({"model": "fast", "degrade": 0.5}, "recipe key 'degrade': works with fit = \"crop\""),
+        ({"model": "fast", "fit": "crop", "rotate": 5}, "recipe keys 'rotate' and 'enlarge' do"),
+        ({"model": "fast", "fit": "crop", "enlarge": 2}, "recipe keys 'rotate' and 'enlarge' do"),
     ],
 )
-def test_mistakes_are_named(values: dict[str, Any], message: str) -> None:
+def test_mistakes_are_one_line_and_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(TrainingError) as caught:
         make_recipe(values, "r.toml")
-    assert str(caught.value).startswith(message)
+    line = str(caught.value)
+    assert line.startswith(message)
+    assert "\n" not in line and "_ramp" not in line
 
 
-def test_whole_numbers_stand_for_floats() -> None:
-    recipe = make_recipe({"model": "fast", "lr": 1}, "r.toml")
-    assert recipe == Recipe(model="fast", lr=1.0)
-    assert type(recipe.lr) is float
-
-
-def test_file_and_overrides(tmp_path: Path) -> None:
-    path = tmp_path / "r.toml"
-    path.write_text('model = "fast"\nsteps = 7\n', encoding="utf-8")
-    assert load_recipe(path).steps == 7
-    assert load_recipe(path, {"steps": 9}).steps == 9
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("about = 3", "key 'about' must be a table, not 3"),
+        ("[about]\nauthor = 'x'", "unknown key 'about.author'; known: title, document, reported"),
+        ("[about]\ntitle = 3", "key 'about.title' must be a str, not 3"),
+        ("[about]\nreported = 'x'", "key 'about.reported' must be a table, not 'x'"),
+        ("grid = 3", "key 'grid' must be a table, not 3"),
+        ("[grid]\nlr = 0.1", "key 'grid.lr' must be a list of values"),
+        ("[grid]\nlr = []", "key 'grid.lr' must be a list of values"),
+        ("[grid]\nlrr = [0.1]", "grid: unknown key 'lrr'; known: model"),
+        ("[grid]\n'options.layers' = [1]", "grid: unknown key 'options.layers'"),
+        ("[grid]\nlr = [0.1, 'x']", "grid: key 'lr' must be a float, not 'x'"),
+        ("[variants]\nmine = 3", "key 'variants.mine' must be a table, not 3"),
+        ("[variants.mine]\nlrr = 0.1", "variant 'mine': unknown key 'lrr'; known: model"),
+        ("[variants.mine]\nflip = 1", "variant 'mine': key 'flip' must be a bool, not 1"),
+    ],
+)
+def test_mistakes_of_the_tables_name_the_file(tmp_path: Path, text: str, message: str) -> None:
+    path = write(tmp_path, f'model = "plain_cnn"\n{text}\n')
+    with pytest.raises(TrainingError) as caught:
+        load_recipe(path)
+    line = str(caught.value)
+    assert line.startswith(str(path)) and message in line and "\n" not in line
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"none\.toml: no such recipe"):
         load_recipe(tmp_path / "none.toml")
-    path = tmp_path / "broken.toml"
-    path.write_text("model = ", encoding="utf-8")
-    with pytest.raises(TrainingError, match=r"broken\.toml: not a TOML file"):
-        load_recipe(path)
+    with pytest.raises(TrainingError, match=r"r\.toml: not a TOML file"):
+        load_recipe(write(tmp_path, "model = "))
+    (tmp_path / "r.toml").write_bytes(b'model = "\xff"')
+    with pytest.raises(TrainingError, match=r"r\.toml: not a TOML file"):
+        load_recipe(tmp_path / "r.toml")
+
+
+# ------------------------------------------------------------------------- values and overrides
+
+
+def test_numbers_are_widened_and_single_values_become_lists() -> None:
+    recipe = make_recipe({"model": "fast", "lr": 1, "rotate": 5, "classes": "cat"}, "r.toml")
+    assert recipe == Recipe(model="fast", lr=(1.0,), rotate=5.0, classes=("cat",))
+    assert type(recipe.lr[0]) is type(recipe.rotate) is float
+
+
+def test_file_and_overrides(tmp_path: Path) -> None:
+    path = write(tmp_path, 'model = "plain_cnn"\nepochs = 7\nmodel_options = { layers = 2 }\n')
+    assert load_recipe(path).recipe.epochs == 7
+    assert load_recipe(path).name == "r"
+    changed = load_recipe(path, {"epochs": 9, "model_options.kernels": 4}).recipe
+    assert changed.epochs == 9
+    assert changed.model_options == {"layers": 2, "kernels": 4}
+    whole = load_recipe(path, {"model_options": {"kernels": 4}}).recipe
+    assert whole.model_options == {"kernels": 4}
+
+
+def test_dotted_overrides_reach_into_tables_alone() -> None:
+    recipe = Recipe(model="plain_cnn", model_options={"layers": 2})
+    changed = overridden(recipe, {"model_options.layers": 4, "objective_options.knee": 5.0}, "set")
+    assert changed.model_options == {"layers": 4} and changed.objective_options == {"knee": 5.0}
+    assert recipe.model_options == {"layers": 2}  # the first stays as it was
+    with pytest.raises(TrainingError, match=r"set: unknown key 'lr\.first'"):
+        overridden(recipe, {"lr.first": 1.0}, "set")
+    with pytest.raises(TrainingError, match="set: unknown key 'speed'; known: model"):
+        overridden(recipe, {"speed": 1}, "set")
 
 
 def test_values_typed_on_the_command_line() -> None:
     assert parse_value("3e-4") == 3e-4
     assert parse_value("true") is True
     assert parse_value("12") == 12
+    assert parse_value("[1e-2, 1e-3]") == [1e-2, 1e-3]
     assert parse_value("huber") == "huber"
+    assert parse_value("") == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_plain_values_give_the_recipe_back(name: str) -> None:
+    recipe = shipped(name)
+    values = recipe_values(recipe)
+    assert not any(isinstance(value, tuple) for value in values.values())
+    assert make_recipe(values, "again") == recipe
+
+
+# ------------------------------------------------------------------------------- finding recipes
+
+
+def test_recipes_are_found_by_name_and_by_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(shipped_recipes()) == NAMES
+    assert DEFAULT == "S0"
+    for name in ("S1a", "s1a", "S1A"):
+        assert find_recipe(name) == shipped_recipes()["S1a"]
+    assert load_recipe(find_recipe("s1a")).name == "S1a"
+    path = write(tmp_path, 'model = "fast"')
+    assert find_recipe(str(path)) == path
+    monkeypatch.chdir(tmp_path)
+    for wrong in ("S9", ".", "S9/recipe.toml"):
+        with pytest.raises(TrainingError) as caught:
+            find_recipe(wrong)
+        assert str(caught.value) == (
+            f"{wrong}: no such recipe file, and none of the recipes {', '.join(NAMES)}"
+        )
+
+
+def test_a_recipe_in_a_folder_bears_the_folders_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "recipe.toml").write_text('model = "fast"', encoding="utf-8")
+    assert load_recipe(folder / "recipe.toml").name == "mine"
+    monkeypatch.chdir(folder)
+    assert load_recipe(Path("recipe.toml")).name == "mine"
+
+
+# ---------------------------------------------------------------------------------------- grids
+
+
+def test_combinations_have_unique_readable_names() -> None:
+    runs = combinations({"model_options.layers": [1, 2], "lr": [0.1, 1e-4], "flip": [True]})
+    assert runs == {
+        "layers=1,lr=0.1,flip=True": {"model_options.layers": 1, "lr": 0.1, "flip": True},
+        "layers=1,lr=0.0001,flip=True": {"model_options.layers": 1, "lr": 1e-4, "flip": True},
+        "layers=2,lr=0.1,flip=True": {"model_options.layers": 2, "lr": 0.1, "flip": True},
+        "layers=2,lr=0.0001,flip=True": {"model_options.layers": 2, "lr": 1e-4, "flip": True},
+    }
+    # as folder names they stay apart even where the keys' last parts are the same
+    same = combinations({"model_options.temperature": [1, 2], "objective_options.temperature": [1]})
+    assert list(same) == ["temperature=1,temperature=1", "temperature=2,temperature=1"]
+
+
+GRIDS = {
+    "S2": {
+        "model_options.layers": [1, 2, 4],
+        "model_options.kernels": [2, 4, 8],
+        "lr": [0.0001, 0.001, 0.01, 0.1, 10.0],
+    },
+    "S3b": {"batch_size": [10, 50, 100, 200]},
+    "S4a": {
+        "model_options.variant": [1, 2, 3],
+        "lr": [0.001, 0.0001, 0.00001],
+        "epochs": [100, 300, 500],
+    },
+    "S4b": {
+        "model_options.activation": ["relu", "sigmoid", "tanh"],
+        "lr": [0.001, 0.0001, 0.00001],
+        "epochs": [100, 300, 500],
+    },
+}
+
+
+@pytest.mark.parametrize(("name", "runs"), [("S2", 45), ("S3b", 4), ("S4a", 27), ("S4b", 27)])
+def test_grids_of_the_documents(name: str, runs: int) -> None:
+    file = load_recipe(find_recipe(name))
+    assert file.grid == GRIDS[name]
+    combined = combinations(file.grid)
+    assert len(combined) == runs
+    recipes = [overridden(file.recipe, changes, run) for run, changes in combined.items()]
+    assert all(one != other for i, one in enumerate(recipes) for other in recipes[:i])
+    # they become folders
+    assert all(re.fullmatch(r"[a-z_]+=[\w.-]+(,[a-z_]+=[\w.-]+)*", run) for run in combined)
+
+
+def test_other_recipes_have_no_grid() -> None:
+    grids = {name for name, path in shipped_recipes().items() if load_recipe(path).grid}
+    assert grids == set(GRIDS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_shipped_configuration_fits_its_model_and_objective(name: str) -> None:
+    file = load_recipe(find_recipe(name))
+    assert file.name == name and file.title.startswith(f"{name}:") and file.document
+    settings = {
+        "itself": file.recipe,
+        **{k: overridden(file.recipe, v, k) for k, v in file.variants.items()},
+        **{k: overridden(file.recipe, v, k) for k, v in combinations(file.grid).items()},
+    }
+    if not file.grid:
+        del settings[""]  # the empty grid's one combination
+    seen = []
+    for recipe in settings.values():
+        key = (recipe.model, recipe.model_options, recipe.objective, recipe.objective_options)
+        if key not in seen and recipe.model not in HEAVY:
+            seen.append(key)
+            create_objective(
+                recipe.objective,
+                create_model(recipe.model, **recipe.model_options),
+                recipe.objective_options,
+            )
+
+
+# ------------------------------------------------------- what the documents set, pinned by hand
+
+
+def test_s0() -> None:
+    r = shipped("S0")
+    assert (r.model, r.model_options, r.objective) == ("skip_cnn", {"dropout": 0.3}, "rgb_mse")
+    assert (r.data, r.limit, r.enlarge, r.min_chroma, r.epoch_size) == ("cifar10", 0, 1, 0.0, 0)
+    assert r.test_part == "split"  # all 60,000 are cut, CIFAR's own test part too
+    assert r.split == (0.8, 0.1, 0.1)
+    parts = split_names([str(i) for i in range(60_000)], (0.8, 0.1, 0.1), r.seed)
+    assert [len(part) for part in parts] == [48_000, 6_000, 6_000]
+    assert (r.size, r.fit) == (64, "stretch")
+    assert r.flip and r.rotate > 0 and r.min_scale == 1  # flips and rotations, no crops
+    assert (r.optimizer, r.lr, r.weight_decay) == ("adam", (0.001,), (0.0001,))
+    assert r.schedule == "constant"
+    assert (r.batch_size, r.epochs, r.monitor, r.patience) == (16, 30, "loss", 5)
+
+
+@pytest.mark.parametrize(("name", "model"), [("S1a", "eccv16"), ("S1b", "cunet")])
+def test_s1(name: str, model: str) -> None:
+    r = shipped(name)
+    assert (r.model, r.size, r.batch_size, r.optimizer) == (model, 256, 32, "adam")
+    assert r.schedule == "plateau"
+    assert r.lr == (0.001, 0.0002, 0.0001)
+    assert (r.weight_decay[0], r.weight_decay[-1]) == (0.0001, 0.00001)
+    assert r.epochs == 300 and r.monitor == "loss"
+    file = load_recipe(find_recipe(name))
+    tenth = overridden(r, file.variants["cut-to-a-tenth"], name)
+    assert tenth.lr[0] == 0.01
+    assert all(a / b == pytest.approx(10) for a, b in zip(tenth.lr, tenth.lr[1:], strict=False))
+
+
+def test_s1a_as_classification() -> None:
+    file = load_recipe(find_recipe("S1a"))
+    r = overridden(file.recipe, file.variants["gamut-bins"], "S1a")
+    assert r.objective == "gamut_bins" and r.model_options == {"temperature": 0.38}
+
+
+def test_s2() -> None:
+    file = load_recipe(find_recipe("S2"))
+    r = file.recipe
+    assert (r.model, r.model_options) == ("plain_cnn", {"layers": 2, "kernels": 16})
+    assert (r.objective, r.limit) == ("rgb_mse", 5001)
+    assert (r.optimizer, r.momentum, r.lr, r.weight_decay) == ("sgd", 0.0, (0.1,), (0.0,))
+    assert (r.batch_size, r.epochs, r.patience, r.monitor) == (16, 100, 5, "margin_error")
+    assert (r.flip, r.rotate, r.min_scale, r.enlarge) == (False, 0.0, 1.0, 1)
+    assert file.reported["validation_margin_error"] == 0.2290
+    assert file.reported["validation_loss"] == 0.008407
+    assert file.reported["train_loss"] == 0.008325
+    assert file.estimations == 100
+    changed = {k: overridden(r, v, k) for k, v in file.variants.items()}
+    found = {k: (v.model_options, v.weight_decay) for k, v in changed.items()}
+    eight = {"layers": 2, "kernels": 8}
+    assert found == {
+        "eight-kernels": (eight, (0.0,)),
+        "batch-norm": ({**eight, "batch_norm": True}, (0.0,)),
+        "batch-norm-decay": ({**eight, "batch_norm": True}, (0.01,)),
+        "tanh": ({**eight, "tanh": True}, (0.0,)),
+        "sixteen-kernels": ({"layers": 2, "kernels": 16}, (0.0,)),
+        "four-layers-decay": ({"layers": 4, "kernels": 4}, (0.0001,)),
+    }
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "train").glob("*/recipe.toml")), ids=lambda p: p.parent.name
+    ("name", "model", "loss", "accuracy"),
+    [("S3a", "pool_cnn", 1.598, 0.409), ("S3b", "pool_unet", 1.383, 0.485)],
 )
-def test_committed_recipes_load(path: Path) -> None:
-    assert load_recipe(path).steps > 0
+def test_s3a_and_s3b(name: str, model: str, loss: float, accuracy: float) -> None:
+    file = load_recipe(find_recipe(name))
+    r = file.recipe
+    assert (r.model, r.model_options["colours"], r.objective) == (model, 24, "colour_classes")
+    assert (r.size, r.batch_size, r.epochs, r.patience) == (32, 100, 25, 0)
+    assert file.reported == {"validation_loss": loss, "validation_accuracy": accuracy}
+    # "exactly same parameters": the two differ in the model alone
+    assert overridden(r, {"model": "pool_cnn"}, name) == shipped("S3a")
+
+
+def test_s3c() -> None:
+    file = load_recipe(find_recipe("S3c"))
+    r = file.recipe
+    assert (r.model, r.objective, r.freeze) == ("deeplabv3", "colour_classes", "backbone")
+    assert r.encoder == "torchvision" and r.model_options == {"colours": 24}
+    assert overridden(r, file.variants["whole-net"], "S3c").freeze == ""
+
+
+@pytest.mark.parametrize("name", ["S4a", "S4b"])
+def test_s4(name: str) -> None:
+    file = load_recipe(find_recipe(name))
+    r = file.recipe
+    assert r.split == (0.8, 0.1, 0.1) and r.test_part == "split"
+    assert (r.size, r.enlarge, r.flip) == (128, 10, True) and r.min_scale < 1
+    assert (r.optimizer, r.weight_decay, r.epochs, r.patience) == ("adam", (0.00001,), 500, 0)
+    transfer = overridden(r, file.variants["transfer"], name)
+    assert (transfer.lr, transfer.epochs) == ((0.001,), 1000)
+
+
+def test_s4a() -> None:
+    file = load_recipe(find_recipe("S4a"))
+    r = file.recipe
+    assert (r.model, r.objective, r.lr) == ("mean_chroma_cnn", "mean_chroma", (0.00001,))
+    assert r.model_options == {"variant": 2, "activation": "relu"} and r.monitor == "loss"
+    assert file.reported["test_mse_a"] == 6.2262e-05 and file.reported["test_mse_b"] == 0.000172
+    connected = overridden(r, file.variants["fully-connected"], "S4a")
+    assert (connected.model, connected.lr, connected.epochs) == ("mean_chroma_fc", (1e-5,), 100)
+    tanh = overridden(r, file.variants["tanh"], "S4a")
+    assert tanh.model_options == {"variant": 2, "activation": "tanh"}
+
+
+def test_s4b() -> None:
+    file = load_recipe(find_recipe("S4b"))
+    r = file.recipe
+    assert (r.model, r.objective, r.lr) == ("autoencoder", "lab8_mse", (0.001,))
+    assert r.model_options == {"activation": "tanh"} and r.monitor.startswith("psnr")
+    assert (file.reported["test_psnr_a"], file.reported["test_psnr_b"]) == (36.5217, 34.1997)
+    assert (file.reported["test_mse_a"], file.reported["test_mse_b"]) == (0.000222, 0.000380)

@@ -1,4 +1,4 @@
-"""The command line: `vidcolor run`, `train`, `probe`, `eval` and `models`.
+"""The command line: `vidcolor run`, `train`, `recipes`, `probe`, `eval`, `models`, `weights`.
 
 torch, av and rich are imported inside the commands, so that `vidcolor --help` answers at once.
 """

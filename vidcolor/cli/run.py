@@ -96,7 +96,7 @@ def model_options(command: Any) -> Any:
             click.option(
                 "--weights",
                 type=click.Path(path_type=Path),
-                help="Your own weights (.safetensors).",
+                help="Your own weights (.safetensors), or a public .pth with --model.",
             ),
             click.option(
                 "--device",

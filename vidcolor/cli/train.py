@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ..training.loop import Options
     from ..training.recipe import RecipeFile
+    from ..training.session import Options
 
 
 class Assignment(click.ParamType):
@@ -151,8 +151,8 @@ def train_command(
     on from the newest.
     """
     from ..colorizer import choose_device
-    from ..training.loop import Options
     from ..training.recipe import DEFAULT, find_recipe, load_recipe
+    from ..training.session import Options
 
     if grid and variants:
         raise click.UsageError("--grid and --variants are two different sets of runs")

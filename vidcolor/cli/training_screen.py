@@ -14,9 +14,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
-from ..training.loop import Listener
-from ..training.loop import Progress as Place
 from ..training.recipe import RecipeFile
+from ..training.session import Listener
+from ..training.session import Progress as Place
 from .screen import width_of
 
 _SHOWN = {

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ import torch
 from ..errors import DivergedError, TrainingError, VidcolorError
 from .curves import plot_grid
 from .data import DataSet
-from .loop import Listener, Options, open_dataset, train
+from .loop import open_dataset, train
+from .markdown import cell, setting, short_key, table
 from .recipe import RecipeFile, overridden, recipe_values
-from .report import grid_markdown, read_results, write_file
+from .report import grid_markdown, is_diverged, read_results, write_file
+from .session import Listener, Options
 
 _DONE = ("finished", "stopped early", "diverged")
 _MEMORY_PER_RUN = 3 << 30  # bytes: torch, the pictures and a small network with room to spare
@@ -55,6 +57,35 @@ def _row(name: str, overrides: Mapping[str, Any], results: Mapping[str, Any]) ->
         "epochs": results["epochs"],
         "seconds": results["wall_seconds"],
     }
+
+
+def pivot_markdown(rows: Sequence[Mapping[str, Any]], monitor: str) -> str:
+    """The grid as the documents print it: `monitor` by learning rate across and another key down,
+    a table for each combination of the keys that remain; empty for a grid of one key.
+
+    Args:
+        rows: of a complete or half-done grid, in its order.
+        monitor: the measure in the cells.
+    """
+    keys = list(rows[0]["settings"])
+    if len(keys) < 2 or any(list(row["settings"]) != keys for row in rows):
+        return ""
+    across = "lr" if "lr" in keys else keys[-1]
+    *others, down = [key for key in keys if key != across]
+    columns = list(dict.fromkeys(row["settings"][across] for row in rows))
+    tables: dict[str, dict[str, dict[Any, str]]] = {}
+    for row in rows:
+        settings = row["settings"]
+        group = ", ".join(f"{short_key(key)} {setting(settings[key])}" for key in others)
+        lines = tables.setdefault(group, {})
+        text = "diverged" if is_diverged(row) else cell(row.get(monitor))
+        lines.setdefault(setting(settings[down]), {})[settings[across]] = text
+    head = [short_key(down), *(f"{short_key(across)} {setting(c)}" for c in columns)]
+    texts = []
+    for group, lines in tables.items():
+        cells = [[name, *(line.get(c, "-") for c in columns)] for name, line in lines.items()]
+        texts.append((f"{group}:\n\n" if group else "") + table(head, cells))
+    return f"\nBest {monitor.replace('_', ' ')}:\n\n" + "\n\n".join(texts) + "\n"
 
 
 def _one(
@@ -125,7 +156,8 @@ def run_grid(
         monitor = file.recipe.monitor
         output.mkdir(parents=True, exist_ok=True)
         write_file(output / "grid.json", (json.dumps(ordered, indent=1) + "\n").encode())
-        write_file(output / "grid.md", grid_markdown(ordered, monitor).encode())
+        text = grid_markdown(ordered, monitor) + pivot_markdown(ordered, monitor)
+        write_file(output / "grid.md", text.encode())
         plot_grid(ordered, output / "grid.png", title, monitor)
         report(len(rows), len(runs), rows[name])
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,77 +15,17 @@ from .augment import Augment
 from .batch import Batch
 from .checkpoint import Shelf
 from .data import DataSet, Part, check_split, load_dataset, write_split
-from .feed import DeviceFeed, WorkerFeed
+from .feed import DeviceFeed, WorkerFeed, store_bytes
 from .memory import keep_memory
 from .recipe import RecipeFile
 from .results import Results
 from .run import Run
+from .session import Listener, Options, Progress
 from .start import starting_model
 from .team import Team, join
 
 _SAMPLE = 512  # training pictures that palettes and class weights are fitted to
 _REPORT_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training is.
-
-    Attributes:
-        epoch: 1-based.
-        epochs: at most.
-        done, total: pictures of the epoch.
-        loss: mean training loss of the epoch so far.
-        rate: training pictures a second.
-        seconds_left: until the last epoch's end at this rate, without validations.
-    """
-
-    epoch: int
-    epochs: int
-    done: int
-    total: int
-    loss: float
-    rate: float
-    seconds_left: float
-
-
-@dataclass(frozen=True)
-class Listener:
-    """What a training calls as it goes: progress twice a second, each epoch's measures, and lines
-    about what was left out or went wrong."""
-
-    progress: Callable[[Progress], None] = lambda progress: None
-    epoch: Callable[[dict[str, float], bool], None] = lambda row, best: None
-    notice: Callable[[str], None] = lambda line: None
-
-
-@dataclass(frozen=True)
-class Options:
-    """What does not decide the weights.
-
-    Attributes:
-        data: sources instead of the recipe's own.
-        root: where `cifar10` is looked for, and downloaded to.
-        validation: pictures to validate on instead of the split's part.
-        init: weights to go on from (a file, or a name).
-        resume: go on from the checkpoint in the output folder.
-        device: `cpu`, `cuda`, `cuda:N` or `mps`.
-        workers: processes that cut the crops (`fit = "crop"`).
-        save_minutes: time between checkpoints.
-        tensorboard: write TensorBoard's event files too.
-        command: the command line, for the results.
-    """
-
-    data: Sequence[str] = ()
-    root: Path = Path("data")
-    validation: Sequence[Path] = ()
-    init: str | None = None
-    resume: bool = False
-    device: str = "cpu"
-    workers: int = 1
-    save_minutes: float = 5.0
-    tensorboard: bool = False
-    command: str = ""
 
 
 def open_dataset(file: RecipeFile, options: Options) -> DataSet:
@@ -203,8 +140,8 @@ class Training:
         if self.team.device.type != "cuda":
             return self.team.device
         free, _ = torch.cuda.mem_get_info(self.team.device)
-        pixels = len(self.dataset.train.names) * self.recipe.enlarge * self.recipe.size**2
-        needed = 3 * pixels * (1 if space == "rgb" else 2)
+        count = len(self.dataset.train)
+        needed = store_bytes(count, self.recipe.size, space, self.recipe.enlarge)
         return self.team.device if needed < free / 3 else torch.device("cpu")
 
     def _plain_feed(self, part: Part, space: str) -> DeviceFeed:
@@ -371,8 +308,8 @@ class Training:
 def train(
     file: RecipeFile,
     output: Path,
-    options: Options = Options(),
-    listener: Listener = Listener(),
+    options: Options | None = None,
+    listener: Listener | None = None,
     dataset: DataSet | None = None,
 ) -> dict[str, Any]:
     """Train a recipe into the folder `output` and return its results (see `results.json`).
@@ -393,6 +330,7 @@ def train(
             checkpoint cannot be used.
         DivergedError: the loss became nan or infinite; the best weights so far are kept.
     """
+    options, listener = options or Options(), listener or Listener()
     with join(options.device) as team:
         if team.device.type == "cpu":
             keep_memory()
@@ -402,7 +340,7 @@ def train(
         if dataset is None:
             dataset = open_dataset(file, options)
         if not team.leads:
-            listener = dataclasses.replace(Listener())
+            listener = Listener()
         if dataset.near_grey:
             listener.notice(f"{dataset.near_grey} near-grey pictures left out")
         if dataset.unreadable:

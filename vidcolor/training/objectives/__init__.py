@@ -39,10 +39,11 @@ def create_objective(name: str, model: nn.Module, options: dict[str, object]) ->
             f"recipe key 'objective': '{name}' needs a model that predicts '{native}', which this "
             "one does not"
         )
-    if native == "forward" and getattr(model, "decode", "") == "argmax":
+    if native == "forward" and hasattr(model, "palette"):
+        # the choice has no gradient, and a fresh palette is grey
         raise TrainingError(
-            f"recipe key 'objective': '{name}' has no gradient through a model that picks the most "
-            "probable colour; use 'colour_classes', or set model_options.decode to 'mean'"
+            f"recipe key 'objective': '{name}' cannot train a model that chooses colours out of a "
+            "palette; use 'colour_classes'"
         )
     try:
         return kind(model, **options)

@@ -41,8 +41,8 @@ class GamutBins(Objective):
         self.bins = ab_bins().to(self.device)
         if len(getattr(model, "bins", ())) != len(self.bins):
             raise TrainingError(
-                "recipe key 'objective': 'gamut_bins' needs a model that scores the 313 bins of the "
-                "gamut (eccv16, or siggraph17 with model_options.classes = 313)"
+                "recipe key 'objective': 'gamut_bins' needs a model that scores the gamut's 313 bins "
+                "(eccv16, or siggraph17 with model_options.classes = 313)"
             )
         self.weights = torch.ones(len(self.bins), device=self.device)
 
