@@ -25,7 +25,8 @@ import torch
 from vidcolor.models.describe import describe
 from vidcolor.training.batch import Batch
 from vidcolor.training.memory import keep_memory
-from vidcolor.training.recipe import Recipe, find_recipe, load_recipe
+from vidcolor.training.recipe import Recipe
+from vidcolor.training.recipe_files import find_recipe, load_recipe
 from vidcolor.training.results import device_name
 from vidcolor.training.run import Run
 from vidcolor.training.start import starting_model

@@ -28,7 +28,8 @@ from vidcolor.models import create_model
 from vidcolor.training.data import DataSet, Part
 from vidcolor.training.loop import Listener, Options, Training
 from vidcolor.training.memory import keep_memory
-from vidcolor.training.recipe import Recipe, RecipeFile, find_recipe, load_recipe
+from vidcolor.training.recipe import Recipe
+from vidcolor.training.recipe_files import RecipeFile, find_recipe, load_recipe
 from vidcolor.training.results import device_name
 from vidcolor.training.team import Team
 

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "vidcolor"
 # A module may import from layers that come before its own, and inside its own subpackage.
 LAYERS = (
     {"errors"},
-    {"frames"},
+    {"frames", "atomic"},
     {"color"},
     {"metrics"},
     {"sources", "models", "sinks", "tensor_files"},

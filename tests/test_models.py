@@ -12,6 +12,7 @@ from vidcolor.errors import WeightsError
 from vidcolor.models import MODELS, create_model
 from vidcolor.models.describe import NATIVE
 from vidcolor.models.fast import Fast, MobileNetV2Encoder
+from vidcolor.models.rgb import RgbModel
 
 NAMES = sorted(MODELS)
 
@@ -88,6 +89,32 @@ def test_batch_equals_singles(model: nn.Module) -> None:
         singles = [predictions(model, picture[None]) for picture in grey]
     for whole, parts in zip(together, zip(*singles, strict=True), strict=True):
         torch.testing.assert_close(whole, torch.cat(parts), atol=1e-3, rtol=1e-4)
+
+
+# Lab units that the rounding of R'G'B' to bfloat16 may move a*b* by: half a step of 1/256, as a
+# picture of 8 bits would
+RGB_STEP = 0.5
+
+
+def test_colours_survive_bfloat16(model: nn.Module) -> None:
+    stride = int(model.stride)  # type: ignore[arg-type]
+    grey = lightness(model, 6, (4, 4) if stride < 32 else (2, 2))
+    before = {k: v.clone() for k, v in model.named_buffers() if k == "palette"}
+    if before:  # its greys have no colours, and a mean is what bfloat16 could blur
+        palette = torch.rand(before["palette"].shape, generator=torch.Generator().manual_seed(2))
+        model.palette.copy_(palette)  # type: ignore[operator]
+        model.decode = "mean"  # type: ignore[assignment]
+    with torch.inference_mode():
+        exact = model.eval()(grey)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = model(grey)
+    if before:
+        model.palette.copy_(before["palette"])  # type: ignore[operator]
+        model.decode = "argmax"  # type: ignore[assignment]
+    allowed = 0.02 * float(exact.abs().max()) + (RGB_STEP if isinstance(model, RgbModel) else 0)
+    assert float((found.float() - exact).abs().max()) < allowed
+    # colours that were coded around 0.5 kept fewer than ten different values
+    assert len(found.unique()) >= min(32, len(exact.unique()))
 
 
 def test_unknown_model_is_named() -> None:

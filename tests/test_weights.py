@@ -19,7 +19,9 @@ def own(tmp_path):
     torch.manual_seed(0)
     model = create_model("fast").eval()
     path = tmp_path / "my weights ü.safetensors"
-    save_weights(path, model, Entry("fast", input_size=128, chroma_gain=1.5), torch.float16)
+    save_weights(
+        path, model.state_dict(), Entry("fast", input_size=128, chroma_gain=1.5), torch.float16
+    )
     return path, model
 
 

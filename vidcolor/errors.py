@@ -7,11 +7,12 @@
     │   └── ContainerError    the output's container cannot hold one of the input's streams
     ├── WeightsError          weights are missing, cut short, altered or of another model
     ├── DeviceError           the asked-for device or precision is not there
-    └── TrainingError         a recipe, data set or checkpoint cannot be used
+    └── TrainingError         a data set or a checkpoint cannot be used
+        ├── RecipeError       a recipe, or a key given for one, is wrong
         └── DivergedError     the loss became nan or infinite
 
 The command line catches `VidcolorError`, prints its message as one line and exits with 1 where an
-input or a training failed, and with 2 where an option could not be used.
+input or a training failed, and with 2 where an option or a recipe could not be used.
 """
 
 from __future__ import annotations
@@ -46,7 +47,11 @@ class DeviceError(VidcolorError):
 
 
 class TrainingError(VidcolorError):
-    """A recipe, a data set or a checkpoint cannot be used."""
+    """A data set or a checkpoint cannot be used, or a training failed."""
+
+
+class RecipeError(TrainingError):
+    """A recipe, or a key given for one on the command line, is wrong."""
 
 
 class DivergedError(TrainingError):

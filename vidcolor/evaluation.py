@@ -32,7 +32,7 @@ from .sources.packs import square, stream_pictures
 
 MIN_CHROMA = 2.0  # mean Lab chroma below which a picture says nothing about colour
 _BATCH = 8
-_LEAST_SIZE = 11  # SSIM's window
+LEAST_SIZE = 11  # SSIM's window
 _LEAST_FOR_LPIPS = 64  # below it AlexNet's last feature map is empty
 
 
@@ -191,8 +191,8 @@ def evaluate(
         WeightsError: `lpips_weights` cannot be used.
         ValueError: `size` is below 11.
     """
-    if size < _LEAST_SIZE:
-        raise ValueError(f"size must be at least {_LEAST_SIZE}, not {size}")
+    if size < LEAST_SIZE:
+        raise ValueError(f"size must be at least {LEAST_SIZE}, not {size}")
     network = load_lpips(lpips_weights) if size >= _LEAST_FOR_LPIPS else None
     squares: list[Tensor] = []
     near_grey = 0

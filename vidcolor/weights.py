@@ -8,22 +8,22 @@ with its entry in NAME.json beside it, which also knows the file's SHA-256.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import importlib.resources
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .atomic import replacing
 from .errors import WeightsError
 from .models import MODELS, create_model
 from .tensor_files import read_header, read_tensors
@@ -136,13 +136,20 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def save_weights(path: Path, model: nn.Module, entry: Entry, dtype: torch.dtype) -> None:
-    """Write `model` as safetensors, floating-point values as `dtype`, with `entry` inside."""
-    tensors = {
+def save_weights(
+    path: Path, tensors: Mapping[str, Tensor], entry: Entry, dtype: torch.dtype
+) -> None:
+    """Write a state dict as safetensors, floating-point values as `dtype`, with `entry` inside.
+
+    Raises:
+        OutputError: the file cannot be written; nothing is left of the attempt.
+    """
+    cast = {
         name: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous()
-        for name, value in model.state_dict().items()
+        for name, value in tensors.items()
     }
-    save_file(tensors, path, metadata={_HEADER_KEY: json.dumps(dataclasses.asdict(entry))})
+    with replacing(path) as temporary:
+        save_file(cast, temporary, {_HEADER_KEY: json.dumps(dataclasses.asdict(entry))})
 
 
 def read_entry(path: Path) -> Entry | None:
@@ -306,7 +313,8 @@ def import_weights(
 
     Raises:
         WeightsError: the file is not weights of that architecture, the name is taken or of odd
-            letters, or the folder cannot be written.
+            letters.
+        OutputError: the user's folder cannot be written.
     """
     entry = _entry_of_file(file, architecture)
     name = name or entry.architecture
@@ -324,20 +332,10 @@ def import_weights(
         )
     model = _filled(file, entry)
     entry = dataclasses.replace(entry, parameters=sum(p.numel() for p in model.parameters()))
-    fresh = target.with_name(f"{name}.{os.getpid()}.part")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_weights(fresh, model, dataclasses.replace(entry, file="", sha256=""), torch.float32)
-        entry = dataclasses.replace(entry, file=target.name, sha256=sha256_of(fresh))
-        os.replace(fresh, target)
-        fresh.write_text(json.dumps(dataclasses.asdict(entry), indent=1) + "\n", encoding="utf-8")
-        os.replace(fresh, target.with_suffix(".json"))
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(
-            f"{target}: cannot be written ({error}); free space there, or set VIDCOLOR_WEIGHTS to "
-            "another folder"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
+    entry = dataclasses.replace(entry, file="", sha256="")
+    save_weights(target, model.state_dict(), entry, torch.float32)
+    entry = dataclasses.replace(entry, file=target.name, sha256=sha256_of(target))
+    with replacing(target.with_suffix(".json")) as temporary:
+        text = json.dumps(dataclasses.asdict(entry), indent=1) + "\n"
+        temporary.write_text(text, encoding="utf-8")
     return target

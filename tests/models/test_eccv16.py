@@ -96,9 +96,10 @@ def test_the_prediction_is_the_annealed_mean_of_the_bins(model: ECCV16) -> None:
             probabilities = (logits.double() / temperature).softmax(dim=1)
             mean = torch.einsum("bkhw,kc->bchw", probabilities, ab_bins().double())
             model.temperature = temperature
-            found = model(lightness)
+            found, decoded = model(lightness), model.decode(logits)
             model.temperature = 1.0
             torch.testing.assert_close(found.double(), mean, atol=1e-3, rtol=1e-4)
+            assert torch.equal(decoded, found)  # what training validates is what forward gives
         by_hand = (lightness - 50) / 100
         for number in range(1, 9):
             by_hand = model.get_submodule(f"model{number}")(by_hand)

@@ -117,6 +117,32 @@ def test_rgb_is_judged_by_its_colour() -> None:
     torch.testing.assert_close(model(lightness)[0, :, :1, :1].detach(), expected)
 
 
+def test_greys_stay_grey_in_bfloat16() -> None:
+    model = PlainCNN(layers=1)
+    conv = model.stack[0]
+    assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+    with torch.no_grad():  # every channel is the picture
+        conv.weight.zero_()
+        conv.bias.zero_()
+        conv.weight[:, 0, 1, 1] = 1
+    lightness = torch.linspace(0, 100, 64).view(1, 1, 8, 8)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert model.rgb(lightness / 100).dtype == torch.bfloat16
+        assert float(model(lightness).abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+def test_8_bit_lab_keeps_fine_steps_in_bfloat16(activation: str) -> None:
+    model = Autoencoder(activation).eval()
+    lightness = 100 * torch.rand(2, 1, 32, 64)
+    with torch.inference_mode():
+        exact = model(lightness)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = model(lightness)
+    assert float((found - exact).abs().max()) < 0.05  # a step of bfloat16 at 0.5 is a whole unit
+    assert len(found.unique()) > 1000
+
+
 def test_rgb_networks_see_the_grey_level() -> None:
     model = PlainCNN(layers=1)
     conv = model.stack[0]

@@ -1,4 +1,4 @@
-"""Small picture sets and a recipe that trains in a second."""
+"""Small picture sets."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
-from vidcolor.training.recipe import Recipe
 
 
 def write_picture(path: Path, seed: int, *, grey: bool = False, side: int = 80) -> None:
@@ -27,21 +25,3 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(7):
         write_picture(folder / f"{seed}.png", seed)
     return folder
-
-
-@pytest.fixture(scope="session")
-def recipe() -> Recipe:
-    return Recipe(
-        model="fast",
-        crop=64,
-        min_scale=0.8,
-        degrade=0.5,
-        batch_size=4,
-        steps=4,
-        warmup=1,
-        cooldown=0.5,
-        encoder_lr=1e-3,
-        bf16=False,
-        validate_every=2,
-        input_size=64,
-    )

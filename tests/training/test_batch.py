@@ -58,6 +58,8 @@ def test_a_degraded_lightness_is_what_the_model_sees(rgb: Tensor, space: str) ->
     degraded = torch.full((2, 1, 4, 6), 42.0)
     batch = Batch(picture, space, degraded)
     assert batch.lightness is degraded
+    # networks that read grey levels see the same
+    torch.testing.assert_close(grey_to_lightness(batch.grey), degraded, atol=1e-3, rtol=0)
     torch.testing.assert_close(batch.lab, rgb_to_lab(rgb))  # the truth stays
 
 

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from vidcolor.errors import TrainingError
+from vidcolor.errors import OutputError, TrainingError
 from vidcolor.training import checkpoint
 from vidcolor.training.checkpoint import (
     Shelf,
@@ -209,9 +209,7 @@ def test_no_usable_checkpoint_is_one_line(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     with pytest.raises(TrainingError) as caught:
         shelf.load(print)
-    assert str(caught.value) == (
-        f"{tmp_path}: no usable checkpoint to resume from: there is none"
-    )
+    assert str(caught.value) == (f"{tmp_path}: no usable checkpoint to resume from: there is none")
     path = shelf.save(1, 10, 0.5, tensors(1), {})
     cut(path)
     with pytest.raises(TrainingError) as caught:
@@ -242,12 +240,12 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(
     shelf.save(1, 10, 0.5, tensors(1), {"epoch": 1})
     before = names(tmp_path)
     monkeypatch.setattr(checkpoint, "save_file", failing)
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(OutputError) as caught:
         shelf.save(2, 20, 0.4, tensors(2), {"epoch": 2})
     line = str(caught.value)
     assert line.startswith(str(tmp_path / "checkpoint-epoch002-step0000020-loss0.4.safetensors"))
-    assert "the checkpoint could not be written" in line and "No space left on device" in line
-    assert line.endswith("; make room on the disk") and "\n" not in line
+    assert "cannot be written" in line and "No space left on device" in line
+    assert "free some space" in line and "\n" not in line
     assert names(tmp_path) == before
     lines: list[str] = []
     found, state = shelf.load(lines.append)
@@ -265,13 +263,15 @@ def test_a_disk_that_fills_up_at_the_json(tmp_path: Path, monkeypatch: pytest.Mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", half)
-    with pytest.raises(TrainingError, match="No space left on device"):
+    with pytest.raises(OutputError, match="No space left on device"):
         shelf.save(2, 20, 0.4, tensors(2), {"epoch": 2})
     assert names(tmp_path) == before
     assert shelf.load(print)[1]["epoch"] == 1
 
 
-def test_a_missing_folder_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"c\.safetensors: the checkpoint could not be written"):
-        save_checkpoint(tmp_path / "none" / "c.safetensors", tensors(1), {})
-    assert names(tmp_path) == []
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(OutputError, match=r"c\.(safetensors|json): cannot be written"):
+        save_checkpoint(tmp_path / "file" / "c.safetensors", tensors(1), {})
+    save_checkpoint(tmp_path / "new" / "c.safetensors", tensors(1), {})
+    assert load_checkpoint(tmp_path / "new" / "c.safetensors")[1] == {}

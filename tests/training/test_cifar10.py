@@ -104,6 +104,22 @@ def test_cifar10_is_the_same_from_packs_and_from_torchvisions_files(
                 assert np.array_equal(picture, truth[name.rpartition("/")[2]])
 
 
+def test_packs_that_do_not_hold_all_are_said(
+    packs: Path, torchvision_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (note,) = load("cifar10", root=packs, classes=["ship"]).notes
+    assert note.startswith(f"{packs}: the packs cifar10-*.zip hold 24 of CIFAR-10's 60,000 pict")
+    assert "\n" not in note
+    assert load("cifar10", root=torchvision_files).notes == []
+    monkeypatch.setattr("vidcolor.training.data._CIFAR10_PICTURES", 24)
+    assert load("cifar10", root=packs).notes == []
+
+
+def test_cifar10_out_of_torchvisions_files_is_shrunk_too(torchvision_files: Path) -> None:
+    data = load("cifar10", root=torchvision_files, shrink=lambda picture: picture[:4, :5])
+    assert {picture.shape for picture in data.train.pictures} == {(4, 5, 3)}
+
+
 def test_cifar10s_own_test_part_and_classes(packs: Path) -> None:
     data = load("cifar10", root=packs, test_part="folder", classes=["ship"])
     assert counts(data) == [9, 1, 2]

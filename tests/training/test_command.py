@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 
-from vidcolor.training.recipe import shipped_recipes
+from vidcolor.training.recipe_files import shipped_recipes
 
 from ..command_line import Vidcolor
 from ..sources.clips import encode, frames
@@ -137,6 +137,7 @@ def test_what_cannot_be_trained_is_one_line(
     for seed in range(6):
         write_picture(grey / f"{seed}.png", seed, grey=True, side=16)
     s2 = ("--recipe", "S2", "--set", "test_part=split", "--set", "split=[0.6,0.2,0.2]")
+    at_work = ("names no data", "empty", "near-grey", "resume", "learning rate 1e+20")
     for arguments, message in (
         (("--recipe", recipe, "--data", pictures), "unknown key 'colour'"),
         (("--recipe", "S9"), "S9: no such recipe file"),
@@ -144,12 +145,15 @@ def test_what_cannot_be_trained_is_one_line(
         ((*s2, "--data", empty), "empty"),
         ((*s2, "--data", grey, "--set", "min_chroma=2"), "near-grey"),
         ((*s2, "--data", pictures, "--resume"), "resume"),
-        ((*s2, "--data", pictures, "--set", "epochs=many"), "'epochs' must be a int"),
+        (
+            (*s2, "--data", pictures, "--set", "epochs=many"),
+            "--set: key 'epochs' must be",
+        ),
         ((*s2, "--data", pictures, "--set", "model_options.depth=3"), "no option 'depth'"),
         ((*s2, "--data", pictures, "--lr", "1e20", "--set", "size=16"), "learning rate 1e+20"),
     ):
         answer = command("train", *arguments, "--device", "cpu", "-o", tmp_path / "out")
-        assert answer.code in (1, 2), message
+        assert answer.code == (1 if message in at_work else 2), message
         (line,) = [x for x in answer.err.splitlines() if x]
         assert line.startswith("error: ") and message in line, line
 
@@ -161,4 +165,4 @@ def test_recipes_are_listed(command: Vidcolor) -> None:
         assert f" {name} " in answer.out
     assert "--grid: 45" in answer.out
     found = json.loads(command("recipes", "--json").out)
-    assert found["S0"]["batch_size"] == 16 and found["S0"]["title"].startswith("S0")
+    assert found["S0"]["batch_size"] == 16 and "CIFAR-10" in found["S0"]["title"]

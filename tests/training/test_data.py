@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,13 @@ import torch
 from PIL import Image
 
 from vidcolor.errors import InputError, TrainingError
-from vidcolor.sources.packs import PictureFile, list_pictures, read_pictures, square
+from vidcolor.sources.packs import (
+    PictureFile,
+    list_pictures,
+    read_changed,
+    read_pictures,
+    square,
+)
 from vidcolor.training.data import PARTS, check_split, split_names, write_split
 
 from .conftest import write_picture
@@ -136,11 +142,11 @@ def test_a_limit_takes_the_first_and_decodes_no_others(
     whole = load(animals, split=(0.5, 0.3, 0.2))
     read: list[str] = []
 
-    def spy(files: list[PictureFile]) -> Iterator[tuple[PictureFile, np.ndarray | None]]:
+    def spy(files: list[PictureFile], change: Callable[..., Any]) -> Iterator[Any]:
         read.extend(file.name for file in files)
-        return read_pictures(files)
+        return read_changed(files, change)
 
-    monkeypatch.setattr("vidcolor.training.data.read_pictures", spy)
+    monkeypatch.setattr("vidcolor.training.data.read_changed", spy)
     part = load(animals, split=(0.5, 0.3, 0.2), limit=2)
     assert names(part) == [chunk[:2] for chunk in names(whole)]
     assert len(read) == 6
@@ -155,6 +161,31 @@ def test_what_cannot_be_used_is_named_and_replaced_within_the_limit(animals: Pat
     assert data.unreadable == [order[0]]
     assert data.near_grey == 1
     assert counts(load(animals)) == [7, 1, 1]  # grey ones stay where they are not filtered
+
+
+def test_pictures_are_shrunk_as_they_are_read(animals: Path) -> None:
+    order = load(animals).train.names
+    (animals / order[0]).write_bytes(b"no picture")
+    write_picture(animals / order[1], 0, grey=True, side=8)
+    # chroma in the first row alone, and so in what the filter looks at but not in what is kept
+    edge = np.full((8, 8, 3), 100, np.uint8)
+    edge[::4] = (250, 20, 20)
+    Image.fromarray(edge).save(animals / order[2])
+    seen: list[tuple[int, ...]] = []
+
+    def shrink(picture: np.ndarray) -> np.ndarray:
+        seen.append(picture.shape)
+        return picture[1:3, :2].copy()
+
+    whole = load(animals, min_chroma=2.0)
+    data = load(animals, min_chroma=2.0, shrink=shrink)
+    assert names(data) == names(whole) and order[2] in data.train.names
+    assert (data.near_grey, data.unreadable) == (1, [order[0]])
+    assert len(seen) == 8 and (2, 2, 3) not in seen  # each once, and none that is left out
+    for part in PARTS:
+        pairs = zip(getattr(data, part).pictures, getattr(whole, part).pictures, strict=True)
+        for small, large in pairs:
+            assert np.array_equal(small, large[1:3, :2])
 
 
 # ------------------------------------------------------------------ bad inputs

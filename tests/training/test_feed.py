@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from vidcolor.training.feed import (
     Order,
     WorkerFeed,
     derive_seed,
+    shrinker,
     store_bytes,
     stretch,
 )
@@ -198,6 +200,51 @@ def test_stretch_takes_the_whole_picture_and_antialiases() -> None:
     assert int((stretch(stripes, 8).int() - 100).abs()[..., 1:-1].max()) <= 1
     ramp = torch.tensor([0, 100], dtype=torch.uint8).expand(1, 3, 2, 2)
     assert stretch(ramp, 4)[0, 0, 0].tolist() == [0, 25, 75, 100]  # bilinear by hand
+
+
+@pytest.mark.parametrize("fit", ["stretch", "cover"])
+@pytest.mark.parametrize("space", ["rgb", "lab"])
+def test_shrunk_pictures_give_the_same_store(fit: str, space: str) -> None:
+    part = _part(13, (8, 8), (40, 31), (40, 31), (9, 70), (5, 6), (3, 21), (3, 22))
+    small = Part(part.names, [shrinker(fit, 8)(picture) for picture in part.pictures])
+    for kept, picture in zip(small.pictures, part.pictures, strict=True):
+        assert kept.nbytes <= 3 * 8 * 8
+        assert kept is picture or not np.shares_memory(kept, picture)  # which would hold all of it
+    stores = [
+        DeviceFeed(
+            pictures, space=space, size=8, fit=fit, batch_size=4, augment=ALL, seed=0, device="cpu"
+        ).store
+        for pictures in (part, small)
+    ]
+    assert torch.equal(*stores)
+
+
+def test_crops_are_cut_out_of_pictures_of_twice_their_size() -> None:
+    random = np.random.default_rng(0)
+    smooth = np.linspace(0, 255, 60)[:, None, None] * np.ones((60, 100, 3))
+    shrink = shrinker("crop", 8)
+    made = shrink(smooth.astype(np.uint8))
+    assert made.shape == (16, 27, 3) and made.dtype == np.uint8 and made.flags.c_contiguous
+    middles = (np.arange(16) + 0.5) * 60 / 16 - 0.5
+    assert np.abs(made[1:-1, 5, 0] - 255 * middles[1:-1] / 59).max() <= 2
+    for shape in ((16, 90, 3), (90, 16, 3), (5, 5, 3)):  # nothing is enlarged
+        picture = random.integers(0, 256, shape, dtype=np.uint8)
+        assert shrink(picture) is picture
+    assert shrinker("crop", 8, least=20)(smooth.astype(np.uint8)).shape == (20, 33, 3)
+
+
+def test_a_store_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = store_bytes(7, 8, "lab", 3)
+    memory = SimpleNamespace(available=needed)
+    monkeypatch.setattr("vidcolor.training.feed.psutil.virtual_memory", lambda: memory)
+    _device(enlarge=3)
+    memory.available -= 1
+    with pytest.raises(TrainingError) as caught:
+        _device(enlarge=3)
+    assert str(caught.value) == (
+        "21 pictures of 8x8 pixels need 0.0 GB of main memory, and 0.0 GB are free; take fewer "
+        '(--limit), a smaller size, or fit = "crop"'
+    )
 
 
 def test_steps_augment_the_stored_pictures() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 
 from vidcolor.errors import TrainingError
 from vidcolor.training import grid
-from vidcolor.training.recipe import Recipe, RecipeFile, combinations
+from vidcolor.training.recipe import Recipe
+from vidcolor.training.recipe_files import RecipeFile, combinations
 from vidcolor.training.session import Options
 
 from .conftest import write_picture
@@ -25,12 +27,13 @@ FILE = RecipeFile(
 
 
 @pytest.fixture
-def options(tmp_path: Path) -> Options:
+def file(tmp_path: Path) -> RecipeFile:
+    """The tiny recipe with ten pictures."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for seed in range(10):
         write_picture(folder / f"{seed}.png", seed, side=16)
-    return Options(data=[str(folder)])
+    return dataclasses.replace(FILE, recipe=dataclasses.replace(FILE.recipe, data=(str(folder),)))
 
 
 def row(lr: float, epochs: int, value: float, **more: Any) -> dict[str, Any]:
@@ -64,40 +67,40 @@ def test_one_key_and_variants_have_no_such_table() -> None:
 
 
 def test_a_grid_goes_on_where_it_stopped(
-    tmp_path: Path, options: Options, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, file: RecipeFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = combinations({"lr": [0.1, 0.01], "model_options.kernels": [2, 4]})
     trained: list[str] = []
     real = grid.train
 
-    def train(file: RecipeFile, output: Path, *more: Any) -> dict[str, Any]:
+    def train(item: RecipeFile, output: Path, *more: Any) -> dict[str, Any]:
         if len(trained) == 2 and not monkeypatched[0]:
             raise KeyboardInterrupt
         trained.append(output.name)
-        return real(file, output, *more)
+        return real(item, output, *more)
 
     monkeypatched = [False]
     monkeypatch.setattr(grid, "train", train)
     with pytest.raises(KeyboardInterrupt):
-        grid.run_grid(FILE, runs, tmp_path / "out", options, title="t")
+        grid.run_grid(file, runs, tmp_path / "out", Options(), title="t")
     half = json.loads((tmp_path / "out" / "grid.json").read_text(encoding="utf-8"))
     assert [r["name"] for r in half] == list(runs)[:2]
     monkeypatched[0] = True
-    rows = grid.run_grid(FILE, runs, tmp_path / "out", options, title="t")
+    rows = grid.run_grid(file, runs, tmp_path / "out", Options(), title="t")
     assert trained == list(runs)  # each of them once
     assert [r["name"] for r in rows] == list(runs)
     text = (tmp_path / "out" / "grid.md").read_text(encoding="utf-8")
     assert "| kernels | lr 0.1 | lr 0.01 |" in text
 
 
-def test_failed_runs_are_named(tmp_path: Path, options: Options) -> None:
+def test_failed_runs_are_named(tmp_path: Path, file: RecipeFile) -> None:
     lines: list[str] = []
     runs: dict[str, dict[str, Any]] = {"good": {"lr": 0.1}, "bad": {"monitor": "accuracy"}}
-    rows = grid.run_grid(FILE, runs, tmp_path / "out", options, title="t", notice=lines.append)
+    rows = grid.run_grid(file, runs, tmp_path / "out", Options(), title="t", notice=lines.append)
     assert [r["name"] for r in rows] == ["good"]
     assert len(lines) == 1 and lines[0].startswith("bad: recipe key 'monitor'")
     with pytest.raises(TrainingError, match="none of the 1 runs succeeded"):
-        grid.run_grid(FILE, {"bad": runs["bad"]}, tmp_path / "none", options, title="t")
+        grid.run_grid(file, {"bad": runs["bad"]}, tmp_path / "none", Options(), title="t")
 
 
 def test_jobs_follow_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:

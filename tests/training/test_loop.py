@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from vidcolor.errors import DivergedError, InputError, TrainingError
 from vidcolor.training import checkpoint
 from vidcolor.training.loop import train
-from vidcolor.training.recipe import Recipe, RecipeFile, recipe_values
+from vidcolor.training.recipe import Recipe, recipe_values
+from vidcolor.training.recipe_files import RecipeFile
 from vidcolor.training.run import Run
 from vidcolor.training.session import Listener, Options, Progress
 from vidcolor.weights import load_model
@@ -44,8 +45,12 @@ def tiny(**changes: Any) -> RecipeFile:
     return RecipeFile("tiny", Recipe(**{**values, **changes}))
 
 
-def options(photographs: Path, **changes: Any) -> Options:
-    return Options(data=[str(photographs)], **changes)
+def run(
+    file: RecipeFile, output: Path, data: Path, listener: Listener | None = None, **changes: Any
+) -> dict[str, Any]:
+    """Train `file` on the pictures of `data`."""
+    recipe = dataclasses.replace(file.recipe, data=(str(data),))
+    return train(dataclasses.replace(file, recipe=recipe), output, Options(**changes), listener)
 
 
 def tensors_of(folder: Path, name: str = "weights.safetensors") -> dict[str, torch.Tensor]:
@@ -79,7 +84,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     output = tmp_path_factory.mktemp("trained")
-    train(tiny(), output, options(pictures))
+    run(tiny(), output, pictures)
     return output
 
 
@@ -111,7 +116,7 @@ def test_what_a_training_leaves_behind(trained: Path) -> None:
     assert entry.input_size == 16
     assert not model.training
     state = json.loads(newest(trained).with_suffix(".json").read_text(encoding="utf-8"))
-    assert state["recipe"] == recipe_values(tiny().recipe)
+    assert state["recipe"] == {**recipe_values(tiny().recipe), "data": results["recipe"]["data"]}
     assert state["step"] == 9
     assert f"loss{state['history'][-1]['loss']:.6g}" in newest(trained).name
 
@@ -157,18 +162,18 @@ def test_resumed_equals_uninterrupted(
     """Stopped in the middle of an epoch (2) and at the beginning of one (3)."""
     file = tiny(epochs=2, **changes)
     whole = tmp_path / "whole"
-    train(file, whole, options(pictures))
+    run(file, whole, pictures)
     broken = tmp_path / "broken"
     lines: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(Run, "advance", stopping_at(step, KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            train(file, broken, options(pictures), Listener(notice=lines.append))
+            run(file, broken, pictures, Listener(notice=lines.append))
     assert lines == [f"stopped in epoch {step // 3 + 1}, at step {step}; go on with --resume"]
     results = json.loads((broken / "results.json").read_text(encoding="utf-8"))
     assert results["status"] == "interrupted"
     torch.rand(7)  # other random numbers in between
-    again = train(file, broken, options(pictures, resume=True))
+    again = run(file, broken, pictures, resume=True)
     assert again["status"] == "finished"
     assert same(newest(whole), newest(broken))
     assert same(whole / "weights.safetensors", broken / "weights.safetensors")
@@ -184,12 +189,12 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
     with monkeypatch.context() as patch:
         patch.setattr(Run, "advance", stopping_at(7, Stop))
         with pytest.raises(Stop):
-            train(tiny(), tmp_path, options(pictures, save_minutes=1e-9))
+            run(tiny(), tmp_path, pictures, save_minutes=1e-9)
     # torn by the crash: the newest is cut, the one before is used
     with newest(tmp_path).open("r+b") as file:
         file.truncate(500)
     lines: list[str] = []
-    train(tiny(), tmp_path, options(pictures, resume=True), Listener(notice=lines.append))
+    run(tiny(), tmp_path, pictures, Listener(notice=lines.append), resume=True)
     assert "not a usable checkpoint" in lines[0]
     assert same(tmp_path / "weights.safetensors", trained / "weights.safetensors")
 
@@ -206,7 +211,7 @@ def test_early_stopping_keeps_the_best_weights(
     with monkeypatch.context() as patch:
         scripted(patch, [*values, 0.0], "margin_error")
         file = tiny(epochs=20, monitor="margin_error", patience=3)
-        results = train(file, tmp_path, options(pictures), Listener(epoch=note))
+        results = run(file, tmp_path, pictures, Listener(epoch=note))
     assert results["status"] == "stopped early"
     assert results["reason"] == "no better margin_error for 3 epochs after epoch 2"
     assert (results["epochs"], results["best_epoch"]) == (5, 2)
@@ -225,8 +230,8 @@ def test_a_new_rate_has_its_chance(
     file = tiny(epochs=20, schedule="plateau", plateau=2, lr=(1e-2, 1e-3, 1e-4), patience=3)
     rows: list[dict[str, float]] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vidcolor.training.results.Results._measure_test", lambda *_: None)
-        train(file, tmp_path, options(pictures), Listener(epoch=lambda row, _: rows.append(row)))
+        patch.setattr("vidcolor.training.results.Results.measure_test", lambda *_: {})
+        run(file, tmp_path, pictures, Listener(epoch=lambda row, _: rows.append(row)))
     assert [row["lr"] for row in rows] == [1e-2] * 3 + [1e-3] * 2 + [1e-4] * 3
 
 
@@ -235,7 +240,7 @@ def test_divergence_is_named_and_reported(tmp_path: Path, pictures: Path) -> Non
     with pytest.raises(
         DivergedError, match=r"diverged in epoch \d, at step \d+, with learning rate"
     ):
-        train(file, tmp_path, options(pictures))
+        run(file, tmp_path, pictures)
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert results["status"] == "diverged"
     assert "1e+12" in results["reason"]
@@ -255,7 +260,7 @@ def test_a_full_disk_at_a_checkpoint_loses_nothing(
 
     monkeypatch.setattr(checkpoint, "save_file", sometimes_full)
     lines: list[str] = []
-    results = train(tiny(), tmp_path, options(pictures), Listener(notice=lines.append))
+    results = run(tiny(), tmp_path, pictures, Listener(notice=lines.append))
     assert results["status"] == "finished"
     assert len(lines) == 1
     assert "No space left" in lines[0] and "checkpoint-epoch002" in lines[0]
@@ -273,7 +278,7 @@ def test_progress_and_notices(tmp_path: Path, pictures: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vidcolor.training.loop._REPORT_SECONDS", 0.0)
         listener = Listener(progress=seen.append, notice=lines.append)
-        train(tiny(epochs=1, min_chroma=2.0), tmp_path / "out", options(data), listener)
+        run(tiny(epochs=1, min_chroma=2.0), tmp_path / "out", data, listener)
     assert lines == [
         "1 near-grey pictures left out",
         "1 unreadable pictures left out: cut.png",
@@ -286,22 +291,22 @@ def test_what_cannot_be_trained(tmp_path: Path, pictures: Path, trained: Path) -
     with pytest.raises(TrainingError, match="'tiny' names no data"):
         train(tiny(), tmp_path / "a")
     with pytest.raises(InputError, match="nowhere: no such"):
-        train(tiny(), tmp_path / "b", options(tmp_path / "nowhere"))
+        run(tiny(), tmp_path / "b", tmp_path / "nowhere")
     with pytest.raises(TrainingError, match="holds a training already; go on with --resume"):
-        train(tiny(), trained, options(pictures))
+        run(tiny(), trained, pictures)
     with pytest.raises(TrainingError, match=r"'monitor': .* not 'accuracy'"):
-        train(tiny(monitor="accuracy"), tmp_path / "c", options(pictures))
+        run(tiny(monitor="accuracy"), tmp_path / "c", pictures)
     other = tmp_path / "other"
     shutil.copytree(trained, other)
     with pytest.raises(TrainingError, match=r"its checkpoint has model_options = .*'kernels': 4"):
-        train(tiny(model_options={"layers": 1}), other, options(pictures, resume=True))
+        run(tiny(model_options={"layers": 1}), other, pictures, resume=True)
     with pytest.raises(TrainingError, match="resume"):
-        train(tiny(), tmp_path / "empty", options(pictures, resume=True))
+        run(tiny(), tmp_path / "empty", pictures, resume=True)
 
 
 def test_estimations_of_the_first_test_pictures(tmp_path: Path, pictures: Path) -> None:
     file = dataclasses.replace(tiny(epochs=1), estimations=3)
-    train(file, tmp_path, options(pictures))
+    run(file, tmp_path, pictures)
     made = np.load(tmp_path / "estimations_test.npy")
     assert (made.shape, made.dtype) == ((3, 16, 16, 3), np.uint8)
     names = (tmp_path / "test_images.txt").read_text(encoding="utf-8").splitlines()
@@ -313,11 +318,11 @@ def test_transfer_and_head_only(tmp_path: Path, pictures: Path, trained: Path) -
     start = load_file(trained / "weights.safetensors")
     file = tiny(epochs=1, lr=(1e-9,))
     init = str(trained / "weights.safetensors")
-    train(file, tmp_path / "transfer", options(pictures, init=init))
+    run(file, tmp_path / "transfer", pictures, init=init)
     for key, value in tensors_of(tmp_path / "transfer").items():
         assert torch.allclose(value, start[key], atol=1e-6), key
     with pytest.raises(TrainingError, match="this model has no head"):
-        train(tiny(freeze="backbone"), tmp_path / "frozen", options(pictures))
+        run(tiny(freeze="backbone"), tmp_path / "frozen", pictures)
 
 
 def test_crops_by_worker_processes(tmp_path: Path, photographs: Path) -> None:
@@ -330,7 +335,7 @@ def test_crops_by_worker_processes(tmp_path: Path, photographs: Path) -> None:
             split=(0.6, 0.2, 0.2), monitor="gain", input_size=64, clip_norm=1.0,
         ),
     )  # fmt: skip
-    first = train(file, tmp_path / "0", options(photographs, workers=0))
-    train(file, tmp_path / "1", options(photographs, workers=1))
+    first = run(file, tmp_path / "0", photographs, workers=0)
+    run(file, tmp_path / "1", photographs, workers=1)
     assert same(tmp_path / "0" / "weights.safetensors", tmp_path / "1" / "weights.safetensors")
     assert first["test"]["size"] == 64

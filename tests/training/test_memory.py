@@ -13,7 +13,7 @@ import pytest
 from vidcolor.errors import InputError
 from vidcolor.training import loop, memory
 from vidcolor.training.loop import Options, train
-from vidcolor.training.recipe import find_recipe, load_recipe
+from vidcolor.training.recipe_files import find_recipe, load_recipe
 
 _MIB = 1 << 20
 _BLOCK = 64  # MiB, above the largest block that glibc would keep by itself
@@ -94,7 +94,7 @@ def test_training_on_the_cpu_keeps_memory(
 ) -> None:
     called = []
     monkeypatch.setattr(loop, "keep_memory", lambda: called.append(device))
-    options = Options(data=[str(tmp_path / "missing")], device=device)
+    file = load_recipe(find_recipe("S0"), {"data": str(tmp_path / "missing")})
     with pytest.raises(InputError, match="missing"):
-        train(load_recipe(find_recipe("S0")), tmp_path / "out", options)
+        train(file, tmp_path / "out", Options(device=device))
     assert len(called) == times

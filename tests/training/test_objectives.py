@@ -18,7 +18,7 @@ from vidcolor.training.objectives import OBJECTIVES, create_objective
 from vidcolor.training.objectives.ab_regression import AbHuber, AbMse, Lab8Mse
 from vidcolor.training.objectives.base import Objective, join_lab
 from vidcolor.training.objectives.colour_classes import ColourClasses, fit_palette
-from vidcolor.training.objectives.gamut_bins import GamutBins
+from vidcolor.training.objectives.gamut_bins import GamutBins, smoothed
 from vidcolor.training.objectives.mean_chroma import MeanChroma
 from vidcolor.training.objectives.rgb_mse import RgbMse
 
@@ -28,13 +28,18 @@ class Bins(nn.Module):
 
     bins: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
+        self.temperature = temperature
         self.register_buffer("bins", ab_bins().clone())
         self.conv = nn.Conv2d(1, len(self.bins), 4, stride=4)
 
     def logits(self, lightness: Tensor) -> Tensor:
         return self.conv(lightness / 100)
+
+    def decode(self, logits: Tensor) -> Tensor:
+        shares = (logits / self.temperature).softmax(dim=1)
+        return torch.einsum("bnhw,nc->bchw", shares, self.bins)
 
 
 class Bare(nn.Module):
@@ -90,7 +95,7 @@ def test_two_steps_lower_the_loss(
     side: int,
     lr: float,
 ) -> None:
-    torch.manual_seed(1)
+    torch.manual_seed(0)
     model = create_model(model_name, **model_options) if model_name else Bins()
     objective = create_objective(name, model, options)
     batch = Batch(pictures(side), "rgb")
@@ -120,7 +125,7 @@ def test_pictures_and_measures_have_one_value_for_each_picture(
     torch.manual_seed(1)
     model = (create_model(model_name, **model_options) if model_name else Bins()).eval()
     objective = create_objective(name, model, options)
-    space = OBJECTIVES[name].space  # type: ignore[attr-defined]
+    space = OBJECTIVES[name].space
     whole = pictures(side, count=3)
     batch = Batch(whole if space == "rgb" else Batch(whole, "rgb").lab, space)
     with torch.no_grad():
@@ -178,6 +183,23 @@ def test_small_predictions_are_compared_with_the_mean_of_their_area() -> None:
     batch = lab_batch(50, ab)
     assert AbMse(Bare()).loss(torch.full((1, 2, 2, 2), 10.0), batch) == 0
     assert AbMse(Bare()).loss(torch.zeros(1, 2, 2, 2), batch).item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("kind", "unit"), [(AbMse, 100.0), (AbHuber, 20.0)])
+def test_small_predictions_can_be_compared_at_the_pictures_size(
+    kind: type[AbMse] | type[AbHuber], unit: float
+) -> None:
+    objective = kind(Bare(), at="picture")
+    ab = torch.zeros(1, 2, 2, 4)
+    ab[..., 1:] = torch.tensor([2.0, 6.0, 8.0])
+    raw = torch.tensor([0.0, 8.0]).expand(1, 2, 1, 2)  # bilinear: 0, 2, 6, 8
+    assert objective.loss(raw, lab_batch(50, ab)).item() == pytest.approx(0, abs=1e-9)
+    ab[..., 0] = 4.0  # one of four is 4 off
+    assert objective.loss(raw, lab_batch(50, ab)).item() == pytest.approx(4**2 / 4 / unit)
+    # at the prediction's, detail inside of a sample costs nothing
+    ab[..., :2], ab[..., 2:] = torch.tensor([-5.0, 5.0]), 8.0
+    assert kind(Bare()).loss(raw, lab_batch(50, ab)) == 0
+    assert objective.loss(raw, lab_batch(50, ab)) > 0
 
 
 def test_mean_chroma_by_hand() -> None:
@@ -259,6 +281,7 @@ def test_lab8_measures_are_torchmetrics_of_the_8_bit_planes() -> None:
             torch.testing.assert_close(found[f"psnr_{name}"][index], psnr, atol=1e-3, rtol=0)
             ssim = structural_similarity_index_measure(prediction, truth, data_range=255.0)
             torch.testing.assert_close(found[f"ssim_{name}"][index], ssim, atol=1e-4, rtol=0)
+    torch.testing.assert_close(found["psnr_ab"], (found["psnr_a"] + found["psnr_b"]) / 2)
 
 
 def test_lab8_measures_of_the_document_agree_with_each_other() -> None:
@@ -283,9 +306,14 @@ def test_k_means_finds_separate_colours_and_is_deterministic() -> None:
     rgb = FOUR[index].permute(0, 3, 1, 2) + 0.02 * torch.randn(2, 3, 20, 20, generator=random)
     first = fit_palette(rgb, 4)
     torch.testing.assert_close(first, FOUR, atol=0.01, rtol=0)  # darkest first
-    cv2.setRNGSeed(99)
-    torch.manual_seed(99)
-    assert torch.equal(fit_palette(rgb, 4), first)
+    # noise has many equally good palettes: which is found depends on no one else's dice
+    noise = torch.rand(2, 3, 20, 20, generator=random)
+    palettes = []
+    for state in (98, 99):
+        cv2.setRNGSeed(state)
+        torch.manual_seed(state)
+        palettes.append(fit_palette(noise, 24))
+    assert torch.equal(*palettes)
     # the centres are means, so they lie among the colours
     assert fit_palette(rgb, 2).sum(dim=1).diff().item() > 0
 
@@ -356,6 +384,12 @@ CENTRE = 1 / (1 + 4 * math.exp(-2))
 BESIDE = math.exp(-2) * CENTRE
 
 
+def kernel(a: float, b: float, centre: tuple[float, float]) -> float:
+    """What a Gaussian of sigma 5 around a bin gives another; the gamut's rim is far away."""
+    step = sum(math.exp(-((10 * i) ** 2) / 50) for i in range(-5, 6))
+    return math.exp(-((a - centre[0]) ** 2 + (b - centre[1]) ** 2) / 50) / step**2
+
+
 @pytest.mark.parametrize("uniform", [0.5, 0.25])
 def test_class_weights_of_two_colours_by_hand(uniform: float) -> None:
     objective = GamutBins(Bins(), uniform=uniform)
@@ -364,19 +398,23 @@ def test_class_weights_of_two_colours_by_hand(uniform: float) -> None:
     def inverse(share: float) -> float:
         return 1 / ((1 - uniform) * share + uniform / 313)
 
-    shares = [part * weight for part in (0.75, 0.25) for weight in (CENTRE, *[BESIDE] * 4)]
-    assert sum(shares) == pytest.approx(1)
-    mean = sum(share * inverse(share) for share in shares)
-    for (a, b), share in {
-        (0, 0): 0.75 * CENTRE,
-        (10, 0): 0.75 * BESIDE,
-        (0, -10): 0.75 * BESIDE,
-        (40, 40): 0.25 * CENTRE,
-        (40, 50): 0.25 * BESIDE,
-        (-50, 50): 0.0,
-    }.items():
+    def share(a: float, b: float) -> float:
+        return 0.75 * kernel(a, b, (0, 0)) + 0.25 * kernel(a, b, (40, 40))
+
+    shares = [share(a, b) for a, b in ab_bins().tolist()]
+    assert sum(shares) == pytest.approx(1, abs=1e-5)
+    mean = sum(s * inverse(s) for s in shares)
+    for a, b in ((0, 0), (10, 0), (0, -10), (10, 10), (40, 40), (40, 50), (20, 20), (-50, 50)):
         found = objective.weights[number(a, b)].item()
-        assert found == pytest.approx(inverse(share) / mean, rel=1e-4), (a, b)
+        assert found == pytest.approx(inverse(share(a, b)) / mean, rel=1e-4), (a, b)
+
+
+def test_smoothing_loses_nothing_at_the_rim() -> None:
+    share = torch.zeros(313)
+    share[0] = 1.0  # the outermost bin
+    made = smoothed(share, ab_bins())
+    assert made.sum().item() == pytest.approx(1) and made.argmax() == 0
+    assert 0.5 < made[0].item() < 1
 
 
 def test_gamut_bins_by_hand() -> None:
@@ -402,7 +440,7 @@ def test_the_annealed_mean_turns_into_the_most_probable_bin() -> None:
     raw[0, number(20, 30), 0] = torch.tensor([2.0, 1.0])
     raw[0, number(-20, 10), 0] = torch.tensor([1.0, 2.0])
     batch = lab_batch(60, torch.zeros(1, 2, 1, 2))
-    cold = GamutBins(Bins(), temperature=1e-3).picture(Bins(), raw, batch)
+    cold = GamutBins(Bins()).picture(Bins(1e-3), raw, batch)
     expected = join_lab(batch.lab[:, :1], colours((20, 30), (-20, 10)))
     torch.testing.assert_close(cold, expected, atol=1e-5, rtol=0)
 
@@ -414,10 +452,20 @@ def test_the_annealed_mean_by_hand() -> None:
     for temperature in (0.38, 1.0):
         share = 1 / (1 + math.exp(-0.5 / temperature))
         mean = (20 * share - 20 * (1 - share), 30 * share + 10 * (1 - share))
-        made = GamutBins(Bins(), temperature=temperature).picture(Bins(), raw, batch)
+        made = GamutBins(Bins()).picture(Bins(temperature), raw, batch)
         expected = join_lab(batch.lab[:, :1], colours(mean))
         torch.testing.assert_close(made, expected, atol=1e-5, rtol=0)
-    assert GamutBins(Bins()).temperature == 0.38
+
+
+def test_a_picture_is_what_eccv16_gives() -> None:
+    torch.manual_seed(0)
+    model = create_model("eccv16", temperature=0.1).eval()
+    objective = create_objective("gamut_bins", model, {})
+    batch = Batch(Batch(pictures(16), "rgb").lab, "lab")
+    with torch.inference_mode():
+        made = objective.picture(model, objective.predict(model, batch), batch)
+        expected = join_lab(batch.lab[:, :1], model(batch.lightness))
+    assert torch.equal(made, expected)
 
 
 def test_class_weights_go_with_the_checkpoint() -> None:
@@ -440,13 +488,15 @@ def test_class_weights_go_with_the_checkpoint() -> None:
         ("colour_classes", "eccv16", {}, "'objective': 'colour_classes' needs a model with a pal"),
         ("mean_chroma", "plain_cnn", {}, "'objective': 'mean_chroma' needs a model that predicts"),
         ("gamut_bins", "autoencoder", {}, "'objective': 'gamut_bins' needs a model that predicts"),
-        ("gamut_bins", "pool_cnn", {}, "'objective': 'gamut_bins' needs a model that scores the"),
-        ("gamut_bins", "siggraph17", {}, "'objective': 'gamut_bins' needs a model that scores t"),
+        ("gamut_bins", "pool_cnn", {}, "'objective': 'gamut_bins' needs a model that makes its "),
+        ("gamut_bins", "siggraph17", {}, "'objective': 'gamut_bins' needs a model that makes it"),
         ("ab_mse", "pool_cnn", {}, "'objective': 'ab_mse' cannot train a model that chooses co"),
         ("ab_mse", "plain_cnn", {"knee": 1}, "'objective_options': "),
         ("ab_huber", "plain_cnn", {"knee": 0}, "'objective_options': knee must be above 0, not 0"),
         ("ab_huber", "plain_cnn", {"knee": "x"}, "'objective_options': "),
-        ("gamut_bins", "eccv16", {"temperature": 0}, "'objective_options': uniform must lie betw"),
+        ("gamut_bins", "eccv16", {"temperature": 1}, "'objective_options': "),
+        ("ab_mse", "plain_cnn", {"at": "x"}, "'objective_options': at must be one of prediction"),
+        ("ab_huber", "plain_cnn", {"at": 1}, "'objective_options': at must be one of prediction"),
         ("gamut_bins", "eccv16", {"uniform": 1.5}, "'objective_options': uniform must lie betwe"),
     ],
 )
@@ -459,9 +509,3 @@ def test_mismatches_are_one_line(
         create_objective(name, network, options)
     line = str(caught.value)
     assert line.startswith(f"recipe key {message}") and "\n" not in line
-
-
-def test_siggraph17_with_the_gamuts_classes_can_be_trained_on_them() -> None:
-    with torch.device("meta"):
-        network = create_model("siggraph17", classes=313)
-    assert isinstance(create_objective("gamut_bins", network, {}), GamutBins)

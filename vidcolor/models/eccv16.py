@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .gamut import ab_bins
+from .precision import full_precision
 
 # Normalisation of the released networks: (L* - 50) / 100 in, a*b* / 110 out.
 L_CENTRE, L_NORM, AB_NORM = 50.0, 100.0, 110.0
@@ -109,6 +110,11 @@ class ECCV16(nn.Module):
             x = self.get_submodule(f"model{number}")(x)
         return x
 
+    def decode(self, logits: Tensor) -> Tensor:
+        """The annealed mean of `logits` `(B, 313, h, w)`: a*b* `(B, 2, h, w)` in Lab units."""
+        with full_precision(logits.device):
+            probabilities = F.softmax(logits.float() / self.temperature, dim=1)
+            return AB_NORM * self.model_out(probabilities)
+
     def forward(self, lightness: Tensor) -> Tensor:
-        probabilities = F.softmax(self.logits(lightness) / self.temperature, dim=1)
-        return AB_NORM * self.model_out(probabilities)
+        return self.decode(self.logits(lightness))

@@ -138,4 +138,4 @@ class Fast(nn.Module):
             x = F.interpolate(x, scale_factor=2.0, mode="bilinear")
             x = block(torch.cat([x, features[stride]], dim=1))
         # the head works in units of 50, about the largest chroma of a photograph
-        return 50 * self.head(x)
+        return 50 * self.head(x).float()

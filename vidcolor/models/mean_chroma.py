@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .options import one_of
+from .precision import full_precision
 from .units import lightness_to_input, output_to_ab
 
 _SIDE = 128
@@ -27,6 +28,13 @@ _MAPS = {
     3: (32, 64, 128, 256, 256, 512),
 }
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+def _through(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """`layers` of `x`, the last of them in float32."""
+    x = layers[:-1](x)
+    with full_precision(x.device):
+        return layers[-1](x.float())
 
 
 class MeanChroma(nn.Module, ABC):
@@ -85,7 +93,7 @@ class MeanChromaFC(MeanChroma):
 
     def raw(self, x: Tensor) -> Tensor:
         """`(B, 1, 128, 128)` in the network's range to `(B, 2)` in it."""
-        y = self.layers(x)
+        y = _through(self.layers, x)
         return torch.tanh(y) if self.activation == "tanh" else y
 
 
@@ -110,5 +118,5 @@ class MeanChromaCNN(MeanChroma):
 
     def raw(self, x: Tensor) -> Tensor:
         """`(B, 1, 128, 128)` in the network's range to `(B, 2)` in it."""
-        y = self.layers(x).flatten(1)
+        y = _through(self.layers, x).flatten(1)
         return torch.tanh(y) if self.activation == "tanh" else y

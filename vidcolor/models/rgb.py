@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from ..color import lightness_to_grey, rgb_to_lab
+from .precision import full_precision
 
 
 class RgbModel(nn.Module, ABC):
@@ -23,5 +24,7 @@ class RgbModel(nn.Module, ABC):
         """Grey levels `(B, 1, H, W)` in [0, 1] to R'G'B' `(B, 3, H, W)`, [0, 1] where right."""
 
     def forward(self, lightness: Tensor) -> Tensor:
-        rgb = self.rgb(lightness_to_grey(lightness)).clamp(0, 1)
-        return rgb_to_lab(rgb)[:, 1:]
+        rgb = self.rgb(lightness_to_grey(lightness)).float().clamp(0, 1)
+        # the differences between nearly equal channels are what makes the chroma
+        with full_precision(rgb.device):
+            return rgb_to_lab(rgb)[:, 1:]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .eccv16 import AB_NORM, conv_block, normalized_lightness
-from .gamut import ab_bins, ab_grid
+from .gamut import ab_grid
 
 # (input channels, output channels, convolutions, dilation); the first reads L*, two planes of
 # hinted a*b* and a mask of where the hints are
@@ -26,6 +26,7 @@ _BLOCKS = (
     (512, 512, 3, 1),
 )
 _HINTS = 3
+_CLASSES = 529  # of the second head: the whole grid of a*b* from -110 to 110 in steps of 10
 
 
 def _up(inputs: int, outputs: int) -> nn.Sequential:
@@ -42,22 +43,15 @@ class SIGGRAPH17(nn.Module):
     The hints and their mask are zero: the automatic mode. Each block runs once; the release runs
     the last three twice, to the same result.
 
-    Args:
-        classes: of the second head, `logits`: 529, the whole grid of -110 to 110 in steps of 10,
-            as released, or the 313 bins of the gamut.
-
-    Raises:
-        ValueError: there is no such number of classes.
+    Its colours come from the regression head; the second head, `logits`, is there because the
+    release has it, and has no part in `forward`.
     """
 
     stride = 8
     head = ("model_class.", "model_out.")
 
-    def __init__(self, classes: int = 529) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        if classes not in (313, 529):
-            raise ValueError(f"classes must be 313 or 529, not {classes}")
-        self.classes = classes
         for number, (inputs, outputs, convolutions, dilation) in enumerate(_BLOCKS, start=1):
             block = conv_block(inputs, outputs, convolutions, dilation=dilation)
             self.add_module(f"model{number}", nn.Sequential(*block))
@@ -69,13 +63,13 @@ class SIGGRAPH17(nn.Module):
         self.model10 = nn.Sequential(
             nn.ReLU(inplace=True), nn.Conv2d(128, 128, 3, padding=1), nn.LeakyReLU(0.2)
         )
-        self.model_class = nn.Sequential(nn.Conv2d(256, classes, 1))
+        self.model_class = nn.Sequential(nn.Conv2d(256, _CLASSES, 1))
         self.model_out = nn.Sequential(nn.Conv2d(128, 2, 1), nn.Tanh())
 
     @property
     def bins(self) -> Tensor:
-        """The colours of the classes, a*b* `(classes, 2)` in Lab units."""
-        return ab_grid() if self.classes == 529 else ab_bins()
+        """The colours of the classes, a*b* `(529, 2)` in Lab units."""
+        return ab_grid()
 
     def _features(self, lightness: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features at strides 1 (64 channels), 2 (128) and, decoded, 4 (256)."""
@@ -90,7 +84,7 @@ class SIGGRAPH17(nn.Module):
         return full, half, self.model8(self.model8up(x) + self.model3short8(quarter))
 
     def logits(self, lightness: Tensor) -> Tensor:
-        """L* `(B, 1, H, W)` to unnormalised log probabilities `(B, classes, H/4, W/4)`.
+        """L* `(B, 1, H, W)` to unnormalised log probabilities `(B, 529, H/4, W/4)`.
 
         Class i is the colour `bins[i]`.
         """
@@ -100,4 +94,4 @@ class SIGGRAPH17(nn.Module):
         full, half, x = self._features(lightness)
         x = self.model9(self.model9up(x) + self.model2short9(half))
         x = self.model10(self.model10up(x) + self.model1short10(full))
-        return AB_NORM * self.model_out(x)
+        return AB_NORM * self.model_out(x).float()

@@ -57,4 +57,4 @@ class SkipCNN(RgbModel):
         middle = self.block2(low)
         high = self.block3(middle)
         merged = self.merge(torch.cat([low, middle, high], dim=1))
-        return torch.sigmoid(self.out(merged))
+        return torch.sigmoid(self.out(merged).float())

@@ -23,11 +23,13 @@ def output_to_ab(raw: Tensor, activation: str) -> Tensor:
     """What the network puts out, any shape, to a* or b* in Lab units.
 
     Args:
-        raw: y = (chroma + 128) / 255, or with `tanh` t = 2 y - 1 in [-1, 1].
+        raw: y = (chroma + 128) / 255, or with `tanh` t = 2 y - 1 in [-1, 1]. The layer that made
+            it should run in float32, see `precision`: y is about 0.5 for all grey pixels.
         activation: the activation of the last layer.
 
     Returns:
-        255 y - 128.
+        255 y - 128, float32.
     """
+    raw = raw.float()
     y = (raw + 1) / 2 if activation == "tanh" else raw
     return 255 * y - 128

@@ -14,11 +14,12 @@ import struct
 import zipfile
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ from torch import Tensor
 
 from ..color import rgb_to_lab
 from ..errors import InputError
+
+T = TypeVar("T")
 
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 
@@ -133,11 +136,28 @@ def read_pictures(
     Raises:
         InputError: a zip has gone or is damaged.
     """
-    ahead = 4 * (os.cpu_count() or 1)
-    waiting: deque[tuple[PictureFile, Future[np.ndarray | None]]] = deque()
-    with ThreadPoolExecutor() as pool:
+    return read_changed(files, lambda picture: picture)
+
+
+def read_changed(
+    files: Iterable[PictureFile], change: Callable[[np.ndarray], T]
+) -> Iterator[tuple[PictureFile, T | None]]:
+    """As `read_pictures`, but with what `change` makes of each picture, in the same threads.
+
+    Where it makes the pictures smaller, only a few are in memory at their full size.
+    """
+
+    def read(data: bytes | None) -> T | None:
+        picture = decode_picture(data or b"")
+        return None if picture is None else change(picture)
+
+    # no more threads than cores: they only count, and each holds a large picture
+    threads = min(32, os.cpu_count() or 1)
+    ahead = 4 * threads
+    waiting: deque[tuple[PictureFile, Future[T | None]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
         for file, data in _contents(files):
-            waiting.append((file, pool.submit(decode_picture, data or b"")))
+            waiting.append((file, pool.submit(read, data)))
             if len(waiting) > ahead:
                 first, future = waiting.popleft()
                 yield first, future.result()

@@ -9,7 +9,7 @@ import torch
 import torchvision.transforms.v2.functional as TF
 from torch import Tensor
 
-from ..color import grey_to_lightness, lab_to_rgb, rgb_to_lab
+from ..color import grey_to_lightness, lab_to_rgb, lightness_to_grey, rgb_to_lab
 
 
 @dataclass
@@ -54,7 +54,10 @@ class Batch:
 
     @cached_property
     def grey(self) -> Tensor:
-        """The BT.601 luma of the pictures, `(B, 1, H, W)` in [0, 1], as a grey film holds it."""
+        """The grey levels that the model sees, `(B, 1, H, W)` in [0, 1]: the BT.601 luma of the
+        pictures, as a grey film holds it, or those of `degraded`."""
+        if self.degraded is not None:
+            return lightness_to_grey(self.degraded)
         return TF.rgb_to_grayscale(self.rgb)
 
     @cached_property

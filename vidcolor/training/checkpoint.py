@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..atomic import replacing
 from ..errors import TrainingError
 
 _NEWEST = 2  # a damaged newest one leaves the one before
@@ -34,21 +34,11 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any
     """Write `path` (.safetensors) and `path` with the suffix .json; each replaces atomically.
 
     Raises:
-        TrainingError: the disk is full or not writable; nothing is left of the attempt.
+        OutputError: the disk is full or not writable; nothing is left of the attempt.
     """
-    parts = [path.with_name(path.name + ".tmp"), path.with_name(path.stem + ".json.tmp")]
-    try:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, parts[0])
-        parts[1].write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-        # the JSON first: a checkpoint is there once its tensors are
-        os.replace(parts[1], path.with_suffix(".json"))
-        os.replace(parts[0], path)
-    except (OSError, SafetensorError) as error:
-        for part in parts:
-            part.unlink(missing_ok=True)
-        raise TrainingError(
-            f"{path}: the checkpoint could not be written ({error}); make room on the disk"
-        ) from error
+    with replacing(path.with_suffix(".json")) as text, replacing(path) as file:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, file)
+        text.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -58,9 +48,13 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         TrainingError: a file is missing or cut short.
     """
     try:
-        return load_file(path), json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        tensors = load_file(path)
+        state = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, SafetensorError, ValueError) as error:
         raise TrainingError(f"{path}: not a usable checkpoint: {error}") from error
+    if not isinstance(state, dict):
+        raise TrainingError(f"{path}: not a usable checkpoint: its JSON is no object")
+    return tensors, state
 
 
 class Shelf:

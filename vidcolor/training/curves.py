@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .markdown import finite, setting, short_key
+from .measures import higher_is_better
 from .report import (
     best_row,
     diverged_epoch,
-    higher_is_better,
     is_diverged,
     with_varying,
     write_file,

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 
 from ..errors import InputError, TrainingError
-from ..sources.packs import PictureFile, list_pictures, mean_chroma, read_pictures
+from ..sources.packs import PictureFile, list_pictures, mean_chroma, read_changed
 from .cifar10 import find_cifar10
 
 CIFAR10 = "cifar10"
 PARTS = ("train", "validation", "test")
 _TEST_FOLDERS = {"test", "val"}
+_CIFAR10_PICTURES = 60_000
 
 
 @dataclass
@@ -46,6 +47,7 @@ class DataSet:
         unreadable: names of the pictures that could not be read, sorted.
         sources: the sources' names without their folders, sorted.
         seed, split: what the split was made with.
+        notes: what else the user should know, one line each.
     """
 
     train: Part
@@ -56,6 +58,7 @@ class DataSet:
     sources: list[str] = field(default_factory=list)
     seed: int = 0
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +102,7 @@ def load_dataset(
     seed: int = 0,
     validation: Sequence[Path] = (),
     download: Callable[[Path], None] | None = None,
+    shrink: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> DataSet:
     """Find the pictures of `sources`, split them, and decode those that are needed.
 
@@ -119,6 +123,9 @@ def load_dataset(
         validation: folders and zips that are the validation part; then nothing is held out for
             it, and pictures that also lie in `sources` are not trained on.
         download: puts torchvision's CIFAR-10 files under a folder; by default torchvision does.
+        shrink: what is kept of each picture, such as `feed.shrinker` gives it; by default the
+            whole picture. It is called by several threads. What is left out for its low chroma
+            does not depend on it.
 
     Raises:
         InputError: a source is not there, or holds no usable picture.
@@ -126,6 +133,7 @@ def load_dataset(
     """
     _check_options(split, test_part, seed)
     found, apart = _find(sources, validation, root, download)
+    notes = _cifar10_notes(found, root)
     found = _of_classes(found, classes)
     in_folder = [f for f in found if test_part == "folder" and f.folders & _TEST_FOLDERS]
     if test_part == "folder" and not in_folder:
@@ -143,10 +151,11 @@ def load_dataset(
     by_name = {f.name: f for f in [*found, *apart]}
 
     labels = sorted({s if s == CIFAR10 else Path(s).resolve().name for s in sources})
-    data = DataSet(Part(), Part(), Part(), sources=labels, seed=seed, split=split)
+    data = DataSet(Part(), Part(), Part(), sources=labels, seed=seed, split=split, notes=notes)
     wanted = []
     for part, share, chunk in zip(PARTS, split, (train, held, test), strict=True):
-        setattr(data, part, _decode([by_name[name] for name in chunk], limit, min_chroma, data))
+        group = [by_name[name] for name in chunk]
+        setattr(data, part, _decode(group, limit, min_chroma, shrink, data))
         if chunk or share:
             wanted.append(part)
     data.unreadable.sort()
@@ -245,6 +254,19 @@ def _find(
     return first, second
 
 
+def _cifar10_notes(found: list[_Found], root: Path) -> list[str]:
+    """A line where packs do not hold all of CIFAR-10; torchvision's files always do."""
+    packed = sum(
+        f.name.startswith(f"{CIFAR10}:") and isinstance(f.content, PictureFile) for f in found
+    )
+    if packed in (0, _CIFAR10_PICTURES):
+        return []
+    return [
+        f"{root}: the packs cifar10-*.zip hold {packed:,} of CIFAR-10's {_CIFAR10_PICTURES:,} "
+        "pictures; results do not compare with those of the whole"
+    ]
+
+
 def _files(sources: Sequence[Path]) -> dict[Path, PictureFile]:
     """The picture files of `sources` (resolved) by their whole path."""
     files: dict[Path, PictureFile] = {}
@@ -290,25 +312,39 @@ def _shares(
     return (train + held, 0.0, test) if apart else (train, held, test)
 
 
-def _decode(group: list[_Found], limit: int, min_chroma: float, data: DataSet) -> Part:
+def _decode(
+    group: list[_Found],
+    limit: int,
+    min_chroma: float,
+    shrink: Callable[[np.ndarray], np.ndarray] | None,
+    data: DataSet,
+) -> Part:
     """The first `limit` usable pictures of `group`; those left out are noted in `data`."""
+
+    def kept(picture: np.ndarray) -> list[np.ndarray]:
+        """The picture as it is kept, or nothing of a near-grey one."""
+        # first the filter, so that a split does not depend on the size of a training's pictures
+        if min_chroma > 0 and mean_chroma(picture) < min_chroma:
+            return []
+        return [shrink(picture) if shrink else picture]
+
     part = Part()
     position, wanted = 0, limit or len(group)
     while len(part) < wanted and position < len(group):
         chunk = group[position : position + wanted - len(part)]
         position += len(chunk)
         files = sorted(f.content for f in chunk if isinstance(f.content, PictureFile))
-        read = dict(read_pictures(files))
+        read = dict(read_changed(files, kept))
         for found in chunk:
             content = found.content
-            picture = read.pop(content) if isinstance(content, PictureFile) else content
-            if picture is None:
+            usable = read.pop(content) if isinstance(content, PictureFile) else kept(content)
+            if usable is None:
                 data.unreadable.append(found.name)
-            elif min_chroma > 0 and mean_chroma(picture) < min_chroma:
+            elif not usable:
                 data.near_grey += 1
             else:
                 part.names.append(found.name)
-                part.pictures.append(picture)
+                part.pictures += usable
     return part
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import psutil
 import torch
 import torch.nn.functional as F
 import torchvision.transforms.v2 as transforms
@@ -117,6 +118,16 @@ def store_bytes(pictures: int, size: int, space: str, enlarge: int = 1) -> int:
     return pictures * enlarge * 3 * size * size * (1 if space == "rgb" else 2)
 
 
+def _check_memory(pictures: int, size: int, needed: int) -> None:
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise TrainingError(
+            f"{pictures} pictures of {size}x{size} pixels need {needed / 1e9:.1f} GB of main "
+            f"memory, and {free / 1e9:.1f} GB are free; take fewer (--limit), a smaller size, or "
+            'fit = "crop"'
+        )
+
+
 class DeviceFeed:
     """All pictures of a part as one tensor on the device.
 
@@ -156,7 +167,7 @@ class DeviceFeed:
                 once and for all; above 1 no step augments them again.
 
         Raises:
-            TrainingError: `degrade` is asked for.
+            TrainingError: `degrade` is asked for, or the pictures do not fit into main memory.
         """
         if augment.degrade:
             raise TrainingError("degrade: works on crops of large pictures only; set fit to 'crop'")
@@ -167,6 +178,8 @@ class DeviceFeed:
         self._originals = originals
         self._order = Order(self.pictures, epoch_size, batch_size, seed)
         self.epoch_size = self._order.epoch_size
+        if torch.device(device).type == "cpu":
+            _check_memory(self.pictures, size, store_bytes(originals, size, space, enlarge))
         kind = torch.uint8 if space == "rgb" else torch.float16
         self.store = torch.empty(self.pictures, 3, size, size, dtype=kind, device=device)
         for chunk, rgb in _resized(part.pictures, size, fit):
@@ -229,13 +242,12 @@ def _chunks(count: int, pixels: int) -> Iterator[slice]:
 
 def _resized(pictures: list[np.ndarray], size: int, fit: str) -> Iterator[tuple[slice, Tensor]]:
     """Chunks of neighbours of one shape, resized to `(B, 3, size, size)` uint8."""
-    methods: dict[str, Callable[[Tensor, int], Tensor]] = {"stretch": stretch, "cover": square}
     begin = 0
     for shape, group in itertools.groupby(pictures, key=lambda picture: picture.shape):
         alike = list(group)
         for chunk in _chunks(len(alike), max(size * size, shape[0] * shape[1])):
             rgb = torch.from_numpy(np.stack(alike[chunk])).permute(0, 3, 1, 2)
-            done = rgb if shape[:2] == (size, size) else methods[fit](rgb, size)
+            done = rgb if shape[:2] == (size, size) else _METHODS[fit](rgb, size)
             yield slice(begin + chunk.start, begin + chunk.stop), done
         begin += len(alike)
 
@@ -247,6 +259,45 @@ def stretch(picture: Tensor, size: int) -> Tensor:
     """
     resized = F.interpolate(picture.float(), size=(size, size), mode="bilinear", antialias=True)
     return resized.round_().clamp_(0, 255).to(torch.uint8)
+
+
+_METHODS: dict[str, Callable[[Tensor, int], Tensor]] = {"stretch": stretch, "cover": square}
+
+
+def shrinker(fit: str, size: int, least: int = 0) -> Callable[[np.ndarray], np.ndarray]:
+    """What a training needs to keep of its pictures, for `load_dataset`.
+
+    With `stretch` and `cover` that is the very square that `DeviceFeed` makes, so that it has
+    nothing left to do. With `crop` the short side is brought down, bicubic with antialiasing, to
+    twice `size`, out of which random crops are cut. Nothing is ever enlarged: a picture that takes
+    no more memory as it is stays as it is.
+
+    Args:
+        fit: `stretch`, `cover` or `crop`.
+        size: side of the training pictures, pixels.
+        least: with `crop`, what the short side must keep at least, for validation at a larger size.
+
+    Returns:
+        From `(H, W, 3)` uint8 R'G'B' to the same of another H and W.
+    """
+
+    def shrink(picture: np.ndarray) -> np.ndarray:
+        height, width = picture.shape[:2]
+        rgb = torch.from_numpy(picture)[None].permute(0, 3, 1, 2)
+        if fit != "crop":
+            if height * width <= size * size:
+                return picture
+            made = _METHODS[fit](rgb, size)
+        else:
+            scale = max(2 * size, least) / min(height, width)
+            if scale >= 1:
+                return picture
+            sides = (round(height * scale), round(width * scale))
+            smooth = F.interpolate(rgb.float(), size=sides, mode="bicubic", antialias=True)
+            made = smooth.round_().clamp_(0, 255).to(torch.uint8)
+        return made[0].permute(1, 2, 0).contiguous().numpy()
+
+    return shrink
 
 
 # ------------------------------------------------------------------ in workers

@@ -6,8 +6,10 @@ import dataclasses
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,22 @@ import psutil
 import torch
 
 from ..errors import DivergedError, TrainingError, VidcolorError
+from .checkpoint import Shelf
 from .curves import plot_grid
 from .data import DataSet
-from .loop import open_dataset, train
+from .loop import train
 from .markdown import cell, setting, short_key, table
-from .recipe import RecipeFile, overridden, recipe_values
+from .prepare import open_dataset
+from .recipe import overridden, recipe_values
+from .recipe_files import RecipeFile
 from .report import grid_markdown, is_diverged, read_results, write_file
+from .results import settings_key
 from .session import Listener, Options
 
 _DONE = ("finished", "stopped early", "diverged")
 _MEMORY_PER_RUN = 3 << 30  # bytes: torch, the pictures and a small network with room to spare
 _loaded: dict[str, DataSet] = {}
+_stopped = False
 
 
 def jobs_that_fit(wanted: int = 0) -> int:
@@ -37,12 +44,12 @@ def jobs_that_fit(wanted: int = 0) -> int:
 def _dataset(file: RecipeFile, options: Options) -> DataSet:
     """The recipe's pictures; runs of a grid that follow each other share them."""
     values = recipe_values(file.recipe)
-    names = ("data", "classes", "split", "test_part", "limit", "min_chroma", "seed")
-    key = str([[values[n] for n in names], options.data, options.root, options.validation])
-    if key not in _loaded:
+    keys = "data classes split test_part limit min_chroma seed size fit input_size".split()
+    wanted = str([[values[key] for key in keys], options.root, options.validation])
+    if wanted not in _loaded:
         _loaded.clear()
-        _loaded[key] = open_dataset(file, options)
-    return _loaded[key]
+        _loaded[wanted] = open_dataset(file, options)
+    return _loaded[wanted]
 
 
 def _row(name: str, overrides: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,25 +95,69 @@ def pivot_markdown(rows: Sequence[Mapping[str, Any]], monitor: str) -> str:
     return f"\nBest {monitor.replace('_', ' ')}:\n\n" + "\n\n".join(texts) + "\n"
 
 
-def _one(
-    file: RecipeFile, output: Path, options: Options, threads: int | None
-) -> dict[str, Any] | str:
+def _become_worker(threads: int) -> None:
+    torch.set_num_threads(threads)
+    # between trainings Ctrl-C is the parent's business; a training notes it by itself
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _one(file: RecipeFile, output: Path, options: Options) -> dict[str, Any] | str:
     """Train one run, or read what it gave before; a failure's line is returned, not raised."""
-    if threads is not None:
-        torch.set_num_threads(threads)
     found = output / "results.json"
-    if found.is_file():
-        results = read_results(found)
-        if results["status"] in _DONE:
-            return results
-    resume = bool(list(output.glob("checkpoint-*.safetensors")))
     try:
         dataset = _dataset(file, options)
+        if found.is_file():
+            results = read_results(found)
+            if results.get("settings") != settings_key(file.recipe, dataset.sources):
+                return f"{output}: holds a run with other settings; choose another folder with -o"
+            if results["status"] in _DONE:
+                return results
+        resume = bool(Shelf(output).paths())
         return train(file, output, dataclasses.replace(options, resume=resume), Listener(), dataset)
     except DivergedError:
         return read_results(found)
     except VidcolorError as error:
         return str(error)
+
+
+def _work(file: RecipeFile, output: Path, options: Options) -> dict[str, Any] | str:
+    """`_one` in a worker process, which takes no further run once it was interrupted."""
+    global _stopped
+    if _stopped:
+        raise KeyboardInterrupt
+    try:
+        return _one(file, output, options)
+    except (KeyboardInterrupt, SystemExit):
+        _stopped = True
+        raise
+
+
+def _in_parallel(
+    files: Mapping[str, RecipeFile], output: Path, options: Options, jobs: int
+) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Train runs in `jobs` processes; yields name and outcome as each ends."""
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=_become_worker, initargs=(threads,)
+    )
+    waiting = {
+        pool.submit(_work, file, output / name, options): name for name, file in files.items()
+    }
+    try:
+        for future in as_completed(waiting):
+            yield waiting[future], future.result()
+    except BrokenProcessPool as error:
+        raise TrainingError(
+            f"{output}: a run was killed, perhaps for lack of memory; give the same command with "
+            "fewer --jobs to go on"
+        ) from error
+    except BaseException:
+        for worker in multiprocessing.active_children():
+            worker.terminate()  # a training saves and stops
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def run_grid(
@@ -163,17 +214,10 @@ def run_grid(
 
     if jobs == 1:
         for name, item in files.items():
-            take(name, _one(item, output / name, options, None))
+            take(name, _one(item, output / name, options))
     else:
-        context = multiprocessing.get_context("spawn")
-        threads = max(1, (os.cpu_count() or 1) // jobs)
-        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-            waiting: dict[Future[dict[str, Any] | str], str] = {
-                pool.submit(_one, item, output / name, options, threads): name
-                for name, item in files.items()
-            }
-            for future in as_completed(waiting):
-                take(waiting[future], future.result())
+        for name, outcome in _in_parallel(files, output, options, jobs):
+            take(name, outcome)
     if not rows:
         raise TrainingError(f"{output}: none of the {len(runs)} runs succeeded")
     return [rows[name] for name in runs if name in rows]

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from ..errors import DivergedError, OutputError, TrainingError
+from ..errors import DivergedError, OutputError, RecipeError, TrainingError
 from ..weights import Entry, save_weights
-from .augment import Augment
-from .batch import Batch
-from .checkpoint import Shelf
-from .data import DataSet, Part, check_split, load_dataset, write_split
-from .feed import DeviceFeed, WorkerFeed, store_bytes
+from .checkpoint import Shelf, load_checkpoint
+from .data import DataSet, Part, check_split, write_split
+from .interrupt import Interruption, interruption
 from .memory import keep_memory
-from .recipe import RecipeFile
+from .objectives import create_objective
+from .prepare import check_sizes, open_dataset, plain_feed, training_feed
+from .recipe_files import RecipeFile, write_recipe
 from .results import Results
 from .run import Run
 from .session import Listener, Options, Progress
@@ -28,221 +29,212 @@ _SAMPLE = 512  # training pictures that palettes and class weights are fitted to
 _REPORT_SECONDS = 0.5
 
 
-def open_dataset(file: RecipeFile, options: Options) -> DataSet:
-    """The recipe's pictures, split.
-
-    Raises:
-        InputError, TrainingError: the data cannot be used, or the recipe names none.
-    """
-    recipe = file.recipe
-    sources = list(options.data) or ([recipe.data] if recipe.data else [])
-    if not sources:
-        raise TrainingError(
-            f"the recipe '{file.name}' names no data: give a folder or zip with --data"
-        )
-    return load_dataset(
-        sources,
-        root=options.root,
-        split=(recipe.split[0], recipe.split[1], recipe.split[2]),
-        test_part=recipe.test_part,
-        classes=recipe.classes,
-        limit=recipe.limit,
-        min_chroma=recipe.min_chroma,
-        seed=recipe.seed,
-        validation=options.validation,
-    )
-
-
 class Training:
     """One recipe trained into one folder; `train` runs it."""
 
     def __init__(
         self,
         file: RecipeFile,
-        dataset: DataSet,
+        dataset: DataSet | None,
         output: Path,
         options: Options,
         listener: Listener,
         team: Team,
     ) -> None:
         self.recipe, self.output, self.options = file.recipe, output, options
-        self.dataset, self.listener, self.team = dataset, listener, team
+        self.listener, self.team = listener, team
         self.shelf = Shelf(output)
-        self._claim_folder()
         model = starting_model(self.recipe, options.init)
-        space = self._space(model)
-        self.feed = self._training_feed(space)
-        self.validation = self._plain_feed(dataset.validation, space)
+        check_sizes(self.recipe, model)
+        create_objective(self.recipe.objective, model, self.recipe.objective_options)
+        dataset = self.dataset = dataset or self._open(file)
+        self._claim_folder(file)
+        if team.device.type == "cpu":
+            keep_memory()  # from here on: what decoding took goes back to the system
+        self.least_batch: int = getattr(model, "least_batch", 1) * team.world
+        self.feed = training_feed(self.recipe, dataset.train, team.device, options.workers)
+        self.validation = plain_feed(self.recipe, dataset.validation)
         self.steps = math.ceil(self.feed.epoch_size / self.recipe.batch_size)
         self.run = Run(self.recipe, model, team, self.steps)
-        found = self.shelf.load(listener.notice) if options.resume else None
-        self.run.begin(None if found else self._sample(), initialised=bool(options.init))
-        if found:
-            self.run.restore(*found, str(output))
         self.results = Results(file, output, options.command, dataset, self.run, team)
         self.sheet = next(iter(self.validation.in_order(10)))
-        measured = self.run.measure([self.sheet.to(team.device)] * team.world)
-        if self.recipe.monitor not in measured:
-            raise TrainingError(
-                f"recipe key 'monitor': the objective '{self.recipe.objective}' measures "
-                f"{', '.join(measured)}, not '{self.recipe.monitor}'"
-            )
+        self.pending: tuple[dict[str, Tensor], Entry] | None = None  # best weights to be written
         self.saved, self.saved_step = time.monotonic(), -1
 
-    def _space(self, model: torch.nn.Module) -> str:
-        from .objectives import OBJECTIVES
+    def _open(self, file: RecipeFile) -> DataSet:
+        """Read the pictures, the first rank before the others, because it may have to download."""
+        if not self.team.leads:
+            self.team.wait()
+        dataset = open_dataset(file, self.options)
+        if self.team.leads:
+            self.team.wait()
+        return dataset
 
-        return OBJECTIVES[self.recipe.objective].space  # type: ignore[attr-defined]
-
-    def _claim_folder(self) -> None:
+    def _claim_folder(self, file: RecipeFile) -> None:
         """Make the folder, or check that a resumed training goes on with the same pictures."""
-        split = self.output / "split.json"
+        if not len(self.dataset.validation):
+            raise TrainingError(
+                "the validation part is empty, and the best epoch is chosen on it: give it a share "
+                "of 'split', or use --validation"
+            )
+        split, begun = self.output / "split.json", self.shelf.paths()
+        if self.options.resume and not begun:
+            raise TrainingError(f"{self.output}: no training to resume; leave out --resume")
         if self.options.resume:
             check_split(self.dataset, split)
-        elif self.shelf.paths():
+        elif begun:
             raise TrainingError(
                 f"{self.output}: holds a training already; go on with --resume, or choose another "
                 "folder with -o"
             )
         elif self.team.leads:
-            self.output.mkdir(parents=True, exist_ok=True)
+            write_recipe(file, self.output / "recipe.toml")
             write_split(self.dataset, split)
         self.team.wait()
+        for line in self.dataset.notes:
+            self.listener.notice(line)
+        if self.dataset.near_grey:
+            self.listener.notice(f"{self.dataset.near_grey} near-grey pictures left out")
+        if unreadable := self.dataset.unreadable:
+            first = ", ".join(unreadable[:5])
+            self.listener.notice(f"{len(unreadable)} unreadable pictures left out: {first}")
 
-    def _training_feed(self, space: str) -> DeviceFeed | WorkerFeed:
-        recipe = self.recipe
-        augment = Augment(recipe.flip, recipe.rotate, recipe.min_scale, recipe.degrade)
-        if recipe.fit == "crop":
-            return WorkerFeed(
-                self.dataset.train,
-                size=recipe.size,
-                batch_size=recipe.batch_size,
-                augment=augment,
-                seed=recipe.seed,
-                workers=self.options.workers,
-                epoch_size=recipe.epoch_size,
+    def begin(self) -> None:
+        """Fit the objective to the training pictures, or take up the newest checkpoint.
+
+        Raises:
+            TrainingError: there is no checkpoint, or it is of another recipe; or the objective
+                does not measure what the recipe monitors.
+        """
+        run, device = self.run, self.team.device
+        found = self.shelf.load(self.listener.notice) if self.options.resume else None
+        sample = None
+        if found is None:
+            names = self.dataset.train.names[:_SAMPLE]
+            part = Part(names, self.dataset.train.pictures[: len(names)])
+            (batch,) = plain_feed(self.recipe, part).in_order(len(names))
+            sample = batch.to(device)
+        run.begin(sample, initialised=bool(self.options.init))
+        if found is not None:
+            run.restore(*found, str(self.output))
+            self._restore_weights()
+        measured = run.measure(run.average, [self.sheet.to(device)] * self.team.world)
+        if self.recipe.monitor not in measured:
+            raise TrainingError(
+                f"recipe key 'monitor': the objective '{self.recipe.objective}' measures "
+                f"{', '.join(measured)}, not '{self.recipe.monitor}'"
             )
-        return DeviceFeed(
-            self.dataset.train,
-            space=space,
-            size=recipe.size,
-            fit=recipe.fit,
-            batch_size=recipe.batch_size,
-            augment=augment,
-            seed=recipe.seed,
-            device=self._store_device(space),
-            epoch_size=recipe.epoch_size,
-            enlarge=recipe.enlarge,
-        )
 
-    def _store_device(self, space: str) -> torch.device:
-        """The training device where the pictures take less than a third of its free memory."""
-        if self.team.device.type != "cuda":
-            return self.team.device
-        free, _ = torch.cuda.mem_get_info(self.team.device)
-        count = len(self.dataset.train)
-        needed = store_bytes(count, self.recipe.size, space, self.recipe.enlarge)
-        return self.team.device if needed < free / 3 else torch.device("cpu")
-
-    def _plain_feed(self, part: Part, space: str) -> DeviceFeed:
-        """Pictures to measure on: no augmentation, at the size the weights are meant for."""
-        recipe = self.recipe
-        crops = recipe.fit == "crop"
-        size = (recipe.input_size or recipe.size) if crops else recipe.size
-        return DeviceFeed(
-            part,
-            space=space,
-            size=size,
-            fit="cover" if crops else recipe.fit,
-            batch_size=max(1, min(256, 2**20 // size**2)),
-            augment=Augment(),
-            seed=recipe.seed,
-            device=torch.device("cpu"),
-        )
-
-    def _sample(self) -> Batch:
-        """Training pictures for the objective to fit to, the same whatever the resume point."""
-        names = self.dataset.train.names[:_SAMPLE]
-        part = Part(names, self.dataset.train.pictures[: len(names)])
-        (batch,) = self._plain_feed(part, self._space(self.run.model)).in_order(len(names))
-        return batch.to(self.team.device)
+    def _restore_weights(self) -> None:
+        """Write the best weights anew from their checkpoint where somebody has removed them."""
+        best = self.output / self.run.best_checkpoint
+        missing = not (self.output / "weights.safetensors").exists()
+        if missing and self.run.stopping.best_epoch and best.is_file() and self.team.leads:
+            prefix = "ema." if self.recipe.ema else "model."
+            tensors, _ = load_checkpoint(best)
+            kept = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            self.pending = kept, self._entry()
+            self._store_weights(quietly=True)
 
     def train(self) -> dict[str, Any]:
         """Run the epochs that are left and return the results."""
+        self.begin()
         run, began = self.run, time.monotonic() - self.run.seconds
-        reason = "every epoch was run"
         try:
-            while run.epoch < self.recipe.epochs and not run.stopping.exhausted:
-                self._epoch(began)
-            if run.stopping.exhausted:
-                reason = (
-                    f"no better {self.recipe.monitor} for {self.recipe.patience} epochs after "
-                    f"epoch {run.stopping.best_epoch}"
-                )
+            with interruption() as signals:
+                while run.epoch < self.recipe.epochs and not run.stopping.exhausted:
+                    self._steps(began, signals)
+                    self._end_epoch(began)
+                    signals.check()
         except (KeyboardInterrupt, SystemExit):
             run.seconds = time.monotonic() - began
-            self._save(quietly=False)
+            if not signals.forced:
+                run.settle()
+                self._save(quietly=False)
             self._write(self.results.collect("interrupted", "stopped by the user"))
             self.listener.notice(
                 f"stopped in epoch {run.epoch + 1}, at step {run.step}; go on with --resume"
             )
             raise
         except DivergedError as error:
-            run.seconds = time.monotonic() - began
-            run.history.append(
-                {"epoch": run.epoch + 1, "train_loss": math.nan, "lr": run.schedule.rate}
-            )
-            self._write(self.results.collect("diverged", str(error)))
+            self._note_divergence(began, str(error))
             raise
         run.seconds = time.monotonic() - began
-        if self.saved_step != run.step:
-            self._save(quietly=False)
-        status = "stopped early" if run.stopping.exhausted else "finished"
+        return self._finish()
+
+    def _note_divergence(self, began: float, reason: str) -> None:
+        run = self.run
+        run.seconds = time.monotonic() - began
+        row = {"epoch": run.epoch + 1, "train_loss": math.nan, "lr": run.schedule.rate}
+        run.history.append(row)
+        self._write(self.results.collect("diverged", reason))
+
+    def _finish(self) -> dict[str, Any]:
+        """Everything is trained: the last checkpoint, the results, the test part."""
+        run = self.run
         if run.stopping.best is None:
             raise DivergedError(f"{self.output}: no epoch gave a finite {self.recipe.monitor}")
-        results = self.results.collect(status, reason, test=self._plain_feed)
+        if self.saved_step != run.step:
+            self._save(quietly=False)
+        if self.pending:
+            self._store_weights(quietly=False)
+        status, reason = "finished", "every epoch was run"
+        if run.stopping.exhausted:
+            status = "stopped early"
+            reason = (
+                f"no better {self.recipe.monitor} for {self.recipe.patience} epochs after epoch "
+                f"{run.stopping.best_epoch}"
+            )
+        results = self.results.collect(status, reason)
         self._write(results)
-        self.team.wait()
+        if self.team.leads and len(self.dataset.test):
+            results |= self.results.measure_test(plain_feed(self.recipe, self.dataset.test))
+            self._write(results)
         return results
 
-    def _epoch(self, began: float) -> None:
-        """The rest of the current epoch, its validation, and what follows from it."""
-        run, listener = self.run, self.listener
+    def _steps(self, began: float, signals: Interruption) -> None:
+        """The steps that are left of the current epoch."""
+        run, recipe = self.run, self.recipe
         clock = shown = time.monotonic()
-        pictures, start = 0, run.batch
+        pictures = 0
         settle_every = 20 if self.team.device.type == "cuda" else 1
-        batches = self.feed.batches(run.epoch, start, self.team.rank, self.team.world)
+        batches = self.feed.batches(run.epoch, run.batch, self.team.rank, self.team.world)
         for batch, weight in batches:
+            count = min(recipe.batch_size, self.feed.epoch_size - run.batch * recipe.batch_size)
+            if count < self.least_batch:
+                run.pass_over()
+                continue
             run.advance(batch.to(self.team.device), weight)
-            pictures += self.recipe.batch_size
-            if run.batch % settle_every == 0 or run.batch == self.steps:
-                loss = run.settle()
-                now = time.monotonic()
-                if now - shown > _REPORT_SECONDS:
-                    rate = pictures / (now - clock)
-                    done = min(run.batch * self.recipe.batch_size, self.feed.epoch_size)
-                    left = self.feed.epoch_size * (self.recipe.epochs - run.epoch) - done
-                    listener.progress(
-                        Progress(
-                            run.epoch + 1,
-                            self.recipe.epochs,
-                            done,
-                            self.feed.epoch_size,
-                            loss,
-                            rate,
-                            left / rate,
-                        )
-                    )
-                    shown = now
-                if now - self.saved > 60 * self.options.save_minutes:
-                    run.seconds = now - began
-                    self._save(quietly=True)
-        loss = run.settle()
+            pictures += count
+            signals.check()
+            if run.batch % settle_every and run.batch < self.steps:
+                continue
+            loss = run.settle()
+            now = time.monotonic()
+            if now - shown > _REPORT_SECONDS:
+                self._report(loss, pictures / (now - clock))
+                shown = now
+            if now - self.saved > 60 * self.options.save_minutes:
+                run.seconds = now - began
+                self._save(quietly=True)
+        run.settle()
         run.training_seconds += time.monotonic() - clock
-        run.pictures += min(pictures, self.feed.epoch_size)
-        rate = run.schedule.rate
-        sizes = self.validation.in_order(self.validation.batch_size)
-        measured = run.measure(batch.to(self.team.device) for batch in sizes)
+        run.pictures += pictures
+
+    def _report(self, loss: float, rate: float) -> None:
+        run, recipe, total = self.run, self.recipe, self.feed.epoch_size
+        done = min(run.batch * recipe.batch_size, total)
+        left = (total * (recipe.epochs - run.epoch) - done) / rate
+        progress = Progress(run.epoch + 1, recipe.epochs, done, total, loss, rate, left)
+        self.listener.progress(progress)
+
+    def _end_epoch(self, began: float) -> None:
+        """Validate, take stock, and keep the weights if they are the best so far."""
+        run = self.run
+        loss, rate = run.settle(), run.schedule.rate
+        batches = self.validation.in_order(self.validation.batch_size)
+        on_device = (batch.to(self.team.device) for batch in batches)
+        measured = run.measure(run.average, on_device)
         run.epoch, run.batch, run.partial = run.epoch + 1, 0, [0.0, 0.0]
         run.seconds = time.monotonic() - began
         row = {"epoch": run.epoch, "train_loss": loss, **measured, "lr": rate}
@@ -253,36 +245,48 @@ class Training:
             run.stopping.waited = 0  # the new rate has its chance
         if best:
             self._keep()
+        elif self.pending:
+            self._store_weights(quietly=True)
         if self.team.leads:
             try:
                 self.results.epoch(row, self.sheet if best else None, self.options.tensorboard)
             except OutputError as error:  # pictures are no reason to lose a training
-                listener.notice(str(error))
-        listener.epoch(row, best)
+                self.listener.notice(str(error))
+        self.listener.epoch(row, best)
 
     def _keep(self) -> None:
         """The epoch was the best so far: its weights are the ones that stay."""
         run = self.run
         if not self.team.leads:
             return
-        entry = Entry(
+        # a copy, so that a full disk can be emptied before the training ends
+        tensors = {k: v.detach().cpu().clone() for k, v in run.average.state_dict().items()}
+        self.pending = tensors, self._entry()
+        self._store_weights(quietly=True)
+        run.best_checkpoint = ""
+        self._save(quietly=True)
+
+    def _entry(self) -> Entry:
+        return Entry(
             self.recipe.model,
             options=self.recipe.model_options,
             input_size=self.recipe.input_size or self.recipe.size,
-            parameters=sum(p.numel() for p in run.model.parameters()),
+            parameters=sum(p.numel() for p in self.run.model.parameters()),
             recipe=self.results.file.name,
             data=", ".join(self.dataset.sources),
         )
-        weights = self.output / "weights.safetensors"
-        temporary = weights.with_name(weights.name + ".tmp")
+
+    def _store_weights(self, *, quietly: bool) -> None:
+        """Write the best weights; `quietly` tries again after the next epoch."""
+        assert self.pending is not None
         try:
-            save_weights(temporary, run.average, entry, torch.float32)
-            temporary.replace(weights)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            self.listener.notice(f"{weights}: could not be written ({error}); make room")
-        run.best_checkpoint = ""
-        self._save(quietly=True)
+            save_weights(self.output / "weights.safetensors", *self.pending, torch.float32)
+        except OutputError as error:
+            if not quietly:
+                raise
+            self.listener.notice(str(error))
+        else:
+            self.pending = None
 
     def _save(self, *, quietly: bool) -> None:
         """Write a checkpoint; `quietly` goes on with a notice where the disk is full."""
@@ -293,9 +297,10 @@ class Training:
         loss = run.history[-1]["loss"] if run.history else math.nan
         try:
             path = self.shelf.save(run.epoch, run.step, loss, run.tensors(), run.state())
-        except TrainingError as error:
+        except OutputError as error:
             if not quietly:
                 raise
+            self.saved_step = -1
             self.listener.notice(str(error))
         else:
             run.best_checkpoint = run.best_checkpoint or path.name
@@ -327,23 +332,16 @@ def train(
 
     Raises:
         InputError, TrainingError, WeightsError: the data, the recipe, the initial weights or the
-            checkpoint cannot be used.
+            checkpoint cannot be used, or the folder cannot be written.
         DivergedError: the loss became nan or infinite; the best weights so far are kept.
     """
     options, listener = options or Options(), listener or Listener()
     with join(options.device) as team:
-        if team.device.type == "cpu":
-            keep_memory()
-        if dataset is None and team.leads:
-            dataset = open_dataset(file, options)
-        team.wait()  # the first may have had to download
-        if dataset is None:
-            dataset = open_dataset(file, options)
+        if file.recipe.precision == "fp16" and team.device.type == "cpu":
+            raise RecipeError("recipe key 'precision': fp16 is for GPUs; use bf16 on the CPU")
         if not team.leads:
             listener = Listener()
-        if dataset.near_grey:
-            listener.notice(f"{dataset.near_grey} near-grey pictures left out")
-        if dataset.unreadable:
-            first = ", ".join(dataset.unreadable[:5])
-            listener.notice(f"{len(dataset.unreadable)} unreadable pictures left out: {first}")
-        return Training(file, dataset, output, options, listener, team).train()
+        try:
+            return Training(file, dataset, output, options, listener, team).train()
+        except OutputError as error:
+            raise TrainingError(str(error)) from error

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from ..errors import TrainingError
-from .recipe import MONITORS, Recipe
+from .measures import higher_is_better
+from .recipe import Recipe
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -120,7 +121,7 @@ class EarlyStopping:
     """Stops after `patience` epochs without a better value of `monitor`.
 
     Attributes:
-        monitor: a key of `MONITORS`.
+        monitor: one of `measures.MONITORS`.
         patience: epochs; 0 never stops.
         best: the best value so far, None before the first.
         best_epoch: its epoch, 1-based.
@@ -141,7 +142,7 @@ class EarlyStopping:
         """
         better = math.isfinite(value) and (
             self.best is None
-            or (value > self.best if MONITORS[self.monitor] else value < self.best)
+            or (value > self.best if higher_is_better(self.monitor) else value < self.best)
         )
         if better:
             self.best, self.best_epoch, self.waited = value, epoch, 0

@@ -1,38 +1,17 @@
-"""Recipes: everything that decides the weights a training produces, as one small TOML file."""
+"""Recipes: everything that decides the weights a training produces, checked key by key."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.resources
-import itertools
 import math
-import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from ..errors import TrainingError
-from ..models import MODELS
+from ..errors import RecipeError, WeightsError
+from ..models import MODELS, check_options
+from .measures import MONITORS
 from .objectives import OBJECTIVES
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-DEFAULT = "S0"
-
-# what a validation measures, and whether more is better
-MONITORS = {
-    "loss": False,
-    "margin_error": False,
-    "psnr": True,
-    "gain": True,
-    "accuracy": True,
-}
-
-_ABOUT = {"title": "str", "document": "str", "reported": "dict", "estimations": "int"}
 
 _CHOICES: dict[str, Collection[str]] = {
     "model": MODELS,
@@ -56,8 +35,7 @@ class Recipe:
         model_options: its constructor's keyword arguments.
         objective: a key of `vidcolor.training.objectives.OBJECTIVES`.
         objective_options: its keyword arguments.
-        data: where the pictures come from when the command line does not say: `cifar10`, a folder
-            or a zip.
+        data: where the pictures come from: `cifar10`, folders and zips.
         classes: keep only the pictures of these classes; all when empty.
         split: shares of training, validation and test pictures.
         test_part: `split` draws the test part from all pictures; `folder` takes those below a
@@ -102,7 +80,7 @@ class Recipe:
     model_options: dict[str, Any] = field(default_factory=dict)
     objective: str = "ab_huber"
     objective_options: dict[str, Any] = field(default_factory=dict)
-    data: str = ""
+    data: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     split: tuple[float, ...] = (0.8, 0.1, 0.1)
     test_part: str = "split"
@@ -143,84 +121,76 @@ class Recipe:
             value = getattr(self, key)
             if value not in choices:
                 known = ", ".join(c or '""' for c in choices if not c.startswith("_"))
-                raise TrainingError(f"recipe key '{key}': '{value}' is not one of {known}")
+                raise RecipeError(f"recipe key '{key}': '{value}' is not one of {known}")
         for key in ("size", "batch_size", "epochs", "enlarge", "plateau"):
             if getattr(self, key) < 1:
-                raise TrainingError(f"recipe key '{key}': must be at least 1")
+                raise RecipeError(f"recipe key '{key}': must be at least 1")
         numbers = {
             key: value if isinstance(value, tuple) else (value,)
             for key, value in dataclasses.asdict(self).items()
-            if isinstance(value, int | float | tuple) and key != "classes"
+            if isinstance(value, int | float | tuple) and key not in ("classes", "data")
         }
         for key, values in numbers.items():
             if not all(math.isfinite(value) for value in values):
-                raise TrainingError(f"recipe key '{key}': must be finite")
+                raise RecipeError(f"recipe key '{key}': must be finite")
             if any(value < 0 for value in values):
-                raise TrainingError(f"recipe key '{key}': must not be negative")
-        for key in ("min_scale", "degrade", "cooldown", "ema", "momentum"):
+                raise RecipeError(f"recipe key '{key}': must not be negative")
+        for key in ("min_scale", "degrade", "cooldown"):
             if getattr(self, key) > 1:
-                raise TrainingError(f"recipe key '{key}': must lie between 0 and 1")
+                raise RecipeError(f"recipe key '{key}': must lie between 0 and 1")
+        for key in ("ema", "momentum"):
+            if getattr(self, key) >= 1:
+                raise RecipeError(f"recipe key '{key}': must be below 1")
+        if not self.min_scale:
+            raise RecipeError("recipe key 'min_scale': must be above 0")
+        try:
+            check_options(self.model, self.model_options)
+        except WeightsError as error:
+            raise RecipeError(f"recipe key 'model_options': {error}") from error
         if len(self.split) != 3 or abs(sum(self.split) - 1) > 1e-6:
-            raise TrainingError("recipe key 'split': three shares that sum to 1 are wanted")
+            raise RecipeError("recipe key 'split': three shares that sum to 1 are wanted")
         if not self.lr or 0 in self.lr:
-            raise TrainingError("recipe key 'lr': one rate or more is wanted, each above 0")
+            raise RecipeError("recipe key 'lr': one rate or more is wanted, each above 0")
         if len(self.weight_decay) not in (1, len(self.lr)):
-            raise TrainingError("recipe key 'weight_decay': give one value, or one for each 'lr'")
+            raise RecipeError("recipe key 'weight_decay': give one value, or one for each 'lr'")
         if self.schedule == "step" and len(self.milestones) != len(self.lr) - 1:
-            raise TrainingError("recipe key 'milestones': one fewer than the values of 'lr'")
+            raise RecipeError("recipe key 'milestones': one fewer than the values of 'lr'")
+        if self.schedule != "step" and self.milestones:
+            raise RecipeError("recipe key 'milestones': works with schedule = \"step\" only")
         if self.schedule in ("constant", "linear") and len(self.lr) > 1:
-            raise TrainingError(
+            raise RecipeError(
                 f"recipe key 'lr': the schedule '{self.schedule}' has one stage; use 'plateau' or "
                 "'step' for several rates"
             )
         if self.fit != "crop" and self.degrade:
-            raise TrainingError("recipe key 'degrade': works with fit = \"crop\" only")
+            raise RecipeError("recipe key 'degrade': works with fit = \"crop\" only")
         if self.fit == "crop" and (self.rotate or self.enlarge > 1):
-            raise TrainingError(
-                "recipe keys 'rotate' and 'enlarge' do not work with fit = \"crop\""
-            )
+            raise RecipeError("recipe keys 'rotate' and 'enlarge' do not work with fit = \"crop\"")
 
 
-@dataclass(frozen=True)
-class RecipeFile:
-    """A recipe with what belongs to it but decides no weights.
-
-    Attributes:
-        name: of the recipe: the folder's, or the file's own.
-        recipe: the settings.
-        title: one line: what it trains.
-        document: where it comes from.
-        reported: figures the document reports, for the results.
-        estimations: how many test pictures' predictions are written as `estimations_test.npy`.
-        grid: keys and the values that a grid tries, every combination.
-        variants: named sets of overrides.
-    """
-
-    name: str
-    recipe: Recipe
-    title: str = ""
-    document: str = ""
-    reported: dict[str, Any] = field(default_factory=dict)
-    estimations: int = 0
-    grid: dict[str, list[Any]] = field(default_factory=dict)
-    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+_KINDS: dict[str, tuple[type, str]] = {
+    "str": (str, "text"),
+    "int": (int, "a whole number"),
+    "float": (float, "a number"),
+    "bool": (bool, "true or false"),
+}
 
 
-def _checked(key: str, value: Any, kind: str, origin: str) -> Any:
+def checked(key: str, value: Any, kind: str, origin: str) -> Any:
     """`value` as the field type `kind` wants it, numbers widened and single values in a list."""
     if kind.startswith("tuple"):
         values = value if isinstance(value, list | tuple) else [value]
         inner = kind.removeprefix("tuple[").partition(",")[0]
-        return tuple(_checked(key, v, inner, origin) for v in values)
+        return tuple(checked(key, v, inner, origin) for v in values)
     if kind.startswith("dict"):
         if not isinstance(value, dict):
-            raise TrainingError(f"{origin}: key '{key}' must be a table, not {value!r}")
+            raise RecipeError(f"{origin}: key '{key}' must be a table, not {value!r}")
         return value
-    wanted = {"str": str, "int": int, "float": float, "bool": bool}[kind]
+    wanted, said = _KINDS[kind]
     if wanted is float and type(value) is int:
         value = float(value)
     if type(value) is not wanted:
-        raise TrainingError(f"{origin}: key '{key}' must be a {kind}, not {value!r}")
+        raise RecipeError(f"{origin}: key '{key}' must be {said}, not {value!r}")
     return value
 
 
@@ -228,25 +198,23 @@ def make_recipe(values: Mapping[str, Any], origin: str) -> Recipe:
     """Check `values` key by key and build the recipe.
 
     Raises:
-        TrainingError: an unknown key, a missing `model` or a value of the wrong type; the message
+        RecipeError: an unknown key, a missing `model` or a value of the wrong type; the message
             begins with `origin` and names the key.
     """
     fields = {item.name: str(item.type) for item in dataclasses.fields(Recipe)}
-    checked: dict[str, Any] = {}
-    for key, value in values.items():
+    for key in values:
         if key not in fields:
-            raise TrainingError(f"{origin}: unknown key '{key}'; known: {', '.join(fields)}")
-        checked[key] = _checked(key, value, fields[key], origin)
-    if "model" not in checked:
-        raise TrainingError(f"{origin}: the key 'model' is missing")
-    return Recipe(**checked)
+            raise RecipeError(f"{origin}: unknown key '{key}'; known: {', '.join(fields)}")
+    if "model" not in values:
+        raise RecipeError(f"{origin}: the key 'model' is missing")
+    return Recipe(**{k: checked(k, v, fields[k], origin) for k, v in values.items()})
 
 
 def overridden(recipe: Recipe, overrides: Mapping[str, Any], origin: str) -> Recipe:
     """`recipe` with some keys replaced; `model_options.layers` reaches into a table.
 
     Raises:
-        TrainingError: an unknown key, or a value that does not fit.
+        RecipeError: an unknown key, or a value that does not fit.
     """
     values = recipe_values(recipe)
     for key, value in overrides.items():
@@ -256,7 +224,7 @@ def overridden(recipe: Recipe, overrides: Mapping[str, Any], origin: str) -> Rec
         elif isinstance(values.get(table), dict):
             values[table] = {**values[table], inner: value}
         else:
-            raise TrainingError(f"{origin}: unknown key '{key}'")
+            raise RecipeError(f"{origin}: unknown key '{key}'")
     return make_recipe(values, origin)
 
 
@@ -266,83 +234,3 @@ def recipe_values(recipe: Recipe) -> dict[str, Any]:
         key: list(value) if isinstance(value, tuple) else value
         for key, value in dataclasses.asdict(recipe).items()
     }
-
-
-def parse_value(text: str) -> Any:
-    """A value typed on the command line: TOML (`3e-4`, `true`), or plain text where it is not."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _recipes_folder() -> Path:
-    try:
-        return Path(str(importlib.resources.files("vidcolor.recipes_data")))
-    except ModuleNotFoundError:  # run from a source tree
-        return Path(__file__).resolve().parents[2] / "train"
-
-
-def shipped_recipes() -> dict[str, Path]:
-    """The files of the shipped recipes by name, sorted."""
-    return {path.parent.name: path for path in sorted(_recipes_folder().glob("*/recipe.toml"))}
-
-
-def find_recipe(name: str) -> Path:
-    """The file of the recipe `name`: a shipped one, whatever its case, or a path.
-
-    Raises:
-        TrainingError: there is neither.
-    """
-    for known, path in shipped_recipes().items():
-        if known.lower() == name.lower():
-            return path
-    if Path(name).is_file():
-        return Path(name)
-    raise TrainingError(
-        f"{name}: no such recipe file, and none of the recipes {', '.join(shipped_recipes())}"
-    )
-
-
-def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> RecipeFile:
-    """Read the TOML file `path`; `overrides` replace its values.
-
-    Raises:
-        TrainingError: the file is missing, not TOML, or has a wrong key or value.
-    """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TrainingError(f"{path}: no such recipe ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TrainingError(f"{path}: not a TOML file: {error}") from error
-    about, grid, variants = (
-        _checked(name, values.pop(name, {}), "dict", str(path))
-        for name in ("about", "grid", "variants")
-    )
-    for key, value in about.items():
-        if key not in _ABOUT:
-            raise TrainingError(f"{path}: unknown key 'about.{key}'; known: {', '.join(_ABOUT)}")
-        _checked(f"about.{key}", value, _ABOUT[key], str(path))
-    recipe = make_recipe(values, str(path))
-    for key, choices in grid.items():
-        if not isinstance(choices, list) or not choices:
-            raise TrainingError(f"{path}: key 'grid.{key}' must be a list of values")
-        for choice in choices:
-            overridden(recipe, {key: choice}, f"{path}, grid")
-    for name, changes in variants.items():
-        _checked(f"variants.{name}", changes, "dict", str(path))
-        overridden(recipe, changes, f"{path}, variant '{name}'")
-    recipe = overridden(recipe, overrides or {}, str(path))
-    name = path.absolute().parent.name if path.name == "recipe.toml" else path.stem
-    return RecipeFile(name, recipe, **about, grid=grid, variants=variants)
-
-
-def combinations(grid: Mapping[str, list[Any]]) -> dict[str, dict[str, Any]]:
-    """Every combination of a grid's values: overrides by a name such as `lr=0.1,kernels=8`."""
-    runs = {}
-    for values in itertools.product(*grid.values()):
-        overrides = dict(zip(grid, values, strict=True))
-        parts = (f"{key.rpartition('.')[2]}={value}" for key, value in overrides.items())
-        runs[",".join(parts)] = overrides
-    return runs

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from ..errors import OutputError, TrainingError
+from ..atomic import replacing
+from ..errors import TrainingError
 from .markdown import cell, duration, finite, setting, short_key, table
+from .measures import higher_is_better
 
 _DIGITS = 6  # significant ones of a float in results.json
 _SHOWN_NAMES = 10  # unreadable files that the summary names
-
-# measures of which more is better; all others (losses, errors) are to be low
-_HIGH = {"psnr", "gain", "ssim", "accuracy"}
 
 # what a row of the history holds beside its measures
 _BOOKKEEPING = {"epoch", "lr", "seconds", "images_per_second"}
@@ -37,11 +34,6 @@ _TEST_COLUMNS = {
 }
 
 
-def higher_is_better(measure: str) -> bool:
-    """Whether more of `measure` is better; `psnr_a`, `test_psnr` and the like count as `psnr`."""
-    return not _HIGH.isdisjoint(measure.split("_"))
-
-
 def diverged_epoch(history: Sequence[Mapping[str, Any]]) -> int | None:
     """The first epoch of which a loss is nan or infinite (null once in JSON), or None.
 
@@ -54,23 +46,13 @@ def diverged_epoch(history: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write `data` beside `path` and rename it, so that no reader ever sees half a file.
+    """Write `data` as `path`, whole or not at all.
 
     Raises:
         OutputError: the file cannot be written; what was there before is still there.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
         temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary.is_file():
-            temporary.unlink()
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}); free some space, check the "
-            "folder's permissions, or choose another folder with -o"
-        ) from error
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -135,10 +117,12 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
     if diverged_epoch(plain.get("history") or []) is not None:
         plain["status"] = "diverged"
     text = json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-    write_file(folder / "results.json", text.encode())
+    write_file(folder / "results.json", text.encode(errors="backslashreplace"))
     pictures = [folder / "curves.png", *sorted(folder.glob("sheets/*.png"))]
     links = [p.relative_to(folder).as_posix() for p in pictures if p.is_file()]
-    write_file(folder / "summary.md", summary_markdown(plain, links).encode())
+    write_file(
+        folder / "summary.md", summary_markdown(plain, links).encode(errors="backslashreplace")
+    )
 
 
 # --------------------------------------------------------------------------- Markdown
@@ -222,6 +206,10 @@ def _facts(results: Mapping[str, Any]) -> str:
         "data": data_line(data) if data else "-",
         "device": cell(results.get("device")),
         "versions": ", ".join(f"{cell(k)} {cell(v)}" for k, v in sorted(versions.items())) or "-",
+        "changed from the recipe": ", ".join(
+            f"{cell(k)} = {setting(v)}" for k, v in (results.get("changed") or {}).items()
+        )
+        or "-",
         "wall time": wall if speed is None else f"{wall}, {speed:,.0f} images/s",
         "epochs run": cell(results.get("epochs")),
         "best epoch": cell(results.get("best_epoch")),
@@ -239,6 +227,7 @@ def summary_markdown(results: Mapping[str, Any], pictures: Sequence[str] = ("cur
         pictures: links, relative to the folder of the summary; curves.png is shown, others named.
     """
     recipe = results.get("recipe") or {}
+    note = f" ({results['note']})" if results.get("note") else ""
     title = cell(recipe.get("title") or recipe.get("name") or recipe.get("model") or "Training")
     reason = cell(results.get("reason") or "")
     status = f"**{cell(results.get('status') or 'unknown')}**{f': {reason}' if reason else ''}"
@@ -252,7 +241,7 @@ def summary_markdown(results: Mapping[str, Any], pictures: Sequence[str] = ("cur
     if results.get("test_measures"):
         rows = [[cell(k), cell(v)] for k, v in results["test_measures"].items()]
         blocks += [
-            "The objective's own measures on the test part:",
+            f"The objective's own measures on the test part{note}:",
             table(["measure", "value"], rows),
         ]
     if results.get("best"):

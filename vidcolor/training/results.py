@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..colorizer import Colorizer
+from ..errors import InputError
 from ..evaluation import evaluate
 from ..models.describe import describe
 from ..weights import load_model
@@ -23,8 +26,9 @@ from .batch import Batch
 from .curves import plot_history
 from .data import DataSet, Part
 from .feed import DeviceFeed
-from .recipe import RecipeFile, recipe_values
-from .report import write_results
+from .recipe import Recipe, recipe_values
+from .recipe_files import RecipeFile
+from .report import write_file, write_results
 from .run import Run
 from .sheets import comparison_sheet
 from .team import Team
@@ -38,6 +42,12 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def settings_key(recipe: Recipe, sources: Sequence[str]) -> str:
+    """A hash of all that decides a training's weights; equal only for equal settings."""
+    text = json.dumps([recipe_values(recipe), list(sources)], sort_keys=True)
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
 
 
 def _pictures(feed: DeviceFeed, part: Part) -> Iterator[tuple[str, Tensor]]:
@@ -71,7 +81,7 @@ class Results:
         if sheet is not None:
             picture = self.output / "sheets" / f"epoch-{int(row['epoch']):03d}.png"
             picture.parent.mkdir(parents=True, exist_ok=True)
-            made = self.run.picture(sheet.to(self.team.device)).cpu()
+            made = self.run.picture(self.run.average, sheet.to(self.team.device)).cpu()
             comparison_sheet(sheet.grey, made, sheet.rgb, picture)
         if tensorboard:
             if self.board is None:
@@ -94,18 +104,14 @@ class Results:
             )
         self.drawn = time.monotonic()
 
-    def collect(
-        self,
-        status: str,
-        reason: str,
-        test: Callable[[Part, str], DeviceFeed] | None = None,
-    ) -> dict[str, Any]:
-        """Everything about the training as plain values; `test` makes a feed of the test part,
-        on which the best weights are then measured as `vidcolor run` would use them."""
+    def collect(self, status: str, reason: str) -> dict[str, Any]:
+        """Everything about the training as plain values, but for the test part's figures."""
         run, recipe, dataset = self.run, self.file.recipe, self.dataset
         best = next((r for r in run.history if r["epoch"] == run.stopping.best_epoch), {})
         found: dict[str, Any] = {
             "reported": self.file.reported,
+            "changed": self.file.changed,
+            "settings": settings_key(recipe, dataset.sources),
             "recipe": {
                 "name": self.file.name,
                 "title": self.file.title,
@@ -127,6 +133,7 @@ class Results:
             "epochs": len(run.history),
             "best_epoch": run.stopping.best_epoch,
             "monitor": recipe.monitor,
+            "note": run.objective.note,
             "best": best,
             "history": run.history,
             "data": {
@@ -142,35 +149,41 @@ class Results:
             "test": None,
             "test_measures": None,
         }
-        if test is not None and self.team.leads:
-            self._measure_test(found, test)
         return found
 
-    def _measure_test(self, found: dict[str, Any], test: Callable[[Part, str], DeviceFeed]) -> None:
-        """The best weights on the test part: as `vidcolor run` uses them, and by the objective."""
+    def measure_test(self, feed: DeviceFeed) -> dict[str, Any]:
+        """The best weights on the test part, for the results: `test`, as `vidcolor run` uses them,
+        and `test_measures` by the objective. No table where every picture is near-grey."""
         run, part, device = self.run, self.dataset.test, self.team.device
         weights = self.output / "weights.safetensors"
-        feed = test(part, run.objective.space)
         size = feed.store.shape[-1]
         colorizer = Colorizer(weights=weights, device=str(device), precision="fp32")
-        table = evaluate(colorizer, _pictures(feed, part), size=size, name=self.file.recipe.model)
-        squares = f"{table.num_pictures} pictures, made {size}x{size} as in training"
-        found["test"] = {**table.to_dict(), "notes": [squares, *table.notes[1:]]}
-        model, _ = load_model(file=weights)
-        run.average = model.to(device)
+        found: dict[str, Any] = {}
+        try:
+            table = evaluate(
+                colorizer, _pictures(feed, part), size=size, name=self.file.recipe.model
+            )
+            squares = f"{table.num_pictures} pictures, made {size}x{size} as in training"
+            found["test"] = {**table.to_dict(), "notes": [squares, *table.notes[1:]]}
+        except InputError:
+            found["test"] = None
+        model = load_model(file=weights)[0].to(device)
         batches = (batch.to(device) for batch in feed.in_order(feed.batch_size))
-        found["test_measures"] = run.measure(batches, Team(0, 1, device))
+        found["test_measures"] = run.measure(model, batches, Team(0, 1, device))
         names = part.names[: self.file.estimations]
         if names:
             first = itertools.islice(feed.in_order(10), math.ceil(len(names) / 10))
-            made = torch.cat([run.picture(batch.to(device)) for batch in first])
+            made = torch.cat([run.picture(model, batch.to(device)) for batch in first])
             self._write_estimations(names, made[: len(names)])
+        return found
 
     def _write_estimations(self, names: list[str], made: Tensor) -> None:
         """Test pictures' predictions as `(N, S, S, 3)` uint8 R'G'B', and their names."""
         pictures = (made * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         np.save(self.output / "estimations_test.npy", pictures)
-        (self.output / "test_images.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+        # a file's name need not be UTF-8
+        text = ("\n".join(names) + "\n").encode(errors="backslashreplace")
+        write_file(self.output / "test_images.txt", text)
 
     def write(self, results: dict[str, Any]) -> None:
         """Write the results, the summary and the curves."""

@@ -20,6 +20,9 @@ from .optim import EarlyStopping, Schedule, make_optimizer, set_training
 from .recipe import Recipe, recipe_values
 from .team import Team
 
+# what may differ when a training is resumed: it decides nothing that has been done already
+_MAY_CHANGE = ("epochs", "patience", "encoder", "data")
+_MOST_OVERFLOWS = 10
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -67,7 +70,7 @@ class Run:
         self.schedule = Schedule(recipe, recipe.epochs * steps_per_epoch)
         self.stopping = EarlyStopping(recipe.monitor, recipe.patience)
         self.scaler = torch.amp.GradScaler(team.device.type, enabled=recipe.precision == "fp16")
-        self.epoch = self.batch = self.step = 0
+        self.epoch = self.batch = self.step = self.overflows = 0
         self.losses: list[tuple[Tensor, int]] = []  # of steps not read yet, and their pictures
         self.partial = [0.0, 0.0]  # weighted losses of the epoch so far, and their weights
         self.history: list[dict[str, float]] = []
@@ -82,13 +85,13 @@ class Run:
                 self.objective.prepare(self.model, sample, initialised=initialised)
         if self.recipe.ema:
             self.average = copy.deepcopy(self.model)
+        set_training(self.model)
         self.shared = self.team.share(_Step(self.model, self.objective, self.recipe.precision))
 
     def advance(self, batch: Batch, weight: float) -> None:
         """One optimiser step; `weight` makes the mean over the team the whole batch's mean."""
         # dropout and the like depend on the seed and the step alone, so nothing is to be restored
         torch.manual_seed(derive_seed(self.recipe.seed, self.step, self.team.rank))
-        set_training(self.model)
         self.schedule.apply(self.optimizer, self.step)
         loss = self.shared(batch) * weight
         self.optimizer.zero_grad()
@@ -107,11 +110,16 @@ class Run:
                 self.average, self.model, min(self.recipe.ema, self.step / (self.step + 9))
             )
 
+    def pass_over(self) -> None:
+        """Leave out a batch that is too small for the model."""
+        self.batch += 1
+
     def settle(self) -> float:
         """Read the losses of the last steps from the device; returns the epoch's mean so far.
 
         Raises:
-            DivergedError: one of them is nan or infinite.
+            DivergedError: one of them is nan or infinite. In fp16, which overflows now and then
+                and whose scaler then leaves the step out, ten in a row are.
         """
         if self.losses:
             values = torch.stack([loss for loss, _ in self.losses]).tolist()
@@ -120,34 +128,42 @@ class Run:
             sums = self.team.sums([*values, *counts])
             means = [total / self.team.world for total in sums[: len(values)]]
             for index, (value, count) in enumerate(zip(means, sums[len(values) :], strict=True)):
-                if not math.isfinite(value):
-                    step = self.step - len(means) + index
+                if math.isfinite(value):
+                    self.overflows = 0
+                    self.partial[0] += value * count
+                    self.partial[1] += count
+                    continue
+                self.overflows += 1
+                if not self.scaler.is_enabled() or self.overflows >= _MOST_OVERFLOWS:
                     rate = self.schedule.rate
                     raise DivergedError(
-                        f"diverged in epoch {self.epoch + 1}, at step {step}, with learning rate "
-                        f"{rate:g}: the loss is {value}; try --set lr={rate / 10:g}"
+                        f"diverged in epoch {self.epoch + 1}, at step "
+                        f"{self.step - len(means) + index}, with learning rate {rate:g}: the loss "
+                        f"is {value}; try --set lr={rate / 10:g}"
                     )
-                self.partial[0] += value * count
-                self.partial[1] += count
             self.losses = []
         return self.partial[0] / self.partial[1] if self.partial[1] else math.nan
 
     @torch.inference_mode()
-    def measure(self, batches: Iterable[Batch], team: Team | None = None) -> dict[str, float]:
-        """Mean loss and measures over pictures, the batches shared by `team` (the run's own)."""
+    def measure(
+        self, model: nn.Module, batches: Iterable[Batch], team: Team | None = None
+    ) -> dict[str, float]:
+        """Mean loss and measures of `model` over pictures, the batches shared by `team`."""
         team = team or self.team
-        self.average.eval()
+        model.eval()
+        team.same_buffers(model)
         totals: dict[str, float] = {"loss": 0.0}
         count = 0.0
         for index, batch in enumerate(batches):
             if index % team.world != team.rank:
                 continue
-            raw = self.objective.predict(self.average, batch)
+            raw = self.objective.predict(model, batch)
             totals["loss"] += float(self.objective.loss(raw, batch)) * len(batch)
-            made = self.objective.picture(self.average, raw, batch)
+            made = self.objective.picture(model, raw, batch)
             for name, values in self.objective.measures(made, raw, batch).items():
                 totals[name] = totals.get(name, 0.0) + float(values.double().sum())
             count += len(batch)
+        set_training(self.model)
         if team.world > 1:
             totals = self._summed(totals)
             (count,) = team.sums([count])
@@ -161,11 +177,12 @@ class Run:
         return dict(zip(names[0], sums, strict=True))
 
     @torch.inference_mode()
-    def picture(self, batch: Batch) -> Tensor:
-        """What the kept weights make of `batch`, R'G'B' `(B, 3, H, W)` in [0, 1]."""
-        self.average.eval()
-        raw = self.objective.predict(self.average, batch)
-        return self.objective.picture(self.average, raw, batch)
+    def picture(self, model: nn.Module, batch: Batch) -> Tensor:
+        """What `model` makes of `batch`, R'G'B' `(B, 3, H, W)` in [0, 1]."""
+        model.eval()
+        made = self.objective.picture(model, self.objective.predict(model, batch), batch)
+        set_training(self.model)
+        return made
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of a checkpoint, by name."""
@@ -203,14 +220,16 @@ class Run:
         """Take back `tensors()` and `state()`.
 
         Raises:
-            TrainingError: the checkpoint is of another model.
+            TrainingError: the checkpoint is of another recipe or model.
         """
-        for key in ("model", "model_options", "objective", "optimizer", "ema"):
-            theirs, ours = state["recipe"].get(key), recipe_values(self.recipe)[key]
-            if theirs != ours:
+        if lacking := [key for key in self.state() if key not in state]:
+            raise TrainingError(f"{origin}: its checkpoint lacks '{lacking[0]}'; remove its files")
+        for key, ours in recipe_values(self.recipe).items():
+            theirs = state["recipe"].get(key)
+            if theirs != ours and key not in _MAY_CHANGE:
                 raise TrainingError(
-                    f"{origin}: its checkpoint has {key} = {theirs!r}, the recipe {ours!r}; choose "
-                    "another output folder, or the recipe it began with"
+                    f"{origin}: its checkpoint has {key} = {theirs!r}, the recipe {ours!r}; resume "
+                    "with the settings it began with, or choose another output folder"
                 )
 
         def part(prefix: str) -> dict[str, Tensor]:

@@ -44,7 +44,6 @@ class Options:
     """What does not decide the weights.
 
     Attributes:
-        data: sources instead of the recipe's own.
         root: where `cifar10` is looked for, and downloaded to.
         validation: pictures to validate on instead of the split's part.
         init: weights to go on from (a file, or a name).
@@ -56,7 +55,6 @@ class Options:
         command: the command line, for the results.
     """
 
-    data: Sequence[str] = ()
     root: Path = Path("data")
     validation: Sequence[Path] = ()
     init: str | None = None

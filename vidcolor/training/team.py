@@ -10,11 +10,21 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+from ..errors import TrainingError
+
+_TIMEOUT = timedelta(hours=4)  # the first rank may download and decode while the others wait
+
+
+def is_leader() -> bool:
+    """Whether this process is the one that speaks, by what `torchrun` has set."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,13 @@ class Team:
         dist.all_reduce(tensor)
         return tensor.tolist()
 
+    def same_buffers(self, module: nn.Module) -> None:
+        """Give every rank the first one's buffers: between CPUs each has batch norm statistics of
+        its own parts."""
+        if self.world > 1:
+            for buffer in module.buffers():
+                dist.broadcast(buffer, 0)
+
     def wait(self) -> None:
         """Wait until every rank is here."""
         if self.world > 1:
@@ -69,6 +86,9 @@ def join(device: str) -> Iterator[Team]:
 
     Args:
         device: `cpu`, `cuda`, `cuda:N` or `mps`; with several GPUs each local rank takes its own.
+
+    Raises:
+        TrainingError: another process of the team has gone.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
@@ -78,8 +98,13 @@ def join(device: str) -> Iterator[Team]:
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    backend = "nccl" if chosen.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=_TIMEOUT)
     try:
         yield Team(int(os.environ["RANK"]), world, chosen)
+    except RuntimeError as error:
+        if not any(sign in str(error).lower() for sign in ("gloo", "nccl", "connection")):
+            raise
+        raise TrainingError("another process of this training stopped; see its message") from error
     finally:
         dist.destroy_process_group()

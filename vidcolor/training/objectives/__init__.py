@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import nn
 
-from ...errors import TrainingError
+from ...errors import RecipeError
 from .ab_regression import AbHuber, AbMse, Lab8Mse
 from .base import Objective
 from .colour_classes import ColourClasses
@@ -14,7 +12,7 @@ from .gamut_bins import GamutBins
 from .mean_chroma import MeanChroma
 from .rgb_mse import RgbMse
 
-OBJECTIVES: dict[str, Callable[..., Objective]] = {
+OBJECTIVES: dict[str, type[Objective]] = {
     "ab_huber": AbHuber,
     "ab_mse": AbMse,
     "colour_classes": ColourClasses,
@@ -29,23 +27,23 @@ def create_objective(name: str, model: nn.Module, options: dict[str, object]) ->
     """The objective `name` for `model`, which must be on its device already.
 
     Raises:
-        TrainingError: the objective has no such option, or the model does not predict what it
+        RecipeError: the objective has no such option, or the model does not predict what it
             compares.
     """
     kind = OBJECTIVES[name]
     native = getattr(kind, "native", "forward")
     if not hasattr(model, native):
-        raise TrainingError(
+        raise RecipeError(
             f"recipe key 'objective': '{name}' needs a model that predicts '{native}', which this "
             "one does not"
         )
     if native == "forward" and hasattr(model, "palette"):
         # the choice has no gradient, and a fresh palette is grey
-        raise TrainingError(
+        raise RecipeError(
             f"recipe key 'objective': '{name}' cannot train a model that chooses colours out of a "
             "palette; use 'colour_classes'"
         )
     try:
         return kind(model, **options)
     except (TypeError, ValueError) as error:
-        raise TrainingError(f"recipe key 'objective_options': {error}") from error
+        raise RecipeError(f"recipe key 'objective_options': {error}") from error

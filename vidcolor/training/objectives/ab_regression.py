@@ -10,38 +10,70 @@ from ...metrics import psnr, ssim
 from ..batch import Batch
 from .base import Objective
 
-
-def _target(raw: Tensor, batch: Batch) -> Tensor:
-    """The true a*b* at the prediction's resolution, averaged over the area of each sample."""
-    if batch.ab.shape == raw.shape:
-        return batch.ab
-    return F.interpolate(batch.ab, size=raw.shape[-2:], mode="area")
+_PLACES = ("prediction", "picture")
 
 
-class AbMse(Objective):
-    """Mean squared error of a*b* in units of 10 Lab units."""
+def _pair(raw: Tensor, batch: Batch, at: str) -> tuple[Tensor, Tensor]:
+    """Predicted and true a*b* at one resolution, float32.
+
+    Args:
+        raw: the prediction `(B, 2, h, w)`.
+        batch: the truth.
+        at: `prediction` averages the truth over the area of each sample of the prediction;
+            `picture` upsamples the prediction bilinearly to the picture, as it is looked at.
+    """
+    raw, truth = raw.float(), batch.ab
+    if raw.shape[-2:] == truth.shape[-2:]:
+        return raw, truth
+    if at == "picture":
+        return F.interpolate(raw, size=truth.shape[-2:], mode="bilinear"), truth
+    return raw, F.interpolate(truth, size=raw.shape[-2:], mode="area")
+
+
+class _AbLoss(Objective):
+    """What the regressions of a*b* share.
+
+    Args:
+        at: the resolution to compare at, `prediction` or `picture`; see `_pair`.
+    """
+
+    def __init__(self, model: nn.Module, at: str = "prediction") -> None:
+        super().__init__(model)
+        if at not in _PLACES:
+            raise ValueError(f"at must be one of {', '.join(_PLACES)}, not {at!r}")
+        self.at = at
+
+
+class AbMse(_AbLoss):
+    """Mean squared error of a*b* in units of 10 Lab units.
+
+    Args:
+        at: `prediction` averages the truth over the area of each sample of a smaller prediction;
+            `picture` upsamples the prediction bilinearly and compares in every pixel.
+    """
 
     def loss(self, raw: Tensor, batch: Batch) -> Tensor:
         """Mean squared error over 100 squared Lab units; a scalar."""
-        return F.mse_loss(raw.float(), _target(raw, batch)) / 100
+        return F.mse_loss(*_pair(raw, batch, self.at)) / 100
 
 
-class AbHuber(Objective):
+class AbHuber(_AbLoss):
     """Huber loss of a*b*.
 
     Args:
         knee: where the loss turns from squared to linear, Lab units.
+        at: as in `AbMse`.
     """
 
-    def __init__(self, model: nn.Module, knee: float = 10.0) -> None:
-        super().__init__(model)
+    def __init__(self, model: nn.Module, knee: float = 10.0, at: str = "prediction") -> None:
+        super().__init__(model, at)
         if not knee > 0:
             raise ValueError(f"knee must be above 0, not {knee}")
         self.knee = knee
 
     def loss(self, raw: Tensor, batch: Batch) -> Tensor:
         """Huber loss divided by the knee; a scalar."""
-        return F.huber_loss(raw.float(), _target(raw, batch), delta=self.knee) / self.knee
+        return F.huber_loss(*_pair(raw, batch, self.at), delta=self.knee) / self.knee
 
 
 class Lab8Mse(Objective):
@@ -52,10 +84,11 @@ class Lab8Mse(Objective):
 
     def loss(self, raw: Tensor, batch: Batch) -> Tensor:
         """Mean squared error over 255^2 squared Lab units; a scalar."""
-        return F.mse_loss(raw.float(), _target(raw, batch)) / 255**2
+        return F.mse_loss(*_pair(raw, batch, "prediction")) / 255**2
 
     def measures(self, made: Tensor, raw: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Also `mse_a`, `psnr_a` and `ssim_a` of the planes of 8-bit Lab, and the same of b."""
+        """Also `mse_a`, `psnr_a` and `ssim_a` of the planes of 8-bit Lab, the same of b, and
+        `psnr_ab`, the mean of the two PSNRs."""
         found = super().measures(made, raw, batch)
         ab = F.interpolate(raw.float(), size=batch.ab.shape[-2:], mode="bilinear")
         planes = [(values + 128).clamp(0, 255) for values in (ab, batch.ab)]
@@ -66,4 +99,5 @@ class Lab8Mse(Objective):
             found[f"psnr_{name}"] = psnr(prediction, truth)
             if min(truth.shape[-2:]) >= 11:
                 found[f"ssim_{name}"] = ssim(prediction, truth).to(torch.float32)
+        found["psnr_ab"] = (found["psnr_a"] + found["psnr_b"]) / 2
         return found

@@ -25,10 +25,12 @@ class Objective(ABC):
     Attributes:
         space: `rgb` or `lab`: what the batches are kept in, so that nothing is converted twice.
         native: the model's method that is trained.
+        note: what a reader must know of the measures; empty where there is nothing.
     """
 
     space = "lab"
     native = "forward"
+    note = ""
 
     def __init__(self, model: nn.Module) -> None:
         """`model` is on its device already; an objective may keep hold of its buffers."""

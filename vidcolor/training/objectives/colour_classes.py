@@ -13,17 +13,18 @@ from .base import Objective
 _SAMPLES = 100_000
 
 
-def fit_palette(rgb: Tensor, colours: int, seed: int = 0) -> Tensor:
+def fit_palette(rgb: Tensor, colours: int) -> Tensor:
     """The `(colours, 3)` k-means centres of R'G'B' pictures `(B, 3, H, W)`, darkest first.
 
     OpenCV's k-means, k-means++ seeding, the best of three attempts, on at most 100,000 pixels.
+    The same pictures give the same palette; which they are is up to the split and its seed.
     """
     import cv2  # here, because its wheel needs system libraries that a bare machine lacks
 
     pixels = rgb.detach().cpu().permute(0, 2, 3, 1).reshape(-1, 3)
-    order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))
     chosen = pixels[order[:_SAMPLES]].contiguous().numpy()
-    cv2.setRNGSeed(seed)
+    cv2.setRNGSeed(0)
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 50, 1e-4)
     labels = None
     _, _, centres = cv2.kmeans(chosen, colours, labels, stop, 3, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
@@ -36,6 +37,7 @@ class ColourClasses(Objective):
 
     space = "rgb"
     native = "logits"
+    note = "of the picture in the palette's colours, lightness and all"
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)

@@ -14,6 +14,7 @@ class RgbMse(Objective):
 
     space = "rgb"
     native = "rgb"
+    note = "of the picture that the network draws itself, lightness and all"
 
     def predict(self, model: nn.Module, batch: Batch) -> Tensor:
         """R'G'B' `(B, 3, H, W)`; not limited to [0, 1] where the network is not."""

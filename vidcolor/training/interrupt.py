@@ -1,0 +1,54 @@
+"""Ctrl-C and SIGTERM at a moment that suits: between two steps, never within one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_TWICE = 2.0  # seconds; a terminal and torchrun may both send the same Ctrl-C
+
+
+class Interruption:
+    """Notes a signal until `check` is called.
+
+    Attributes:
+        forced: a second Ctrl-C did not want to wait; what is in memory may be half of a step.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self.noted = 0.0
+        self.forced = False
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+        if number == signal.SIGINT and self.signal and time.monotonic() - self.noted > _TWICE:
+            self.forced = True
+            raise KeyboardInterrupt
+        self.signal, self.noted = self.signal or number, time.monotonic()
+
+    def check(self) -> None:
+        """Raise what a noted signal asks for: KeyboardInterrupt, or SystemExit(143)."""
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.signal:
+            raise SystemExit(128 + self.signal)
+
+
+@contextmanager
+def interruption() -> Iterator[Interruption]:
+    """Handle SIGINT and SIGTERM in this block; outside the main thread nothing is changed."""
+    noted = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+    before = {n: signal.signal(n, noted.note) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
