@@ -25,12 +25,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidcolor.models import create_model
+from vidcolor.training import loop
 from vidcolor.training.data import DataSet, Part
-from vidcolor.training.loop import Listener, Options, Training
 from vidcolor.training.memory import keep_memory
 from vidcolor.training.recipe import Recipe
 from vidcolor.training.recipe_files import RecipeFile, find_recipe, load_recipe
 from vidcolor.training.results import device_name
+from vidcolor.training.session import Listener, Options
 from vidcolor.training.team import Team
 
 _RECIPE = "S0"
@@ -86,21 +87,23 @@ def take_turns(
     file: RecipeFile, pictures: int, device: torch.device
 ) -> tuple[list[float], list[float]]:
     """Seconds of each epoch of the loop, and of the bare epoch that followed it."""
-    loop: list[float] = []
+    looped: list[float] = []
     bare: list[float] = []
 
     def turn(row: dict[str, float], best: bool) -> None:
-        loop.append(training.run.training_seconds - sum(loop))
+        looped.append(training.run.training_seconds - sum(looped))
         bare.append(steps.epoch())
 
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "training"
         options, team = Options(device=str(device)), Team(0, 1, device)
-        training = Training(file, synthetic(pictures), output, options, Listener(epoch=turn), team)
+        training = loop.Training(
+            file, synthetic(pictures), output, options, Listener(epoch=turn), team
+        )
         batches = [batch.to(device) for batch, _ in training.feed.batches(0)]
         steps = Bare(file.recipe, [(batch.grey, batch.rgb) for batch in batches], device)
         training.train()
-    return loop, bare
+    return looped, bare
 
 
 def measure(
@@ -115,13 +118,13 @@ def measure(
         "precision": precision,
     }
     file = load_recipe(find_recipe(_RECIPE), overrides)
-    loop, bare = (seconds[1:] for seconds in take_turns(file, count, device))
-    ratios = [b / a for a, b in zip(loop, bare, strict=True)]
+    looped, bare = (seconds[1:] for seconds in take_turns(file, count, device))
+    ratios = [b / a for a, b in zip(looped, bare, strict=True)]
     return {
         "batch_size": batch_size,
         "pictures": count,
         "bare_images_per_second": count / statistics.median(bare),
-        "loop_images_per_second": count / statistics.median(loop),
+        "loop_images_per_second": count / statistics.median(looped),
         "ratio": statistics.median(ratios),
         "ratios": ratios,
     }
@@ -143,6 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     given = parser.parse_args(arguments)
     device = torch.device(given.device)
+    if given.system_memory:
+        loop.keep_memory = lambda: False  # what the loop calls by itself
     kept = device.type == "cpu" and not given.system_memory and keep_memory()
     found: dict[str, Any] = {
         "benchmark": "training_loop",

@@ -66,9 +66,10 @@ def test_head_only(tmp_path: Path) -> None:
     assert head["trained_parameters"] == 256 * 24 + 24
     assert head["autograd_bytes"] == 2 * 256 * 2 * 2 * 4
     assert whole["trained_parameters"] > 39_000_000
-    # gradients and Adam's two means of all parameters, which the head alone does without
+    # gradients and Adam's two means of all parameters, which the head alone does without; some of
+    # it goes into what making the network has left free
     more = whole["peak_growth_bytes"] - head["peak_growth_bytes"]
-    assert more > 0.9 * 3 * 4 * whole["trained_parameters"]
+    assert more > 0.7 * 3 * 4 * whole["trained_parameters"]
     assert head["seconds_per_step"] > 0
     for key, ratio in found["ratios"].items():
         assert math.isclose(ratio, whole[key] / head[key])

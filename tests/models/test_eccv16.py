@@ -70,7 +70,7 @@ def test_the_state_dict_is_the_published_one(model: ECCV16) -> None:
         expected[f"{name}.num_batches_tracked"] = ()
     assert {k: tuple(v.shape) for k, v in model.state_dict().items()} == expected
     assert sum(p.numel() for p in model.parameters()) == 32_236_011
-    assert all(any(key.startswith(head) for key in expected) for head in model.head)
+    assert all(any(key.startswith(head) for key in expected) for head in model.head_prefixes)
 
 
 def test_strides_and_dilation(model: ECCV16) -> None:

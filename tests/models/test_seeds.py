@@ -250,7 +250,7 @@ def test_autoencoder(activation: str) -> None:
 def test_deeplabv3_loads_torchvisions_weights_but_for_the_last_layer() -> None:
     model = DeepLabV3(colours=3)
     names = [name for name, _ in model.named_parameters()]
-    assert [n for n in names if n.startswith(model.head)] == [
+    assert [n for n in names if n.startswith(model.head_prefixes)] == [
         "net.classifier.4.weight",
         "net.classifier.4.bias",
     ]

@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from vidcolor.errors import InputError
 from vidcolor.training import loop, memory
 from vidcolor.training.loop import Options, train
 from vidcolor.training.recipe_files import find_recipe, load_recipe
@@ -88,13 +88,19 @@ def test_another_c_library_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None
     assert not memory.keep_memory()
 
 
-@pytest.mark.parametrize(("device", "times"), [("cpu", 1), ("cuda", 0)])
-def test_training_on_the_cpu_keeps_memory(
-    device: str, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_training_on_the_cpu_keeps_memory_once_the_pictures_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photographs: Path
 ) -> None:
-    called = []
-    monkeypatch.setattr(loop, "keep_memory", lambda: called.append(device))
-    file = load_recipe(find_recipe("S0"), {"data": str(tmp_path / "missing")})
-    with pytest.raises(InputError, match="missing"):
-        train(file, tmp_path / "out", Options(device=device))
-    assert len(called) == times
+    order = []
+    read = loop.open_dataset
+
+    def noted(*arguments: Any) -> Any:
+        order.append("read")
+        return read(*arguments)
+
+    monkeypatch.setattr(loop, "open_dataset", noted)
+    monkeypatch.setattr(loop, "keep_memory", lambda: order.append("keep"))
+    monkeypatch.setattr(loop.Training, "train", lambda self: {})
+    changes = {"data": str(photographs), "size": 16, "split": [0.6, 0.2, 0.2]}
+    train(load_recipe(find_recipe("S0"), changes), tmp_path / "out", Options())
+    assert order == ["read", "keep"]

@@ -26,7 +26,7 @@ NAN = math.nan
 class Small(nn.Module):
     """An encoder, a norm, a dropout and a head."""
 
-    head = ("last.",)
+    head_prefixes = ("last.",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -248,11 +248,16 @@ def test_nothing_is_frozen_unless_asked_for() -> None:
     assert all(p.requires_grad for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", ["plain_cnn", "fast"])
-def test_a_model_without_a_head_is_refused(name: str) -> None:
-    # `fast` has a layer called `head`, which is not a list of what to train
+def test_freeze_leaves_all_but_the_encoder_of_fast() -> None:
     with torch.device("meta"):
-        model = create_model(name)
+        model = create_model("fast")
+    freeze(model, "backbone")
+    frozen = {name.split(".")[0] for name, p in model.named_parameters() if not p.requires_grad}
+    assert frozen == {"encoder"}
+
+
+def test_a_model_without_a_head_is_refused() -> None:
+    model = create_model("plain_cnn")
     with pytest.raises(TrainingError, match=r"^recipe key 'freeze': this model has no head"):
         freeze(model, "backbone")
 

@@ -5,7 +5,7 @@ multiples of the class attribute `stride`, and returns a*b* `(B, 2, h, w)` in La
 h <= H, w <= W that spans the same field of view. Each picture of a batch is coloured on its own.
 What a model predicts natively, and training compares with the truth, is a method of its own:
 `rgb`, `logits` or `mean_ab`. The constructor's keyword arguments are the architecture's options;
-they are recorded with the weights. `head`, where a class has it, names the parameters (by prefix)
+they are recorded with the weights. `head_prefixes`, where a class has it, names the parameters
 that `--freeze backbone` leaves trainable. A name with a leading underscore is hidden from
 listings.
 """

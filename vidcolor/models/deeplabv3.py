@@ -34,7 +34,7 @@ class DeepLabV3(ColourClassifier):
 
     stride = 8
     least_batch = 2
-    head = (f"net.{_LAST}",)
+    head_prefixes = (f"net.{_LAST}",)
 
     def __init__(self, colours: int = 24, decode: str = "argmax") -> None:
         super().__init__(colours, decode)

@@ -74,7 +74,7 @@ class ECCV16(nn.Module):
     """
 
     stride = 8
-    head = ("model8.6.", "model_out.")
+    head_prefixes = ("model8.6.", "model_out.")
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()

@@ -113,6 +113,7 @@ class Fast(nn.Module):
     """L* `(B, 1, H, W)` in [0, 100], H and W multiples of 32, to a*b* `(B, 2, H/4, W/4)`."""
 
     stride = 32
+    head_prefixes = ("neck.", "context.", "up16.", "up8.", "up4.", "head.")
 
     def __init__(self) -> None:
         super().__init__()

@@ -48,7 +48,7 @@ class SIGGRAPH17(nn.Module):
     """
 
     stride = 8
-    head = ("model_class.", "model_out.")
+    head_prefixes = ("model_class.", "model_out.")
 
     def __init__(self) -> None:
         super().__init__()

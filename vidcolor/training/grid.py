@@ -31,6 +31,11 @@ from .session import Listener, Options
 
 _DONE = ("finished", "stopped early", "diverged")
 _MEMORY_PER_RUN = 3 << 30  # bytes: torch, the pictures and a small network with room to spare
+# the keys of a recipe that its pictures in memory depend on
+_OF_DATA = (
+    *("data", "classes", "split", "test_part", "limit", "min_chroma", "seed"),
+    *("size", "fit", "input_size"),
+)
 _loaded: dict[str, DataSet] = {}
 _stopped = False
 
@@ -44,8 +49,7 @@ def jobs_that_fit(wanted: int = 0) -> int:
 def _dataset(file: RecipeFile, options: Options) -> DataSet:
     """The recipe's pictures; runs of a grid that follow each other share them."""
     values = recipe_values(file.recipe)
-    keys = "data classes split test_part limit min_chroma seed size fit input_size".split()
-    wanted = str([[values[key] for key in keys], options.root, options.validation])
+    wanted = str([[values[key] for key in _OF_DATA], options.root, options.validation])
     if wanted not in _loaded:
         _loaded.clear()
         _loaded[wanted] = open_dataset(file, options)

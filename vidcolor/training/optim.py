@@ -45,7 +45,7 @@ def freeze(model: nn.Module, part: str) -> None:
     """
     if not part:
         return
-    head = getattr(type(model), "head", ())  # of the class: a model may have a module of that name
+    head = getattr(model, "head_prefixes", ())
     if not head:
         raise TrainingError("recipe key 'freeze': this model has no head to train by itself")
     for name, parameter in model.named_parameters():
