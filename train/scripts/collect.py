@@ -27,9 +27,7 @@ def main() -> None:
     target = TRAIN / options.name
     if options.grid:
         for kind in ("json", "md", "png"):
-            shutil.copyfile(
-                options.run / f"grid.{kind}", target / f"{options.run.name}.{kind}"
-            )
+            shutil.copyfile(options.run / f"grid.{kind}", target / f"{options.run.name}.{kind}")
         return
     results = read_results(options.run / "results.json")
     shutil.copyfile(options.run / "results.json", target / "results.json")

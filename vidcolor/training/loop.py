@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
 from ..errors import DivergedError, OutputError, RecipeError, TrainingError
+from ..models.describe import describe
 from ..weights import Entry, save_weights
 from .checkpoint import Shelf, load_checkpoint
 from .data import DataSet, Part, check_split, write_split
@@ -27,6 +29,7 @@ from .team import Team, join
 
 _SAMPLE = 512  # training pictures that palettes and class weights are fitted to
 _REPORT_SECONDS = 0.5
+_KEPT_SHARE = 0.05  # kept memory grows by a half or more at large batches
 
 
 class Training:
@@ -49,8 +52,9 @@ class Training:
         create_objective(self.recipe.objective, model, self.recipe.objective_options)
         dataset = self.dataset = dataset or self._open(file)
         self._claim_folder(file)
-        if team.device.type == "cpu":
-            keep_memory()  # from here on: what decoding took goes back to the system
+        # from here on, so that what decoding took goes back to the system
+        if team.device.type == "cpu" and self._activations(model) < _KEPT_SHARE:
+            keep_memory()
         self.least_batch: int = getattr(model, "least_batch", 1) * team.world
         self.feed = training_feed(self.recipe, dataset.train, team.device, options.workers)
         self.validation = plain_feed(self.recipe, dataset.validation)
@@ -69,6 +73,11 @@ class Training:
         if self.team.leads:
             self.team.wait()
         return dataset
+
+    def _activations(self, model: torch.nn.Module) -> float:
+        """What a batch's activations take, as a share of the free memory."""
+        kept = describe(model, self.recipe.size).kept_bytes * self.recipe.batch_size
+        return kept / psutil.virtual_memory().available
 
     def _claim_folder(self, file: RecipeFile) -> None:
         """Make the folder, or check that a resumed training goes on with the same pictures."""
