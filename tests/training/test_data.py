@@ -37,6 +37,14 @@ def animals(tmp_path: Path) -> Path:
     return tmp_path / "animals"
 
 
+def test_hidden_files_are_passed_over(animals: Path) -> None:
+    (animals / "__MACOSX").mkdir()
+    (animals / "__MACOSX" / "._0.png").write_bytes(b"no picture")
+    (animals / ".thumbnails").mkdir()
+    shutil.copy(animals / "dog" / "0.png", animals / ".thumbnails" / "0.png")
+    assert len(list_pictures(animals)) == 10
+
+
 # ------------------------------------------------------------------ the split
 
 

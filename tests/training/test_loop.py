@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vidcolor.errors import DivergedError, InputError, TrainingError
+from vidcolor.errors import DivergedError, InputError, RecipeError, TrainingError
 from vidcolor.training import checkpoint
 from vidcolor.training.loop import train
 from vidcolor.training.recipe import Recipe, recipe_values
@@ -302,6 +302,33 @@ def test_what_cannot_be_trained(tmp_path: Path, pictures: Path, trained: Path) -
         run(tiny(model_options={"layers": 1}), other, pictures, resume=True)
     with pytest.raises(TrainingError, match="resume"):
         run(tiny(), tmp_path / "empty", pictures, resume=True)
+
+
+def test_grey_pictures_are_refused(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for seed in range(10):
+        write_picture(data / f"{seed}.png", seed, grey=True, side=16)
+    with pytest.raises(TrainingError, match=r"data: the pictures are grey \(of 6 none"):
+        run(tiny(), tmp_path / "out", data)
+
+
+def test_an_empty_test_part_is_left_out(tmp_path: Path, pictures: Path) -> None:
+    results = run(tiny(epochs=1, split=(0.8, 0.2, 0.0)), tmp_path / "out", pictures)
+    assert results["status"] == "finished" and results["test"] is None
+    with pytest.raises(TrainingError, match="the validation part is empty"):
+        run(tiny(epochs=1, split=(1.0, 0.0, 0.0)), tmp_path / "none", pictures)
+
+
+def test_sizes_that_do_not_fit_are_named_at_once(tmp_path: Path, pictures: Path) -> None:
+    for size, model, least in ((20, "skip_cnn", 16), (8, "plain_cnn", 16), (16, "autoencoder", 32)):
+        objective = "lab8_mse" if model == "autoencoder" else "rgb_mse"
+        file = tiny(size=size, model=model, model_options={}, objective=objective)
+        with pytest.raises(
+            RecipeError, match=f"'size': '{model}' wants a multiple .* {least}, not"
+        ):
+            run(file, tmp_path / "out", pictures)
+    assert not (tmp_path / "out").exists()
 
 
 def test_estimations_of_the_first_test_pictures(tmp_path: Path, pictures: Path) -> None:

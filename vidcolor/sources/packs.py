@@ -69,7 +69,7 @@ class PictureFile:
 def list_pictures(path: Path) -> list[PictureFile]:
     """The picture files of a folder (searched recursively) or zip by their suffix, sorted by name.
 
-    Nothing is decoded.
+    Nothing is decoded. Hidden files and folders (`.name`) are passed over.
 
     Raises:
         InputError: `path` is neither a folder nor a zip, or is a damaged zip.
@@ -87,6 +87,8 @@ def list_pictures(path: Path) -> list[PictureFile]:
         PictureFile(path, name)
         for name in sorted(set(names))
         if posixpath.splitext(name)[1].lower() in PICTURE_SUFFIXES
+        # macOS leaves files such as __MACOSX/._picture.jpg beside every picture
+        and not any(part.startswith(".") for part in name.split("/"))
     ]
 
 

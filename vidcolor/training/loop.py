@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from ..errors import DivergedError, OutputError, RecipeError, TrainingError
+from ..evaluation import MIN_CHROMA
 from ..models.describe import describe
 from ..weights import Entry, save_weights
+from .batch import Batch
 from .checkpoint import Shelf, load_checkpoint
 from .data import DataSet, Part, check_split, write_split
 from .interrupt import Interruption, interruption
@@ -123,6 +125,7 @@ class Training:
             part = Part(names, self.dataset.train.pictures[: len(names)])
             (batch,) = plain_feed(self.recipe, part).in_order(len(names))
             sample = batch.to(device)
+            self._check_colour(sample)
         run.begin(sample, initialised=bool(self.options.init))
         if found is not None:
             run.restore(*found, str(self.output))
@@ -132,6 +135,14 @@ class Training:
             raise TrainingError(
                 f"recipe key 'monitor': the objective '{self.recipe.objective}' measures "
                 f"{', '.join(measured)}, not '{self.recipe.monitor}'"
+            )
+
+    def _check_colour(self, sample: Batch) -> None:
+        chroma = sample.ab.square().sum(dim=1).sqrt().mean(dim=(1, 2))
+        if float(chroma.max()) < MIN_CHROMA:
+            raise TrainingError(
+                f"{', '.join(self.dataset.sources)}: the pictures are grey (of {len(sample)} none "
+                f"has a mean Lab chroma of {MIN_CHROMA:g}); training wants colour pictures"
             )
 
     def _restore_weights(self) -> None:
