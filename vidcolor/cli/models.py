@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .assignment import Assignment
+
 if TYPE_CHECKING:
     from ..models.describe import Description
     from ..weights import Entry
@@ -34,28 +36,12 @@ def models_command(context: click.Context, as_json: bool) -> None:
         raise click.UsageError(f"--json belongs after '{context.invoked_subcommand}'")
 
 
-class ArchitectureOption(click.ParamType):
-    """`key=value`; the value is a number, true, false, or else text."""
-
-    name = "key=value"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, Any]:
-        """The pair; a usage error without an equals sign."""
-        key, equals, text = str(value).partition("=")
-        if not equals:
-            self.fail(f"'{value}' is not of the form key=value", param, ctx)
-        try:
-            return key.strip(), json.loads(text)
-        except json.JSONDecodeError:
-            return key.strip(), text.strip()
-
-
 @models_command.command("describe")
 @click.argument("name")
 @click.option(
     "--option",
     "options",
-    type=ArchitectureOption(),
+    type=Assignment(),
     multiple=True,
     help="An option of the architecture, such as filters=16; may be given several times.",
 )

@@ -9,24 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .assignment import Assignment
+
 if TYPE_CHECKING:
     from ..training.recipe_files import RecipeFile
     from ..training.session import Options
-
-
-class Assignment(click.ParamType):
-    """`key=value`, the value read as TOML, or as text where it is not TOML."""
-
-    name = "key=value"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, Any]:
-        """The pair; a usage error without an equals sign."""
-        from ..training.recipe_files import parse_value
-
-        key, equals, text = str(value).partition("=")
-        if not equals:
-            self.fail(f"'{value}' is not of the form key=value", param, ctx)
-        return key.strip(), parse_value(text.strip())
 
 
 _SHORT_CUTS = ("epochs", "batch_size", "lr", "patience", "limit", "seed", "precision")

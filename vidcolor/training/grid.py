@@ -148,19 +148,20 @@ def _in_parallel(
     waiting = {
         pool.submit(_work, file, output / name, options): name for name, file in files.items()
     }
+    done = False
     try:
         for future in as_completed(waiting):
             yield waiting[future], future.result()
+        done = True
     except BrokenProcessPool as error:
         raise TrainingError(
             f"{output}: a run was killed, perhaps for lack of memory; give the same command with "
             "fewer --jobs to go on"
         ) from error
-    except BaseException:
-        for worker in multiprocessing.active_children():
-            worker.terminate()  # a training saves and stops
-        raise
     finally:
+        if not done:
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # a training saves and stops
         pool.shutdown(cancel_futures=True)
 
 
