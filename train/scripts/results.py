@@ -96,10 +96,12 @@ def table_row(name: str, folder: Path) -> tuple[list[str], list[str]]:
     diverged = results.get("status") == "diverged"
     reported = results.get("reported") or about.get("reported") or {}
     data = results.get("data") or {}
+    size, precision = recipe.get("size"), recipe.get("precision", "fp32")
+    scale = f"; {size}x{size}, {precision}" if size else ""
     cells = [
         f"[{name}]({name}/summary.md)" if (folder / "summary.md").is_file() else name,
         title({**about, **recipe}, name),
-        data_line(data) if data else "-",
+        f"{data_line(data)}{scale}" if data else "-",
         cell(results.get("device")),
         duration(results.get("wall_seconds")),
         f"{cell(results.get('epochs'))}{', diverged' if diverged else ''}",
