@@ -16,6 +16,14 @@ from .command_line import Answer, Vidcolor
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_heard() -> None:
+    """A shell starts what runs in its background with SIGINT ignored, and children inherit that;
+    the tests that press Ctrl-C need it heard."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _no_imported_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Weights that the developer has imported must not show in any test."""
     with pytest.MonkeyPatch.context() as patch:
