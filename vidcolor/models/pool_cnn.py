@@ -60,6 +60,7 @@ class PoolCNN(ColourClassifier):
     """
 
     stride = 4
+    skips = False
 
     def __init__(
         self,
@@ -73,9 +74,11 @@ class PoolCNN(ColourClassifier):
         self.down1 = _stage(1, nf, "pool", one_of("padding", padding, _PADDINGS))
         self.down2 = _stage(nf, 2 * nf, "pool")
         self.middle = _stage(2 * nf, 2 * nf)
-        self.up1 = _stage(2 * nf, nf, "up")
-        self.up2 = _stage(nf, colours, "up")
-        self.final = nn.Conv2d(colours, colours, 3, padding=1)
+        # what the skips add to the inputs of the last three layers
+        quarter, half, picture = (2 * nf, nf, 1) if self.skips else (0, 0, 0)
+        self.up1 = _stage(2 * nf + quarter, nf, "up")
+        self.up2 = _stage(nf + half, colours, "up")
+        self.final = nn.Conv2d(colours + picture, colours, 3, padding=1)
 
     def logits(self, grey: Tensor) -> Tensor:
         """Grey levels `(B, 1, H, W)` in [0, 1] to scores before softmax, `(B, NC, H, W)`."""
@@ -83,7 +86,7 @@ class PoolCNN(ColourClassifier):
         return self.final(self.up2(self.up1(x)))
 
 
-class PoolUNet(ColourClassifier):
+class PoolUNet(PoolCNN):
     """`PoolCNN` with skip connections, each concatenated to the features of its own size.
 
     The document: "from the first layer to the last, second layer to the second last, etc." The
@@ -93,23 +96,7 @@ class PoolUNet(ColourClassifier):
     Args, shapes and errors: as `PoolCNN`.
     """
 
-    stride = 4
-
-    def __init__(
-        self,
-        filters: int = 32,
-        colours: int = 24,
-        decode: str = "argmax",
-        padding: str = "replicate",
-    ) -> None:
-        super().__init__(colours, decode)
-        nf = whole_number("filters", filters)
-        self.down1 = _stage(1, nf, "pool", one_of("padding", padding, _PADDINGS))
-        self.down2 = _stage(nf, 2 * nf, "pool")
-        self.middle = _stage(2 * nf, 2 * nf)
-        self.up1 = _stage(2 * nf + 2 * nf, nf, "up")
-        self.up2 = _stage(nf + nf, colours, "up")
-        self.final = nn.Conv2d(colours + 1, colours, 3, padding=1)
+    skips = True
 
     def logits(self, grey: Tensor) -> Tensor:
         """Grey levels `(B, 1, H, W)` in [0, 1] to scores before softmax, `(B, NC, H, W)`."""

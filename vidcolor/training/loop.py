@@ -51,6 +51,7 @@ class Training:
         self.shelf = Shelf(output)
         model = starting_model(self.recipe, options.init)
         check_sizes(self.recipe, model)
+        # mistakes show before the pictures are read; the run makes its own on the device
         create_objective(self.recipe.objective, model, self.recipe.objective_options)
         dataset = self.dataset = dataset or self._open(file)
         self._claim_folder(file)
