@@ -18,7 +18,7 @@ PACKAGE = ROOT / "vidcolor"
 LAYERS = (
     {"errors"},
     {"frames", "atomic"},
-    {"color"},
+    {"color", "motion"},
     {"metrics"},
     {"sources", "models", "sinks", "tensor_files"},
     {"weights", "compose"},

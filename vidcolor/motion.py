@@ -1,0 +1,75 @@
+"""Optical flow between two frames, warping along it, and where it can be trusted.
+
+A flow is `(H, W, 2)` float32: what stands at (x, y) in the first frame stands at
+(x + flow[..., 0], y + flow[..., 1]) in the second, in pixels. All functions take and return numpy
+arrays on the CPU; OpenCV is imported on first use.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+PRESETS = ("ultrafast", "fast", "medium")
+
+
+@lru_cache(maxsize=len(PRESETS))
+def _estimator(preset: str) -> Any:
+    import cv2  # here, because its wheel needs system libraries that a bare machine lacks
+
+    return cv2.DISOpticalFlow_create(getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset.upper()}"))
+
+
+def flow(first: np.ndarray, second: np.ndarray, preset: str = "fast") -> np.ndarray:
+    """Dense optical flow from `first` to `second`, `(H, W, 2)` float32, pixels.
+
+    Dense inverse search (Kroeger, Timofte, Dai and Van Gool 2016, "Fast optical flow using dense
+    inverse search").
+
+    Args:
+        first, second: grey `(H, W)` uint8, both sides at least 16.
+        preset: one of `PRESETS`, quickest first.
+    """
+    return _estimator(preset).calc(np.ascontiguousarray(first), np.ascontiguousarray(second), None)
+
+
+def warp(image: np.ndarray, to_image: np.ndarray) -> np.ndarray:
+    """Bring `image` into the frame that `to_image` starts from.
+
+    Args:
+        image: `(H, W)` or `(H, W, C)`, uint8 or float32, C up to 4.
+        to_image: flow from the wanted frame to `image`, `(H, W, 2)`.
+
+    Returns:
+        `image` sampled bilinearly at the flow's ends, borders repeated; shape and type kept.
+    """
+    import cv2
+
+    height, width = to_image.shape[:2]
+    x = np.arange(width, dtype=np.float32) + to_image[..., 0]
+    y = np.arange(height, dtype=np.float32)[:, None] + to_image[..., 1]
+    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def visible(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
+    """Which pixels of the first frame are seen in the second too, `(H, W)` bool.
+
+    There and back again must end where it began: |f + b'|^2 < 0.01 (|f|^2 + |b'|^2) + 0.5, with b'
+    the backward flow where the forward one ends; what leaves the picture is not seen. Source:
+    Sundaram, Brox and Keutzer 2010, "Dense point trajectories by GPU-accelerated large
+    displacement optical flow", section 3.
+
+    Args:
+        forward: flow from the first frame to the second.
+        backward: flow from the second to the first.
+    """
+    height, width = forward.shape[:2]
+    back = warp(backward, forward)
+    gap = np.square(forward + back).sum(axis=2)
+    length = np.square(forward).sum(axis=2) + np.square(back).sum(axis=2)
+    x = np.arange(width) + forward[..., 0]
+    y = np.arange(height)[:, None] + forward[..., 1]
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return (gap < 0.01 * length + 0.5) & inside
