@@ -34,7 +34,9 @@ def test_shipped_weights_are_whole():
         assert not model.training
         assert entry.parameters == sum(p.numel() for p in model.parameters())
         assert entry.license and entry.data and entry.recipe and entry.metrics
-        assert (weights.shipped_folder() / entry.file).stat().st_size < 60 * 2**20
+        files = [weights.shipped_folder() / file for file in (entry.file, *entry.shards)]
+        assert sum(file.stat().st_size for file in files) < 60e6
+        assert max(file.stat().st_size for file in files) < 20 * 2**20
 
 
 def test_own_weights_round_trip(own):
@@ -105,6 +107,34 @@ def test_altered_shipped_weights(tmp_path, monkeypatch):
     (tmp_path / "manifest.json").write_text("{", encoding="utf-8")
     with pytest.raises(WeightsError, match="not readable"):
         load_model("fast")
+
+
+def test_weights_in_shards(own, tmp_path, monkeypatch):
+    path, model = own
+    tensors = list(load_file(path).items())
+    save_file(dict(tensors[:50]), tmp_path / "two.safetensors")
+    save_file(dict(tensors[50:]), tmp_path / "two-2.safetensors")
+    sums = {
+        f"{name}.safetensors": weights.sha256_of(tmp_path / f"{name}.safetensors")
+        for name in ("two", "two-2")
+    }
+    entry = {
+        "architecture": "fast",
+        "file": "two.safetensors",
+        "sha256": sums["two.safetensors"],
+        "shards": {"two-2.safetensors": sums["two-2.safetensors"]},
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps({"two": entry}), encoding="utf-8")
+    monkeypatch.setattr(weights, "shipped_folder", lambda: tmp_path)
+    loaded, _ = load_model("two")
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value.half().float()), name
+    (tmp_path / "two-2.safetensors").write_bytes(b"cut short")
+    with pytest.raises(WeightsError, match=r"two-2\.safetensors: missing, cut short or altered"):
+        load_model("two")
+    (tmp_path / "two-2.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"two-2\.safetensors: missing"):
+        load_model("two")
 
 
 def test_entry_from_a_newer_version(own, tmp_path):

@@ -89,8 +89,10 @@ def ssim(prediction: Tensor, target: Tensor) -> Tensor:
     return torch.from_numpy(similarity.mean(axis=(1, 2))).reshape(len(prediction), -1).mean(dim=1)
 
 
-def colourfulness(rgb: Tensor) -> Tensor:
+def colourfulness(rgb: Tensor, epsilon: float = 0.0) -> Tensor:
     """Colourfulness of each picture, `(B,)`, 0 for grey; a vivid photograph has about 60 to 100.
+
+    `epsilon` is added to what stands under the two roots, so that grey has a gradient.
 
     With signed rg = R - G and yb = (R + G) / 2 - B: sqrt(var rg + var yb) +
     0.3 sqrt((mean rg)^2 + (mean yb)^2), population variances. Source: Hasler and Suesstrunk 2003,
@@ -98,8 +100,8 @@ def colourfulness(rgb: Tensor) -> Tensor:
     """
     r, g, b = rgb.double().unbind(1)
     opponents = torch.stack([r - g, (r + g) / 2 - b], dim=1).flatten(2)
-    spread = opponents.var(dim=2, correction=0).sum(dim=1).sqrt()
-    shift = opponents.mean(dim=2).square().sum(dim=1).sqrt()
+    spread = (opponents.var(dim=2, correction=0).sum(dim=1) + epsilon).sqrt()
+    shift = (opponents.mean(dim=2).square().sum(dim=1) + epsilon).sqrt()
     return (spread + 0.3 * shift).float()
 
 
@@ -146,16 +148,14 @@ class Lpips(nn.Module):
         super().__init__()
         self.network = network
 
-    @torch.inference_mode()
     def features(self, images: Tensor) -> list[Tensor]:
         """Feature maps of unit length, of R'G'B' `(B, 3, H, W)` in [0, 255], sides at least 64."""
         scaled = self.network.scaling_layer(images.float() / 127.5 - 1)
         return [
             x / (x.square().sum(dim=1, keepdim=True) + 1e-8).sqrt()
-            for x in self.network.net(scaled)
+            for x in map(Tensor.float, self.network.net(scaled))
         ]
 
-    @torch.inference_mode()
     def distance(self, prediction: list[Tensor], target: list[Tensor]) -> Tensor:
         """Distance of two lists of feature maps, `(B,)`; 0 is equal."""
         heads = self.network.lins

@@ -49,6 +49,8 @@ class Entry:
         chroma_gain: factor on the predicted a*b*, chosen on validation pictures.
         file: file name beside the manifest, empty for weights without a manifest.
         sha256: of the file, hexadecimal, empty for weights without a manifest.
+        shards: further files that hold the rest of the tensors, and their SHA-256: a repository
+            takes large files badly.
         recipe, data, license: where the weights come from and the terms they carry.
         parameters, gmacs: size of the network; multiply-adds in billions at input_size squared.
         metrics: measured quality, by name; says on which data in `evaluated_on`.
@@ -67,6 +69,7 @@ class Entry:
     gmacs: float = 0.0
     metrics: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    shards: dict[str, str] = field(default_factory=dict)
 
 
 def make_entry(values: dict[str, Any], origin: str) -> Entry:
@@ -189,9 +192,12 @@ def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path, architecture
 
 
 def _filled(path: Path, entry: Entry) -> nn.Module:
-    """The model of `entry` with the tensors of the file `path`, for inference."""
+    """The model of `entry` with the tensors of `path` and the shards beside it, for inference."""
     model = create_model(entry.architecture, **entry.options)
-    _fill(model, read_tensors(path), path, entry.architecture)
+    tensors = read_tensors(path)
+    for shard in entry.shards:
+        tensors |= read_tensors(path.with_name(shard))
+    _fill(model, tensors, path, entry.architecture)
     return model.eval()
 
 
@@ -237,12 +243,14 @@ def load_model(name: str | None = None, file: Path | None = None) -> tuple[nn.Mo
             raise WeightsError(_unknown(name, list(shipped), list(stored)))
         entry, folder = stored[name], user_folder()
         remedy = "import it again with 'vidcolor weights import FILE --overwrite'"
-    path = folder / entry.file
-    if not path.is_file() or sha256_of(path) != entry.sha256:
-        raise WeightsError(
-            f"{path}: missing, cut short or altered (its SHA-256 is not the manifest's); {remedy}"
-        )
-    return _filled(path, entry), entry
+    for file_name, sha256 in {entry.file: entry.sha256, **entry.shards}.items():
+        path = folder / file_name
+        if not path.is_file() or sha256_of(path) != sha256:
+            raise WeightsError(
+                f"{path}: missing, cut short or altered (its SHA-256 is not the manifest's); "
+                f"{remedy}"
+            )
+    return _filled(folder / entry.file, entry), entry
 
 
 def _unknown(name: str, shipped: list[str], stored: list[str]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 
 def write_picture(path: Path, seed: int, *, grey: bool = False, side: int = 80) -> None:
@@ -25,3 +26,22 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(7):
         write_picture(folder / f"{seed}.png", seed)
     return folder
+
+
+@pytest.fixture(scope="session")
+def alexnet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of AlexNet, where torch's hub would have put the true ones."""
+    from torchvision.models import alexnet
+
+    path = tmp_path_factory.mktemp("hub") / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth"
+    path.parent.mkdir(parents=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        torch.save(alexnet(weights=None).features.state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def alexnet_cache(alexnet_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's hub cache holds AlexNet."""
+    monkeypatch.setenv("TORCH_HOME", str(alexnet_file.parents[2]))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vidcolor.errors import TrainingError
-from vidcolor.training.augment import Augment, Draws, apply, augment, degrade, draw
+from vidcolor.training.augment import Augment, Draws, apply, augment, draw
 
 
 def _dice(seed: int = 0) -> torch.Generator:
@@ -86,17 +86,3 @@ def test_rows_of_the_choices_are_the_choices_of_the_rows(pictures: torch.Tensor)
 def test_bad_values_are_named(key: str, value: float) -> None:
     with pytest.raises(TrainingError, match=rf"^{key}: .* is outside of [^\n]*$"):
         Augment(**{key: value})  # type: ignore[arg-type]
-
-
-def test_degrade_keeps_the_range_and_the_picture() -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        lightness = torch.linspace(0, 100, 64).expand(1, 64, 64)
-        for _ in range(20):
-            old = degrade(lightness)
-            assert old.shape == lightness.shape
-            assert float(old.min()) >= 0
-            assert float(old.max()) <= 100
-            both = torch.stack([old.flatten(), lightness.flatten()])
-            assert float(torch.corrcoef(both)[0, 1]) > 0.9
-        assert degrade(lightness.expand(3, 1, 64, 64)).shape == (3, 1, 64, 64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from torch import Tensor, nn
 
 from vidcolor.color import lab_to_rgb
 from vidcolor.errors import TrainingError
+from vidcolor.metrics import colourfulness
 from vidcolor.models import create_model
 from vidcolor.models.gamut import ab_bins
 from vidcolor.training.batch import Batch
 from vidcolor.training.objectives import OBJECTIVES, create_objective
+from vidcolor.training.objectives.ab_perceptual import AbPerceptual
 from vidcolor.training.objectives.ab_regression import AbHuber, AbMse, Lab8Mse
 from vidcolor.training.objectives.base import Objective, join_lab
 from vidcolor.training.objectives.colour_classes import ColourClasses, fit_palette
@@ -49,6 +52,9 @@ class Bare(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
 
+    def forward(self, lightness: Tensor) -> Tensor:
+        return self.weight * lightness.expand(-1, 2, -1, -1)
+
 
 def pictures(side: int = 8, count: int = 2, seed: int = 0) -> Tensor:
     """Smooth warm pictures, R'G'B' `(count, 3, side, side)`."""
@@ -71,10 +77,13 @@ def colours(*values: tuple[float, ...]) -> Tensor:
 
 # --------------------------------------------------------------------------------------- overfit
 
+pytestmark = pytest.mark.usefixtures("alexnet_cache")
+
 CASES: list[tuple[str, dict[str, Any], str, dict[str, Any], int, float]] = [
     ("rgb_mse", {}, "plain_cnn", {"layers": 2, "kernels": 4}, 8, 1e-2),
     ("ab_mse", {}, "autoencoder", {}, 32, 1e-4),
     ("ab_huber", {}, "autoencoder", {}, 32, 1e-4),
+    ("ab_perceptual", {}, "autoencoder", {}, 64, 1e-5),
     ("lab8_mse", {}, "autoencoder", {"activation": "sigmoid"}, 32, 1e-4),
     ("mean_chroma", {}, "mean_chroma_cnn", {"variant": 1}, 32, 1e-3),
     ("colour_classes", {}, "pool_cnn", {"filters": 4, "colours": 4}, 8, 1e-2),
@@ -509,3 +518,48 @@ def test_mismatches_are_one_line(
         create_objective(name, network, options)
     line = str(caught.value)
     assert line.startswith(f"recipe key {message}") and "\n" not in line
+
+
+# ------------------------------------------------------------------------------------ perceptual
+
+
+def test_perceptual_loss_is_the_sum_of_its_terms() -> None:
+    batch = Batch(Batch(pictures(64), "rgb").lab, "lab")
+    raw = 0.5 * batch.ab
+    terms = [
+        AbPerceptual(Bare(), lpips=lpips, colour=colour).loss(raw, batch)
+        for lpips, colour in ((0, 0), (1, 0), (0, 1), (2, 3))
+    ]
+    huber, with_lpips, with_colour, both = map(float, terms)
+    assert huber == pytest.approx(float(AbHuber(Bare()).loss(raw, batch)))
+    assert with_lpips > huber
+    assert both == pytest.approx(huber + 2 * (with_lpips - huber) + 3 * (with_colour - huber))
+    truth = colourfulness(batch.rgb * 255).mean()
+    pale = colourfulness(join_lab(batch.lab[:, :1], raw) * 255).mean()
+    assert with_colour - huber == pytest.approx(float(1 - pale / truth), abs=0.02)
+
+
+def test_only_paleness_has_a_price_and_the_truth_is_free() -> None:
+    batch = Batch(Batch(pictures(64), "rgb").lab, "lab")
+    objective = AbPerceptual(Bare(), colour=1)
+    assert float(objective.loss(batch.ab, batch)) == pytest.approx(0, abs=5e-3)
+    vivid = AbPerceptual(Bare(), lpips=0, colour=1).loss(1.5 * batch.ab, batch)
+    assert float(vivid) == pytest.approx(float(AbHuber(Bare()).loss(1.5 * batch.ab, batch)))
+
+
+def test_a_grey_prediction_has_a_finite_gradient_towards_colour() -> None:
+    batch = Batch(Batch(pictures(64), "rgb").lab, "lab")
+    raw = torch.zeros_like(batch.ab, requires_grad=True)
+    AbPerceptual(Bare()).loss(raw, batch).backward()
+    assert raw.grad is not None and raw.grad.isfinite().all()
+    assert float((raw.grad * batch.ab).sum()) < 0
+
+
+def test_without_alexnet_the_objective_says_what_to_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(TrainingError, match=r"objective_options\.lpips_weights=FILE"):
+        create_objective("ab_perceptual", Bare(), {})
+    with pytest.raises(TrainingError, match="must not be negative"):
+        create_objective("ab_perceptual", Bare(), {"lpips": -1.0})

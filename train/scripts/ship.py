@@ -11,9 +11,11 @@ import argparse
 import dataclasses
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from vidcolor.colorizer import Colorizer
@@ -21,6 +23,22 @@ from vidcolor.evaluation import evaluate_folders
 from vidcolor.weights import load_model, save_weights, sha256_of
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
+
+
+MOST_BYTES = 16 * 2**20  # of one file
+
+
+def parts(tensors: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The tensors in their order, in pieces that are small enough as fp16."""
+    piece: dict[str, Tensor] = {}
+    taken = 0
+    for name, tensor in tensors.items():
+        if taken + 2 * tensor.numel() > MOST_BYTES:
+            yield piece
+            piece, taken = {}, 0
+        piece[name] = tensor
+        taken += 2 * tensor.numel()
+    yield piece
 
 
 def main() -> None:
@@ -63,15 +81,22 @@ def main() -> None:
     values.pop("name")
     metrics = {k: v if v is None else round(v, 4) for k, v in values.items()}
     metrics["evaluated_on"] = options.eval_name
+    for stale in WEIGHTS.glob(f"{options.name}*.safetensors"):
+        stale.unlink()
     entry = dataclasses.replace(entry, file=f"{options.name}.safetensors", metrics=metrics)
-    path = WEIGHTS / entry.file
-    save_weights(path, model.state_dict(), entry, torch.float16)
-    path.chmod(0o644)
+    shards = {}
+    for number, tensors in enumerate(parts(model.state_dict()), start=1):
+        path = WEIGHTS / (f"{options.name}-{number}.safetensors" if number > 1 else entry.file)
+        save_weights(path, tensors, entry, torch.float16)
+        path.chmod(0o644)
+        print(f"{path.name}: {path.stat().st_size} bytes, {entry.gmacs} GMACs in all")
+        if number > 1:
+            shards[path.name] = sha256_of(path)
+    entry = dataclasses.replace(entry, shards=shards, sha256=sha256_of(WEIGHTS / entry.file))
     manifest = WEIGHTS / "manifest.json"
     entries = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
-    entries[options.name] = dataclasses.asdict(dataclasses.replace(entry, sha256=sha256_of(path)))
+    entries[options.name] = dataclasses.asdict(entry)
     manifest.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
-    print(f"{path}: {path.stat().st_size} bytes, {entry.gmacs} GMACs")
 
 
 if __name__ == "__main__":

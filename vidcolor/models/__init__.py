@@ -20,6 +20,7 @@ from torch import nn
 
 from ..errors import WeightsError
 from .autoencoder import Autoencoder
+from .best import Best
 from .cunet import CUnet
 from .deeplabv3 import DeepLabV3
 from .eccv16 import ECCV16
@@ -33,6 +34,7 @@ from .skip_cnn import SkipCNN
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "fast": Fast,
+    "best": Best,
     "skip_cnn": SkipCNN,
     "eccv16": ECCV16,
     "siggraph17": SIGGRAPH17,

@@ -1,4 +1,4 @@
-"""Augmentation that leaves colours alone: flips, rotations, crops, and the look of old film.
+"""Augmentation that leaves colours alone: flips, rotations, crops.
 
 Random numbers come from a generator on the CPU, whatever device the pictures are on, so that a
 training sees the same pictures everywhere.
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-import torchvision.transforms.v2.functional as TF
 from torch import Tensor
 
 from ..errors import TrainingError
@@ -105,23 +104,3 @@ def augment(picture: Tensor, settings: Augment, generator: torch.Generator) -> T
         `(B, 3, S, S)`; the same tensor where nothing is asked for.
     """
     return apply(picture, draw(len(picture), settings, generator))
-
-
-def degrade(lightness: Tensor) -> Tensor:
-    """Make L* `(1, H, W)` in [0, 100] look like old film: contrast, blur, grain, vignette.
-
-    A batch `(B, 1, H, W)` is treated as one picture, but for the grain. The global generator of
-    the CPU throws the dice.
-    """
-    height, width = lightness.shape[-2:]
-    black, white = torch.rand(2).tolist()
-    x = (lightness / 100) ** float(torch.empty(1).uniform_(-0.35, 0.35).exp())
-    x = 0.12 * black + x * (1 - 0.12 * black - 0.12 * white)
-    if torch.rand(1) < 0.5:
-        x = TF.gaussian_blur(x, [5, 5], [float(torch.empty(1).uniform_(0.3, 1.5))])
-    if torch.rand(1) < 0.3:
-        y = torch.linspace(-1, 1, height)[:, None]
-        r2 = y**2 + torch.linspace(-1, 1, width)[None, :] ** 2
-        x = x * (1 - 0.2 * float(torch.rand(1)) * r2)
-    x = x + float(torch.rand(1)) * 0.06 * torch.randn_like(x)
-    return 100 * x.clamp(0, 1)

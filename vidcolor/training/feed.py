@@ -24,9 +24,10 @@ from torch.utils.data import DataLoader, Dataset
 from ..color import grey_to_lightness, rgb_to_lab
 from ..errors import TrainingError
 from ..sources.packs import square
-from .augment import Augment, Draws, apply, degrade, draw
+from .augment import Augment, Draws, apply, draw
 from .batch import Batch
 from .data import Part
+from .old_film import old_film
 
 _CHUNK_PIXELS = 1 << 20  # what is converted at once, 12 MB in float32
 
@@ -328,13 +329,12 @@ class _Crops(Dataset[tuple[Tensor, Tensor]]):
             rgb = torch.from_numpy(self.pictures[index]).permute(2, 0, 1)
             rgb = self.augment(rgb).float() / 255
             lab = rgb_to_lab(rgb)
-            lightness = lab[:1]
+            if torch.rand(1) < self.degraded:
+                return lab, old_film(rgb)
             if torch.rand(1) < 0.5:
                 # film and video carry luma, whose grey differs from L* in saturated colours
-                lightness = grey_to_lightness(TF.rgb_to_grayscale(rgb))
-            if torch.rand(1) < self.degraded:
-                lightness = degrade(lightness)
-            return lab, lightness
+                return lab, grey_to_lightness(TF.rgb_to_grayscale(rgb))
+            return lab, lab[:1]
 
 
 class WorkerFeed:

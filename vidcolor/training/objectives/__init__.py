@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from ...errors import RecipeError
+from .ab_perceptual import AbPerceptual
 from .ab_regression import AbHuber, AbMse, Lab8Mse
 from .base import Objective
 from .colour_classes import ColourClasses
@@ -15,6 +16,7 @@ from .rgb_mse import RgbMse
 OBJECTIVES: dict[str, type[Objective]] = {
     "ab_huber": AbHuber,
     "ab_mse": AbMse,
+    "ab_perceptual": AbPerceptual,
     "colour_classes": ColourClasses,
     "gamut_bins": GamutBins,
     "lab8_mse": Lab8Mse,

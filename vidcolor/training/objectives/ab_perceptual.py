@@ -1,0 +1,68 @@
+"""Regression of a*b* that also looks at the picture: `ab_perceptual`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...metrics import NO_LPIPS, colourfulness, load_lpips
+from ..batch import Batch
+from .ab_regression import AbHuber
+from .base import join_lab
+
+
+class AbPerceptual(AbHuber):
+    """Huber loss of a*b*, LPIPS of the picture, and a price on paleness.
+
+    Regression alone predicts the mean of what is plausible, which is pale, and blurs the borders
+    between colours. LPIPS (see `metrics.Lpips`) asks for the borders. The price on paleness is what
+    the predictions' mean colourfulness lacks of the truth's, as a share: of a batch, because a
+    single picture's colours may rightly differ.
+
+    Args:
+        knee, at: of the Huber loss; see `AbHuber`.
+        lpips: factor on LPIPS.
+        colour: factor on the lacking colourfulness.
+        lpips_weights: AlexNet's features, a file; empty is torch's hub cache.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        knee: float = 10.0,
+        at: str = "prediction",
+        lpips: float = 1.0,
+        colour: float = 0.1,
+        lpips_weights: str = "",
+    ) -> None:
+        super().__init__(model, knee, at)
+        if lpips < 0 or colour < 0:
+            raise ValueError(f"lpips and colour must not be negative, not {lpips} and {colour}")
+        self.lpips, self.colour = lpips, colour
+        network = load_lpips(Path(lpips_weights) if lpips_weights else None)
+        if network is None:
+            raise ValueError(f"{NO_LPIPS}, here objective_options.lpips_weights=FILE")
+        self.network = network.to(self.device).requires_grad_(False)
+
+    def loss(self, raw: Tensor, batch: Batch) -> Tensor:
+        """Huber loss divided by the knee + lpips * LPIPS + colour * lacking share; a scalar."""
+        made = join_lab(batch.lab[:, :1], raw)
+        # a mean over whole feature maps: bf16 does, and takes half the time on a CPU
+        with torch.autocast(made.device.type, torch.bfloat16):
+            distance = self.network(made * 255, batch.rgb * 255).mean()
+        wanted = colourfulness(batch.rgb * 255).mean()
+        # 1 of 255 levels squared keeps the gradient of a grey picture small
+        lacking = F.relu(1 - colourfulness(made * 255, epsilon=1.0).mean() / wanted)
+        return super().loss(raw, batch) + self.lpips * distance + self.colour * lacking
+
+    def measures(self, made: Tensor, raw: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Also `lpips` and the `colourfulness` of each picture, to be held beside the truth's
+        `true_colourfulness`."""
+        found = super().measures(made, raw, batch)
+        found["lpips"] = self.network((made * 255).round(), (batch.rgb * 255).round())
+        found["colourfulness"] = colourfulness((made * 255).round())
+        found["true_colourfulness"] = colourfulness((batch.rgb * 255).round())
+        return found
