@@ -17,6 +17,7 @@ from vidcolor.colorizer import (
 from vidcolor.compose import compose
 from vidcolor.errors import DeviceError, WeightsError
 from vidcolor.frames import ColorTags, LumaBatch, PixelFormat
+from vidcolor.grading import Look
 
 YUV = PixelFormat("yuv420p", 8, (2, 2), False, ColorTags(False, "bt709"))
 
@@ -182,7 +183,7 @@ def test_colorize_one_picture(fast):
 def test_saturation_scales_the_chroma():
     batch = frames(1)
     full, half, none = (
-        Colorizer("_ramp", device="cpu", saturation=s)(batch) for s in (1.0, 0.5, 0.0)
+        Colorizer("_ramp", device="cpu", look=Look(saturation=s))(batch) for s in (1.0, 0.5, 0.0)
     )
     assert torch.allclose(half, full / 2) and not none.any()
 

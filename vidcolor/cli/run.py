@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import VidcolorError
+from .look import look_arguments, look_options
 
 if TYPE_CHECKING:
     from ..frames import Segment
@@ -114,7 +115,9 @@ def model_options(command: Any) -> Any:
             click.option(
                 "--size",
                 type=click.IntRange(32, 4096),
-                help="The model sees about SIZE squared pixels [the weights' own].",
+                help="Model resolution: the network sees each frame at about SIZE squared pixels. "
+                "More gives finer colour edges and costs time by its square; the output keeps the "
+                "input's size [the weights' own, 256 for fast].",
             ),
         ]
     ):
@@ -130,13 +133,7 @@ def model_options(command: Any) -> Any:
     help="A file, or a folder for several inputs [beside each: NAME.color.EXT, FOLDER.color/].",
 )
 @model_options
-@click.option(
-    "--saturation",
-    type=click.FloatRange(0, 5),
-    default=1.0,
-    show_default=True,
-    help="Factor on the colours.",
-)
+@look_options
 @click.option(
     "--luma",
     type=click.Choice(["lightness", "exact"]),
@@ -258,7 +255,7 @@ def _settings(options: dict[str, Any]) -> Settings:
 
 
 def make_colorizer(options: dict[str, Any]) -> Any:
-    """The colorizer that `model_options` describe."""
+    """The colorizer that `model_options`, and `look_options` where there are any, describe."""
     from ..colorizer import Colorizer
 
     return Colorizer(
@@ -267,7 +264,7 @@ def make_colorizer(options: dict[str, Any]) -> Any:
         device=options["device"],
         precision=options["precision"],
         size=options["size"],
-        saturation=options.get("saturation", 1.0),
+        **look_arguments(options),
     )
 
 
