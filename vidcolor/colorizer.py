@@ -207,7 +207,7 @@ class Colorizer:
             with torch.autocast(self.device.type, self.precision, enabled=enabled):
                 if with_features:
                     features = self.model.features(lightness)  # type: ignore[operator]
-                    ab = self.model.decode(features)  # type: ignore[operator]
+                    ab = self.model.from_features(features)  # type: ignore[operator]
                 else:
                     ab = self.model(lightness)
             kept = [ab, *(features[s] for s in STRIDES if with_features)]

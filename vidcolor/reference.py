@@ -33,6 +33,7 @@ MAX_PLACES = 2048  # of all references that compete; more are thinned out evenly
 _SHARPNESS = 20.0  # of the softmax over cosines
 _DOUBT, _TRUST = 0.3, 0.7  # a best cosine that counts nothing, and one that counts fully
 _MIN_CHROMA = 2.0  # mean chroma below which a picture says nothing about colour
+_PALETTES = 4  # kept at a time
 _ROWS = 4096  # places of a frame that are compared at once
 
 
@@ -197,6 +198,8 @@ class References:
 
     Attributes:
         pictures: the references, in order.
+        per_shot: picture i is for shot i, and the last one for all shots after it; otherwise all
+            compete in every shot.
 
     Raises:
         InputError: a reference cannot be read.
@@ -211,11 +214,10 @@ class References:
     ) -> None:
         if not 0 <= strength <= 1:
             raise ValueError(f"reference_strength must lie between 0 and 1, not {strength}")
-        files, _ = find_references([paths] if isinstance(paths, str | Path) else paths)
+        files, self.per_shot = find_references([paths] if isinstance(paths, str | Path) else paths)
         self.strength = strength
         self.pictures = tuple(read_reference(path, shrink) for path in files)
-        self._palette: Palette | None = None
-        self._device: torch.device | None = None
+        self._palettes: dict[tuple[int | None, torch.device], Palette] = {}
 
     def __bool__(self) -> bool:
         """Whether they change anything."""
@@ -226,6 +228,7 @@ class References:
         ab: Tensor,
         features: dict[int, Tensor],
         describe: Callable[[Tensor], dict[int, Tensor]],
+        shots: Sequence[int] = (),
     ) -> Tensor:
         """Pull predicted chroma toward the references, frame by frame.
 
@@ -233,17 +236,30 @@ class References:
             ab: `(B, 2, h, w)` the model's own prediction.
             features: of the same frames, by stride, each `(B, C_s, h_s, w_s)`.
             describe: the model's `features` on the device of `ab`, for the references themselves.
+            shots: number of each frame's shot, counted from 0; empty where it is not known: then
+                all references compete, also those of a folder.
 
         Returns:
             `(B, 2, h, w)`; a frame's result does not depend on the others of its batch.
         """
-        if self._palette is None or self._device != ab.device:
-            self._palette = Palette(self.pictures, describe, ab.device)
-            self._device = ab.device
-        pulled = [
-            self._palette.pull(
-                ab[i : i + 1], {s: features[s][i : i + 1] for s in STRIDES}, self.strength
-            )
-            for i in range(len(ab))
-        ]
+        pulled = []
+        for i in range(len(ab)):
+            shot = min(shots[i], len(self.pictures) - 1) if self.per_shot and shots else None
+            palette = self._palette(shot, describe, ab.device)
+            own = {stride: features[stride][i : i + 1] for stride in STRIDES}
+            pulled.append(palette.pull(ab[i : i + 1], own, self.strength))
         return torch.cat(pulled)
+
+    def _palette(
+        self,
+        shot: int | None,
+        describe: Callable[[Tensor], dict[int, Tensor]],
+        device: torch.device,
+    ) -> Palette:
+        key = shot, device
+        if key not in self._palettes:
+            pictures = self.pictures if shot is None else self.pictures[shot : shot + 1]
+            while len(self._palettes) >= _PALETTES:  # the oldest: shots do not come back
+                del self._palettes[next(iter(self._palettes))]
+            self._palettes[key] = Palette(pictures, describe, device)
+        return self._palettes[key]

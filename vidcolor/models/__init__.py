@@ -4,13 +4,15 @@ The contract every model keeps: `forward` takes L* `(B, 1, H, W)` in [0, 100], w
 multiples of the class attribute `stride`, and returns a*b* `(B, 2, h, w)` in Lab units at any
 h <= H, w <= W that spans the same field of view. Each picture of a batch is coloured on its own.
 What a model predicts natively, and training compares with the truth, is a method of its own:
-`rgb`, `logits` or `mean_ab`. A model whose encoder can tell what stands where offers `features`,
-L* `(B, 1, H, W)` to a dict of stride to features `(B, C, H/stride, W/stride)` with strides 8 and 16
-among them, and `decode`, that dict to a*b*; `forward(x)` is `decode(features(x))`. Reference
-pictures (`reference.py`) work with such models alone. The constructor's keyword arguments are the
-architecture's options; they are recorded with the weights. `head_prefixes`, where a class has it,
-names the parameters that `--freeze backbone` leaves trainable. A name with a leading underscore is
-hidden from listings.
+`rgb`, `logits` or `mean_ab`. The constructor's keyword arguments are the architecture's options;
+they are recorded with the weights. `head_prefixes`, where a class has it, names the parameters
+that `--freeze backbone` leaves trainable. A name with a leading underscore is hidden from
+listings.
+
+A model whose encoder can tell what stands where also offers `features`, L* `(B, 1, H, W)` to a
+dict of stride to features `(B, C, H/stride, W/stride)`, strides 8 and 16 among them, and
+`from_features`, that dict to a*b*; `forward(x)` is `from_features(features(x))`. Reference pictures
+(`reference.py`) work with such models alone.
 """
 
 from __future__ import annotations

@@ -136,9 +136,9 @@ class Fast(nn.Module):
         return self.encoder(lightness / 100)
 
     def forward(self, lightness: Tensor) -> Tensor:
-        return self.decode(self.features(lightness))
+        return self.from_features(self.features(lightness))
 
-    def decode(self, features: dict[int, Tensor]) -> Tensor:
+    def from_features(self, features: dict[int, Tensor]) -> Tensor:
         """What `forward` makes of `features`, a*b* `(B, 2, H/4, W/4)`."""
         x = self.neck(features[32])
         x = x + self.context(features[32].mean(dim=(2, 3)))[:, :, None, None]
