@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from vidcolor.color import rgb_to_lab
+from vidcolor.color import lab_to_rgb, lightness_to_grey, rgb_to_lab
 from vidcolor.models import MODELS
 
 from .command_line import Vidcolor
 from .readback import files_in
+from .sinks.films import read_frames
 from .sources.clips import encode
 from .tiny_encoder import Tiny, save, scene
 
@@ -116,6 +117,56 @@ def test_eval(command: Vidcolor, tmp_path: Path) -> None:
     assert rows["pulled"] > rows["plain"] + 5
     assert rows["mirrored"] == pytest.approx(rows["plain"])
     assert rows["cold"] < rows["plain"]
+
+
+def two_shots(folder: Path) -> tuple[Path, Path]:
+    """A film of two shots of 8 frames, whose halves change places, and a folder with a warm and a
+    cold picture."""
+    left, right = (rgb_to_lab(scene(seed, hue=0.0))[:, :1] for seed in (1, 2))
+    both = torch.cat([left, right], dim=3)
+    views = [both, torch.cat([right, left], dim=3)]
+    (folder / "palette").mkdir()
+    for name, ab in (("1 warm.png", (20.0, 15.0)), ("2 cold.png", (-10.0, -20.0))):
+        planes = torch.tensor(ab).view(1, 2, 1, 1).expand(1, 2, *both.shape[-2:])
+        save(folder / "palette" / name, lab_to_rgb(torch.cat([both, planes], dim=1)))
+    lumas = [(lightness_to_grey(view)[0, 0] * 255).round().byte().numpy() for view in views]
+    frames = [luma for luma in lumas for _ in range(8)]
+    film = encode(folder / "two.mkv", "ffv1", "gray", frames).path
+    return film, folder / "palette"
+
+
+def chroma_signs(path: Path) -> list[str]:
+    """For each frame of a film whether it is warm, cold or neither."""
+    found = []
+    for frame in read_frames(path):
+        lab = rgb_to_lab(torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1) / 255)
+        b = float(lab[2].mean())
+        found.append("warm" if b > 10 else "cold" if b < -14 else "neither")
+    return found
+
+
+@pytest.mark.parametrize("more", [(), ("--no-stabilize",), ("--batch-size", "5")])
+def test_a_folder_has_a_picture_for_each_shot(
+    command: Vidcolor, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    film, folder = two_shots(tmp_path)
+    # at 136 the model sees the frames of 192x96 as they are
+    options = ("run", film, *TINY, "--size", "136", "--encoder", "ffv1", *more)
+    answer = command(*options, "-o", tmp_path / "o.mkv", "--reference", folder)
+    assert answer.code == 0 and "warning" not in answer.err
+    assert chroma_signs(tmp_path / "o.mkv") == ["warm"] * 8 + ["cold"] * 8
+    (folder / "2 cold.png").rename(folder / "0 cold.png")
+    (folder / "3 more.png").write_bytes((folder / "1 warm.png").read_bytes())
+    answer = command(*options, "-o", tmp_path / "p.mkv", "--reference", folder)
+    assert chroma_signs(tmp_path / "p.mkv") == ["cold"] * 8 + ["warm"] * 8
+    assert (
+        f"warning: {film}: 2 shots were found for 3 reference pictures; from 3 more.png on unused"
+        in answer.err
+    )
+    (folder / "1 warm.png").unlink()
+    (folder / "3 more.png").unlink()  # the last one stays
+    answer = command(*options, "-o", tmp_path / "q.mkv", "--reference", folder)
+    assert chroma_signs(tmp_path / "q.mkv") == ["cold"] * 16
 
 
 @pytest.mark.parametrize(

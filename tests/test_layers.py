@@ -21,7 +21,7 @@ LAYERS = (
     {"color", "motion", "grading"},
     {"metrics"},
     {"sources", "models", "sinks", "tensor_files"},
-    {"weights", "compose", "reference"},
+    {"weights", "compose", "cuts", "temporal", "reference"},
     {"colorizer", "planning"},
     {"pipeline", "preview", "probe", "evaluation"},
     {"training"},

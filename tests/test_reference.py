@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vidcolor.color import rgb_to_lab
+from vidcolor.color import lab_to_rgb, rgb_to_lab
 from vidcolor.colorizer import Colorizer
 from vidcolor.errors import InputError, WeightsError
 from vidcolor.frames import LumaBatch
@@ -161,6 +161,30 @@ def test_a_frame_does_not_depend_on_its_batch(tmp_path: Path) -> None:
     together = model(batch)
     apart = torch.cat([model(batch[i : i + 1]) for i in range(5)])
     assert torch.allclose(together, apart, atol=1e-3)
+
+
+def test_one_picture_a_shot(tmp_path: Path) -> None:
+    (tmp_path / "shots").mkdir()
+    lightness, _ = lab_of(scene(1, hue=0.0))
+    for number, tone in enumerate([(20.0, 20.0), (0.0, -25.0), (-20.0, 10.0)]):
+        ab = torch.tensor(tone).view(1, 2, 1, 1).expand(1, 2, 96, 96)
+        rgb = lab_to_rgb(torch.cat([lightness, ab], dim=1))
+        save(tmp_path / "shots" / f"{number}.png", rgb)
+    model = colorizer(tmp_path / "shots")
+    with torch.inference_mode():
+        frames = lightness.expand(5, 1, 96, 96)
+        ab = model._run_model(frames, shots=(0, 0, 1, 2, 7)).mean(dim=(2, 3))
+        # however the frames are cut into batches
+        again = [model._run_model(lightness, shots=(s,)).mean(dim=(2, 3)) for s in (2, 0, 1)]
+        together = model._run_model(lightness)
+    wanted = torch.tensor([[20.0, 20], [20, 20], [0, -25], [-20, 10], [-20, 10]])
+    assert torch.allclose(ab, wanted, atol=2)  # the last one stays
+    assert torch.allclose(torch.cat(again), ab[[3, 0, 2]], atol=1e-3)
+    assert torch.allclose(together.mean(dim=(2, 3)), wanted[[0, 2, 3]].mean(dim=0), atol=2)
+    refs = model.references
+    assert refs.unused(3) == refs.unused(4) == ""
+    assert refs.unused(1).startswith("1 shot was found for 3 reference pictures; from 1.png on")
+    assert colorizer(tmp_path / "shots" / "0.png").references.unused(0) == ""
 
 
 # ---------------------------------------------------------------- what is meant, and what is not

@@ -21,6 +21,7 @@ from .frames import LumaBatch, picture_format
 from .grading import Look
 from .reference import STRIDES, References
 from .sources.luma import luma_of_rgb
+from .temporal import Stabilizer
 from .weights import load_model
 
 logger = logging.getLogger(__name__)
@@ -172,11 +173,13 @@ class Colorizer:
         self.model.to(device)
 
     @torch.inference_mode()
-    def __call__(self, batch: LumaBatch) -> Tensor:
+    def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
         """Predict a batch's chroma at the model's resolution.
 
         Args:
             batch: luma on this colorizer's device.
+            stabilizer: of the batch's film, to keep colour in place from frame to frame; `commit`
+                it when the batch is done.
 
         Returns:
             `(B, 2, h, w)` float32 a*b*, with the look, oriented like the batch's luma.
@@ -184,7 +187,10 @@ class Colorizer:
         turns = batch.rotation // 90
         grey = torch.rot90(film_grey(batch), -turns, (-2, -1))
         lightness = grey_to_lightness(self._shrink(grey))
-        ab = self._with_look(self._run_model(lightness), lightness)
+        ab = self._run_model(lightness, batch.shots)
+        if stabilizer is not None:
+            ab = stabilizer(lightness, ab, batch.cuts)
+        ab = self._with_look(ab, lightness)
         return torch.rot90(ab, turns, (-2, -1))
 
     def _shrink(self, plane: Tensor) -> Tensor:
@@ -217,28 +223,42 @@ class Colorizer:
             f"the model '{self.name}' predicts values that are not finite; use other weights"
         )
 
-    def _run_model(self, lightness: Tensor) -> Tensor:
+    def _run_model(self, lightness: Tensor, shots: Sequence[int] = ()) -> Tensor:
         """What is predicted of L* at the model's resolution, before the look."""
         ab, features = self._forward(lightness, bool(self.references))
         if self.tta:
             ab = (ab + self._forward(lightness.flip(-1), False)[0].flip(-1)) / 2
         if self.references:
-            ab = self.references.pull(ab, features, lambda grey: self._forward(grey, True)[1])
+            ab = self.references.pull(
+                ab, features, lambda grey: self._forward(grey, True)[1], shots
+            )
         return ab
 
     @torch.inference_mode()
-    def predict(self, lightness: Tensor) -> Tensor:
-        """Predict full-resolution chroma for pictures.
+    def predict(
+        self,
+        lightness: Tensor,
+        stabilizer: Stabilizer | None = None,
+        cuts: Sequence[bool] = (),
+    ) -> Tensor:
+        """Predict full-resolution chroma for pictures, or for the next frames of a film.
 
         Args:
             lightness: `(B, 1, H, W)` L* in [0, 100].
+            stabilizer: of the film, `commit`ted here; None for pictures that do not follow on one
+                another.
+            cuts: for each frame whether a shot begins with it; empty for nowhere.
 
         Returns:
             `(B, 2, H, W)` float32 a*b* on the colorizer's device, upsampled along L*'s edges.
         """
         lightness = lightness.to(self.device)
         small = self._shrink(lightness)
-        return upsample_chroma(self._with_look(self._run_model(small), small), lightness)
+        ab = self._run_model(small)
+        if stabilizer is not None:
+            ab = stabilizer(small, ab, cuts)
+            stabilizer.commit()
+        return upsample_chroma(self._with_look(ab, small), lightness)
 
     def colorize(self, picture: np.ndarray) -> np.ndarray:
         """Colorize one picture.

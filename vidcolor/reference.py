@@ -223,6 +223,15 @@ class References:
         """Whether they change anything."""
         return bool(self.pictures) and self.strength > 0
 
+    def unused(self, shots: int) -> str:
+        """A line on the pictures of a folder that a film of so many shots had no use for."""
+        spare = len(self.pictures) - shots
+        if not (self and self.per_shot) or spare <= 0:
+            return ""
+        found = "1 shot was found" if shots == 1 else f"{shots} shots were found"
+        first = self.pictures[shots].path.name
+        return f"{found} for {len(self.pictures)} reference pictures; from {first} on unused"
+
     def pull(
         self,
         ab: Tensor,
