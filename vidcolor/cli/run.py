@@ -115,9 +115,9 @@ def model_options(command: Any) -> Any:
             click.option(
                 "--size",
                 type=click.IntRange(32, 4096),
-                help="Model resolution: the network sees each frame at about SIZE squared pixels. "
-                "More gives finer colour edges and costs time by its square; the output keeps the "
-                "input's size [the weights' own, 256 for fast].",
+                help="Model resolution: the network sees each frame at about SIZE squared pixels, "
+                "in the frame's shape, sides rounded to the model's stride. Time grows with its "
+                "square; the output keeps the input's size [the weights' own, 256 for fast].",
             ),
         ]
     ):
@@ -278,8 +278,12 @@ def make_colorizer(options: dict[str, Any]) -> Any:
 def _describe_model(options: dict[str, Any]) -> str:
     colorizer = make_colorizer(options)
     precision = str(colorizer.precision).removeprefix("torch.")
+    mirrored = ", mirrored too" if colorizer.tta else ""
+    count = len(colorizer.references.pictures)
+    pulled = f", {count} reference picture{'s' * (count > 1)}" if count else ""
     return (
         f"{colorizer.name}, {precision} on {colorizer.device}, at {colorizer.size} squared pixels"
+        f"{mirrored}{pulled}"
     )
 
 
