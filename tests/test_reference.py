@@ -12,11 +12,13 @@ from torch import Tensor
 
 from vidcolor.color import lab_to_rgb, rgb_to_lab
 from vidcolor.colorizer import Colorizer
+from vidcolor.cuts import mark_cuts
 from vidcolor.errors import InputError, WeightsError
 from vidcolor.frames import LumaBatch
 from vidcolor.models import MODELS
 from vidcolor.reference import MAX_PLACES, Palette, Reference, References, find_references
 
+from .shots import TIME_BASE, batches, pan
 from .tiny_encoder import Tiny, save, scene
 
 
@@ -185,6 +187,15 @@ def test_one_picture_a_shot(tmp_path: Path) -> None:
     assert refs.unused(3) == refs.unused(4) == ""
     assert refs.unused(1).startswith("1 shot was found for 3 reference pictures; from 1.png on")
     assert colorizer(tmp_path / "shots" / "0.png").references.unused(0) == ""
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_shots_are_numbered(size: int) -> None:
+    frames = [frame for seed in (1, 2, 3) for frame in pan(10, seed)]
+    marked = list(mark_cuts(batches(frames, size), TIME_BASE))
+    assert [shot for b in marked for shot in b.shots] == [0] * 10 + [1] * 10 + [2] * 10
+    assert all(len(b.shots) == len(b) for b in marked)
+    assert [b[1:].shots for b in marked] == [b.shots[1:] for b in marked]
 
 
 # ---------------------------------------------------------------- what is meant, and what is not

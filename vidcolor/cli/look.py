@@ -48,8 +48,8 @@ def look_options(command: Any) -> Any:
             click.option(
                 "--tta",
                 is_flag=True,
-                help="Predict each frame mirrored too and take the mean: a little better (0.05 dB), "
-                "at twice the model's time.",
+                help="Predict each frame mirrored too and take the mean: a little better (0.05 "
+                "dB), at twice the model's time.",
             ),
             click.option(
                 "--reference",
@@ -57,9 +57,9 @@ def look_options(command: Any) -> Any:
                 type=click.Path(path_type=Path),
                 multiple=True,
                 metavar="IMAGE",
-                help="A colour picture of the scene to take colours from (fast and best). Repeated, "
-                "the most alike one counts, place by place. A folder gives one picture a shot, in "
-                "order of names; of photos, eval and previews all its pictures count.",
+                help="A colour picture of the scene to take colours from (fast and best). Of "
+                "several the most alike one counts, place by place. A folder gives one picture a "
+                "shot, in order of names; in photos, eval and previews all its pictures count.",
             ),
             click.option(
                 "--reference-strength",
