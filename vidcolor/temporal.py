@@ -34,7 +34,7 @@ _DARK = 16.0  # L* at which chroma is zero in the law below
 _ODD = 10.0  # by how much history may differ from the network otherwise than nearby; as above
 _REACH = 8  # a place learns from those within this part of the frame's shorter side
 _THIN = 0.02  # share of trusted places nearby below which they count little
-# Mean trust at which there is no history, and all of it: cuts reach 0.08, shaking cameras keep 0.68.
+# Mean trust with no history, and with all of it: cuts reach 0.08, shaking cameras keep 0.68.
 _LITTLE, _ENOUGH = 0.3, 0.5
 _WORKERS = min(8, os.cpu_count() or 1)
 
