@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from vidcolor.color import rgb_to_lab
+from vidcolor.color import grey_to_lightness, rgb_to_lab
 from vidcolor.colorizer import (
     Colorizer,
     choose_device,
@@ -17,6 +19,7 @@ from vidcolor.colorizer import (
 from vidcolor.compose import compose
 from vidcolor.errors import DeviceError, WeightsError
 from vidcolor.frames import ColorTags, LumaBatch, PixelFormat
+from vidcolor.grading import Look
 
 YUV = PixelFormat("yuv420p", 8, (2, 2), False, ColorTags(False, "bt709"))
 
@@ -182,9 +185,56 @@ def test_colorize_one_picture(fast):
 def test_saturation_scales_the_chroma():
     batch = frames(1)
     full, half, none = (
-        Colorizer("_ramp", device="cpu", saturation=s)(batch) for s in (1.0, 0.5, 0.0)
+        Colorizer("_ramp", device="cpu", look=Look(saturation=s))(batch) for s in (1.0, 0.5, 0.0)
     )
     assert torch.allclose(half, full / 2) and not none.any()
+
+
+def test_the_look_is_applied_at_the_frames_lightness():
+    levels = torch.tensor([16, 80, 125, 180, 235], dtype=torch.uint8)
+    batch = LumaBatch(levels.view(5, 1, 1, 1).expand(5, 1, 64, 64), 8, False, (0,) * 5, (0,) * 5)
+    plain = Colorizer("_ramp", device="cpu", size=64)
+    warm = Colorizer("_ramp", device="cpu", size=64, look=Look(0.5, temperature=40, tint=-20))
+    light = grey_to_lightness((levels.float() - 16) / 219) / 100
+    shift = (warm(batch) - plain(batch) / 2).mean(dim=(2, 3))
+    window = 4 * light * (1 - light)
+    assert torch.allclose(shift[:, 1], 8 * window, atol=0.02)
+    assert torch.allclose(shift[:, 0], -4 * window, atol=0.02)
+    picture = torch.full((1, 1, 60, 80), 50.0)
+    assert torch.allclose(
+        warm.predict(picture) - plain.predict(picture) / 2,
+        torch.tensor([-4.0, 8.0]).view(1, 2, 1, 1).expand(1, 2, 60, 80),
+        atol=0.02,
+    )
+
+
+def test_mirroring_is_the_mean_of_both_views(fast):
+    batch = frames(2)
+    mirrored = replace(batch, luma=batch.luma.flip(-1))
+    both = Colorizer("fast", device="cpu", size=64, tta=True)
+    wanted = (fast(batch) + fast(mirrored).flip(-1)) / 2
+    assert torch.allclose(both(batch), wanted, atol=1e-3)
+    assert not torch.allclose(both(batch), fast(batch), atol=0.1)
+
+
+def test_mirroring_makes_mirror_images_of_mirror_images():
+    both = Colorizer("fast", device="cpu", size=64, tta=True)
+    lightness = 100 * torch.rand(1, 1, 64, 96, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():  # at the model's own resolution, where nothing is resized
+        once, again = both._run_model(lightness), both._run_model(lightness.flip(-1))
+    assert torch.equal(again, once.flip(-1))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2000), (2000, 3), (33, 65)])
+@pytest.mark.parametrize("size", [32, 33, 100])
+def test_any_frame_at_any_size(shape, size):
+    """Sizes off the stride are rounded to it; wide and tall frames keep their shape."""
+    model = Colorizer("fast", device="cpu", size=size)
+    luma = torch.randint(16, 236, (1, 1, *shape), dtype=torch.uint8)
+    batch = LumaBatch(luma, 8, False, (0,), (0,))
+    color = compose(batch, model(batch), YUV)
+    assert color.planes[0].shape == (1, *shape)
+    assert model.predict(torch.rand(1, 1, *shape) * 100).shape == (1, 2, *shape)
 
 
 def test_devices_and_precisions():

@@ -18,10 +18,10 @@ PACKAGE = ROOT / "vidcolor"
 LAYERS = (
     {"errors"},
     {"frames", "atomic"},
-    {"color", "motion"},
+    {"color", "motion", "grading"},
     {"metrics"},
     {"sources", "models", "sinks", "tensor_files"},
-    {"weights", "compose"},
+    {"weights", "compose", "cuts", "temporal", "reference"},
     {"colorizer", "planning"},
     {"pipeline", "preview", "probe", "evaluation"},
     {"training"},

@@ -156,3 +156,21 @@ def test_imagenet_encoder_loads_by_order_and_folds_the_colours() -> None:
     del tensors["conv_0_bias"], tensors["conv_0_weight"]
     with pytest.raises(ValueError, match="51 convolutions in the file, 52 in the encoder"):
         encoder.load_imagenet(tensors)
+
+
+def test_features_are_what_the_prediction_is_made_of(model: nn.Module) -> None:
+    if not hasattr(model, "features"):
+        assert not hasattr(model, "from_features")
+        return
+    grey = lightness(model, 2)
+    with torch.inference_mode():
+        features = model.eval().features(grey)  # type: ignore[operator]
+        assert torch.equal(model.from_features(features), model(grey))  # type: ignore[operator]
+    assert {8, 16} <= set(features)
+    for stride, plane in features.items():
+        assert plane.shape[::2] == (2, grey.shape[2] // stride)
+        assert plane.shape[3] == grey.shape[3] // stride
+
+
+def test_the_models_with_features() -> None:
+    assert {"fast"} <= {name for name in NAMES if hasattr(MODELS[name], "features")}

@@ -17,16 +17,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .colorizer import Colorizer
     from .errors import VidcolorError
+    from .grading import Look
     from .pipeline import colorize
     from .planning import Report, Settings
     from .sinks import EncoderSettings
 
 __version__ = "0.1.0"
-__all__ = ["Colorizer", "EncoderSettings", "Report", "Settings", "VidcolorError", "colorize"]
+__all__ = [
+    "Colorizer",
+    "EncoderSettings",
+    "Look",
+    "Report",
+    "Settings",
+    "VidcolorError",
+    "colorize",
+]
 
 _HOME = {
     "Colorizer": "colorizer",
     "EncoderSettings": "sinks",
+    "Look": "grading",
     "Report": "planning",
     "Settings": "planning",
     "VidcolorError": "errors",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +18,10 @@ from .color import grey_to_lightness
 from .compose import compose, film_grey, upsample_chroma
 from .errors import DeviceError, WeightsError
 from .frames import LumaBatch, picture_format
+from .grading import Look
+from .reference import STRIDES, References
 from .sources.luma import luma_of_rgb
+from .temporal import Stabilizer
 from .weights import load_model
 
 logger = logging.getLogger(__name__)
@@ -108,12 +111,18 @@ class Colorizer:
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         size: the model sees about size squared pixels; the default is the weights' own.
-        saturation: factor on the chroma; 0 gives grey, 1 what the model predicts.
+        look: saturation, temperature and tint of the result.
+        tta: predict the mirrored frame too and take the mean: twice the model's time.
+        references: colour pictures whose palette the result is pulled toward, see `reference.py`;
+            or one folder, its pictures in natural order of their names.
+        reference_strength: 0 (no pull) to 1.
 
     Raises:
-        WeightsError: the model or its weights cannot be loaded.
+        WeightsError: the model or its weights cannot be loaded, or `references` are given and the
+            model has no encoder features.
         DeviceError: the device or precision is not there.
-        ValueError: `size` or `saturation` is out of range.
+        InputError: a reference cannot be read.
+        ValueError: `size` or `reference_strength` is out of range.
     """
 
     def __init__(
@@ -124,12 +133,13 @@ class Colorizer:
         device: str = "auto",
         precision: str = "auto",
         size: int | None = None,
-        saturation: float = 1.0,
+        look: Look | None = None,
+        tta: bool = False,
+        references: str | Path | Sequence[str | Path] = (),
+        reference_strength: float = 1.0,
     ) -> None:
         if size is not None and size < 32:
             raise ValueError(f"size must be at least 32, not {size}")
-        if not 0 <= saturation <= 100:
-            raise ValueError(f"saturation must lie between 0 and 100, not {saturation}")
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         network, self.entry = load_model(model, None if weights is None else Path(weights))
@@ -138,7 +148,14 @@ class Colorizer:
         self.name = self.entry.architecture if weights is not None or model is None else model
         self.stride: int = getattr(network, "stride", 32)
         self.size = size or self.entry.input_size
-        self.saturation = saturation
+        self.look = look or Look()
+        self.tta = tta
+        self.references = References(references, self._shrink, reference_strength)
+        if self.references.pictures and not hasattr(network, "features"):
+            raise WeightsError(
+                f"the model '{self.name}' has no encoder features to compare pictures by; "
+                "reference pictures work with the models fast and best"
+            )
         self.largest_batch: int | None = None  # found by running out of memory
         self._chosen = self.device, self.precision
 
@@ -156,18 +173,24 @@ class Colorizer:
         self.model.to(device)
 
     @torch.inference_mode()
-    def __call__(self, batch: LumaBatch) -> Tensor:
+    def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
         """Predict a batch's chroma at the model's resolution.
 
         Args:
             batch: luma on this colorizer's device.
+            stabilizer: of the batch's film, to keep colour in place from frame to frame; `commit`
+                it when the batch is done.
 
         Returns:
-            `(B, 2, h, w)` float32 a*b*, saturation applied, oriented like the batch's luma.
+            `(B, 2, h, w)` float32 a*b*, with the look, oriented like the batch's luma.
         """
         turns = batch.rotation // 90
         grey = torch.rot90(film_grey(batch), -turns, (-2, -1))
-        ab = self._run_model(grey_to_lightness(self._shrink(grey)))
+        lightness = grey_to_lightness(self._shrink(grey))
+        ab = self._run_model(lightness, batch.shots)
+        if stabilizer is not None:
+            ab = stabilizer(lightness, ab, batch.cuts)
+        ab = self._with_look(ab, lightness)
         return torch.rot90(ab, turns, (-2, -1))
 
     def _shrink(self, plane: Tensor) -> Tensor:
@@ -175,31 +198,67 @@ class Colorizer:
         size = model_size(height, width, self.size, self.stride)
         return F.interpolate(plane, size=size, mode="bilinear", antialias=True)
 
-    def _run_model(self, lightness: Tensor) -> Tensor:
+    def _with_look(self, ab: Tensor, lightness: Tensor) -> Tensor:
+        if self.look.shifts:
+            lightness = F.interpolate(lightness, size=ab.shape[-2:], mode="area")
+        return self.look.apply(ab, lightness)
+
+    def _forward(self, lightness: Tensor, with_features: bool) -> tuple[Tensor, dict[int, Tensor]]:
+        """The network's a*b* in Lab units, and its features where they are asked for."""
         lightness = lightness.contiguous(memory_format=torch.channels_last)
         reduced = self.precision != torch.float32
-        with torch.autocast(self.device.type, self.precision, enabled=reduced):
-            ab = self.model(lightness)
-        if reduced and not ab.isfinite().all():
-            ab = self.model(lightness)  # beyond the reach of 16 bits: this batch in fp32
-        if not ab.isfinite().all():
-            raise WeightsError(
-                f"the model '{self.name}' predicts values that are not finite; use other weights"
+        # beyond the reach of 16 bits: this batch again in fp32
+        for enabled in (True, False) if reduced else (False,):
+            features: dict[int, Tensor] = {}
+            with torch.autocast(self.device.type, self.precision, enabled=enabled):
+                if with_features:
+                    features = self.model.features(lightness)  # type: ignore[operator]
+                    ab = self.model.from_features(features)  # type: ignore[operator]
+                else:
+                    ab = self.model(lightness)
+            kept = [ab, *(features[s] for s in STRIDES if with_features)]
+            if all(bool(each.isfinite().all()) for each in kept):
+                return ab.float() * self.entry.chroma_gain, features
+        raise WeightsError(
+            f"the model '{self.name}' predicts values that are not finite; use other weights"
+        )
+
+    def _run_model(self, lightness: Tensor, shots: Sequence[int] = ()) -> Tensor:
+        """What is predicted of L* at the model's resolution, before the look."""
+        ab, features = self._forward(lightness, bool(self.references))
+        if self.tta:
+            ab = (ab + self._forward(lightness.flip(-1), False)[0].flip(-1)) / 2
+        if self.references:
+            ab = self.references.pull(
+                ab, features, lambda grey: self._forward(grey, True)[1], shots
             )
-        return ab.float() * (self.entry.chroma_gain * self.saturation)
+        return ab
 
     @torch.inference_mode()
-    def predict(self, lightness: Tensor) -> Tensor:
-        """Predict full-resolution chroma for pictures.
+    def predict(
+        self,
+        lightness: Tensor,
+        stabilizer: Stabilizer | None = None,
+        cuts: Sequence[bool] = (),
+    ) -> Tensor:
+        """Predict full-resolution chroma for pictures, or for the next frames of a film.
 
         Args:
             lightness: `(B, 1, H, W)` L* in [0, 100].
+            stabilizer: of the film, `commit`ted here; None for pictures that do not follow on one
+                another.
+            cuts: for each frame whether a shot begins with it; empty for nowhere.
 
         Returns:
             `(B, 2, H, W)` float32 a*b* on the colorizer's device, upsampled along L*'s edges.
         """
         lightness = lightness.to(self.device)
-        return upsample_chroma(self._run_model(self._shrink(lightness)), lightness)
+        small = self._shrink(lightness)
+        ab = self._run_model(small)
+        if stabilizer is not None:
+            ab = stabilizer(small, ab, cuts)
+            stabilizer.commit()
+        return upsample_chroma(self._with_look(ab, small), lightness)
 
     def colorize(self, picture: np.ndarray) -> np.ndarray:
         """Colorize one picture.

@@ -181,6 +181,9 @@ class LumaBatch:
         is_color: chroma was found in these frames.
         damage: one line for each part of the input that could not be read.
         notes: one line for each thing the user should know of the input, told once.
+        cuts: for each frame whether a shot begins with it; empty where that was not looked for.
+        shots: number of each frame's shot, counted from 0 at the first frame that is read; empty
+            like `cuts`.
     """
 
     luma: Tensor
@@ -194,6 +197,8 @@ class LumaBatch:
     is_color: bool = False
     damage: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+    cuts: tuple[bool, ...] = ()
+    shots: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return self.luma.shape[0]
@@ -207,6 +212,8 @@ class LumaBatch:
             pts=self.pts[part],
             durations=self.durations[part],
             first_index=self.first_index + start,
+            cuts=self.cuts[part],
+            shots=self.shots[part],
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> LumaBatch:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from .look import look_options
 from .run import make_colorizer, model_options
 
 
@@ -17,9 +18,7 @@ from .run import make_colorizer, model_options
 @click.option(
     "--at", type=click.IntRange(64), default=256, show_default=True, help="Side of the squares."
 )
-@click.option(
-    "--saturation", type=click.FloatRange(0, 5), default=1.0, help="Factor on the colours."
-)
+@look_options
 @click.option(
     "--lpips-weights",
     type=click.Path(path_type=Path),

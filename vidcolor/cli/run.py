@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import VidcolorError
+from .look import look_arguments, look_options
 
 if TYPE_CHECKING:
     from ..frames import Segment
@@ -114,7 +115,9 @@ def model_options(command: Any) -> Any:
             click.option(
                 "--size",
                 type=click.IntRange(32, 4096),
-                help="The model sees about SIZE squared pixels [the weights' own].",
+                help="Model resolution: the network sees each frame at about SIZE squared pixels, "
+                "in the frame's shape, sides rounded to the model's stride. Time grows with its "
+                "square; the output keeps the input's size [the weights' own, 256 for fast].",
             ),
         ]
     ):
@@ -130,12 +133,12 @@ def model_options(command: Any) -> Any:
     help="A file, or a folder for several inputs [beside each: NAME.color.EXT, FOLDER.color/].",
 )
 @model_options
+@look_options
 @click.option(
-    "--saturation",
-    type=click.FloatRange(0, 5),
-    default=1.0,
+    "--stabilize/--no-stabilize",
+    default=True,
     show_default=True,
-    help="Factor on the colours.",
+    help="Keep colours in place within a film's shots; photos are always coloured one by one.",
 )
 @click.option(
     "--luma",
@@ -248,7 +251,8 @@ def _settings(options: dict[str, Any]) -> Settings:
         **{key: options[key] for key in ("encoder", "crf", "preset", "pix_fmt")}
     )
     segment: Segment = Segment(options["start"], options["end"])
-    keys = ("copy", "fps", "batch_size", "workers", "overwrite", "skip_existing", "quality")
+    keys: tuple[str, ...] = ("copy", "fps", "batch_size", "workers", "overwrite", "skip_existing")
+    keys += ("quality", "stabilize")
     return Settings(
         encoder=encoder,
         segment=segment,
@@ -258,7 +262,7 @@ def _settings(options: dict[str, Any]) -> Settings:
 
 
 def make_colorizer(options: dict[str, Any]) -> Any:
-    """The colorizer that `model_options` describe."""
+    """The colorizer that `model_options`, and `look_options` where there are any, describe."""
     from ..colorizer import Colorizer
 
     return Colorizer(
@@ -267,15 +271,19 @@ def make_colorizer(options: dict[str, Any]) -> Any:
         device=options["device"],
         precision=options["precision"],
         size=options["size"],
-        saturation=options.get("saturation", 1.0),
+        **look_arguments(options),
     )
 
 
 def _describe_model(options: dict[str, Any]) -> str:
     colorizer = make_colorizer(options)
     precision = str(colorizer.precision).removeprefix("torch.")
+    mirrored = ", mirrored too" if colorizer.tta else ""
+    count = len(colorizer.references.pictures)
+    pulled = f", {count} reference picture{'s' * (count > 1)}" if count else ""
     return (
         f"{colorizer.name}, {precision} on {colorizer.device}, at {colorizer.size} squared pixels"
+        f"{mirrored}{pulled}"
     )
 
 

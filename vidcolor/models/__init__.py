@@ -8,6 +8,11 @@ What a model predicts natively, and training compares with the truth, is a metho
 they are recorded with the weights. `head_prefixes`, where a class has it, names the parameters
 that `--freeze backbone` leaves trainable. A name with a leading underscore is hidden from
 listings.
+
+A model whose encoder can tell what stands where also offers `features`, L* `(B, 1, H, W)` to a
+dict of stride to features `(B, C, H/stride, W/stride)`, strides 8 and 16 among them, and
+`from_features`, that dict to a*b*; `forward(x)` is `from_features(features(x))`. Reference pictures
+(`reference.py`) work with such models alone.
 """
 
 from __future__ import annotations

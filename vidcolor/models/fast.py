@@ -131,8 +131,15 @@ class Fast(nn.Module):
         """Start the encoder from an ImageNet classifier; see `MobileNetV2Encoder.load_imagenet`."""
         self.encoder.load_imagenet(tensors)
 
+    def features(self, lightness: Tensor) -> dict[int, Tensor]:
+        """The encoder's features by stride, 4, 8, 16 and 32, of L* `(B, 1, H, W)` in [0, 100]."""
+        return self.encoder(lightness / 100)
+
     def forward(self, lightness: Tensor) -> Tensor:
-        features = self.encoder(lightness / 100)
+        return self.from_features(self.features(lightness))
+
+    def from_features(self, features: dict[int, Tensor]) -> Tensor:
+        """What `forward` makes of `features`, a*b* `(B, 2, H/4, W/4)`."""
         x = self.neck(features[32])
         x = x + self.context(features[32].mean(dim=(2, 3)))[:, :, None, None]
         for stride, block in ((16, self.up16), (8, self.up8), (4, self.up4)):

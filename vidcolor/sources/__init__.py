@@ -4,11 +4,12 @@ from .facts import probe_film
 from .film import FilmSource
 from .inputs import FILM_SUFFIXES, PICTURE_SUFFIXES, Input, expand, natural_key, output_suffix
 from .loader import Prefetcher, Source, load
-from .pictures import PictureSource
+from .pictures import ColorPicture, PictureSource, read_color
 
 __all__ = [
     "FILM_SUFFIXES",
     "PICTURE_SUFFIXES",
+    "ColorPicture",
     "FilmSource",
     "Input",
     "PictureSource",
@@ -19,4 +20,5 @@ __all__ = [
     "natural_key",
     "output_suffix",
     "probe_film",
+    "read_color",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
 import warnings
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from ..errors import InputError
 from ..frames import LumaBatch, PictureInfo
 from .luma import COLOR_THRESHOLD, Codes, chroma_of_rgb, luma_of_rgb
 from .metadata import Metadata, orientation_of, read_metadata
@@ -51,6 +53,48 @@ class _Picture:
     alpha: Codes | None  # (H, W), the same type
     metadata: Metadata
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ColorPicture:
+    """A picture's colours, for looking at and not for keeping.
+
+    Attributes:
+        rgb: `(1, 3, H, W)` float32 R'G'B' in [0, 1], upright.
+        opacity: `(1, 1, H, W)` float32, 1 where the picture is not transparent.
+    """
+
+    rgb: torch.Tensor
+    opacity: torch.Tensor
+
+
+def read_color(path: Path, most: int = 1 << 20) -> ColorPicture:
+    """Read a picture in colour; one of many pixels is cut down to about `most` by block means.
+
+    Raises:
+        InputError: it cannot be read; the line names the file, the cause and the remedy.
+    """
+    try:
+        picture = _read(path)
+    except (_UnsuitableError, *_UNREADABLE) as error:
+        raise InputError(f"{path}: {_complaint(error)}") from error
+    pixels = picture.pixels if picture.pixels.ndim == 3 else picture.pixels[..., None]
+    rgb = _cut_down(pixels, most).expand(1, 3, -1, -1)
+    alpha = picture.alpha
+    opaque = torch.ones_like(rgb[:, :1]) if alpha is None else _cut_down(alpha[..., None], most)
+    return ColorPicture(rgb, opaque)
+
+
+def _cut_down(values: Codes, most: int) -> torch.Tensor:
+    """Codes `(H, W, C)` to levels in [0, 1], `(1, C, h, w)` float32 of about `most` pixels."""
+    height, width, channels = values.shape
+    block = max(1, math.isqrt(height * width // most))
+    down, across = min(block, height), min(block, width)
+    rows, columns = height // down, width // across
+    blocks = values[: rows * down, : columns * across]
+    blocks = blocks.reshape(rows, down, columns, across, channels)
+    means = blocks.mean(axis=(1, 3), dtype=np.float32) / np.iinfo(values.dtype).max
+    return torch.from_numpy(means).permute(2, 0, 1)[None]
 
 
 class PictureSource:

@@ -1,0 +1,169 @@
+"""Films through `colorize` with a network that changes its mind: steady, apart, repeatable."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vidcolor import Colorizer, EncoderSettings, Report, Settings, colorize
+from vidcolor.colorizer import Colorizer as Worker
+from vidcolor.frames import LumaBatch
+
+from .command_line import Vidcolor
+from .readback import assert_same_pixels, planes_of
+from .shots import pan
+from .sinks.films import read_frames
+from .sources.clips import encode
+
+STEADY = Settings(encoder=EncoderSettings("ffv1"))
+FREE = replace(STEADY, stabilize=False)
+
+
+class Moody(torch.nn.Module):
+    """One colour a frame, which depends strongly on the frame's mean lightness."""
+
+    stride = 8
+
+    def forward(self, lightness: torch.Tensor) -> torch.Tensor:
+        mood = (lightness.mean((1, 2, 3), keepdim=True) * 5) % 2 - 1
+        small = lightness[..., ::4, ::4]
+        return torch.cat([10 + 12 * mood + 0 * small, 20 - 12 * mood + 0 * small], dim=1)
+
+
+def moody() -> Colorizer:
+    colorizer = Colorizer("_ramp", device="cpu", size=96)
+    colorizer.model = Moody()
+    return colorizer
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two shots of 20 and 15 frames, with grain."""
+    rng = np.random.default_rng(0)
+    frames = [
+        np.clip(frame * 0.6 + 60 + rng.normal(0, 2, frame.shape) + rng.uniform(-3, 3), 16, 235)
+        for frame in pan(20, 1, 1) + pan(15, 2, 1)
+    ]
+    folder = tmp_path_factory.mktemp("films")
+    return encode(
+        folder / "two shots.mkv", "ffv1", "yuv420p", [f.astype(np.uint8) for f in frames]
+    ).path
+
+
+def done(reports: list[Report]) -> Path:
+    assert [(r.status, r.error) for r in reports] == [("done", "")] * len(reports)
+    return reports[-1].output
+
+
+def chroma(path: Path) -> np.ndarray:
+    """Mean Cb and Cr of each frame, `(N, 2)`."""
+    return np.array([[p.mean() for p in planes_of(f)[1:]] for f in read_frames(path)])
+
+
+@pytest.fixture(scope="module")
+def steady(film: Path) -> Path:
+    settings = replace(STEADY, batch_size=1)
+    return done(colorize(film, film.with_name("steady.mkv"), colorizer=moody(), settings=settings))
+
+
+def test_colours_stay_put_unless_told_otherwise(tmp_path: Path, film: Path, steady: Path) -> None:
+    free = done(colorize(film, tmp_path / "free.mkv", colorizer=moody(), settings=FREE))
+    step = [np.square(np.diff(chroma(p)[2:20], axis=0)).mean() for p in (free, steady)]
+    assert step[0] > 2 and step[1] < 0.1 * step[0]
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(3, 0), (4, 2), (7, 0), (64, 0)])
+def test_batches_and_workers_change_nothing(
+    tmp_path: Path, film: Path, steady: Path, batch_size: int, workers: int
+) -> None:
+    settings = replace(STEADY, batch_size=batch_size, workers=workers)
+    again = done(colorize(film, tmp_path / "o.mkv", colorizer=moody(), settings=settings))
+    assert_same_pixels(again, steady)
+
+
+def test_a_shot_begins_afresh(film: Path, steady: Path, tmp_path: Path) -> None:
+    """The second shot is what it would be as a film of its own."""
+    frames = [planes_of(f)[0] for f in read_frames(film)][20:]
+    alone = encode(tmp_path / "second.mkv", "ffv1", "yuv420p", frames).path
+    output = done(colorize(alone, tmp_path / "o.mkv", colorizer=moody(), settings=STEADY))
+    np.testing.assert_array_equal(chroma(output), chroma(steady)[20:])
+
+
+def test_films_of_one_run_do_not_meet(film: Path, steady: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.mkv"
+    copy.write_bytes(film.read_bytes())
+    folder = tmp_path / "out"
+    done(colorize([film, copy], folder, colorizer=moody(), settings=STEADY))
+    for name in (film.name, copy.name):
+        assert_same_pixels(folder / name, steady)
+
+
+@pytest.mark.parametrize("where", ["model", "compose"])
+def test_out_of_memory_gives_the_same_film(
+    film: Path, steady: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    from vidcolor import pipeline
+
+    plain_compose, plain_call = pipeline.compose, Worker.__call__
+
+    def crowded(batch: LumaBatch) -> None:
+        if len(batch) > 2 and batch.first_index >= 6:
+            raise torch.OutOfMemoryError("injected")
+
+    def compose(batch, *args, **kwargs):
+        crowded(batch)
+        return plain_compose(batch, *args, **kwargs)
+
+    def call(self, batch, *args):
+        crowded(batch)
+        return plain_call(self, batch, *args)
+
+    if where == "compose":  # the filter has gone on by then
+        monkeypatch.setattr(pipeline, "compose", compose)
+    else:
+        monkeypatch.setattr(Worker, "__call__", call)
+    colorizer, settings = moody(), replace(STEADY, batch_size=6)
+    output = done(colorize(film, tmp_path / "o.mkv", colorizer=colorizer, settings=settings))
+    assert colorizer.largest_batch is not None
+    assert_same_pixels(output, steady)
+
+
+def test_sequences_are_stabilised_and_pictures_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    given = []
+    plain = Worker.__call__
+
+    def call(self, batch, stabilizer=None):
+        given.append(stabilizer)
+        return plain(self, batch, stabilizer)
+
+    monkeypatch.setattr(Worker, "__call__", call)
+    (tmp_path / "in").mkdir()
+    for i, frame in enumerate(pan(3, 1)):
+        Image.fromarray(frame).save(tmp_path / "in" / f"{i:03d}.png")
+    done(colorize(tmp_path / "in", tmp_path / "out", colorizer=moody(), settings=STEADY))
+    assert given == [None] * 3
+    given.clear()
+    sequence = str(tmp_path / "in" / "%03d.png")
+    done(
+        colorize(sequence, tmp_path / "o.mkv", colorizer=moody(), settings=replace(STEADY, fps=25))
+    )
+    assert given and None not in given
+
+
+def test_the_command_line(command: Vidcolor, tmp_path: Path, film: Path) -> None:
+    options = ("--model", "_ramp", "--device", "cpu", "--size", "64", "--encoder", "ffv1")
+    for name, more in (("a", ()), ("b", ("--stabilize",)), ("c", ("--no-stabilize",))):
+        assert command("run", film, "-o", tmp_path / f"{name}.mkv", *options, *more).code == 0
+    ramp = Colorizer("_ramp", device="cpu", size=64)
+    free = done(colorize(film, tmp_path / "d.mkv", colorizer=ramp, settings=FREE))
+    assert_same_pixels(tmp_path / "a.mkv", tmp_path / "b.mkv")
+    assert_same_pixels(tmp_path / "c.mkv", free)
+    assert not np.array_equal(chroma(tmp_path / "a.mkv"), chroma(tmp_path / "c.mkv"))

@@ -1,0 +1,200 @@
+"""The chroma filter: steady in a shot, nothing across a cut, no trails, the same in any batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vidcolor.temporal import MEMORY, Stabilizer
+
+from .shots import HEIGHT, WIDTH, pan
+from .test_motion import texture
+
+SMALL = (HEIGHT // 4, WIDTH // 4)  # of the chroma, as `fast` gives it
+
+
+def lightness_of(frames: Sequence[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(frames))[:, None].float() / 2.55
+
+
+def flicker(count: int, ab: tuple[float, float], seed: int = 0) -> Tensor:
+    """`(count, 2, h, w)` of one colour that jumps by about 6 from frame to frame."""
+    jumps = torch.randn(count, 2, 1, 1, generator=torch.Generator().manual_seed(seed)) * 6
+    return torch.tensor(ab)[:, None, None] + jumps.expand(count, 2, *SMALL).contiguous()
+
+
+def run(
+    lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = (), size: int = 4, memory: int = MEMORY
+) -> Tensor:
+    """All frames through one stabilizer in batches of `size`."""
+    stabilizer = Stabilizer(memory)
+    out = []
+    for i in range(0, len(ab), size):
+        part = slice(i, i + size)
+        out.append(stabilizer(lightness[part], ab[part], cuts[part]))
+        stabilizer.commit()
+    return torch.cat(out)
+
+
+def change(ab: Tensor) -> float:
+    """Mean squared step from frame to frame."""
+    return float((ab[1:] - ab[:-1]).square().sum(1).mean())
+
+
+@pytest.mark.parametrize("step", [0, 1, 3])
+def test_flicker_is_calmed(step: int) -> None:
+    lightness = lightness_of(pan(40, 1, step))
+    lightness = lightness + torch.randn_like(lightness)  # grain, so that no frame repeats another
+    ab = flicker(40, (20, -30))
+    out = run(lightness, ab)
+    assert change(out) < 0.05 * change(ab)
+    assert (out[20:].mean((0, 2, 3)) - torch.tensor([20, -30])).abs().max() < 3
+    assert torch.equal(out[0], ab[0])
+
+
+def test_colour_moves_with_the_picture() -> None:
+    frames, step = pan(24, 1, 4), 4
+    wide = torch.from_numpy(np.kron(np.arange(96 // 8 + 24) % 5 * 12, np.ones(2)))  # stripes
+    at = [wide[i : i + SMALL[1]].expand(*SMALL) for i in range(24)]  # 4 pixels are one of chroma
+    truth = torch.stack([torch.stack([a, -a]) for a in at]).float()
+    jumps = flicker(24, (0, 0))
+    assert step == 4
+    error = (run(lightness_of(frames), truth + jumps) - truth)[12:, :, 3:-3, 3:-6]
+    assert error.square().sum(1).mean() < 0.3 * jumps[12:].square().sum(1).mean()
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_batches_change_nothing(size: int) -> None:
+    lightness, ab = lightness_of(pan(12, 1) + pan(9, 2)), flicker(21, (10, 10))
+    cuts = [i in (0, 12) for i in range(21)]
+    assert torch.equal(run(lightness, ab, cuts, size), run(lightness, ab, cuts, 4))
+    assert torch.equal(run(lightness, ab, cuts, size), run(lightness, ab, cuts, size))
+
+
+def test_nothing_of_a_shot_goes_over_a_cut() -> None:
+    same = lightness_of(pan(20, 1, 0) + pan(20, 1, 0))  # the pictures alone do not show the cut
+    same = same + torch.randn_like(same)
+    red = torch.tensor([40.0, 0])[:, None, None].expand(20, 2, *SMALL)
+    cuts = [i in (0, 20) for i in range(40)]
+    out = run(same, torch.cat([red, -red]), cuts)
+    assert (out[20:] + red).abs().max() < 0.1
+    stays = run(same, torch.cat([red, -red]))  # and without the mark the filter would mix them
+    assert stays[20, 0].mean() > 20
+
+
+def test_a_missed_cut_leaves_little() -> None:
+    lightness = lightness_of(pan(20, 1) + pan(20, 2))
+    red = torch.tensor([40.0, 0])[:, None, None].expand(20, 2, *SMALL)
+    out = run(lightness, torch.cat([red, -red]))
+    assert (out[21, 0] < -10).float().mean() > 0.9
+
+
+def test_a_film_forgets_the_one_before() -> None:
+    lightness, ab = lightness_of(pan(8, 1)), flicker(8, (30, 0))
+    stabilizer = Stabilizer()
+    first = stabilizer(lightness, ab)
+    stabilizer.commit()
+    assert not torch.equal(stabilizer(lightness, ab), first)
+    stabilizer.reset()
+    assert torch.equal(stabilizer(lightness, ab), first)
+
+
+def test_a_batch_done_again_counts_once() -> None:
+    lightness, ab = lightness_of(pan(8, 1)), flicker(8, (30, 0))
+    wanted = run(lightness, ab, size=4)
+    stabilizer = Stabilizer()
+    stabilizer(lightness[:4], ab[:4])
+    stabilizer(lightness[:2], ab[:2])  # memory ran out: the same frames in smaller parts
+    stabilizer.commit()
+    stabilizer(lightness[2:6], ab[2:6])
+    second = stabilizer(lightness[2:4], ab[2:4])
+    stabilizer.commit()
+    assert torch.equal(second, wanted[2:4])
+    assert torch.equal(stabilizer(lightness[4:], ab[4:]), wanted[4:])
+
+
+def moving_square(speed: int) -> tuple[list[np.ndarray], Tensor]:
+    """A bright red square over a blue ground, and their chroma."""
+    ground, square = texture(HEIGHT, WIDTH, 3) // 2, texture(32, 32, 4) // 2 + 120
+    frames, truth = [], []
+    for i in range(24):
+        x, frame = 4 + speed * i, ground.copy()
+        frame[32:64, x : x + 32] = square
+        red = torch.zeros(HEIGHT, WIDTH)
+        red[32:64, x : x + 32] = 1
+        ab = torch.stack([50 * red, 30 - 60 * (1 - red)])
+        truth.append(torch.nn.functional.avg_pool2d(ab, 4))
+        frames.append(frame)
+    return frames, torch.stack(truth)
+
+
+@pytest.mark.parametrize("speed", [1, 2, 4])
+def test_a_moving_thing_keeps_its_colour_and_leaves_no_trail(speed: int) -> None:
+    frames, truth = moving_square(speed)
+    error = (run(lightness_of(frames), truth) - truth).square().sum(1).sqrt()[6:]
+    assert error.mean() < 0.6
+    assert error.quantile(0.99) < 12  # red and blue are 78 apart
+    late = run(lightness_of(frames), truth)[-1]
+    assert late[0, 9:15, : speed * 2].max() < 5  # where it stood long ago
+    assert late[0, 9:15, 2 + speed * 23 // 4 : 7 + speed * 23 // 4].min() > 40  # its inside
+
+
+def test_repeated_frames_count_once() -> None:
+    lightness, ab = lightness_of(pan(6, 1)), flicker(6, (10, 0))
+    once = run(lightness, ab)
+    twice = run(lightness.repeat_interleave(2, 0), ab.repeat_interleave(2, 0))
+    assert torch.equal(twice[::2], once) and torch.equal(twice[1::2], once)
+
+
+def test_a_small_move_is_no_repeat() -> None:
+    still = np.full((HEIGHT, WIDTH), 90, np.uint8)
+    moved = still.copy()
+    moved[40:52, 40:52] = 160
+    out = run(lightness_of([still, moved]), flicker(2, (10, 0)))
+    assert not torch.equal(out[1], out[0])
+
+
+def test_colour_fades_with_the_light() -> None:
+    frames = pan(30, 1, 0)
+    light = [1 - i / 40 for i in range(30)]
+    lightness = lightness_of(
+        [(frame * gain).astype(np.uint8) for frame, gain in zip(frames, light, strict=True)]
+    )
+    # of one colour the chroma goes with L* + 16 where the light goes down
+    ab = torch.tensor([30.0, 20])[:, None, None] * (
+        (lightness.mean((1, 2, 3), keepdim=True) + 16) / (lightness[0].mean() + 16)
+    )
+    out = run(lightness, ab.expand(30, 2, *SMALL))
+    assert ((out - ab).abs() / ab).max() < 0.05
+
+
+def test_flickering_light_does_not_stop_the_filter() -> None:
+    gains = np.random.default_rng(0).uniform(0.75, 1.0, 30)
+    frames = [(f * g).astype(np.uint8) for f, g in zip(pan(30, 1, 1), gains, strict=True)]
+    ab = flicker(30, (20, -30))
+    # the light alone changes chroma by a tenth
+    assert change(run(lightness_of(frames), ab)) < 0.35 * change(ab)
+
+
+@pytest.mark.parametrize("shape", [(8, 256), (32, 32), (64, 8)])
+def test_narrow_and_small_frames(shape: tuple[int, int]) -> None:
+    lightness = torch.rand(3, 1, *shape) * 100
+    ab = torch.rand(3, 2, max(1, shape[0] // 4), max(1, shape[1] // 4))
+    out = run(lightness, ab)
+    assert out.shape == ab.shape and out.isfinite().all()
+
+
+def test_a_memory_of_one_frame_changes_nothing() -> None:
+    lightness, ab = lightness_of(pan(6, 1)), flicker(6, (10, 0))
+    torch.testing.assert_close(run(lightness, ab, memory=1), ab)
+
+
+def test_wrong_arguments() -> None:
+    with pytest.raises(ValueError, match="memory"):
+        Stabilizer(0)
+    with pytest.raises(ValueError, match="2 marks of cuts for 3 frames"):
+        Stabilizer()(lightness_of(pan(3, 1)), flicker(3, (0, 0)), (True, False))
