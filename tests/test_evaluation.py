@@ -12,10 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidcolor import evaluation
 from vidcolor.color import rgb_to_lab
 from vidcolor.errors import InputError
-from vidcolor.evaluation import evaluate, evaluate_folders
+from vidcolor.evaluation import evaluate, evaluate_folders, stills
 from vidcolor.metrics import NO_LPIPS
 from vidcolor.sources.packs import load_pictures, square, stream_pictures
 
@@ -124,7 +123,7 @@ def test_lpips_column(
         def distance(self, prediction: list[Tensor], target: list[Tensor]) -> Tensor:
             return (prediction[0] - target[0]).abs().sum(dim=1)
 
-    monkeypatch.setattr(evaluation, "load_lpips", lambda weights: Fake())
+    monkeypatch.setattr(stills, "load_lpips", lambda weights: Fake())
     table = evaluate(Constant(0, 0), pictures, size=64, lpips_weights=tmp_path / "any")
     values = [row.lpips for row in table.rows]
     assert values[3] == 0
