@@ -193,25 +193,31 @@ def _clips(paths: tuple[Path, ...], at: int | None, as_json: bool, options: Any)
 
 
 def _show_rows(title: str, rows: tuple[VideoRow, ...]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
+
+    from .screen import width_of
 
     def number(value: float | None, digits: int) -> str:
         return "-" if value is None else f"{value:.{digits}f}"
 
     columns = ("PSNR", "over grey", "colour", "CDC", "of truth's", "warp error", "of truth's")
-    view = Table("", *columns)
+    view = Table(box=box.SIMPLE)  # narrow enough for 80 columns
+    view.add_column()
+    for column in columns:
+        view.add_column(column, justify="right", min_width=5)
     for row in rows:
         view.add_row(
             row.name,
-            number(row.psnr, 3),
-            f"{row.gain:+.3f}",
+            number(row.psnr, 2),
+            f"{row.gain:+.2f}",
             number(row.colourfulness, 3),
             number(row.cdc, 6),
             number(row.cdc_ratio, 2),
             number(row.warp_error, 3),
             number(row.warp_ratio, 2),
         )
-    out = Console()
+    out = Console(width=width_of(sys.stdout))
     out.print(title, soft_wrap=True, highlight=False, markup=False)
     out.print(view)
