@@ -21,7 +21,7 @@ LAYERS = (
     {"color", "motion"},
     {"metrics", "video_metrics"},
     {"sources", "models", "sinks", "tensor_files", "sheets"},
-    {"weights", "compose"},
+    {"weights", "compose", "cuts", "temporal"},
     {"colorizer", "planning"},
     {"pipeline", "preview", "probe", "evaluation"},
     {"training"},

@@ -181,6 +181,7 @@ class LumaBatch:
         is_color: chroma was found in these frames.
         damage: one line for each part of the input that could not be read.
         notes: one line for each thing the user should know of the input, told once.
+        cuts: for each frame whether a shot begins with it; empty where that was not looked for.
     """
 
     luma: Tensor
@@ -194,6 +195,7 @@ class LumaBatch:
     is_color: bool = False
     damage: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+    cuts: tuple[bool, ...] = ()
 
     def __len__(self) -> int:
         return self.luma.shape[0]
@@ -207,6 +209,7 @@ class LumaBatch:
             pts=self.pts[part],
             durations=self.durations[part],
             first_index=self.first_index + start,
+            cuts=self.cuts[part],
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> LumaBatch:

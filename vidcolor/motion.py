@@ -7,19 +7,24 @@ arrays on the CPU; OpenCV is imported on first use.
 
 from __future__ import annotations
 
-from functools import lru_cache
+import threading
 from typing import Any
 
 import numpy as np
 
 PRESETS = ("ultrafast", "fast", "medium")
 
+_own = threading.local()  # an estimator keeps its working memory: each thread needs its own
 
-@lru_cache(maxsize=len(PRESETS))
+
 def _estimator(preset: str) -> Any:
     import cv2  # here, because its wheel needs system libraries that a bare machine lacks
 
-    return cv2.DISOpticalFlow_create(getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset.upper()}"))
+    known: dict[str, Any] = _own.__dict__
+    if preset not in known:
+        number: int = getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset.upper()}")
+        known[preset] = getattr(cv2, "DISOpticalFlow_create")(number)  # noqa: B009 - untyped
+    return known[preset]
 
 
 def flow(first: np.ndarray, second: np.ndarray, preset: str = "fast") -> np.ndarray:
@@ -53,7 +58,9 @@ def warp(image: np.ndarray, to_image: np.ndarray) -> np.ndarray:
     return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def visible(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
+def visible(
+    forward: np.ndarray, backward: np.ndarray, relative: float = 0.01, absolute: float = 0.5
+) -> np.ndarray:
     """Which pixels of the first frame are seen in the second too, `(H, W)` bool.
 
     There and back again must end where it began: |f + b'|^2 < 0.01 (|f|^2 + |b'|^2) + 0.5, with b'
@@ -64,6 +71,7 @@ def visible(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
     Args:
         forward: flow from the first frame to the second.
         backward: flow from the second to the first.
+        relative, absolute: the 0.01, and the 0.5 in squared pixels, of the rule.
     """
     height, width = forward.shape[:2]
     back = warp(backward, forward)
@@ -72,4 +80,18 @@ def visible(forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
     x = np.arange(width) + forward[..., 0]
     y = np.arange(height)[:, None] + forward[..., 1]
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    return (gap < 0.01 * length + 0.5) & inside
+    return (gap < relative * length + absolute) & inside
+
+
+def level(grey: np.ndarray) -> np.ndarray:
+    """The same picture at mean 128 and deviation 50, `(H, W)` uint8, values beyond 0 to 255 cut.
+
+    Two frames that differ by the flicker of the light or of old film are equal then. A picture
+    whose deviation is below 12 is not stretched further than one of 12: that would be its noise.
+    """
+    import cv2
+
+    mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
+    gain = 50 / max(deviation, 12.0)
+    table = np.clip((np.arange(256) - mean) * gain + 128.5, 0, 255).astype(np.uint8)
+    return cv2.LUT(grey, table)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..color import rgb_to_lab
 from ..compose import compose, film_grey
+from ..cuts import mark_cuts
 from ..errors import InputError
 from ..frames import WHOLE, LumaBatch, Segment, picture_format
 from ..metrics import colourfulness, psnr
@@ -179,7 +180,7 @@ def _in_grey(batch: LumaBatch) -> Tensor:
 
 def _motions(motion: TruthMotion, batch: ColourBatch) -> list[Motion | None]:
     grey = _in_grey(batch)[:, 0].numpy()
-    return [motion.add(luma) for luma in grey]
+    return [motion.add(luma, cut) for luma, cut in zip(grey, batch.cuts, strict=True)]
 
 
 @torch.inference_mode()
@@ -208,7 +209,8 @@ def evaluate_clip(
     motion = TruthMotion()
     damage: list[str] = []
     with closing(source.batches(_BATCH, limit)) as batches:
-        for batch in batches:
+        for batch in mark_cuts(batches, source.facts.time_base):
+            assert isinstance(batch, ColourBatch)  # as it was given
             damage += batch.damage
             if not len(batch):
                 continue
