@@ -69,7 +69,9 @@ def evaluate_command(
     means little without those rows. Of clips: PSNR, colourfulness, CDC and warp error, beside
     the truth's and grey's.
     """
-    lost = [key for key in (_FOR_PICTURES if video else _FOR_CLIPS) if options[key]]
+    others = _FOR_PICTURES if video else _FOR_CLIPS
+    # `is`, because 0 seconds are equal to False
+    lost = [key for key in others if options[key] is not None and options[key] is not False]
     if lost:
         flag = "--" + lost[0].replace("_", "-")
         kind, remedy = ("pictures", "leave out") if video else ("clips", "add")
