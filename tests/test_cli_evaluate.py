@@ -95,6 +95,7 @@ def test_clips_that_fail(command: Vidcolor, clip: Path, tmp_path: Path) -> None:
     [
         (("--video", "--sheet", "a.png"), "--sheet is for pictures; leave out --video"),
         (("--video", "--per-picture"), "--per-picture is for pictures; leave out --video"),
+        (("--per-picture",), "--per-picture goes with --json"),
         (("--limit", "9"), "--limit is for clips; add --video"),
         (("--start", "0"), "--start is for clips; add --video"),
         (("--video", "--start", "2", "--end", "1"), "--end must be later than --start"),

@@ -88,6 +88,8 @@ def _pictures(paths: tuple[Path, ...], at: int | None, as_json: bool, options: A
 
     from ..evaluation import evaluate_folders
 
+    if options["per_picture"] and not as_json:
+        raise click.UsageError("--per-picture goes with --json")
     sheet = options["sheet"]
     if sheet is not None:
         if sheet.suffix.lower() != ".png":
