@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from .compose import compose, film_grey, upsample_chroma
 from .errors import DeviceError, WeightsError
 from .frames import LumaBatch, picture_format
 from .sources.luma import luma_of_rgb
+from .temporal import Stabilizer
 from .weights import load_model
 
 logger = logging.getLogger(__name__)
@@ -156,18 +157,23 @@ class Colorizer:
         self.model.to(device)
 
     @torch.inference_mode()
-    def __call__(self, batch: LumaBatch) -> Tensor:
+    def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
         """Predict a batch's chroma at the model's resolution.
 
         Args:
             batch: luma on this colorizer's device.
+            stabilizer: of the batch's film, to keep colour in place from frame to frame; `commit`
+                it when the batch is done.
 
         Returns:
             `(B, 2, h, w)` float32 a*b*, saturation applied, oriented like the batch's luma.
         """
         turns = batch.rotation // 90
         grey = torch.rot90(film_grey(batch), -turns, (-2, -1))
-        ab = self._run_model(grey_to_lightness(self._shrink(grey)))
+        lightness = grey_to_lightness(self._shrink(grey))
+        ab = self._run_model(lightness)
+        if stabilizer is not None:
+            ab = stabilizer(lightness, ab, batch.cuts)
         return torch.rot90(ab, turns, (-2, -1))
 
     def _shrink(self, plane: Tensor) -> Tensor:
@@ -189,17 +195,30 @@ class Colorizer:
         return ab.float() * (self.entry.chroma_gain * self.saturation)
 
     @torch.inference_mode()
-    def predict(self, lightness: Tensor) -> Tensor:
-        """Predict full-resolution chroma for pictures.
+    def predict(
+        self,
+        lightness: Tensor,
+        stabilizer: Stabilizer | None = None,
+        cuts: Sequence[bool] = (),
+    ) -> Tensor:
+        """Predict full-resolution chroma for pictures, or for the next frames of a film.
 
         Args:
             lightness: `(B, 1, H, W)` L* in [0, 100].
+            stabilizer: of the film, `commit`ted here; None for pictures that do not follow on one
+                another.
+            cuts: for each frame whether a shot begins with it; empty for nowhere.
 
         Returns:
             `(B, 2, H, W)` float32 a*b* on the colorizer's device, upsampled along L*'s edges.
         """
         lightness = lightness.to(self.device)
-        return upsample_chroma(self._run_model(self._shrink(lightness)), lightness)
+        small = self._shrink(lightness)
+        ab = self._run_model(small)
+        if stabilizer is not None:
+            ab = stabilizer(small, ab, cuts)
+            stabilizer.commit()
+        return upsample_chroma(ab, lightness)
 
     def colorize(self, picture: np.ndarray) -> np.ndarray:
         """Colorize one picture.

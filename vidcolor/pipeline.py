@@ -14,15 +14,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .colorizer import Colorizer
 from .compose import compose
+from .cuts import mark_cuts
 from .errors import DamagedInputError, InputError, VidcolorError
 from .frames import FilmFacts, LumaBatch, picture_format
 from .planning import FilmJob, Job, PicturesJob, Report, Settings, plan
 from .sinks import FilmSink, PictureSink
 from .sources import PictureSource, load
+from .temporal import Stabilizer
 
 # Code points of ITU-T H.273: PQ and HLG; BT.2020.
 _HDR_TRANSFERS, _BT2020_PRIMARIES = (16, 18), 9
@@ -86,15 +89,18 @@ def colorize_film(
     report = Report(job.input, job.output, "done", warnings=list(_warnings(job)))
     damage: list[str] = []
     turned = facts.is_color  # the warning is given
+    stabilizer = Stabilizer() if settings.stabilize else None
     source = load(
         job.source,
         batch_size=_batch_size(colorizer, settings, facts),
         workers=settings.workers or 0,  # FFmpeg's decoders have threads of their own
         device=colorizer.device,
+        through=partial(mark_cuts, time_base=facts.time_base) if stabilizer else None,
     )
 
     def work(part: LumaBatch):
-        return compose(part, colorizer(part), job.plan.format, exact_luma=settings.exact_luma)
+        ab = colorizer(part, stabilizer)
+        return compose(part, ab, job.plan.format, exact_luma=settings.exact_luma)
 
     sink = FilmSink(
         job.output,
@@ -114,6 +120,8 @@ def colorize_film(
                 turned = True
                 report.warnings.append(f"{job.input}: turns to colour; only its luma is used")
             for color in colorizer.with_backoff(batch, work):
+                if stabilizer is not None:
+                    stabilizer.commit()  # not before: memory may run out in `compose` too
                 sink.write(color)
                 report.frames += len(color.source)
                 watch(Progress(job.input, report.frames, job.frames))

@@ -47,6 +47,8 @@ class Settings:
         overwrite: replace existing outputs.
         skip_existing: pass over inputs whose output exists.
         quality: of JPEG and WebP pictures, 1 to 100.
+        stabilize: keep the colours of a film or numbered sequence in place from frame to frame;
+            still pictures are always coloured one by one.
     """
 
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
@@ -59,6 +61,7 @@ class Settings:
     overwrite: bool = False
     skip_existing: bool = False
     quality: int = 95
+    stabilize: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.encoder, EncoderSettings):

@@ -138,6 +138,12 @@ def model_options(command: Any) -> Any:
     help="Factor on the colours.",
 )
 @click.option(
+    "--stabilize/--no-stabilize",
+    default=True,
+    show_default=True,
+    help="Keep colours in place within a film's shots; photos are always coloured one by one.",
+)
+@click.option(
     "--luma",
     type=click.Choice(["lightness", "exact"]),
     default="lightness",
@@ -248,7 +254,8 @@ def _settings(options: dict[str, Any]) -> Settings:
         **{key: options[key] for key in ("encoder", "crf", "preset", "pix_fmt")}
     )
     segment: Segment = Segment(options["start"], options["end"])
-    keys = ("copy", "fps", "batch_size", "workers", "overwrite", "skip_existing", "quality")
+    keys: tuple[str, ...] = ("copy", "fps", "batch_size", "workers", "overwrite", "skip_existing")
+    keys += ("quality", "stabilize")
     return Settings(
         encoder=encoder,
         segment=segment,

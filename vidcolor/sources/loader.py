@@ -161,8 +161,24 @@ class Prefetcher:
         self._thread.join(_JOIN_SECONDS)
 
 
+def _until_error(
+    items: Iterator[LumaBatch | VidcolorError], errors: list[VidcolorError]
+) -> Iterator[LumaBatch]:
+    """The batches; an error, which is the last item, goes to `errors`."""
+    for item in items:
+        if isinstance(item, VidcolorError):
+            errors.append(item)
+            return
+        yield item
+
+
 def load(
-    source: Source, *, batch_size: int, workers: int, device: torch.device
+    source: Source,
+    *,
+    batch_size: int,
+    workers: int,
+    device: torch.device,
+    through: Callable[[Iterator[LumaBatch]], Iterator[LumaBatch]] | None = None,
 ) -> Generator[LumaBatch, None, None]:
     """A source's batches on a device, in order, decoded ahead.
 
@@ -172,6 +188,8 @@ def load(
         workers: decoding processes; 0 decodes in the prefetching thread. Each imports the calling
             program anew, so with workers a script needs `if __name__ == "__main__":`.
         device: where the batches go.
+        through: a stage on the way there, such as one that marks cuts: it takes the batches in
+            order and gives them on, also in order; it runs in the prefetching thread.
 
     Close the iterator (or let it go) to stop early: that ends its thread and processes.
 
@@ -195,7 +213,12 @@ def load(
     )
 
     def items() -> Generator[LumaBatch | VidcolorError]:
-        yield from loader
+        if through is None:
+            yield from loader
+            return
+        errors: list[VidcolorError] = []
+        yield from through(_until_error(iter(loader), errors))
+        yield from errors
 
     prefetcher = Prefetcher(items, device)
     try:
