@@ -51,6 +51,7 @@ def test_a_table_for_each_clip_and_the_mean(
     )
     assert re.search(r"grey +\d\d\.\d\d +\+0\.00 +0\.000 ", answer.out)
     assert "_ramp, per frame" in answer.out
+    assert "_ramp, stabilised" in answer.out
     assert "8 frames, 96x64; warp error on 7 pairs" in answer.out
     assert "mean over 1" not in answer.out
     other = write_clip(tmp_path / "b.mkv", pan(6, seed=2))
@@ -64,7 +65,12 @@ def test_json_of_clips(command: Vidcolor, clip: Path) -> None:
     answer = command("eval", "--video", clip, *RAMP, *options)
     (measured,) = json.loads(answer.out)["clips"]
     assert (measured["num_frames"], measured["width"]) == (6, 80)
-    assert [row["name"] for row in measured["rows"]][:3] == ["truth", "grey", "_ramp, per frame"]
+    assert [row["name"] for row in measured["rows"]] == [
+        "truth",
+        "grey",
+        "_ramp, per frame",
+        "_ramp, stabilised",
+    ]
     assert set(measured["rows"][2]) == {
         "name", "psnr", "gain", "colourfulness", "cdc", "cdc_ratio", "warp_error", "warp_ratio",
     }  # fmt: skip

@@ -1,8 +1,8 @@
 """Measuring a colorizer on colour clips: how right its colours are, and whether they stay put.
 
 A clip is turned grey as a film would hold it (its Y' plane), colorized as `vidcolor run` does it
-(frame by frame, the film's L* kept, limited to the sRGB gamut, 8 bits) and compared with the clip
-itself. It is read once and never kept: all figures are running sums.
+(the film's L* kept, limited to the sRGB gamut, 8 bits), with and without stabilising, and compared
+with the clip itself. It is read once and never kept: all figures are running sums.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ..frames import WHOLE, LumaBatch, Segment, picture_format
 from ..metrics import colourfulness, psnr
 from ..sources import expand
 from ..sources.colour import ColourBatch, ColourFilmSource
+from ..temporal import Stabilizer
 from ..video_metrics import LEAST_FRAMES, ColourConsistency, Motion, TruthMotion, WarpError
 from .stills import MIN_CHROMA
 
@@ -43,8 +44,11 @@ class FilmPredictor(Protocol):
 
     device: torch.device
 
-    def __call__(self, batch: LumaBatch) -> Tensor:
-        """A batch on `device` to a*b* `(B, 2, h, w)` of any size, on `device`."""
+    def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
+        """A batch on `device` to a*b* `(B, 2, h, w)` of any size, on `device`.
+
+        Given a stabilizer it calls that with its own prediction, and returns what comes back.
+        """
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class ClipTable:
 
     Attributes:
         path: the clip.
-        rows: truth, grey, then the model.
+        rows: truth, grey, the model on each frame by itself, and the model stabilised.
         num_frames: frames measured.
         width, height: of the frames as they were measured, pixels.
         pairs: neighbours that the warp error was measured on.
@@ -168,6 +172,17 @@ class _Tally:
         )
 
 
+class _Tapped(Stabilizer):
+    """A stabilizer that shows what went in, so that the model runs once for two rows."""
+
+    before: Tensor
+
+    def __call__(self, lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = ()) -> Tensor:
+        """See `Stabilizer`; sets `before` to `ab`."""
+        self.before = ab
+        return super().__call__(lightness, ab, cuts)
+
+
 def _in_colour(batch: LumaBatch, ab: Tensor) -> Tensor:
     """What a run makes of the batch, as R'G'B' `(B, 3, H, W)` uint8."""
     return torch.stack(compose(batch, ab, _RGB).planes, dim=1)
@@ -205,8 +220,8 @@ def evaluate_clip(
         InputError: the clip is near-grey or has fewer than five frames; or see `ColourFilmSource`.
     """
     truth, grey = _Tally(), _Tally()
-    models = {f"{name}, per frame": _Tally()}
-    motion = TruthMotion()
+    per_frame, stabilised = _Tally(), _Tally()
+    motion, stabilizer = TruthMotion(), _Tapped()
     damage: list[str] = []
     with closing(source.batches(_BATCH, limit)) as batches:
         for batch in mark_cuts(batches, source.facts.time_base):
@@ -218,8 +233,10 @@ def evaluate_clip(
             truth.add(batch.rgb, batch.rgb, motions)
             grey.add(_in_grey(batch), batch.rgb, motions)
             there = batch.to(colorizer.device)
-            for tally, ab in zip(models.values(), (colorizer(there),), strict=True):
-                tally.add(_in_colour(there, ab), batch.rgb, motions)
+            ab = colorizer(there, stabilizer)
+            stabilizer.commit()
+            per_frame.add(_in_colour(there, stabilizer.before), batch.rgb, motions)
+            stabilised.add(_in_colour(there, ab), batch.rgb, motions)
             progress(truth.frames)
     if truth.frames < LEAST_FRAMES:
         cause = f" ({damage[0]})" if damage else ""
@@ -232,7 +249,12 @@ def evaluate_clip(
             f"{source.path}: holds no colour to measure on (mean Lab chroma "
             f"{truth.chroma / truth.frames:.1f}, under {MIN_CHROMA:g}); give a colour clip"
         )
-    tallies = {"truth": truth, "grey": grey, **models}
+    tallies = {
+        "truth": truth,
+        "grey": grey,
+        f"{name}, per frame": per_frame,
+        f"{name}, stabilised": stabilised,
+    }
     return ClipTable(
         path=str(source.path),
         rows=tuple(tally.row(row, truth, grey) for row, tally in tallies.items()),
