@@ -6,10 +6,14 @@ import json
 import re
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from vidcolor.metrics import psnr
+from vidcolor.sources.colour import ColourFilmSource
 
 from .colour_clips import pan, write_clip
 from .command_line import Vidcolor
@@ -74,6 +78,21 @@ def test_json_of_clips(command: Vidcolor, clip: Path) -> None:
     assert set(measured["rows"][2]) == {
         "name", "psnr", "gain", "colourfulness", "cdc", "cdc_ratio", "warp_error", "warp_ratio",
     }  # fmt: skip
+
+
+def test_the_rows_are_what_a_run_writes(command: Vidcolor, clip: Path, tmp_path: Path) -> None:
+    (measured,) = json.loads(command("eval", "--video", clip, *RAMP, "--json").out)["clips"]
+    truth = torch.cat([b.rgb for b in ColourFilmSource(clip, long_side=512).batches(8)])
+    lossless = ("--encoder", "ffv1", "--pix-fmt", "gbrp10le")
+    for row, flag in ((2, "--no-stabilize"), (3, "--stabilize")):
+        output = tmp_path / f"{row}.mkv"
+        assert command("run", clip, "-o", output, *RAMP, *lossless, flag).code == 0
+        with av.open(str(output)) as film:
+            pictures = [frame.to_ndarray(format="gbrp10le") for frame in film.decode(video=0)]
+        levels = np.round(np.stack(pictures) * (255 / 1023))
+        written = torch.from_numpy(levels).permute(0, 3, 1, 2)
+        found = float(psnr(written, truth).mean())
+        assert measured["rows"][row]["psnr"] == pytest.approx(found, abs=0.02)
 
 
 def test_clips_that_fail(command: Vidcolor, clip: Path, tmp_path: Path) -> None:
