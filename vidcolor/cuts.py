@@ -18,14 +18,15 @@ from fractions import Fraction
 import numpy as np
 
 from .frames import LumaBatch
-from .motion import flow, level, visible
+from .motion import flow, level, visible, warp
 
 # All of these were chosen on real archive film and on synthetic cuts, flashes, flicker and pans.
 _WINDOW = 3  # frames before and after a change that it is compared with
-_RATIO = 1.5  # of a cut's change to the mean change around it, at least
+_RATIO = 1.4  # of a cut's change to the mean change around it, at least
 _LEAST = 14.0  # levels of 255 that a cut changes on average; other pictures differ by 20 to 60
-_SEEN = 0.5  # share of the picture that a flow finds again; cuts stay below 0.41, jerks above 0.6
-_RETURN = 0.6  # a flash: the picture behind it differs by less than this share of the change
+_SEEN = 0.4  # share of a picture found in another, from which they show the same
+_SLACK = 0.05, 1.0  # of `motion.visible`
+_ALIKE = 30.0  # levels by which what is found may differ, means of 3x3 pixels
 _REPEAT = 0.3  # mean levels below which a frame repeats the one before
 _MOST_REPEATS = 3  # in a row that are passed over; a longer still must not hold back the film
 _FLAT = 16.0  # levels between dark and bright below which there is no picture
@@ -115,24 +116,17 @@ class CutFinder:
         frame = np.repeat(levelled[..., None], 3, axis=2)
         found = self._detector.process_frame(self._timecode(self._fed, fps=25.0), frame)
         self._fed += 1
-        if found and not self._returns() and not self._moves():
+        if found and not self._found_again():
             self._begins.add(self._numbers[0])
 
-    def _returns(self) -> bool:
-        """Whether the picture before the cut is back soon behind it, or the one behind was there
-        soon before: a flash has two edges, and neither is a cut."""
-        frames = [frame.astype(np.int16) for frame in self._levelled]
+    def _found_again(self) -> bool:
+        """Whether the picture before the change is there behind it, though moved, at once or soon;
+        or the one behind it soon before: a flash has two edges, and neither is a cut."""
+        frames = list(self._levelled)
         before, after = frames[: len(frames) - _WINDOW - 1], frames[-_WINDOW - 1 :]
-        limit = _RETURN * np.abs(after[0] - before[-1]).mean()
-        return any(np.abs(frame - before[-1]).mean() < limit for frame in after[1:]) or any(
-            np.abs(frame - after[0]).mean() < limit for frame in before[:-1]
-        )
-
-    def _moves(self) -> bool:
-        """Whether most of the picture before the cut is found again behind it."""
-        before, after = list(self._levelled)[-_WINDOW - 2 : -_WINDOW]
-        seen = visible(flow(after, before), flow(before, after), 0.05, 1.0)
-        return float(seen.mean()) > _SEEN
+        pairs = [(before[-1], frame) for frame in after]
+        pairs += [(frame, after[0]) for frame in before[:-1]]
+        return any(_share_found(old, new) > _SEEN for old, new in pairs)
 
     def _decide(self) -> list[bool]:
         """The oldest fed frame has all its window, and so has what repeats it."""
@@ -146,6 +140,17 @@ class CutFinder:
         self._decided = end
         self._begins = {number for number in self._begins if number >= end}
         return answers
+
+
+def _share_found(old: np.ndarray, new: np.ndarray) -> float:
+    """Share of `new`, `(h, w)` uint8, that a flow finds in `old`. Other shots stay below 0.3, since
+    a flow between them is torn and what it brings looks different."""
+    import cv2
+
+    back, forth = flow(new, old), flow(old, new)
+    difference = warp(old, back).astype(np.float32) - new
+    alike = np.abs(cv2.blur(difference, (3, 3))) < _ALIKE
+    return float((visible(back, forth, *_SLACK) & alike).mean())
 
 
 def _same(grey: np.ndarray, other: np.ndarray) -> bool:
