@@ -10,13 +10,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
-from vidcolor import evaluation
 from vidcolor.color import rgb_to_lab
 from vidcolor.errors import InputError
-from vidcolor.evaluation import evaluate, evaluate_folders
+from vidcolor.evaluation import evaluate, evaluate_folders, stills
+from vidcolor.evaluation.sheet import PictureScore, _label, choose_pictures
 from vidcolor.metrics import NO_LPIPS
+from vidcolor.sheets import CAPTION, GUTTER, LABEL
 from vidcolor.sources.packs import load_pictures, square, stream_pictures
 
 
@@ -124,7 +126,7 @@ def test_lpips_column(
         def distance(self, prediction: list[Tensor], target: list[Tensor]) -> Tensor:
             return (prediction[0] - target[0]).abs().sum(dim=1)
 
-    monkeypatch.setattr(evaluation, "load_lpips", lambda weights: Fake())
+    monkeypatch.setattr(stills, "load_lpips", lambda weights: Fake())
     table = evaluate(Constant(0, 0), pictures, size=64, lpips_weights=tmp_path / "any")
     values = [row.lpips for row in table.rows]
     assert values[3] == 0
@@ -220,3 +222,64 @@ def test_square_covers_and_centres(height: int, width: int) -> None:
     axis = torch.arange(64.0)
     assert float((rows * axis).sum() / rows.sum()) == pytest.approx(31.5, abs=1)
     assert float((columns * axis).sum() / columns.sum()) == pytest.approx(31.5, abs=1)
+
+
+# ---------------------------------------------------------------- the sheet
+
+
+def score(psnr: float, lpips: float | None) -> PictureScore:
+    return PictureScore("a.png", psnr, psnr - 20, 1.0, lpips, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("count", "each", "kinds"),
+    [
+        (1, 4, {"best": [0]}),
+        (2, 4, {"best": [0], "worst": [1]}),
+        (3, 4, {"best": [0], "median": [1], "worst": [2]}),
+        (9, 2, {"best": [0, 1], "median": [3, 4], "worst": [7, 8]}),
+        (9, 4, {"best": [0, 1, 2], "median": [3, 4, 5], "worst": [6, 7, 8]}),
+    ],
+)
+def test_best_median_and_worst(count: int, each: int, kinds: dict[str, list[int]]) -> None:
+    expected = {place: kind for kind, places in kinds.items() for place in places}
+    by_lpips = [score(20, i / 10) for i in range(count)]
+    assert choose_pictures(by_lpips, each) == expected
+    by_psnr = [score(40 - i, None) for i in range(count)]
+    assert choose_pictures(by_psnr, each) == expected
+    backwards = choose_pictures(by_psnr[::-1], each)
+    assert backwards == {count - 1 - place: kind for place, kind in expected.items()}
+    assert list(backwards) == [count - 1 - place for place in expected]  # from the best on
+
+
+def test_the_sheet_shows_what_was_measured(
+    tmp_path: Path, pictures: list[tuple[str, Tensor]]
+) -> None:
+    path = tmp_path / "sheet.png"
+    table = evaluate(Constant(0, 0), pictures, size=64, sheet=path, each=1)
+    chosen = choose_pictures(table.pictures, 1)
+    assert len(chosen) == 3
+    with Image.open(path) as picture:
+        sheet = np.asarray(picture)
+    step_x, step_y = 128 + GUTTER, 128 + GUTTER + LABEL  # enlarged twice
+    assert sheet.shape == (CAPTION + GUTTER + 3 * step_y, GUTTER + 3 * step_x, 3)
+    for row, place in enumerate(chosen):
+        tiles = [
+            sheet[CAPTION + GUTTER + row * step_y :, GUTTER + column * step_x :][:128:2, :128:2]
+            for column in range(3)
+        ]
+        truth = square(pictures[place][1], 64).permute(1, 2, 0).numpy()
+        assert np.array_equal(tiles[2], truth)
+        assert np.array_equal(tiles[0], tiles[1])  # this model adds no colour
+        assert np.ptp(tiles[0].astype(int), axis=2).max() <= 1
+    with pytest.raises(ValueError, match="each must be at least 1"):
+        evaluate(Constant(0, 0), pictures, size=64, each=0)
+
+
+def test_labels_say_the_figures_and_the_end_of_the_name(tmp_path: Path) -> None:
+    assert _label("best", score(25.04, 0.1234)) == "best: LPIPS 0.123, PSNR 25.0 dB (+5.0), a.png"
+    long = PictureScore("x" * 90 + "/1.png", 19.0, -1.0, 1.0, None, 0.0)
+    label = _label("worst", long)
+    assert label.startswith("worst: PSNR 19.0 dB (-1.0), ...xxx")
+    assert label.endswith("/1.png")
+    assert len(label) < 100

@@ -14,7 +14,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vidcolor.errors import OutputError, TrainingError
-from vidcolor.training.sheets import comparison_sheet
+from vidcolor.sheets import comparison_sheet
 from vidcolor.training.tensorboard import TensorBoardLog
 
 

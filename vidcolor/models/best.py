@@ -91,8 +91,15 @@ class Best(nn.Module):
         """Start the encoder from an ImageNet classifier; see `ResNetEncoder.load_imagenet`."""
         self.encoder.load_imagenet(tensors)
 
+    def features(self, lightness: Tensor) -> dict[int, Tensor]:
+        """The encoder's features by stride, 2, 4, 8 and 16, of L* `(B, 1, H, W)` in [0, 100]."""
+        return self.encoder(lightness / 100)
+
     def forward(self, lightness: Tensor) -> Tensor:
-        features = self.encoder(lightness / 100)
+        return self.from_features(self.features(lightness))
+
+    def from_features(self, features: dict[int, Tensor]) -> Tensor:
+        """What `forward` makes of `features`, a*b* `(B, 2, H/4, W/4)`."""
         x = self.context(self.neck(features[16]))
         x = F.interpolate(x, scale_factor=2.0, mode="bilinear")
         x = self.up8(torch.cat([x, self.skip8(features[8])], dim=1))

@@ -97,9 +97,13 @@ class ResNetEncoder(nn.Module):
         slope, offset = slope / std, offset - slope * mean / std
         weight = left.pop("conv0_weight").float()
         with torch.no_grad():
-            self.stem[0].weight.copy_((weight * slope[:, None, None]).sum(dim=1, keepdim=True))
-            self.stem[0].bias.copy_((weight * offset[:, None, None]).sum(dim=(1, 2, 3)))
-            _load_norm(self.stem[1], left, "batchnorm1")
+            stem, stem_norm, _ = self.stem
+            assert isinstance(stem, nn.Conv2d)
+            assert stem.bias is not None
+            assert isinstance(stem_norm, nn.BatchNorm2d)
+            stem.weight.copy_((weight * slope[:, None, None]).sum(dim=1, keepdim=True))
+            stem.bias.copy_((weight * offset[:, None, None]).sum(dim=(1, 2, 3)))
+            _load_norm(stem_norm, left, "batchnorm1")
             for name, module in self._in_order():
                 if isinstance(module, nn.BatchNorm2d):
                     _load_norm(module, left, name)
@@ -112,7 +116,8 @@ class ResNetEncoder(nn.Module):
         """The stages' layers with the names they have in a file."""
         for number, stage in enumerate(self.stages, start=1):
             conv = norm = 0
-            for unit in stage:
+            for unit in stage.children():
+                assert isinstance(unit, Unit)
                 for layer in (unit.norm, *unit.body, unit.shortcut):
                     if isinstance(layer, nn.BatchNorm2d):
                         yield f"stage{number}_batchnorm{norm}", layer
@@ -129,3 +134,7 @@ def _load_norm(module: nn.BatchNorm2d, tensors: dict[str, Tensor], name: str) ->
     places = (module.weight, module.bias, module.running_mean, module.running_var)
     for key, place in zip(_NORM, places, strict=True):
         place.copy_(tensors.pop(f"{name}_{key}"))  # type: ignore[union-attr]
+    # a channel that never varied passes on nothing; its norm would blow up a hundredfold the first
+    # thing that fine-tuning puts into it
+    assert module.running_var is not None
+    module.running_var[module.running_var < module.eps] = 1.0

@@ -21,6 +21,7 @@ from ..colorizer import Colorizer
 from ..errors import InputError
 from ..evaluation import evaluate
 from ..models.describe import describe
+from ..sheets import comparison_sheet
 from ..weights import load_model
 from .batch import Batch
 from .curves import plot_history
@@ -30,7 +31,6 @@ from .recipe import Recipe, recipe_values
 from .recipe_files import RecipeFile
 from .report import write_file, write_results
 from .run import Run
-from .sheets import comparison_sheet
 from .team import Team
 from .tensorboard import TensorBoardLog
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vidcolor.training.sheets import (
+from vidcolor.sheets import (
     CAPTION,
     COLUMN_WIDTH,
     GUTTER,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .report import write_file
+from .atomic import replacing
 
 ROW_HEIGHT = 96  # pixels that a picture is high at least
 COLUMN_WIDTH = 72  # and wide, with white beside a narrower one, so that its caption fits
@@ -30,8 +30,8 @@ def _bytes(pictures: Tensor, factor: int) -> np.ndarray:
     return large.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _check(columns: Sequence[Tensor], labels: Sequence[str] | None) -> None:
-    for name, column in zip(COLUMNS, columns, strict=True):
+def _check(columns: Sequence[Tensor], labels: Sequence[str] | None, names: Sequence[str]) -> None:
+    for name, column in zip(names, columns, strict=True):
         if column.ndim != 4 or column.shape[1] not in (1, 3) or not column.numel():
             raise ValueError(f"{name} must be (N, 1 or 3, H, W), not {tuple(column.shape)}")
         if column.shape[0] != columns[0].shape[0] or column.shape[2:] != columns[0].shape[2:]:
@@ -48,6 +48,7 @@ def comparison_sheet(
     target: Tensor,
     path: Path,
     labels: Sequence[str] | None = None,
+    names: Sequence[str] = COLUMNS,
 ) -> None:
     """Write a PNG with one row a picture: grey, prediction, target, under their names.
 
@@ -61,6 +62,7 @@ def comparison_sheet(
             it, is black.
         path: of the PNG, replaced atomically.
         labels: a line below each row, such as the picture's name and PSNR; cut to the width.
+        names: of the three columns.
 
     Raises:
         ValueError: the shapes do not go together.
@@ -69,7 +71,7 @@ def comparison_sheet(
     from PIL import Image, ImageDraw, ImageFont
 
     columns = (grey, prediction, target)
-    _check(columns, labels)
+    _check(columns, labels, names)
     factor = max(1, math.ceil(ROW_HEIGHT / grey.shape[2]))
     tiles = [_bytes(column, factor) for column in columns]
     height, width = tiles[0].shape[1:3]
@@ -84,7 +86,7 @@ def comparison_sheet(
             canvas[y : y + height, x : x + width] = tile
     sheet = Image.fromarray(canvas)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
-    for k, name in enumerate(COLUMNS):
+    for k, name in enumerate(names):
         draw.text((GUTTER + k * step_x, 4), name, fill=_INK, font=font)
     for row, label in enumerate(labels or ()):
         # the built-in font knows Latin-1 alone
@@ -95,4 +97,5 @@ def comparison_sheet(
         draw.text((GUTTER, y), text, fill=_INK, font=font)
     data = io.BytesIO()
     sheet.save(data, format="PNG")
-    write_file(path, data.getvalue())
+    with replacing(path) as temporary:
+        temporary.write_bytes(data.getvalue())

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .color import lab_to_rgb, limit_chroma, rgb_to_lab
-from .errors import InputError
-from .metrics import (
+from ..color import lab_to_rgb, limit_chroma, rgb_to_lab
+from ..errors import InputError
+from ..metrics import (
     NO_LPIPS,
     Lpips,
     colourfulness,
@@ -28,7 +28,8 @@ from .metrics import (
     psnr_of_mse,
     ssim,
 )
-from .sources.packs import square, stream_pictures
+from ..sources.packs import square, stream_pictures
+from .sheet import PictureScore, choose_pictures, write_sheet
 
 MIN_CHROMA = 2.0  # mean Lab chroma below which a picture says nothing about colour
 _BATCH = 8
@@ -80,6 +81,7 @@ class EvalTable:
         unreadable: names of files that could not be read.
         size: side of the squares, pixels.
         notes: how the numbers came about, one line each, for a reader of the table.
+        pictures: the model's results on each picture, in the order they came.
     """
 
     rows: tuple[EvalRow, ...]
@@ -88,12 +90,15 @@ class EvalTable:
     unreadable: tuple[str, ...]
     size: int
     notes: tuple[str, ...]
+    pictures: tuple[PictureScore, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists, dicts and numbers, for JSON."""
+    def to_dict(self, *, per_picture: bool = False) -> dict[str, Any]:
+        """Plain lists, dicts and numbers, for JSON; `pictures` only where asked for."""
         values = dataclasses.asdict(self)
-        for key in ("rows", "unreadable", "notes"):
+        for key in ("rows", "unreadable", "notes", "pictures"):
             values[key] = list(values[key])
+        if not per_picture:
+            del values["pictures"]
         return values
 
 
@@ -119,6 +124,22 @@ class _Tally:
 
     def mean(self, name: str) -> float:
         return float(torch.cat(self.values[name]).mean())
+
+    def scores(self, names: Sequence[str], grey: _Tally) -> tuple[PictureScore, ...]:
+        keys = ("psnr", "ssim", "margin_error", "lpips")
+        columns = {key: torch.cat(self.values[key]).tolist() for key in keys if key in self.values}
+        floor = torch.cat(grey.values["psnr"]).tolist()
+        return tuple(
+            PictureScore(
+                name=name,
+                psnr=columns["psnr"][i],
+                gain=columns["psnr"][i] - floor[i],
+                ssim=columns["ssim"][i],
+                lpips=columns["lpips"][i] if "lpips" in columns else None,
+                margin_error=columns["margin_error"][i],
+            )
+            for i, name in enumerate(names)
+        )
 
     def row(self, name: str, grey: _Tally, truth: _Tally) -> EvalRow:
         return EvalRow(
@@ -167,6 +188,8 @@ def evaluate(
     lpips_weights: Path | None = None,
     name: str = "model",
     unreadable: Sequence[str] = (),
+    sheet: Path | None = None,
+    each: int = 4,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> EvalTable:
     """Measure `colorizer` on colour pictures.
@@ -183,27 +206,35 @@ def evaluate(
         name: of the model's row.
         unreadable: names to report; read after `pictures` is used up, so it may be the list that
             `stream_pictures` fills.
+        sheet: a PNG file to write, whole or not at all, with the pictures of the best, the median
+            and the worst LPIPS (PSNR where there is no LPIPS): grey, prediction and truth.
+        each: pictures of each of the three kinds; fewer where the set is small.
         progress: called with the pictures done and their number; the number is None while the
             pictures are read.
 
     Raises:
         InputError: no colour picture is left.
         WeightsError: `lpips_weights` cannot be used.
-        ValueError: `size` is below 11.
+        OutputError: the sheet cannot be written.
+        ValueError: `size` is below 11, or `each` below 1.
     """
+    if each < 1:
+        raise ValueError(f"each must be at least 1, not {each}")
     if size < LEAST_SIZE:
         raise ValueError(f"size must be at least {LEAST_SIZE}, not {size}")
     network = load_lpips(lpips_weights) if size >= _LEAST_FOR_LPIPS else None
     squares: list[Tensor] = []
+    titles: list[str] = []
     near_grey = 0
     mean_ab = torch.zeros(1, 2, 1, 1, dtype=torch.float64)
-    for _, picture in pictures:
+    for title, picture in pictures:
         cropped = square(picture, size)
         ab = rgb_to_lab(cropped.float() / 255)[1:]
         if float(ab.square().sum(0).sqrt().mean()) < MIN_CHROMA:
             near_grey += 1
             continue
         squares.append(cropped)
+        titles.append(title)
         mean_ab += ab.double().mean(dim=(1, 2))[None, :, None, None]
         progress(len(squares), None)
     if not squares:
@@ -232,6 +263,9 @@ def evaluate(
         progress(done, len(squares))
 
     grey, true = tallies[0], tallies[3]
+    scores = tallies[4].scores(titles, grey)
+    if sheet is not None:
+        _draw(sheet, colorizer, squares, scores, each)
     return EvalTable(
         rows=tuple(t.row(n, grey, true) for n, t in zip(names, tallies, strict=True)),
         num_pictures=len(squares),
@@ -239,7 +273,27 @@ def evaluate(
         unreadable=tuple(unreadable),
         size=size,
         notes=_notes(len(squares), near_grey, len(unreadable), size, network is not None),
+        pictures=scores,
     )
+
+
+def _draw(
+    path: Path,
+    colorizer: Predictor,
+    squares: Sequence[Tensor],
+    scores: Sequence[PictureScore],
+    each: int,
+) -> None:
+    """Write the sheet of the best, median and worst pictures; only they are predicted again."""
+    chosen = choose_pictures(scores, each)
+    truths, greys, predictions = [], [], []
+    for truth, lab in _batches([squares[place] for place in chosen]):
+        lightness, ab = lab[:, :1], lab[:, 1:]
+        truths.append(truth)
+        greys.append(_join(lightness, torch.zeros_like(ab)))
+        predictions.append(_join(lightness, colorizer.predict(lightness).to(ab)))
+    columns = (torch.cat(greys), torch.cat(predictions), torch.cat(truths))
+    write_sheet(path, [(kind, scores[place]) for place, kind in chosen.items()], *columns)
 
 
 def _notes(
@@ -265,6 +319,8 @@ def evaluate_folders(
     size: int = 256,
     lpips_weights: Path | None = None,
     name: str = "model",
+    sheet: Path | None = None,
+    each: int = 4,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> EvalTable:
     """`evaluate` on every picture of the folders and zips `paths`.
@@ -272,7 +328,8 @@ def evaluate_folders(
     Raises:
         InputError: a path is neither a folder nor a zip, or no colour picture is left.
         WeightsError: `lpips_weights` cannot be used.
-        ValueError: `size` is below 11.
+        OutputError: the sheet cannot be written.
+        ValueError: `size` is below 11, or `each` below 1.
     """
     unreadable: list[str] = []
     return evaluate(
@@ -282,5 +339,7 @@ def evaluate_folders(
         lpips_weights=lpips_weights,
         name=name,
         unreadable=unreadable,
+        sheet=sheet,
+        each=each,
         progress=progress,
     )

@@ -1,0 +1,29 @@
+"""Measuring a colorizer: on colour pictures (`stills`) and on colour clips (`video`)."""
+
+from .sheet import PictureScore
+from .stills import (
+    LEAST_SIZE,
+    MIN_CHROMA,
+    EvalRow,
+    EvalTable,
+    Predictor,
+    evaluate,
+    evaluate_folders,
+)
+from .video import ClipTable, FilmPredictor, VideoRow, VideoTable, evaluate_video
+
+__all__ = [
+    "LEAST_SIZE",
+    "MIN_CHROMA",
+    "ClipTable",
+    "EvalRow",
+    "EvalTable",
+    "FilmPredictor",
+    "PictureScore",
+    "Predictor",
+    "VideoRow",
+    "VideoTable",
+    "evaluate",
+    "evaluate_folders",
+    "evaluate_video",
+]

@@ -1,0 +1,387 @@
+"""Measuring a colorizer on colour clips: how right its colours are, and whether they stay put.
+
+A clip is turned grey as a film would hold it (its Y' plane), colorized as `vidcolor run` does it
+(the film's L* kept, limited to the sRGB gamut, 8 bits), with and without stabilising, and compared
+with the clip itself. It is read once and never kept: all figures are running sums.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..color import rgb_to_lab
+from ..compose import compose, film_grey
+from ..cuts import mark_cuts
+from ..errors import InputError
+from ..frames import WHOLE, LumaBatch, Segment, picture_format
+from ..metrics import colourfulness, psnr
+from ..sources import expand
+from ..sources.colour import ColourBatch, ColourFilmSource
+from ..temporal import Stabilizer
+from ..video_metrics import LEAST_FRAMES, ColourConsistency, Motion, TruthMotion, WarpError
+from .stills import MIN_CHROMA
+
+LONG_SIDE = 512
+_BATCH = 4
+_RGB = picture_format(8)
+_RATE = Fraction(25)  # of numbered sequences; no figure depends on it
+
+
+class FilmPredictor(Protocol):
+    """What is measured: `Colorizer`, or anything that is called as it is."""
+
+    device: torch.device
+
+    def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
+        """A batch on `device` to a*b* `(B, 2, h, w)` of any size, on `device`.
+
+        Given a stabilizer it calls that with its own prediction, and returns what comes back.
+        """
+
+
+@dataclass(frozen=True)
+class VideoRow:
+    """One method's results on a clip, or their means over several clips.
+
+    Attributes:
+        name: `truth`, `grey`, or the model's name and how it was run.
+        psnr: mean over the frames of their PSNR, dB; 100 for an exact frame.
+        gain: `psnr` above the row `grey`, dB.
+        colourfulness: mean Hasler-Suesstrunk colourfulness divided by the truth's.
+        cdc: see `ColourConsistency`.
+        cdc_ratio: `cdc` divided by the truth's, None where that is 0.
+        warp_error: see `WarpError`; None where no pair of frames could be matched.
+        warp_ratio: `warp_error` divided by the truth's, None where that is 0 or missing.
+    """
+
+    name: str
+    psnr: float
+    gain: float
+    colourfulness: float
+    cdc: float
+    cdc_ratio: float | None
+    warp_error: float | None
+    warp_ratio: float | None
+
+
+@dataclass(frozen=True)
+class ClipTable:
+    """The rows of one clip, and what of it was measured.
+
+    Attributes:
+        path: the clip.
+        rows: truth, grey, the model on each frame by itself, and the model stabilised.
+        num_frames: frames measured.
+        width, height: of the frames as they were measured, pixels.
+        pairs: neighbours that the warp error was measured on.
+        cuts, duplicates, unmatched: neighbours left out; see `TruthMotion`. With `pairs` they add
+            up to `num_frames` - 1.
+        seen: mean share of the pixels that are visible in both frames of a pair, None without
+            pairs.
+        damage: one line for each part of the clip that could not be read.
+    """
+
+    path: str
+    rows: tuple[VideoRow, ...]
+    num_frames: int
+    width: int
+    height: int
+    pairs: int
+    cuts: int
+    duplicates: int
+    unmatched: int
+    seen: float | None
+    damage: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VideoTable:
+    """What was measured on a set of clips.
+
+    Attributes:
+        clips: in the order they were given.
+        mean: the means of every column over the clips; of the ratios too.
+        failed: one line for each clip that could not be measured.
+        notes: how the numbers came about, one line each, for a reader of the table.
+    """
+
+    clips: tuple[ClipTable, ...]
+    mean: tuple[VideoRow, ...]
+    failed: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, dicts and numbers, for JSON."""
+        values = dataclasses.asdict(self)
+        values["clips"] = [
+            {**clip, "rows": list(clip["rows"]), "damage": list(clip["damage"])}
+            for clip in values["clips"]
+        ]
+        for key in ("mean", "failed", "notes"):
+            values[key] = list(values[key])
+        return values
+
+
+class _Tally:
+    """Running sums of one row's measures."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.psnr = self.colourfulness = self.chroma = 0.0
+        self.consistency, self.warp = ColourConsistency(), WarpError()
+
+    def add(self, rgb: Tensor, truth: Tensor, motions: Sequence[Motion | None]) -> None:
+        """Take frames `(B, 3, H, W)` uint8, the truth's, and the truth's motion before each."""
+        self.frames += len(rgb)
+        self.psnr += float(psnr(rgb, truth).double().sum())
+        self.colourfulness += float(colourfulness(rgb).double().sum())
+        ab = rgb_to_lab(rgb.float() / 255)[:, 1:]
+        self.chroma += float(ab.square().sum(1).sqrt().mean((1, 2)).double().sum())
+        planes = ab.permute(0, 2, 3, 1).contiguous().numpy()
+        for frame, plane, motion in zip(rgb.numpy(), planes, motions, strict=True):
+            self.consistency.add(frame)
+            self.warp.add(plane, motion)
+
+    def row(self, name: str, truth: _Tally, grey: _Tally) -> VideoRow:
+        def known(value: float) -> float | None:
+            return None if math.isnan(value) else value
+
+        cdc, true_cdc = self.consistency.value, truth.consistency.value
+        warp, true_warp = known(self.warp.value), known(truth.warp.value)
+        return VideoRow(
+            name=name,
+            psnr=self.psnr / self.frames,
+            gain=(self.psnr - grey.psnr) / self.frames,
+            colourfulness=self.colourfulness / truth.colourfulness,
+            cdc=cdc,
+            cdc_ratio=cdc / true_cdc if true_cdc else None,
+            warp_error=warp,
+            warp_ratio=warp / true_warp if warp is not None and true_warp else None,
+        )
+
+
+class _Tapped(Stabilizer):
+    """A stabilizer that shows what went in, so that the model runs once for two rows."""
+
+    before: Tensor
+
+    def __call__(self, lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = ()) -> Tensor:
+        """See `Stabilizer`; sets `before` to `ab`."""
+        self.before = ab
+        return super().__call__(lightness, ab, cuts)
+
+
+def _in_colour(batch: LumaBatch, ab: Tensor) -> Tensor:
+    """What a run makes of the batch, as R'G'B' `(B, 3, H, W)` uint8."""
+    return torch.stack(compose(batch, ab, _RGB).planes, dim=1)
+
+
+def _in_grey(batch: LumaBatch) -> Tensor:
+    """What a screen shows of the batch without colour, `(B, 3, H, W)` uint8."""
+    return (film_grey(batch) * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
+
+
+def _motions(motion: TruthMotion, batch: ColourBatch) -> list[Motion | None]:
+    grey = _in_grey(batch)[:, 0].numpy()
+    return [motion.add(luma, cut) for luma, cut in zip(grey, batch.cuts, strict=True)]
+
+
+@torch.inference_mode()
+def evaluate_clip(
+    colorizer: FilmPredictor,
+    source: ColourFilmSource,
+    *,
+    limit: int | None = None,
+    name: str = "model",
+    progress: Callable[[int], None] = lambda frames: None,
+) -> ClipTable:
+    """Measure `colorizer` on one colour clip.
+
+    Args:
+        colorizer: see `FilmPredictor`.
+        source: the clip.
+        limit: frames to measure at most.
+        name: of the model, for its rows.
+        progress: called with the frames done.
+
+    Raises:
+        InputError: the clip is near-grey or has fewer than five frames; or see `ColourFilmSource`.
+    """
+    truth, grey = _Tally(), _Tally()
+    per_frame, stabilised = _Tally(), _Tally()
+    motion, stabilizer = TruthMotion(), _Tapped()
+    damage: list[str] = []
+    with closing(source.batches(_BATCH, limit)) as batches:
+        for batch in mark_cuts(batches, source.facts.time_base):
+            assert isinstance(batch, ColourBatch)  # as it was given
+            damage += batch.damage
+            if not len(batch):
+                continue
+            motions = _motions(motion, batch)
+            truth.add(batch.rgb, batch.rgb, motions)
+            grey.add(_in_grey(batch), batch.rgb, motions)
+            there = batch.to(colorizer.device)
+            ab = colorizer(there, stabilizer)
+            stabilizer.commit()
+            per_frame.add(_in_colour(there, stabilizer.before), batch.rgb, motions)
+            stabilised.add(_in_colour(there, ab), batch.rgb, motions)
+            progress(truth.frames)
+    if truth.frames < LEAST_FRAMES:
+        cause = f" ({damage[0]})" if damage else ""
+        raise InputError(
+            f"{source.path}: {truth.frames} frames to measure on{cause}, but CDC needs "
+            f"{LEAST_FRAMES}; give a longer clip, or look at --start and --end"
+        )
+    if truth.chroma / truth.frames < MIN_CHROMA:
+        raise InputError(
+            f"{source.path}: holds no colour to measure on (mean Lab chroma "
+            f"{truth.chroma / truth.frames:.1f}, under {MIN_CHROMA:g}); give a colour clip"
+        )
+    tallies = {
+        "truth": truth,
+        "grey": grey,
+        f"{name}, per frame": per_frame,
+        f"{name}, stabilised": stabilised,
+    }
+    return ClipTable(
+        path=str(source.path),
+        rows=tuple(tally.row(row, truth, grey) for row, tally in tallies.items()),
+        num_frames=truth.frames,
+        width=source.width,
+        height=source.height,
+        pairs=motion.pairs,
+        cuts=motion.cuts,
+        duplicates=motion.duplicates,
+        unmatched=motion.unmatched,
+        seen=motion.seen if motion.pairs else None,
+        damage=tuple(damage),
+    )
+
+
+def _clips(paths: Sequence[str]) -> Iterator[tuple[Path, Fraction | None] | InputError]:
+    """The films that are meant, and the rate of those that are sequences."""
+    for text in paths:
+        try:
+            items = expand([text], rate=_RATE)
+        except InputError as error:
+            yield error
+            continue
+        for item in items:
+            if item.kind == "picture" and len(items) > 1:
+                continue  # beside the clips of a folder
+            if item.kind == "picture":
+                yield InputError(f"{item.path}: a picture, not a clip; leave out --video")
+            else:
+                yield item.path, _RATE if item.kind == "sequence" else None
+
+
+def evaluate_video(
+    colorizer: FilmPredictor,
+    clips: Sequence[str | Path],
+    *,
+    long_side: int = LONG_SIDE,
+    segment: Segment = WHOLE,
+    limit: int | None = None,
+    name: str = "model",
+    progress: Callable[[Path, int, int | None], None] = lambda clip, done, total: None,
+) -> VideoTable:
+    """Measure `colorizer` on colour clips, beside the truth and grey.
+
+    A clip that cannot be measured does not stop the others.
+
+    Args:
+        colorizer: see `FilmPredictor`.
+        clips: films, folders and globs of films, and numbered sequences (`frames/%05d.png`).
+        long_side: frames are shrunk to a long side of at most this many pixels.
+        segment: the stretch of each clip to measure.
+        limit: frames of each clip to measure at most, at least 5.
+        name: of the model, for its rows.
+        progress: called with the clip, its frames done and their number (None where its header
+            does not say).
+
+    Raises:
+        InputError: none of the clips can be measured.
+        ValueError: `limit` is below 5.
+    """
+    if limit is not None and limit < LEAST_FRAMES:
+        raise ValueError(f"limit must be at least {LEAST_FRAMES}, not {limit}")
+    tables: list[ClipTable] = []
+    failed: list[InputError] = []
+    for clip in _clips([str(clip) for clip in clips]):
+        try:
+            if isinstance(clip, InputError):
+                raise clip
+            path, rate = clip
+            source = ColourFilmSource(path, long_side=long_side, segment=segment, rate=rate)
+            watch = partial(_tell, progress, path, _length(source, segment, limit))
+            table = evaluate_clip(colorizer, source, limit=limit, name=name, progress=watch)
+            tables.append(table)
+        except InputError as error:
+            failed.append(error)
+    if not tables:
+        more = f" (and {len(failed) - 1} more clips that failed)" if len(failed) > 1 else ""
+        raise InputError(f"{failed[0]}{more}" if failed else "no clip among the inputs")
+    return VideoTable(
+        clips=tuple(tables),
+        mean=_means(tables),
+        failed=tuple(str(error) for error in failed),
+        notes=_notes(tables, long_side),
+    )
+
+
+def _tell(
+    progress: Callable[[Path, int, int | None], None], path: Path, total: int | None, done: int
+) -> None:
+    progress(path, done, total)
+
+
+def _length(source: ColourFilmSource, segment: Segment, limit: int | None) -> int | None:
+    total = source.facts.num_frames_from_header if segment.whole else None
+    return limit if total is None or limit is None else min(total, limit)
+
+
+def _means(tables: Sequence[ClipTable]) -> tuple[VideoRow, ...]:
+    """Column by column; where a clip has no value, over the others."""
+    rows = []
+    for same in zip(*(table.rows for table in tables), strict=True):
+        values: dict[str, Any] = {"name": same[0].name}
+        for field in dataclasses.fields(VideoRow)[1:]:
+            known = [v for row in same if (v := getattr(row, field.name)) is not None]
+            values[field.name] = float(np.mean(known)) if known else None
+        rows.append(VideoRow(**values))
+    return tuple(rows)
+
+
+def _notes(tables: Sequence[ClipTable], long_side: int) -> tuple[str, ...]:
+    notes = []
+    for table in tables:
+        seen = "" if table.seen is None else f" ({table.seen:.0%} of their pixels are seen in both)"
+        notes.append(
+            f"{table.path}: {table.num_frames} frames, {table.width}x{table.height}; warp error on "
+            f"{table.pairs} pairs{seen}; left out: {table.cuts} across cuts, {table.duplicates} "
+            f"duplicated frames, {table.unmatched} without a match"
+        )
+    return (
+        *notes,
+        f"long side at most {long_side} (bicubic); grey is the clip's own Y', whose L* every row "
+        "but the truth has",
+        "PSNR: R'G'B', 8 bit, peak 255, mean over the frames; colour: mean colourfulness / the "
+        "truth's (Hasler and Suesstrunk 2003)",
+        "CDC: Jensen-Shannon divergence of B, G, R histograms 1, 2 and 4 frames apart, natural "
+        "log; pairs across cuts count, as in its definition",
+        "warp error: mean of da*^2 + db*^2 between a frame and the one before, warped along the "
+        "truth's DIS flow, where it is visible",
+        "grey keeps its colours best of all: read CDC and warp error beside PSNR and colour",
+    )
