@@ -17,7 +17,8 @@ from .conftest import write_picture
 
 # what makes each recipe tiny; the fully connected net of S4a is a variant and too large for a test
 TINY = {
-    "fast": ("size=32", "batch_size=2", "epoch_size=4", "input_size=32", "warmup=1"),
+    "best": ("size=64", "batch_size=2", "epoch_size=4", "input_size=64", "model_options.width=64"),
+    "fast": ("size=64", "batch_size=2", "epoch_size=4", "input_size=64", "warmup=1"),
     "S0": ("size=16", "batch_size=4"),
     "S1a": ("size=32", "batch_size=2", "limit=2"),
     "S1b": ("size=32", "batch_size=2", "model_options.width=4"),
@@ -48,6 +49,7 @@ def test_every_recipe_is_tried_here() -> None:
     assert TINY.keys() == shipped_recipes().keys()
 
 
+@pytest.mark.usefixtures("alexnet_cache")
 @pytest.mark.parametrize("name", TINY)
 def test_every_recipe_trains_and_its_weights_run(
     command: Vidcolor, tmp_path: Path, pictures: Path, film: Path, name: str

@@ -23,7 +23,7 @@ from vidcolor.training.recipe_files import (
     write_recipe,
 )
 
-NAMES = ["S0", "S1a", "S1b", "S2", "S3a", "S3b", "S3c", "S4a", "S4b", "fast"]
+NAMES = ["S0", "S1a", "S1b", "S2", "S3a", "S3b", "S3c", "S4a", "S4b", "best", "fast"]
 HEAVY = ("mean_chroma_fc",)  # 172 million parameters
 
 
@@ -61,7 +61,7 @@ def write(folder: Path, text: str) -> Path:
         ({"model": "fast", "classes": 3}, "r.toml: key 'classes' must be text, not 3"),
         ({"model": "fast", "model_options": 3}, "r.toml: key 'model_options' must be a table"),
         ({"model": 3}, "r.toml: key 'model' must be text, not 3"),
-        ({"model": "none"}, "recipe key 'model': 'none' is not one of fast, skip_cnn"),
+        ({"model": "none"}, "recipe key 'model': 'none' is not one of fast, best"),
         ({"model": "fast", "objective": "l7"}, "recipe key 'objective': 'l7' is not one of ab_h"),
         ({"model": "fast", "monitor": "x"}, "recipe key 'monitor': 'x' is not one of loss"),
         ({"model": "fast", "optimizer": "x"}, "recipe key 'optimizer': 'x' is not one of sgd"),
@@ -286,6 +286,7 @@ def test_other_recipes_have_no_grid() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("alexnet_cache")
 def test_every_shipped_configuration_fits_its_model_and_objective(name: str) -> None:
     file = load_recipe(find_recipe(name))
     assert file.name == name and file.title and file.document

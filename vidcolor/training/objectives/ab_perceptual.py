@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...metrics import NO_LPIPS, colourfulness, load_lpips
+from ...metrics import colourfulness, load_lpips
 from ..batch import Batch
 from .ab_regression import AbHuber
 from .base import join_lab
@@ -44,7 +44,11 @@ class AbPerceptual(AbHuber):
         self.lpips, self.colour = lpips, colour
         network = load_lpips(Path(lpips_weights) if lpips_weights else None)
         if network is None:
-            raise ValueError(f"{NO_LPIPS}, here objective_options.lpips_weights=FILE")
+            raise ValueError(
+                "AlexNet is not in torch's hub cache: give torchvision's file with --set "
+                "objective_options.lpips_weights=FILE, or do without by --set objective=ab_huber "
+                "--set objective_options={}"
+            )
         self.network = network.to(self.device).requires_grad_(False)
 
     def loss(self, raw: Tensor, batch: Batch) -> Tensor:
