@@ -12,12 +12,13 @@ import torch
 from vidcolor import Colorizer, EncoderSettings, Report, Settings, colorize
 from vidcolor.colorizer import Colorizer as Worker
 from vidcolor.frames import LumaBatch
+from vidcolor.temporal import Stabilizer
 
 from .command_line import Vidcolor
-from .readback import assert_same_pixels, planes_of
-from .shots import pan
+from .readback import assert_same_pixels, luma_codes, planes_of
+from .shots import batches, pan
 from .sinks.films import read_frames
-from .sources.clips import encode
+from .sources.clips import encode, frames
 
 STEADY = Settings(encoder=EncoderSettings("ffv1"))
 FREE = replace(STEADY, stabilize=False)
@@ -44,13 +45,13 @@ def moody() -> Colorizer:
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two shots of 20 and 15 frames, with grain."""
     rng = np.random.default_rng(0)
-    frames = [
+    grainy = [
         np.clip(frame * 0.6 + 60 + rng.normal(0, 2, frame.shape) + rng.uniform(-3, 3), 16, 235)
         for frame in pan(20, 1, 1) + pan(15, 2, 1)
     ]
     folder = tmp_path_factory.mktemp("films")
     return encode(
-        folder / "two shots.mkv", "ffv1", "yuv420p", [f.astype(np.uint8) for f in frames]
+        folder / "two shots.mkv", "ffv1", "yuv420p", [f.astype(np.uint8) for f in grainy]
     ).path
 
 
@@ -87,8 +88,8 @@ def test_batches_and_workers_change_nothing(
 
 def test_a_shot_begins_afresh(film: Path, steady: Path, tmp_path: Path) -> None:
     """The second shot is what it would be as a film of its own."""
-    frames = [planes_of(f)[0] for f in read_frames(film)][20:]
-    alone = encode(tmp_path / "second.mkv", "ffv1", "yuv420p", frames).path
+    second = [planes_of(f)[0] for f in read_frames(film)][20:]
+    alone = encode(tmp_path / "second.mkv", "ffv1", "yuv420p", second).path
     output = done(colorize(alone, tmp_path / "o.mkv", colorizer=moody(), settings=STEADY))
     np.testing.assert_array_equal(chroma(output), chroma(steady)[20:])
 
@@ -156,6 +157,30 @@ def test_sequences_are_stabilised_and_pictures_are_not(
         colorize(sequence, tmp_path / "o.mkv", colorizer=moody(), settings=replace(STEADY, fps=25))
     )
     assert given and None not in given
+
+
+@pytest.mark.parametrize("pix_fmt", ["gray", "gray16le", "yuv422p10le"])
+def test_deep_and_odd_films(tmp_path: Path, pix_fmt: str) -> None:
+    depth = {"gray": 8, "gray16le": 16, "yuv422p10le": 10}[pix_fmt]
+    made = encode(tmp_path / "f.mkv", "ffv1", pix_fmt, frames(9, 65, 47, depth))
+    exact = replace(STEADY, exact_luma=depth == 10)
+    output = done(colorize(made.path, tmp_path / "o.mkv", colorizer=moody(), settings=exact))
+    assert len(read_frames(output)) == 9
+    if depth == 10:
+        assert np.array_equal(luma_codes(output), made.luma)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_turned_film_is_the_upright_one_turned(turns: int) -> None:
+    upright = [frame[:, :96] for frame in pan(10, 1)]
+    turned = [np.ascontiguousarray(np.rot90(frame, turns)) for frame in upright]
+    colorizer = moody()
+    given, wanted = (
+        colorizer(replace(next(batches(shown, 10)), rotation=angle), Stabilizer())
+        for shown, angle in ((turned, 90 * turns), (upright, 0))
+    )
+    torch.testing.assert_close(given, torch.rot90(wanted, turns, (-2, -1)))
+    assert not torch.equal(wanted, colorizer(next(batches(upright, 10))))
 
 
 def test_the_command_line(command: Vidcolor, tmp_path: Path, film: Path) -> None:

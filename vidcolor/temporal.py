@@ -2,9 +2,11 @@
 
 A network that sees one frame at a time changes its mind from frame to frame. Here each frame's
 chroma is averaged with that of the frames before it, moved to where things stand now: a running
-mean from the start of a shot, with a limited memory. Where the flow between two frames cannot be
-trusted, or the moved picture does not look like the present one, the network's own value stands,
-so that nothing trails behind what moves.
+mean from the start of a shot, with a limited memory. The network's own value stands where the flow
+between two frames cannot be trusted, where the moved picture does not look like the present one,
+and where the moved colour disagrees with the network otherwise than around it, so that nothing
+trails behind what moves. It is shifted there by as much as history and network differ nearby, so
+that a change of the network's mind does not show first where something has moved.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ _PATCH = 5  # pixels over which that difference is averaged
 _SLACK = 0.01, 1.0  # of `motion.visible`
 _SAME = 1.0  # mean levels of 255 in the most changed block below which a frame is a repeat
 _BLOCK = 8  # pixels of such a block
-_DARK = 16.0  # L* at which chroma is zero in the law below
+_DARK = 16.0  # of CIE 15:2018, 8.2.1: L* + 16 = 116 f(Y)
 _ODD = 10.0  # by how much history may differ from the network otherwise than nearby; as above
 _REACH = 8  # a place learns from those within this part of the frame's shorter side
 _THIN = 0.02  # share of trusted places nearby below which they count little
@@ -108,9 +110,9 @@ class Stabilizer:
         last = self._kept
         for i, (frame, move) in enumerate(zip(frames, moves, strict=True)):
             if befores[i] is frame:
-                assert last is not None
+                assert last is not None  # a repeat: what was said stays said
             elif move is None or last is None:
-                last = frame
+                last = frame  # a shot begins
             else:
                 last = self._mean(last, frame, *move)
             out.append(last.ab)
