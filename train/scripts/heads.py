@@ -1,0 +1,235 @@
+"""Compare objectives quickly: small heads on one frozen encoder, all else equal.
+
+    python train/scripts/heads.py best-or.safetensors photos-train-00.zip photos-val-00.zip \\
+        --lpips-weights alexnet.safetensors
+
+The encoder's features of every picture are computed once and kept in memory (0.5 MB a picture as
+fp16 at 144 pixels), so a head trains in minutes on one core. Each head's chroma is then scaled so
+that its colourfulness is 0.7 of the truth's: what is paler has the better PSNR for nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidcolor.color import limit_chroma, rgb_to_lab
+from vidcolor.metrics import colourfulness, load_lpips, psnr
+from vidcolor.models.gamut import ab_bins, soft_encode
+from vidcolor.sources.packs import square, stream_pictures
+from vidcolor.training.batch import Batch
+from vidcolor.training.objectives.ab_perceptual import AbPerceptual
+from vidcolor.training.objectives.base import join_lab
+from vidcolor.training.objectives.gamut_bins import smoothed
+from vidcolor.weights import load_model
+
+SIDE, BATCH, WANTED = 144, 16, 0.7
+Set = tuple[Tensor, Tensor, Tensor]  # Lab (N, 3, S, S), features at the strides 16 and 8; fp16
+
+
+class Head(nn.Module):
+    """Features at the strides 16 and 8 to `outputs` channels at stride 8."""
+
+    def __init__(self, deep: int, fine: int, outputs: int) -> None:
+        super().__init__()
+        self.deep, self.fine = _conv(deep, 192, 1), _conv(fine, 64, 1)
+        self.body = nn.Sequential(_conv(256, 160, 3), _conv(160, 128, 3))
+        self.last = nn.Conv2d(128, outputs, 1)
+
+    def forward(self, deep: Tensor, fine: Tensor) -> Tensor:
+        x = F.interpolate(self.deep(deep), scale_factor=2.0, mode="bilinear")
+        return self.last(self.body(torch.cat([x, self.fine(fine)], dim=1)))
+
+
+def _conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+@torch.inference_mode()
+def cached(model: nn.Module, path: Path, count: int) -> Set:
+    """The first `count` colourful pictures of a zip, and their features."""
+    labs, deep, fine = [], [], []
+    for _, picture in islice(stream_pictures([path], []), count):
+        lab = rgb_to_lab(square(picture, SIDE).float()[None] / 255)
+        if float(lab[:, 1:].square().sum(dim=1).sqrt().mean()) < 2:
+            continue
+        with torch.autocast("cpu", torch.bfloat16):
+            features = model.features(lab[:, :1])
+        labs.append(lab.half())
+        deep.append(features[16].half())
+        fine.append(features[8].half())
+    return torch.cat(labs).clone(), torch.cat(deep).clone(), torch.cat(fine).clone()
+
+
+def batches(data: Set, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The set in random order, float32."""
+    order = torch.randperm(len(data[0]), generator=torch.Generator().manual_seed(seed))
+    for index in order[: len(order) // BATCH * BATCH].split(BATCH):
+        lab, deep, fine = (part[index].float() for part in data)
+        yield lab, deep, fine
+
+
+def train(
+    head: Head, loss: Callable[[Tensor, Tensor], Tensor], data: Set, epochs: int, rate: float = 1e-3
+) -> None:
+    """AdamW, the rate falling linearly to 0; `loss` takes the head's output and the truth's Lab."""
+    optimizer = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=0.01)
+    steps = epochs * (len(data[0]) // BATCH)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
+    head.train()
+    for epoch in range(epochs):
+        for lab, deep, fine in batches(data, epoch):
+            with torch.autocast("cpu", torch.bfloat16):
+                raw = head(deep, fine)
+            value = loss(raw.float(), lab)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            schedule.step()
+    head.eval()
+
+
+@torch.inference_mode()
+def measure(name: str, head: Head, decode: Callable[[Tensor], Tensor], val: Set, lpips) -> None:
+    """Print what the head gives, as it is and at the wanted colourfulness."""
+    lab = val[0].float()
+    raw = torch.cat(
+        [
+            head(d.float(), f.float())
+            for d, f in zip(val[1].split(16), val[2].split(16), strict=True)
+        ]
+    )
+    ab = decode(raw)
+    truth = (join_lab(lab[:, :1], lab[:, 1:]) * 255).round()
+    grey = (join_lab(lab[:, :1], torch.zeros_like(ab)) * 255).round()
+    wanted, floor = colourfulness(truth).mean(), psnr(grey, truth).mean()
+
+    def made(gain: float) -> Tensor:
+        full = F.interpolate(gain * ab, size=lab.shape[-2:], mode="bilinear")
+        return (join_lab(lab[:, :1], limit_chroma(lab[:, :1], full)) * 255).round()
+
+    def figures(gain: float) -> str:
+        picture = made(gain)
+        parts = zip(picture.split(32), truth.split(32), strict=True)
+        distance = torch.cat([lpips(a, b) for a, b in parts]).mean()
+        share = colourfulness(picture).mean() / wanted
+        gained = psnr(picture, truth).mean() - floor
+        return f"{float(gained):+.3f} | {float(share):.2f} | {float(distance):.4f}"
+
+    low, high = 0.1, 8.0
+    for _ in range(9):
+        middle = (low * high) ** 0.5
+        paler = float(colourfulness(made(middle)).mean() / wanted) < WANTED
+        low, high = (middle, high) if paler else (low, middle)
+    print(f"| {name} | {figures(1.0)} | {middle:.2f} | {figures(middle)} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("validation", type=Path)
+    parser.add_argument("--lpips-weights", type=Path, required=True)
+    parser.add_argument("--pictures", type=int, default=4000)
+    parser.add_argument("--epochs", type=int, default=5)
+    options = parser.parse_args()
+
+    model, _ = load_model(file=options.weights)
+    data = cached(model, options.data, options.pictures)
+    val = cached(model, options.validation, 100_000)
+    channels = data[1].shape[1], data[2].shape[1]
+    lpips = load_lpips(options.lpips_weights)
+    bins = ab_bins()
+    print(f"{len(data[0])} pictures, {options.epochs} epochs; {len(val[0])} to measure on")
+    print("| objective | over grey, dB | colour | LPIPS | gain | over grey, dB | colour | LPIPS |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+
+    def mean(logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+        return torch.einsum("bnhw,nc->bchw", (logits / temperature).softmax(dim=1), bins)
+
+    def unsure(logits: Tensor) -> Tensor:
+        """Entropy of each place's distribution, from 0 to 1."""
+        shares = logits.softmax(dim=1)
+        nats = -(shares * logits.log_softmax(dim=1)).sum(dim=1, keepdim=True)
+        return nats / torch.tensor(float(len(bins))).log()
+
+    def confident(logits: Tensor) -> Tensor:
+        """Sharper where it is sure, and the plain mean where it is not."""
+        return mean(logits, 0.38 + 0.62 * unsure(logits))
+
+    def small(lab: Tensor) -> Tensor:
+        return F.interpolate(lab[:, 1:], scale_factor=1 / 8, mode="area")
+
+    def huber(raw: Tensor, lab: Tensor) -> Tensor:
+        return F.huber_loss(10 * raw, small(lab), delta=10.0) / 10
+
+    def mse(raw: Tensor, lab: Tensor) -> Tensor:
+        return F.mse_loss(10 * raw, small(lab)) / 100
+
+    def cross_entropy(raw: Tensor, lab: Tensor, weights: Tensor | None = None) -> Tensor:
+        target = soft_encode(small(lab))
+        nats = -(target * raw.log_softmax(dim=1)).sum(dim=1)
+        return nats.mean() if weights is None else (weights[target.argmax(dim=1)] * nats).mean()
+
+    def mixture(raw: Tensor, lab: Tensor) -> Tensor:
+        return cross_entropy(raw, lab) + F.huber_loss(mean(raw), small(lab), delta=10.0) / 10
+
+    counts = torch.zeros(len(bins))
+    for lab in data[0][:512].float().split(32):
+        counts += soft_encode(small(lab), neighbours=1).sum(dim=(0, 2, 3))
+    share = smoothed(counts / counts.sum(), bins)
+    rare = 1 / (0.5 * share + 0.5 / len(share))
+    rare = rare / (rare * share).sum()
+
+    def rebalanced(raw: Tensor, lab: Tensor) -> Tensor:
+        return cross_entropy(raw, lab, rare)
+
+    def perceptual(lpips: float, colour: float) -> Callable[[Tensor, Tensor], Tensor]:
+        objective = AbPerceptual(
+            nn.Linear(1, 1), lpips=lpips, colour=colour, lpips_weights=str(options.lpips_weights)
+        )
+        return lambda raw, lab: objective.loss(10 * raw, Batch(lab, "lab"))
+
+    def ten(raw: Tensor) -> Tensor:
+        return 10 * raw
+
+    regressions = {
+        "MSE": mse,
+        "Huber": huber,
+        "Huber + 10 LPIPS": perceptual(10.0, 0.0),
+        "Huber + 0.5 paleness": perceptual(0.0, 0.5),
+        "Huber + 10 LPIPS + 0.5 paleness": perceptual(10.0, 0.5),
+        "Huber + 30 LPIPS + 0.5 paleness": perceptual(30.0, 0.5),
+    }
+    classifications = {
+        "313 bins": cross_entropy,
+        "313 bins, rebalanced": rebalanced,
+        "313 bins + Huber of the mean": mixture,
+    }
+    decoders = {
+        "mean": mean,
+        "annealed mean, 0.38": lambda raw: mean(raw, 0.38),
+        "mean, sharper where sure": confident,
+    }
+    for name, loss in regressions.items():
+        torch.manual_seed(0)
+        head = Head(*channels, 2)
+        train(head, loss, data, options.epochs)
+        measure(name, head, ten, val, lpips)
+    for name, loss in classifications.items():
+        torch.manual_seed(0)
+        head = Head(*channels, len(bins))
+        train(head, loss, data, options.epochs)
+        for kind, decode in decoders.items():
+            measure(f"{name}: {kind}", head, decode, val, lpips)
+
+
+if __name__ == "__main__":
+    main()
