@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -192,3 +193,16 @@ def test_the_command_line(command: Vidcolor, tmp_path: Path, film: Path) -> None
     assert_same_pixels(tmp_path / "a.mkv", tmp_path / "b.mkv")
     assert_same_pixels(tmp_path / "c.mkv", free)
     assert not np.array_equal(chroma(tmp_path / "a.mkv"), chroma(tmp_path / "c.mkv"))
+
+
+def test_without_opencv_a_film_is_coloured_frame_by_frame_with_a_warning(
+    tmp_path: Path, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = done(colorize(film, tmp_path / "free.mkv", colorizer=moody(), settings=FREE))
+    monkeypatch.setitem(sys.modules, "cv2", None)  # as where a system library is missing
+    (report,) = colorize(film, tmp_path / "bare.mkv", colorizer=moody(), settings=STEADY)
+    monkeypatch.undo()
+    assert report.status == "done"
+    assert "colour is not kept in place, because OpenCV cannot be loaded" in report.warnings[0]
+    assert "apt-get install libgl1" in report.warnings[0]
+    assert_same_pixels(report.output, free)

@@ -17,6 +17,15 @@ PRESETS = ("ultrafast", "fast", "medium")
 _own = threading.local()  # an estimator keeps its working memory: each thread needs its own
 
 
+def unavailable() -> str:
+    """Why there is no optical flow here, with the remedy; empty where there is."""
+    try:
+        import cv2  # noqa: F401  its wheel needs system libraries that a bare machine lacks
+    except ImportError as error:
+        return f"OpenCV cannot be loaded ({error}); on Debian: apt-get install libgl1 libglib2.0-0"
+    return ""
+
+
 def _estimator(preset: str) -> Any:
     import cv2  # here, because its wheel needs system libraries that a bare machine lacks
 

@@ -22,6 +22,7 @@ from .compose import compose
 from .cuts import mark_cuts
 from .errors import DamagedInputError, InputError, VidcolorError
 from .frames import FilmFacts, LumaBatch, picture_format
+from .motion import unavailable
 from .planning import FilmJob, Job, PicturesJob, Report, Settings, plan
 from .sinks import FilmSink, PictureSink
 from .sources import PictureSource, load
@@ -91,6 +92,11 @@ def colorize_film(
     turned = facts.is_color  # the warning is given
     stabilizer = Stabilizer() if settings.stabilize else None
     marked = stabilizer is not None or colorizer.references.per_shot
+    if marked and (reason := unavailable()):
+        stabilizer, marked = None, False
+        report.warnings.append(
+            f"{job.input}: no shots are found and colour is not kept in place, because {reason}"
+        )
     shots = 0
     source = load(
         job.source,
