@@ -144,3 +144,28 @@ def test_small_grey_undoes_depth_and_range() -> None:
 def test_a_part_of_a_batch_keeps_its_marks() -> None:
     (batch,) = mark_cuts(batches(pan(4, 1) + pan(4, 2), 8), TIME_BASE)
     assert batch[3:6].cuts == (False, True, False)
+
+
+def test_black_is_no_shot_of_its_own() -> None:
+    one, two = pan(10, 1), pan(10, 2)
+    frames = [*BLACK * 8, *one, *BLACK * 8, *two]
+    marked = list(mark_cuts(batches(frames, 3), TIME_BASE))
+    shots = [shot for batch in marked for shot in batch.shots]
+    assert shots[:18] == [0] * 18  # the leader belongs to the first picture
+    assert shots[-10:] == [1] * 10
+    assert sorted(set(shots)) == [0, 1]
+    cuts = [cut for batch in marked for cut in batch.cuts]
+    assert cuts[8]
+    assert cuts[26]  # colour starts afresh all the same
+
+
+def test_contrast_that_swings_in_the_dark_is_no_cut() -> None:
+    swing = 17.5 + 3 * np.sin(np.arange(60) / 4)
+    frames = [scaled(frame, gain / 255, 3) for frame, gain in zip(pan(60, 1), swing, strict=True)]
+    assert begins(frames) == [0]
+
+
+def test_wide_and_thin_films_are_marked() -> None:
+    frames = [np.tile(shot[:32], (1, 4)) for seed in (1, 2) for shot in pan(8, seed)]
+    marks = [cut for batch in mark_cuts(batches(frames, 4), TIME_BASE) for cut in batch.cuts]
+    assert [i for i, cut in enumerate(marks) if cut] == [0, 8]

@@ -14,10 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from vidcolor.color import rgb_to_lab
+from vidcolor.colorizer import Colorizer
 from vidcolor.compose import film_lightness
 from vidcolor.errors import InputError
 from vidcolor.evaluation import VideoRow, VideoTable, evaluate_video, video
 from vidcolor.frames import LumaBatch, Segment
+from vidcolor.grading import Look
 from vidcolor.sources.colour import ColourBatch
 from vidcolor.temporal import Stabilizer
 
@@ -223,3 +225,11 @@ def test_clips_that_say_nothing(tmp_path: Path) -> None:
         measure(nothing, grey, short)
     with pytest.raises(InputError, match="no clip among the inputs"):
         measure(nothing)
+
+
+def test_a_look_changes_both_rows(clip: Path) -> None:
+    grey = Colorizer("_ramp", device="cpu", size=64, look=Look(saturation=0))
+    found = {row.name: row for row in evaluate_video(grey, [clip], name="it").clips[0].rows}
+    for name in ("it, per frame", "it, stabilised"):
+        assert found[name].colourfulness == pytest.approx(0, abs=1e-3)
+        assert found[name].psnr == pytest.approx(found["grey"].psnr, abs=0.05)

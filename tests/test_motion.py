@@ -59,3 +59,20 @@ def test_what_leaves_the_picture_is_not_visible() -> None:
     seen = visible(out, -out)
     assert seen[:, :5].all()
     assert not seen[:, 5:].any()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("shape", [(16, 128), (31, 128), (128, 16), (40, 40), (16, 16)])
+def test_thin_and_small_frames_have_a_flow_that_repeats(
+    preset: str, shape: tuple[int, int]
+) -> None:
+    first = texture(*shape, 0)
+    second = np.roll(first, 1, axis=1)
+    found = [flow(first, second, preset) for _ in range(2)]
+    assert found[0].shape == (*shape, 2)
+    assert np.isfinite(found[0]).all()
+    np.testing.assert_array_equal(*found)
+    wide = texture(120, 160, 1)
+    before = flow(wide, np.roll(wide, 1, axis=1), preset)
+    flow(first, second, preset)
+    np.testing.assert_array_equal(flow(wide, np.roll(wide, 1, axis=1), preset), before)

@@ -235,30 +235,18 @@ class Colorizer:
         return ab
 
     @torch.inference_mode()
-    def predict(
-        self,
-        lightness: Tensor,
-        stabilizer: Stabilizer | None = None,
-        cuts: Sequence[bool] = (),
-    ) -> Tensor:
-        """Predict full-resolution chroma for pictures, or for the next frames of a film.
+    def predict(self, lightness: Tensor) -> Tensor:
+        """Predict full-resolution chroma for pictures.
 
         Args:
             lightness: `(B, 1, H, W)` L* in [0, 100].
-            stabilizer: of the film, `commit`ted here; None for pictures that do not follow on one
-                another.
-            cuts: for each frame whether a shot begins with it; empty for nowhere.
 
         Returns:
             `(B, 2, H, W)` float32 a*b* on the colorizer's device, upsampled along L*'s edges.
         """
         lightness = lightness.to(self.device)
         small = self._shrink(lightness)
-        ab = self._run_model(small)
-        if stabilizer is not None:
-            ab = stabilizer(small, ab, cuts)
-            stabilizer.commit()
-        return upsample_chroma(self._with_look(ab, small), lightness)
+        return upsample_chroma(self._with_look(self._run_model(small), small), lightness)
 
     def colorize(self, picture: np.ndarray) -> np.ndarray:
         """Colorize one picture.

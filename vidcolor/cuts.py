@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
-from itertools import accumulate
 
 import numpy as np
 
@@ -30,7 +29,8 @@ _SLACK = 0.05, 1.0  # of `motion.visible`
 _ALIKE = 30.0  # levels by which what is found may differ, means of 3x3 pixels
 _REPEAT = 0.3  # mean levels below which a frame repeats the one before
 _MOST_REPEATS = 3  # in a row that are passed over; a longer still must not hold back the film
-_FLAT = 16.0  # levels between dark and bright below which there is no picture
+# levels between dark and bright below which there is no picture, and from which there is one again
+_FLAT, _SHOWN = 10.0, 16.0
 _FLAT_FRAMES = 3  # of no picture in a row that end a shot; fewer are a flash
 _SIDE = 128  # the longer side of the small frames, pixels
 _JUMP_SECONDS, _JUMP_STEPS = 1, 4  # a step in time longer than both is a jump
@@ -92,6 +92,11 @@ class CutFinder:
         self._detect(levelled)
         return self._decide()
 
+    @property
+    def blank(self) -> bool:
+        """Whether the last frame given shows nothing: black, white or another even tone."""
+        return self._flat > 0
+
     def finish(self) -> list[bool]:
         """The answers for the frames that are left."""
         answers: list[bool] = []
@@ -105,7 +110,7 @@ class CutFinder:
     def _watch_the_light(self, grey: np.ndarray, number: int) -> None:
         """A shot begins where the picture comes back after black, or any even tone."""
         dark, bright = np.percentile(grey, (1, 99))
-        if bright - dark < _FLAT:
+        if bright - dark < (_SHOWN if self._flat else _FLAT):
             self._flat += 1
             return
         if self._flat >= _FLAT_FRAMES:
@@ -191,16 +196,20 @@ def mark_cuts(batches: Iterable[LumaBatch], time_base: Fraction) -> Iterator[Lum
     last: int | None = None
     step = 0
     jumps: deque[bool] = deque()
-    shot = -1  # the first frame begins shot 0
+    blank: deque[bool] = deque()
+    shot = -1  # so that the first picture begins shot 0
 
     def ready(everything: bool) -> Iterator[LumaBatch]:
         nonlocal shot
         while waiting and (everything or len(marks) >= len(waiting[0])):
             batch = waiting.popleft()
             cuts = tuple(marks.popleft() | jumps.popleft() for _ in range(len(batch)))
-            shots = tuple(accumulate(cuts, initial=shot))[1:]
-            shot = shots[-1] if shots else shot
-            yield replace(batch, cuts=cuts, shots=shots)
+            shots = []
+            for cut in cuts:
+                nothing = blank.popleft()
+                shot += cut and not nothing  # black between two pictures is no shot
+                shots.append(max(shot, 0))
+            yield replace(batch, cuts=cuts, shots=tuple(shots))
 
     for batch in batches:
         waiting.append(batch)
@@ -209,6 +218,7 @@ def mark_cuts(batches: Iterable[LumaBatch], time_base: Fraction) -> Iterator[Lum
             jumps.append(step * time_base > _JUMP_SECONDS and step > _JUMP_STEPS * before > 0)
             last = pts
             marks.extend(finder.feed(grey))
+            blank.append(finder.blank)
         yield from ready(everything=False)
     marks.extend(finder.finish())
     yield from ready(everything=True)

@@ -7,12 +7,13 @@ arrays on the CPU; OpenCV is imported on first use.
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
 import numpy as np
 
-PRESETS = ("ultrafast", "fast", "medium")
+PRESETS = ("fast", "medium")
 
 _own = threading.local()  # an estimator keeps its working memory: each thread needs its own
 
@@ -26,14 +27,23 @@ def unavailable() -> str:
     return ""
 
 
-def _estimator(preset: str) -> Any:
+def _estimator(preset: str, height: int, width: int) -> Any:
     import cv2  # here, because its wheel needs system libraries that a bare machine lacks
 
-    known: dict[str, Any] = _own.__dict__
-    if preset not in known:
+    known: dict[Any, Any] = _own.__dict__
+    key = f"{preset} {height} {width}"
+    if key not in known:
         number: int = getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset.upper()}")
-        known[preset] = getattr(cv2, "DISOpticalFlow_create")(number)  # noqa: B009 - untyped
-    return known[preset]
+        made = known[key] = getattr(cv2, "DISOpticalFlow_create")(number)  # noqa: B009 - untyped
+        # Of small frames OpenCV lowers this by itself, for good, after the first flow, which makes
+        # that one different from the next; of thin ones it does not, and crashes.
+        patch = made.getPatchSize()
+        coarsest = min(
+            int(math.log2(max(height, width) / (4 * patch)) + 0.5),
+            int(math.log2(min(height, width) / patch)),
+        )
+        made.setFinestScale(max(0, min(made.getFinestScale(), coarsest)))
+    return known[key]
 
 
 def flow(first: np.ndarray, second: np.ndarray, preset: str = "fast") -> np.ndarray:
@@ -46,7 +56,8 @@ def flow(first: np.ndarray, second: np.ndarray, preset: str = "fast") -> np.ndar
         first, second: grey `(H, W)` uint8, both sides at least 16.
         preset: one of `PRESETS`, quickest first.
     """
-    return _estimator(preset).calc(np.ascontiguousarray(first), np.ascontiguousarray(second), None)
+    estimator = _estimator(preset, *first.shape)
+    return estimator.calc(np.ascontiguousarray(first), np.ascontiguousarray(second), None)
 
 
 def warp(image: np.ndarray, to_image: np.ndarray) -> np.ndarray:

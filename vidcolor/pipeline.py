@@ -141,7 +141,7 @@ def colorize_film(
                 else f"{job.input}: no frame could be decoded"
             )
         written = sink.finish(incomplete=bool(damage))
-    if note := colorizer.references.unused(shots):
+    if marked and (note := colorizer.references.unused(shots)):
         report.warnings.append(f"{job.input}: {note}")
     report.output = written.path
     if written.damage:

@@ -78,10 +78,6 @@ class Stabilizer:
         self._kept: _Frame | None = None
         self._reached: _Frame | None = None
 
-    def reset(self) -> None:
-        """Forget all: the next frame begins another film."""
-        self._kept = self._reached = None
-
     def commit(self) -> None:
         """The frames of the last call are done: the next call goes on behind them."""
         self._kept = self._reached

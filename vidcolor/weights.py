@@ -191,11 +191,21 @@ def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path, architecture
     model.load_state_dict(tensors)
 
 
-def _filled(path: Path, entry: Entry) -> nn.Module:
+def _check_sum(path: Path, sha256: str, remedy: str) -> None:
+    if not path.is_file() or sha256_of(path) != sha256:
+        raise WeightsError(
+            f"{path}: missing, cut short or altered (its SHA-256 is not the manifest's); {remedy}"
+        )
+
+
+def _filled(
+    path: Path, entry: Entry, remedy: str = "copy all files of these weights again"
+) -> nn.Module:
     """The model of `entry` with the tensors of `path` and the shards beside it, for inference."""
     model = create_model(entry.architecture, **entry.options)
     tensors = read_tensors(path)
-    for shard in entry.shards:
+    for shard, sha256 in entry.shards.items():
+        _check_sum(path.with_name(shard), sha256, remedy)
         tensors |= read_tensors(path.with_name(shard))
     _fill(model, tensors, path, entry.architecture)
     return model.eval()
@@ -243,14 +253,8 @@ def load_model(name: str | None = None, file: Path | None = None) -> tuple[nn.Mo
             raise WeightsError(_unknown(name, list(shipped), list(stored)))
         entry, folder = stored[name], user_folder()
         remedy = "import it again with 'vidcolor weights import FILE --overwrite'"
-    for file_name, sha256 in {entry.file: entry.sha256, **entry.shards}.items():
-        path = folder / file_name
-        if not path.is_file() or sha256_of(path) != sha256:
-            raise WeightsError(
-                f"{path}: missing, cut short or altered (its SHA-256 is not the manifest's); "
-                f"{remedy}"
-            )
-    return _filled(folder / entry.file, entry), entry
+    _check_sum(folder / entry.file, entry.sha256, remedy)
+    return _filled(folder / entry.file, entry, remedy), entry
 
 
 def _unknown(name: str, shipped: list[str], stored: list[str]) -> str:
@@ -340,7 +344,7 @@ def import_weights(
         )
     model = _filled(file, entry)
     entry = dataclasses.replace(entry, parameters=sum(p.numel() for p in model.parameters()))
-    entry = dataclasses.replace(entry, file="", sha256="")
+    entry = dataclasses.replace(entry, file="", sha256="", shards={})
     save_weights(target, model.state_dict(), entry, torch.float32)
     entry = dataclasses.replace(entry, file=target.name, sha256=sha256_of(target))
     with replacing(target.with_suffix(".json")) as temporary:

@@ -81,8 +81,6 @@ def main() -> None:
     values.pop("name")
     metrics = {k: v if v is None else round(v, 4) for k, v in values.items()}
     metrics["evaluated_on"] = options.eval_name
-    for stale in WEIGHTS.glob(f"{options.name}*.safetensors"):
-        stale.unlink()
     entry = dataclasses.replace(entry, file=f"{options.name}.safetensors", metrics=metrics)
     shards = {}
     for number, tensors in enumerate(parts(model.state_dict()), start=1):
@@ -95,6 +93,9 @@ def main() -> None:
     entry = dataclasses.replace(entry, shards=shards, sha256=sha256_of(WEIGHTS / entry.file))
     manifest = WEIGHTS / "manifest.json"
     entries = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    before = entries.get(options.name, {})
+    for stale in {before.get("file", ""), *before.get("shards", {})} - {"", entry.file, *shards}:
+        (WEIGHTS / stale).unlink(missing_ok=True)
     entries[options.name] = dataclasses.asdict(entry)
     manifest.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
 

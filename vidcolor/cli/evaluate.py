@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..evaluation import EvalTable, VideoRow
 
 # what an option says is lost on the other kind of input
-_FOR_PICTURES = ("lpips_weights", "sheet", "sheet_each", "per_picture")
+_FOR_PICTURES = ("lpips_weights", "sheet", "sheet_each", "overwrite", "per_picture")
 _FOR_CLIPS = ("start", "end", "limit")
 
 
@@ -75,6 +75,10 @@ def evaluate_command(
         flag = "--" + lost[0].replace("_", "-")
         kind, remedy = ("pictures", "leave out") if video else ("clips", "add")
         raise click.UsageError(f"{flag} is for {kind}; {remedy} --video")
+    from ..motion import unavailable
+
+    if reason := unavailable():
+        raise click.ClickException(f"eval needs OpenCV: {reason}")
     if video:
         _clips(paths, at, as_json, options)
     else:
@@ -90,6 +94,8 @@ def _pictures(paths: tuple[Path, ...], at: int | None, as_json: bool, options: A
     if options["per_picture"] and not as_json:
         raise click.UsageError("--per-picture goes with --json")
     sheet = options["sheet"]
+    if sheet is None and (options["overwrite"] or options["sheet_each"]):
+        raise click.UsageError("--overwrite and --sheet-each go with --sheet")
     if sheet is not None:
         if sheet.suffix.lower() != ".png":
             raise click.UsageError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import click
@@ -54,12 +53,12 @@ def look_options(command: Any) -> Any:
             click.option(
                 "--reference",
                 "references",
-                type=click.Path(path_type=Path),
+                type=click.Path(),
                 multiple=True,
                 metavar="IMAGE",
                 help="A colour picture of the scene to take colours from (fast and best). Of "
                 "several the most alike one counts, place by place. A folder gives one picture a "
-                "shot, in order of names; in photos, eval and previews all its pictures count.",
+                "shot, in order of names; in photos and previews all its pictures count.",
             ),
             click.option(
                 "--reference-strength",
@@ -79,6 +78,8 @@ def look_arguments(options: dict[str, Any]) -> dict[str, Any]:
     from ..grading import Look
 
     strength = options["reference_strength"]
+    if "" in options["references"]:
+        raise click.UsageError("--reference is an empty name; is a variable unset?")
     if strength is not None and not options["references"]:
         raise click.UsageError("--reference-strength says nothing without --reference")
     return {

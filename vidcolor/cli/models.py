@@ -149,10 +149,11 @@ def _facts(entry: Entry, folder: Path) -> dict[str, str]:
         value = entry.metrics.get(key)
         return "-" if value is None else format(value, form)
 
+    files = (entry.file, *entry.shards)
     return {
         "parameters": f"{entry.parameters / 1e6:.2f} M",
         "multiply-adds": f"{entry.gmacs:.2f} G" if entry.gmacs else "-",
-        "file": f"{(folder / entry.file).stat().st_size / 2**20:.1f} MiB",
+        "file": f"{sum((folder / f).stat().st_size for f in files) / 2**20:.1f} MiB",
         "input": f"about {entry.input_size}x{entry.input_size} pixels",
         "PSNR, dB": measured("psnr", ".2f"),
         "over grey, dB": measured("gain", "+.2f"),

@@ -47,7 +47,7 @@ class FilmPredictor(Protocol):
     def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
         """A batch on `device` to a*b* `(B, 2, h, w)` of any size, on `device`.
 
-        Given a stabilizer it calls that with its own prediction, and returns what comes back.
+        Given a stabilizer it passes its prediction through that one.
         """
 
 
@@ -172,17 +172,6 @@ class _Tally:
         )
 
 
-class _Tapped(Stabilizer):
-    """A stabilizer that shows what went in, so that the model runs once for two rows."""
-
-    before: Tensor
-
-    def __call__(self, lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = ()) -> Tensor:
-        """See `Stabilizer`; sets `before` to `ab`."""
-        self.before = ab
-        return super().__call__(lightness, ab, cuts)
-
-
 def _in_colour(batch: LumaBatch, ab: Tensor) -> Tensor:
     """What a run makes of the batch, as R'G'B' `(B, 3, H, W)` uint8."""
     return torch.stack(compose(batch, ab, _RGB).planes, dim=1)
@@ -221,7 +210,7 @@ def evaluate_clip(
     """
     truth, grey = _Tally(), _Tally()
     per_frame, stabilised = _Tally(), _Tally()
-    motion, stabilizer = TruthMotion(), _Tapped()
+    motion, stabilizer = TruthMotion(), Stabilizer()
     damage: list[str] = []
     with closing(source.batches(_BATCH, limit)) as batches:
         for batch in mark_cuts(batches, source.facts.time_base):
@@ -233,10 +222,9 @@ def evaluate_clip(
             truth.add(batch.rgb, batch.rgb, motions)
             grey.add(_in_grey(batch), batch.rgb, motions)
             there = batch.to(colorizer.device)
-            ab = colorizer(there, stabilizer)
+            per_frame.add(_in_colour(there, colorizer(there)), batch.rgb, motions)
+            stabilised.add(_in_colour(there, colorizer(there, stabilizer)), batch.rgb, motions)
             stabilizer.commit()
-            per_frame.add(_in_colour(there, stabilizer.before), batch.rgb, motions)
-            stabilised.add(_in_colour(there, ab), batch.rgb, motions)
             progress(truth.frames)
     if truth.frames < LEAST_FRAMES:
         cause = f" ({damage[0]})" if damage else ""
@@ -349,7 +337,7 @@ def _tell(
 
 def _length(source: ColourFilmSource, segment: Segment, limit: int | None) -> int | None:
     total = source.facts.num_frames_from_header if segment.whole else None
-    return limit if total is None or limit is None else min(total, limit)
+    return min((count for count in (total, limit) if count is not None), default=None)
 
 
 def _means(tables: Sequence[ClipTable]) -> tuple[VideoRow, ...]:

@@ -226,6 +226,8 @@ class Run:
             raise TrainingError(f"{origin}: its checkpoint lacks '{lacking[0]}'; remove its files")
         for key, ours in recipe_values(self.recipe).items():
             theirs = state["recipe"].get(key)
+            if key == "objective_options":  # where a file lies decides nothing
+                theirs, ours = ({**(v or {}), "lpips_weights": ""} for v in (theirs, ours))
             if theirs != ours and key not in _MAY_CHANGE:
                 raise TrainingError(
                     f"{origin}: its checkpoint has {key} = {theirs!r}, the recipe {ours!r}; resume "

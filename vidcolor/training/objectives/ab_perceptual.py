@@ -20,7 +20,7 @@ class AbPerceptual(AbHuber):
     Regression alone predicts the mean of what is plausible, which is pale, and blurs the borders
     between colours. LPIPS (see `metrics.Lpips`) asks for the borders. The price on paleness is what
     the predictions' mean colourfulness lacks of the truth's, as a share: of a batch, because a
-    single picture's colours may rightly differ.
+    single picture's colours may rightly differ. Where processes share a batch, of each one's part.
 
     Args:
         knee, at: of the Huber loss; see `AbHuber`.
