@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from vidcolor.color import limit_chroma, rgb_to_lab
 from vidcolor.metrics import colourfulness, load_lpips, psnr
+from vidcolor.models.blocks import conv_norm_relu
 from vidcolor.models.gamut import ab_bins, soft_encode
 from vidcolor.sources.packs import square, stream_pictures
 from vidcolor.training.batch import Batch
@@ -38,18 +39,13 @@ class Head(nn.Module):
 
     def __init__(self, deep: int, fine: int, outputs: int) -> None:
         super().__init__()
-        self.deep, self.fine = _conv(deep, 192, 1), _conv(fine, 64, 1)
-        self.body = nn.Sequential(_conv(256, 160, 3), _conv(160, 128, 3))
+        self.deep, self.fine = conv_norm_relu(deep, 192, 1), conv_norm_relu(fine, 64, 1)
+        self.body = nn.Sequential(conv_norm_relu(256, 160, 3), conv_norm_relu(160, 128, 3))
         self.last = nn.Conv2d(128, outputs, 1)
 
     def forward(self, deep: Tensor, fine: Tensor) -> Tensor:
         x = F.interpolate(self.deep(deep), scale_factor=2.0, mode="bilinear")
         return self.last(self.body(torch.cat([x, self.fine(fine)], dim=1)))
-
-
-def _conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 @torch.inference_mode()

@@ -182,11 +182,6 @@ def _in_grey(batch: LumaBatch) -> Tensor:
     return (film_grey(batch) * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
 
 
-def _motions(motion: TruthMotion, batch: ColourBatch) -> list[Motion | None]:
-    grey = _in_grey(batch)[:, 0].numpy()
-    return [motion.add(luma, cut) for luma, cut in zip(grey, batch.cuts, strict=True)]
-
-
 @torch.inference_mode()
 def evaluate_clip(
     colorizer: FilmPredictor,
@@ -218,9 +213,11 @@ def evaluate_clip(
             damage += batch.damage
             if not len(batch):
                 continue
-            motions = _motions(motion, batch)
+            neutral = _in_grey(batch)
+            lumas = zip(neutral[:, 0].numpy(), batch.cuts, strict=True)
+            motions = [motion.add(luma, cut) for luma, cut in lumas]
             truth.add(batch.rgb, batch.rgb, motions)
-            grey.add(_in_grey(batch), batch.rgb, motions)
+            grey.add(neutral, batch.rgb, motions)
             there = batch.to(colorizer.device)
             per_frame.add(_in_colour(there, colorizer(there)), batch.rgb, motions)
             stabilised.add(_in_colour(there, colorizer(there, stabilizer)), batch.rgb, motions)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import conv_norm_relu
 from .resnet import ResNetEncoder
 
 
@@ -46,17 +47,9 @@ class Attention(nn.Module):
         return tokens.transpose(1, 2).reshape(batch, channels, height, width)
 
 
-def _conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-    )
-
-
 def _skip(inputs: int, outputs: int) -> nn.Sequential:
     """Features of the encoder, which are sums without a norm, for the decoder."""
-    return nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(), *_conv(inputs, outputs, 1))
+    return nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(), *conv_norm_relu(inputs, outputs, 1))
 
 
 class Best(nn.Module):
@@ -80,9 +73,11 @@ class Best(nn.Module):
         self.neck = _skip(1024, width)
         self.context = nn.Sequential(*(Attention(width, width // 32) for _ in range(blocks)))
         self.skip8 = _skip(512, width // 2)
-        self.up8 = _conv(width + width // 2, 3 * width // 4)
+        self.up8 = conv_norm_relu(width + width // 2, 3 * width // 4)
         self.skip4 = _skip(256, width // 4)
-        self.up4 = nn.Sequential(_conv(width, width // 2), _conv(width // 2, width // 4))
+        self.up4 = nn.Sequential(
+            conv_norm_relu(width, width // 2), conv_norm_relu(width // 2, width // 4)
+        )
         self.head = nn.Conv2d(width // 4, 2, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]

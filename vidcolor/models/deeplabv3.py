@@ -9,10 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .blocks import IMAGENET_MEAN, IMAGENET_STD
 from .classifier import ColourClassifier
 
-_MEAN = (0.485, 0.456, 0.406)  # ImageNet's R'G'B', what torchvision's weights were trained on
-_STD = (0.229, 0.224, 0.225)
 _LAST = "classifier.4."
 _LEFT_OUT = (_LAST, "aux_classifier.")
 
@@ -50,7 +49,8 @@ class DeepLabV3(ColourClassifier):
 
         The network works at an eighth of the size; its scores are upsampled bilinearly.
         """
-        channels = [(grey - mean) / std for mean, std in zip(_MEAN, _STD, strict=True)]
+        scales = zip(IMAGENET_MEAN.tolist(), IMAGENET_STD.tolist(), strict=True)
+        channels = [(grey - mean) / std for mean, std in scales]
         return self.net(torch.cat(channels, dim=1))["out"]
 
     @staticmethod

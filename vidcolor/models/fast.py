@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import IMAGENET_MEAN, IMAGENET_STD, conv_norm_relu
+
 # (expansion, output channels, repeats, stride), MobileNetV2 table 2
 _BOTTLENECKS = (
     (1, 16, 1, 1),
@@ -80,8 +82,6 @@ class MobileNetV2Encoder(nn.Module):
         channel: a grey image gives the features the RGB network gives it (but for the zero
         padding at the border).
         """
-        mean = torch.tensor([0.485, 0.456, 0.406])
-        std = torch.tensor([0.229, 0.224, 0.225])
         numbers = sorted(int(name.split("_")[1]) for name in tensors if name.endswith("_weight"))
         convs = [m for m in self.modules() if isinstance(m, nn.Conv2d)]
         # modules() walks the stem, the blocks in order and the top: the order of execution
@@ -94,19 +94,13 @@ class MobileNetV2Encoder(nn.Module):
                 weight = tensors[f"conv_{number}_weight"].float()
                 bias = tensors[f"conv_{number}_bias"].float()
                 if conv is self.stem:
-                    per_channel = weight / std[None, :, None, None]
-                    bias = bias - (per_channel * mean[None, :, None, None]).sum(dim=(1, 2, 3))
+                    per_channel = weight / IMAGENET_STD[None, :, None, None]
+                    bias = bias - (per_channel * IMAGENET_MEAN[None, :, None, None]).sum(
+                        dim=(1, 2, 3)
+                    )
                     weight = per_channel.sum(dim=1, keepdim=True)
                 conv.weight.copy_(weight)
                 conv.bias.copy_(bias)  # type: ignore[union-attr]
-
-
-def _conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-    )
 
 
 class Fast(nn.Module):
@@ -118,11 +112,11 @@ class Fast(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.encoder = MobileNetV2Encoder()
-        self.neck = _conv(1280, 256, 1)
+        self.neck = conv_norm_relu(1280, 256, 1)
         self.context = nn.Sequential(nn.Linear(1280, 256), nn.ReLU(), nn.Linear(256, 256))
-        self.up16 = nn.Sequential(_conv(256 + 96, 256), _conv(256, 256))
-        self.up8 = _conv(256 + 32, 160)
-        self.up4 = nn.Sequential(_conv(160 + 24, 96), _conv(96, 64))
+        self.up16 = nn.Sequential(conv_norm_relu(256 + 96, 256), conv_norm_relu(256, 256))
+        self.up8 = conv_norm_relu(256 + 32, 160)
+        self.up4 = nn.Sequential(conv_norm_relu(160 + 24, 96), conv_norm_relu(96, 64))
         self.head = nn.Conv2d(64, 2, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import IMAGENET_MEAN, IMAGENET_STD
+
 STAGES = ((64, 256, 3, 1), (128, 512, 4, 2), (256, 1024, 6, 2))  # hidden, output, units, stride
 
 
@@ -88,13 +90,11 @@ class ResNetEncoder(nn.Module):
             ValueError: there are tensors that the encoder has no place for.
             RuntimeError: a tensor has another shape.
         """
-        mean = torch.tensor([0.485, 0.456, 0.406])
-        std = torch.tensor([0.229, 0.224, 0.225])
         left = dict(tensors)
         norm = [left.pop(f"batchnorm0_{key}").float() for key in _NORM]
         slope = norm[0] / (norm[3] + 1e-5).sqrt()
         offset = norm[1] - slope * norm[2]  # of the input's norm; then that of the picture's
-        slope, offset = slope / std, offset - slope * mean / std
+        slope, offset = slope / IMAGENET_STD, offset - slope * IMAGENET_MEAN / IMAGENET_STD
         weight = left.pop("conv0_weight").float()
         with torch.no_grad():
             stem, stem_norm, _ = self.stem

@@ -1,0 +1,20 @@
+"""What several architectures are built of."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+# R'G'B' in [0, 1], which ImageNet classifiers are trained on less the mean, by the deviation
+IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406])
+IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225])
+
+
+def conv_norm_relu(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
+    """Convolution without bias, batch norm and ReLU, `(B, inputs, H, W)` to `(B, outputs, H, W)`;
+    `kernel` is odd."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
