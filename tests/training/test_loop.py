@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from vidcolor.errors import DivergedError, InputError, RecipeError, TrainingError
 from vidcolor.training import checkpoint
+from vidcolor.training.batch import Batch
 from vidcolor.training.loop import train
 from vidcolor.training.recipe import Recipe, recipe_values
 from vidcolor.training.recipe_files import RecipeFile
@@ -143,6 +144,7 @@ RESUMED = {
         "cooldown": 0.5, "clip_norm": 1.0,
     },
     "dropout, batch norm": {"model": "skip_cnn", "model_options": {}, "precision": "bf16"},
+    "calibrated": {"model": "skip_cnn", "model_options": {}, "ema": 0.9, "calibrate": 2},
     "palette": {"model": "pool_cnn", "model_options": {"filters": 4, "colours": 3},
                 "objective": "colour_classes", "monitor": "accuracy"},
     "plateau": {"schedule": "plateau", "plateau": 1, "lr": (1e-2, 1e-3),
@@ -366,3 +368,42 @@ def test_crops_by_worker_processes(tmp_path: Path, photographs: Path) -> None:
     run(file, tmp_path / "1", photographs, workers=1)
     assert same(tmp_path / "0" / "weights.safetensors", tmp_path / "1" / "weights.safetensors")
     assert first["test"]["size"] == 64
+
+
+def test_calibration_fits_the_norms_of_the_average_to_the_given_pictures(
+    tmp_path: Path, pictures: Path
+) -> None:
+    """The first norm's statistics are those of what it reads, over all batches; nothing else of
+    the weights changes, and the model in training keeps its own."""
+    file = tiny(model="skip_cnn", model_options={}, ema=0.5, epochs=1)
+    seen: list[Run] = []
+    keep = Run.begin
+
+    def begin(self: Run, *arguments: Any, **more: Any) -> None:
+        seen.append(self)
+        keep(self, *arguments, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "begin", begin)
+        run(file, tmp_path, pictures)
+    (trained,) = seen
+    before = {k: v.clone() for k, v in trained.average.state_dict().items()}
+    own = {k: v.clone() for k, v in trained.model.state_dict().items()}
+    norm = next(m for m in trained.average.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    inputs: list[torch.Tensor] = []
+    hook = norm.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
+    batches = [Batch(torch.rand(4, 3, 16, 16), "rgb") for _ in range(2)]
+    trained.calibrate(batches)
+    hook.remove()
+    assert len(inputs) == 2
+    means = torch.stack([x.mean((0, 2, 3)) for x in inputs]).mean(0)
+    variances = torch.stack([x.var((0, 2, 3)) for x in inputs]).mean(0)
+    torch.testing.assert_close(norm.running_mean, means)
+    torch.testing.assert_close(norm.running_var, variances)
+    assert norm.momentum == 0.1
+    for key, value in trained.average.state_dict().items():
+        if "running" not in key and "num_batches" not in key:
+            assert torch.equal(value, before[key]), key
+    for key, value in trained.model.state_dict().items():
+        assert torch.equal(value, own[key]), key
+    assert trained.model.training

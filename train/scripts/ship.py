@@ -50,14 +50,16 @@ def main() -> None:
     parser.add_argument("--eval", type=Path, nargs="+", required=True)
     parser.add_argument("--lpips-weights", type=Path)
     parser.add_argument("--chroma-gain", type=float, default=1.0)
+    parser.add_argument("--input-size", type=int, help="default: the recipe's")
     options = parser.parse_args()
 
     model, entry = load_model(file=options.weights)
-    size = entry.input_size
+    size = options.input_size or entry.input_size
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model(torch.full((1, 1, size, size), 50.0))
     entry = dataclasses.replace(
         entry,
+        input_size=size,
         chroma_gain=options.chroma_gain,
         recipe=options.recipe,
         data=options.data,
@@ -71,7 +73,7 @@ def main() -> None:
         table = evaluate_folders(
             Colorizer(weights=trial, device="cpu"),
             options.eval,
-            size=size,
+            size=256,
             lpips_weights=options.lpips_weights,
             name=options.name,
         )

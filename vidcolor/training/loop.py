@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,9 @@ class Training:
         """Validate, take stock, and keep the weights if they are the best so far."""
         run = self.run
         loss, rate = run.settle(), run.schedule.rate
+        if self.recipe.calibrate:
+            crops = self.feed.batches(run.epoch, 0, self.team.rank, self.team.world)
+            run.calibrate(batch for batch, _ in islice(crops, self.recipe.calibrate))
         batches = self.validation.in_order(self.validation.batch_size)
         on_device = (batch.to(self.team.device) for batch in batches)
         measured = run.measure(run.average, on_device)

@@ -68,6 +68,8 @@ class Recipe:
         milestones, plateau, warmup, cooldown: see `schedule`.
         clip_norm: the gradient's norm is clipped to this; 0 leaves it.
         ema: decay of the moving average of the weights that is validated and kept; 0 is none.
+        calibrate: steps' worth of training pictures that the batch norms' statistics are fitted to,
+            in float32, before each validation; 0 leaves what training gathered.
         precision: arithmetic of the forward pass: `fp32`, `bf16` or `fp16` (autocast).
         seed: of the split, the order, the augmentations and the initial weights.
         freeze: `backbone` trains the model's head alone.
@@ -110,6 +112,7 @@ class Recipe:
     cooldown: float = 0.0
     clip_norm: float = 0.0
     ema: float = 0.0
+    calibrate: int = 0
     precision: str = "fp32"
     seed: int = 0
     freeze: str = ""

@@ -144,6 +144,28 @@ class Run:
             self.losses = []
         return self.partial[0] / self.partial[1] if self.partial[1] else math.nan
 
+    @torch.no_grad()
+    def calibrate(self, batches: Iterable[Batch]) -> None:
+        """Fit the statistics of the averaged weights' batch norms to training pictures.
+
+        What a norm gathered in training belongs to other weights than their average, and to
+        activations of another precision.
+        """
+        set_training(self.average)
+        norms = [m for m in self.average.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+        self.average.eval()
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean over all batches
+            norm.train()
+        if norms:
+            for batch in batches:
+                self.objective.predict(self.average, batch.to(self.team.device))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        set_training(self.model)
+
     @torch.inference_mode()
     def measure(
         self, model: nn.Module, batches: Iterable[Batch], team: Team | None = None
