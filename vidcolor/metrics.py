@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 from .errors import WeightsError
 
+MIN_CHROMA = 2.0  # mean Lab chroma below which a picture says nothing about colour
+
 NO_LPIPS = "no LPIPS: give --lpips-weights FILE (torchvision's AlexNet, .pth or .safetensors)"
 
 # torchvision's file name of AlexNet's ImageNet weights in torch's hub cache

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from .color import rgb_to_lab
 from .errors import InputError
+from .metrics import MIN_CHROMA
 from .sources import PICTURE_SUFFIXES, natural_key, read_color
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,6 @@ STRIDES = (8, 16)  # of the features that are compared; the first is the size of
 MAX_PLACES = 2048  # of all references that compete; more are thinned out evenly
 _SHARPNESS = 20.0  # of the softmax over cosines
 _DOUBT, _TRUST = 0.3, 0.7  # a best cosine that counts nothing, and one that counts fully
-_MIN_CHROMA = 2.0  # mean chroma below which a picture says nothing about colour
 _PALETTES = 4  # kept at a time
 _ROWS = 4096  # places of a frame that are compared at once
 
@@ -97,7 +97,7 @@ def read_reference(path: Path, shrink: Callable[[Tensor], Tensor]) -> Reference:
     if not opaque.any():
         raise InputError(f"{path}: is wholly transparent; give a picture with colours")
     chroma = rgb_to_lab(rgb)[:, 1:].square().sum(dim=1, keepdim=True).sqrt()
-    if float(chroma[opaque].mean()) < _MIN_CHROMA:
+    if float(chroma[opaque].mean()) < MIN_CHROMA:
         logger.warning("%s: is nearly grey, so as a reference it makes colours paler", path)
     return Reference(path, (rgb * 255).round().to(torch.uint8), opaque)
 

@@ -11,7 +11,7 @@ import click
 
 from ..errors import OutputError
 from .look import look_options
-from .run import TimeType, make_colorizer, model_options
+from .run import TimeType, chosen_segment, make_colorizer, model_options
 
 if TYPE_CHECKING:
     from ..evaluation import EvalTable, VideoRow
@@ -162,11 +162,8 @@ def _clips(paths: tuple[Path, ...], at: int | None, as_json: bool, options: Any)
     from rich.progress import Progress
 
     from ..evaluation import evaluate_video
-    from ..frames import Segment
 
-    start, end = options["start"], options["end"]
-    if start is not None and end is not None and end <= start:
-        raise click.UsageError("--end must be later than --start")
+    segment = chosen_segment(options)
     colorizer = make_colorizer(options)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -179,7 +176,7 @@ def _clips(paths: tuple[Path, ...], at: int | None, as_json: bool, options: Any)
             colorizer,
             paths,
             long_side=at or 512,
-            segment=Segment(start, end),
+            segment=segment,
             limit=options["limit"],
             name=colorizer.name,
             progress=progress,

@@ -222,11 +222,9 @@ def run_command(
         raise click.UsageError("an input or the output is an empty name; is a variable unset?")
     if options["overwrite"] and options["skip_existing"]:
         raise click.UsageError("--overwrite and --skip-existing exclude each other")
-    start, end = options["start"], options["end"]
-    if start is not None and end is not None and end <= start:
-        raise click.UsageError("--end must be later than --start")
+    segment = chosen_segment(options)
     screen = Screen(quiet=options["quiet"], verbose=options["verbose"], as_json=options["as_json"])
-    settings = _settings(options)
+    settings = _settings(options, segment)
     if options["preview"] is not None:
         _preview(inputs, output, options, settings, screen)
         return
@@ -242,15 +240,23 @@ def run_command(
     sys.exit(1 if any(r.status in ("failed", "incomplete") for r in reports) else 0)
 
 
-def _settings(options: dict[str, Any]) -> Settings:
+def chosen_segment(options: dict[str, Any]) -> Segment:
+    """The segment of `--start` and `--end`; a usage error where there is nothing between them."""
     from ..frames import Segment
+
+    start, end = options["start"], options["end"]
+    if start is not None and end is not None and end <= start:
+        raise click.UsageError("--end must be later than --start")
+    return Segment(start, end)
+
+
+def _settings(options: dict[str, Any], segment: Segment) -> Settings:
     from ..planning import Settings
     from ..sinks import EncoderSettings
 
     encoder = EncoderSettings(
         **{key: options[key] for key in ("encoder", "crf", "preset", "pix_fmt")}
     )
-    segment: Segment = Segment(options["start"], options["end"])
     keys: tuple[str, ...] = ("copy", "fps", "batch_size", "workers", "overwrite", "skip_existing")
     keys += ("quality", "stabilize")
     return Settings(

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..color import lab_to_rgb, limit_chroma, rgb_to_lab
 from ..errors import InputError
 from ..metrics import (
+    MIN_CHROMA,
     NO_LPIPS,
     Lpips,
     colourfulness,
@@ -31,7 +32,6 @@ from ..metrics import (
 from ..sources.packs import square, stream_pictures
 from .sheet import PictureScore, choose_pictures, write_sheet
 
-MIN_CHROMA = 2.0  # mean Lab chroma below which a picture says nothing about colour
 _BATCH = 8
 LEAST_SIZE = 11  # SSIM's window
 _LEAST_FOR_LPIPS = 64  # below it AlexNet's last feature map is empty
