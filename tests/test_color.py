@@ -235,9 +235,9 @@ def test_chroma_headroom_stops_at_the_cube() -> None:
     luma = torch.tensor([0.25, 0.5, 0.9])[None, None, None]
     chroma = torch.tensor([[0.4, 0.4, 0.4], [-0.2, 0.0, 0.1]])[None, :, None]
     offsets = rgb_offsets(chroma, "bt709")
-    rgb = luma + chroma_headroom(luma, offsets) * offsets
+    rgb = luma + chroma_headroom(luma, luma, offsets) * offsets
     assert float(rgb.min()) > -1e-6
     assert float(rgb.max()) < 1 + 1e-6
     touches = torch.minimum(rgb.amin(1), 1 - rgb.amax(1)).abs()
     assert float(touches.max()) < 1e-6
-    assert float(chroma_headroom(luma, offsets * 0.01).min()) == 1
+    assert float(chroma_headroom(luma, luma, offsets * 0.01).min()) == 1

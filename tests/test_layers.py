@@ -19,7 +19,7 @@ LAYERS = (
     {"errors"},
     {"frames", "atomic"},
     {"color", "motion", "grading"},
-    {"metrics", "video_metrics"},
+    {"metrics", "video_metrics", "luma_table"},
     {"sources", "models", "sinks", "tensor_files", "sheets"},
     {"weights", "compose", "cuts", "temporal", "reference"},
     {"colorizer", "planning"},

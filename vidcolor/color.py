@@ -168,18 +168,19 @@ def rgb_offsets(chroma: Tensor, matrix: str) -> Tensor:
     return yuv_to_rgb(torch.cat([torch.zeros_like(chroma[..., :1, :, :]), chroma], dim=-3), matrix)
 
 
-def chroma_headroom(luma: Tensor, offsets: Tensor) -> Tensor:
+def chroma_headroom(dark: Tensor, bright: Tensor, offsets: Tensor) -> Tensor:
     """The factor in [0, 1] on `offsets` that keeps Y' + offset inside [0, 1].
 
     Args:
-        luma: `(*, 1, H, W)` Y' in [0, 1].
+        dark, bright: `(*, 1, H, W)` the least and the largest Y', in [0, 1], of the pixels that
+            have one chroma; the same plane where each has its own.
         offsets: `(*, 3, H, W)` from `rgb_offsets`.
 
     Returns:
         `(*, 1, H, W)`.
     """
-    high = (1 - luma) / offsets.amax(dim=-3, keepdim=True).clamp_min(1e-6)
-    low = luma / (-offsets.amin(dim=-3, keepdim=True)).clamp_min(1e-6)
+    high = (1 - bright) / offsets.amax(dim=-3, keepdim=True).clamp_min(1e-6)
+    low = dark / (-offsets.amin(dim=-3, keepdim=True)).clamp_min(1e-6)
     return torch.minimum(high, low).clamp_max(1.0)
 
 

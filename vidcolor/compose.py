@@ -11,7 +11,7 @@ by two codes (0.8 of L* at most), because a block has one chroma for all.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from .color import (
     chroma_headroom,
     grey_to_lightness,
     lab_to_rgb,
+    lightness_to_grey,
     limit_chroma,
     luma_for_luminance,
     luma_to_grey,
@@ -33,6 +34,7 @@ from .color import (
 )
 from .errors import OutputError
 from .frames import ColorBatch, LumaBatch, PixelFormat
+from .luma_table import dequantize_chroma, luma_table
 
 _GUIDE_RADIUS = 2  # in pixels of the predicted chroma
 _GAMUT_PASSES = 4  # on noise of full contrast: 2 leave an error of 4.7 of L*, 4 of 0.8, 6 of 0.5
@@ -85,21 +87,24 @@ def _lightness_table(bit_depth: int, full_range: bool, device: str) -> Tensor:
     return grey_to_lightness(_grey_table(bit_depth, full_range, "cpu")).to(device)
 
 
-def film_grey(batch: LumaBatch) -> Tensor:
-    """The batch's grey levels in [0, 1], `(B, 1, H, W)` float32."""
-    return _look_up(batch, _grey_table)
-
-
 @lru_cache(maxsize=16)
 def _luminance_table(bit_depth: int, full_range: bool, device: str) -> Tensor:
     """Relative luminance Y of every luma code, `(2 ** bit_depth,)` float32."""
     return srgb_to_linear(_grey_table(bit_depth, full_range, "cpu")).to(device)
 
 
-def _look_up(batch: LumaBatch, tables: Callable[[int, bool, str], Tensor]) -> Tensor:
-    """`(B, 1, H, W)` float32: the table's value of each luma code."""
-    table = tables(batch.bit_depth, batch.full_range, str(batch.luma.device))
-    return table.index_select(0, batch.luma.to(torch.int32).flatten()).view(batch.luma.shape)
+def _look_up(
+    batch: LumaBatch, tables: Callable[[int, bool, str], Tensor], codes: Tensor | None = None
+) -> Tensor:
+    """The table's value of each of the batch's luma codes, or of `codes` of its kind; float32."""
+    codes = batch.luma if codes is None else codes
+    table = tables(batch.bit_depth, batch.full_range, str(codes.device))
+    return table.index_select(0, codes.to(torch.int32).flatten()).view(codes.shape)
+
+
+def film_grey(batch: LumaBatch) -> Tensor:
+    """The batch's grey levels in [0, 1], `(B, 1, H, W)` float32."""
+    return _look_up(batch, _grey_table)
 
 
 def film_lightness(batch: LumaBatch) -> Tensor:
@@ -108,9 +113,12 @@ def film_lightness(batch: LumaBatch) -> Tensor:
 
 
 def _pad_to(x: Tensor, subsampling: tuple[int, int]) -> Tensor:
-    """Repeat the last column and row so that the size is a multiple of the subsampling."""
-    pad_x, pad_y = -x.shape[-1] % subsampling[0], -x.shape[-2] % subsampling[1]
-    return F.pad(x, (0, pad_x, 0, pad_y), mode="replicate") if pad_x or pad_y else x
+    """Repeat the last column and row so that the size is a multiple of the subsampling, 1 or 2."""
+    if x.shape[-1] % subsampling[0]:
+        x = torch.cat([x, x[..., -1:]], dim=-1)
+    if x.shape[-2] % subsampling[1]:
+        x = torch.cat([x, x[..., -1:, :]], dim=-2)
+    return x
 
 
 def _repeat(x: Tensor, subsampling: tuple[int, int]) -> Tensor:
@@ -120,43 +128,89 @@ def _repeat(x: Tensor, subsampling: tuple[int, int]) -> Tensor:
     return F.interpolate(x, scale_factor=(float(subsampling[1]), float(subsampling[0])))
 
 
-def _dequantize(codes: Tensor, bit_depth: int, full_range: bool) -> Tensor:
-    span = (1 << bit_depth) - 1 if full_range else 224 << (bit_depth - 8)
-    return (codes.to(torch.float32) - (1 << (bit_depth - 1))) / span
+def _extremes(luma: Tensor, subsampling: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The darkest and the brightest code of each block, of `luma`'s type."""
+    across, down = subsampling
+    parts = [luma[..., y::down, x::across] for y in range(down) for x in range(across)]
+    return reduce(torch.minimum, parts), reduce(torch.maximum, parts)
+
+
+def _fit_chroma(
+    chroma: Tensor, luma: tuple[Tensor, Tensor], luminance: tuple[Tensor, Tensor], matrix: str
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Scale each block's Cb, Cr so that all its pixels can be shown at their luminance.
+
+    The brightest pixel meets R'G'B' = 1 first and the darkest 0, so these two stand for all. Less
+    chroma moves Y', so what did not fit is tried again.
+
+    Args:
+        chroma: `(B, 2, h, w)` Cb, Cr.
+        luma: first guesses of Y' of the darkest and the brightest pixel, `(B, 1, h, w)` each.
+        luminance: their relative luminance Y.
+        matrix: of Y'CbCr.
+
+    Returns:
+        The chroma, and Y' of the two pixels.
+    """
+    offsets = rgb_offsets(chroma, matrix)
+    dark, bright = (
+        luma_for_luminance(target, offsets, guess, steps=2)
+        for target, guess in zip(luminance, luma, strict=True)
+    )
+    room = chroma_headroom(dark, bright, offsets)
+    chroma = chroma * room
+    tight = torch.nonzero((room < 1).flatten())[:, 0]
+    if not len(tight):
+        return chroma, (dark, bright)
+
+    def of_tight(plane: Tensor) -> Tensor:  # as a row of pixels
+        return plane.transpose(0, 1).flatten(1)[:, tight][None, :, None]
+
+    some, low, high = of_tight(chroma), of_tight(dark), of_tight(bright)
+    least, most = (of_tight(each) for each in luminance)
+    for _ in range(_GAMUT_PASSES - 1):
+        offsets = rgb_offsets(some, matrix)
+        low = luma_for_luminance(least, offsets, low)
+        high = luma_for_luminance(most, offsets, high)
+        some = some * chroma_headroom(low, high, offsets)
+    shape = chroma.transpose(0, 1).shape
+    chroma = chroma.transpose(0, 1).flatten(1).index_copy(1, tight, some[0, :, 0])
+    return chroma.view(shape).transpose(0, 1), (dark, bright)
 
 
 def _compose_yuv(
     batch: LumaBatch, ab: Tensor, format: PixelFormat, exact: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     height, width = batch.luma.shape[-2:]
-    ratio = format.subsampling
-    window = (ratio[1], ratio[0])
-    tags, depth = format.tags, format.bit_depth
-    lightness = _pad_to(film_lightness(batch), ratio)
-    grey = _pad_to(film_grey(batch), ratio)
-    block_lightness = F.avg_pool2d(lightness, window)
-    ab = limit_chroma(block_lightness, upsample_chroma(ab, block_lightness))
-    yuv = rgb_to_yuv(lab_to_rgb(torch.cat([block_lightness, ab], dim=1)), tags.matrix)
+    ratio, tags, depth = format.subsampling, format.tags, format.bit_depth
+    film = batch.luma if batch.bit_depth == 8 else batch.luma.to(torch.int32)
+    film = _pad_to(film, ratio)
+    lightness = F.avg_pool2d(_look_up(batch, _lightness_table, film), (ratio[1], ratio[0]))
+    ab = limit_chroma(lightness, upsample_chroma(ab, lightness))
+    yuv = rgb_to_yuv(lab_to_rgb(torch.cat([lightness, ab], dim=1)), tags.matrix)
     chroma = yuv[:, 1:]
-    luma = grey
-    if not exact:  # a first guess: the film's grey, moved by what colour does to Y' in the block
-        luma = grey + _repeat(yuv[:, :1] - F.avg_pool2d(grey, window), ratio)
-        luminance = _pad_to(_look_up(batch, _luminance_table), ratio)
-    for _ in range(1 if exact else _GAMUT_PASSES):
-        offsets = _repeat(rgb_offsets(chroma, tags.matrix), ratio)
-        if not exact:
-            luma = luma_for_luminance(luminance, offsets, luma)
-        # a block's chroma must fit all its pixels; again, because Y' follows the chroma
-        chroma = chroma * -F.max_pool2d(-chroma_headroom(luma, offsets), window)
-    codes = quantize_chroma(chroma, depth, tags.full_range)
+    ends = _extremes(film, ratio)
+    dark, bright = (_look_up(batch, _grey_table, codes) for codes in ends)
     if exact:
+        room = chroma_headroom(dark, bright, rgb_offsets(chroma, tags.matrix))
+        codes = quantize_chroma(chroma * room, depth, tags.full_range)
         out = batch.luma[:, 0] if depth == 8 else batch.luma[:, 0].to(torch.int32)
+        return out, codes[:, 0], codes[:, 1]
+    # a first guess: the film's grey, moved by what colour does to Y' in the block
+    moved = yuv[:, :1] - lightness_to_grey(lightness)
+    low, high = (_look_up(batch, _luminance_table, codes) for codes in ends)
+    chroma, found = _fit_chroma(chroma, (dark + moved, bright + moved), (low, high), tags.matrix)
+    codes = quantize_chroma(chroma, depth, tags.full_range)
+    if depth == batch.bit_depth == 8 and batch.luma.device.type == "cpu":
+        out = luma_table(batch.full_range, tags)(film[:, 0], codes, ratio)
     else:
-        written = _dequantize(codes, depth, tags.full_range)
-        offsets = _repeat(rgb_offsets(written, tags.matrix), ratio)
-        luma = luma_for_luminance(luminance, offsets, luma)
-        out = quantize_luma(luma[:, 0, :height, :width], depth, tags.full_range)
-    return out, codes[:, 0], codes[:, 1]
+        moved = (found[0] - dark + found[1] - bright) / 2
+        offsets = rgb_offsets(dequantize_chroma(codes, depth, tags.full_range), tags.matrix)
+        guess = _look_up(batch, _grey_table, film) + _repeat(moved, ratio)
+        luminance = _look_up(batch, _luminance_table, film)
+        luma = luma_for_luminance(luminance, _repeat(offsets, ratio), guess, steps=2)
+        out = quantize_luma(luma, depth, tags.full_range)[:, 0]
+    return out[:, :height, :width], codes[:, 0], codes[:, 1]
 
 
 def _compose_rgb(
@@ -168,7 +222,7 @@ def _compose_rgb(
     if exact:
         grey = film_grey(batch)
         chroma = rgb_to_yuv(rgb, format.tags.matrix)[:, 1:]
-        room = chroma_headroom(grey, rgb_offsets(chroma, format.tags.matrix))
+        room = chroma_headroom(grey, grey, rgb_offsets(chroma, format.tags.matrix))
         rgb = yuv_to_rgb(torch.cat([grey, chroma * room], dim=1), format.tags.matrix)
     r, g, b = quantize_luma(rgb, format.bit_depth, full_range=True).unbind(1)
     return r, g, b

@@ -72,6 +72,34 @@ def batches(data: Set, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         yield lab, deep, fine
 
 
+class Adversarial:
+    """Huber plus the judgement of a network that learns to tell true from predicted chroma.
+
+    The critic sees L*, a*, b* at stride 8, gives a judgement of each neighbourhood of 11 places
+    (PatchGAN, Isola et al. 2017) and learns by the hinge loss, one step for each of the head's.
+    """
+
+    def __init__(self, price: float) -> None:
+        self.price = price
+        self.critic = nn.Sequential(
+            nn.Conv2d(3, 64, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            *(layer for _ in range(3) for layer in (nn.Conv2d(64, 64, 3, padding=1), nn.ReLU())),
+            nn.Conv2d(64, 1, 3, padding=1),
+        )
+        self.optimizer = torch.optim.AdamW(self.critic.parameters(), lr=2e-4, betas=(0.5, 0.99))
+
+    def __call__(self, raw: Tensor, lab: Tensor) -> Tensor:
+        truth = F.interpolate(lab, scale_factor=1 / 8, mode="area") / 50
+        made = torch.cat([truth[:, :1], raw / 5], dim=1)
+        wrong = F.relu(1 - self.critic(truth)) + F.relu(1 + self.critic(made.detach()))
+        self.optimizer.zero_grad()
+        wrong.mean().backward()
+        self.optimizer.step()
+        huber = F.huber_loss(10 * raw, 50 * truth[:, 1:], delta=10.0) / 10
+        return huber - self.price * self.critic(made).mean()
+
+
 def train(
     head: Head, loss: Callable[[Tensor, Tensor], Tensor], data: Set, epochs: int, rate: float = 1e-3
 ) -> None:
@@ -135,6 +163,8 @@ def main() -> None:
     parser.add_argument("--lpips-weights", type=Path, required=True)
     parser.add_argument("--pictures", type=int, default=4000)
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--teacher", default="fast", help="shipped model to learn from")
+    parser.add_argument("--only", default="", help="objectives whose name holds this")
     options = parser.parse_args()
 
     model, _ = load_model(file=options.weights)
@@ -193,6 +223,18 @@ def main() -> None:
         )
         return lambda raw, lab: objective.loss(10 * raw, Batch(lab, "lab"))
 
+    teacher, entry = load_model(options.teacher)
+
+    def distilled(share: float) -> Callable[[Tensor, Tensor], Tensor]:
+        def loss(raw: Tensor, lab: Tensor) -> Tensor:
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+                said = entry.chroma_gain * teacher(lab[:, :1]).float()
+            said = F.interpolate(said, size=raw.shape[-2:], mode="area").clone()
+            from_teacher = F.huber_loss(10 * raw, said, delta=10.0) / 10
+            return (1 - share) * huber(raw, lab) + share * from_teacher
+
+        return loss
+
     def ten(raw: Tensor) -> Tensor:
         return 10 * raw
 
@@ -203,6 +245,10 @@ def main() -> None:
         "Huber + 0.5 paleness": perceptual(0.0, 0.5),
         "Huber + 10 LPIPS + 0.5 paleness": perceptual(10.0, 0.5),
         "Huber + 30 LPIPS + 0.5 paleness": perceptual(30.0, 0.5),
+        "Huber + 0.1 adversarial": Adversarial(0.1),
+        "Huber + 0.3 adversarial": Adversarial(0.3),
+        f"half Huber, half the Huber to {options.teacher}": distilled(0.5),
+        f"the Huber to {options.teacher} alone": distilled(1.0),
     }
     classifications = {
         "313 bins": cross_entropy,
@@ -215,11 +261,15 @@ def main() -> None:
         "mean, sharper where sure": confident,
     }
     for name, loss in regressions.items():
+        if options.only not in name:
+            continue
         torch.manual_seed(0)
         head = Head(*channels, 2)
         train(head, loss, data, options.epochs)
         measure(name, head, ten, val, lpips)
     for name, loss in classifications.items():
+        if options.only not in name:
+            continue
         torch.manual_seed(0)
         head = Head(*channels, len(bins))
         train(head, loss, data, options.epochs)

@@ -1,0 +1,85 @@
+"""Y' of 8-bit films by table: what a luma code becomes under each pair of chroma codes.
+
+Newton's method for every pixel of every frame costs more than all else between the network and the
+encoder. A film has 256 luma codes and uses a few thousand pairs of chroma codes, so each answer is
+worked out once, when its pair first appears.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from .color import luma_for_luminance, luma_to_grey, quantize_luma, rgb_offsets, srgb_to_linear
+from .frames import ColorTags
+
+_STEPS = 6  # of Newton's method, from grey: converged for every pair
+_AT_ONCE = 4096  # pairs worked out in one piece: 25 MB in between
+_CODES = 256
+
+
+def dequantize_chroma(codes: Tensor, bit_depth: int, full_range: bool) -> Tensor:
+    """Integer Cb or Cr codes, any shape, to [-0.5, 0.5]; inverts `color.quantize_chroma`."""
+    span = (1 << bit_depth) - 1 if full_range else 224 << (bit_depth - 8)
+    return (codes.to(torch.float32) - (1 << (bit_depth - 1))) / span
+
+
+class LumaTable:
+    """The luma codes that keep a film's luminance under given chroma codes, 8 bit, on the CPU.
+
+    Args:
+        full_range: of the film's luma codes.
+        tags: range and matrix of what is written.
+    """
+
+    def __init__(self, full_range: bool, tags: ColorTags) -> None:
+        self._tags = tags
+        grey = luma_to_grey(torch.arange(_CODES), 8, full_range)
+        self._grey, self._luminance = grey, srgb_to_linear(grey)
+        # 16 MB of address space; pages that are never written take no memory
+        self._rows = torch.empty(_CODES * _CODES, _CODES, dtype=torch.uint8)
+        self._known = torch.zeros(_CODES * _CODES, dtype=torch.bool)
+
+    def __call__(self, luma: Tensor, chroma: Tensor, subsampling: tuple[int, int]) -> Tensor:
+        """Luma codes to write.
+
+        Args:
+            luma: `(B, H, W)` uint8, the film's codes; H and W multiples of the subsampling.
+            chroma: `(B, 2, h, w)` uint8, Cb and Cr codes of each block.
+            subsampling: horizontal and vertical size of a block.
+
+        Returns:
+            `(B, H, W)` uint8.
+        """
+        across, down = subsampling
+        pairs = chroma[:, 0].to(torch.int32) * _CODES + chroma[:, 1]
+        if not bool(self._known[pairs].all()):
+            self._fill(torch.unique(pairs))
+        pairs *= _CODES
+        out = torch.empty_like(luma)
+        flat = self._rows.view(-1)
+        for y in range(down):
+            for x in range(across):
+                part = pairs + luma[:, y::down, x::across]
+                found = flat.index_select(0, part.flatten())
+                out[:, y::down, x::across] = found.view(part.shape)
+        return out
+
+    def _fill(self, pairs: Tensor) -> None:
+        grey, target = self._grey, self._luminance
+        for some in pairs[~self._known[pairs]].split(_AT_ONCE):
+            codes = torch.stack([some // _CODES, some % _CODES])[None, :, :, None]
+            chroma = dequantize_chroma(codes, 8, self._tags.full_range)
+            offsets = rgb_offsets(chroma, self._tags.matrix)  # (1, 3, pairs, 1)
+            guess, luminance = (x.expand(1, 1, len(some), _CODES) for x in (grey, target))
+            luma = luma_for_luminance(luminance, offsets, guess, steps=_STEPS)
+            self._rows[some] = quantize_luma(luma[0, 0], 8, self._tags.full_range)
+            self._known[some] = True  # last: another thread may be reading
+
+
+@lru_cache(maxsize=4)
+def luma_table(full_range: bool, tags: ColorTags) -> LumaTable:
+    """The table for films of this range, written with these tags; kept for the next batch."""
+    return LumaTable(full_range, tags)
