@@ -18,8 +18,9 @@ from vidcolor.colorizer import (
 )
 from vidcolor.compose import compose
 from vidcolor.errors import DeviceError, WeightsError
-from vidcolor.frames import ColorTags, LumaBatch, PixelFormat
+from vidcolor.frames import ColorTags, LumaBatch, PixelFormat, picture_format
 from vidcolor.grading import Look
+from vidcolor.weights import manifest
 
 YUV = PixelFormat("yuv420p", 8, (2, 2), False, ColorTags(False, "bt709"))
 
@@ -30,9 +31,20 @@ def frames(count: int, height: int = 48, width: int = 64) -> LumaBatch:
     return LumaBatch(luma, 8, False, tuple(range(count)), (1,) * count)
 
 
+def scene() -> LumaBatch:
+    """A sky that darkens upward over textured ground with a few blocks on it."""
+    generator = torch.Generator().manual_seed(4)
+    luma = torch.linspace(150, 230, 240)[:, None].repeat(1, 320)
+    luma[130:] = 90 + 25 * torch.randn(110, 320, generator=generator)
+    for i in range(4):
+        luma[70 + 10 * i : 180, 30 + 70 * i : 75 + 70 * i] = 50 + 45 * i
+    luma += 3 * torch.randn(240, 320, generator=generator)
+    return LumaBatch(luma.clamp(16, 235).to(torch.uint8)[None, None], 8, False, (0,), (1,))
+
+
 @pytest.fixture(scope="module")
 def fast() -> Colorizer:
-    return Colorizer("fast", device="cpu", size=64)
+    return Colorizer("fast", device="cpu", size=64, precision="fp32")
 
 
 @pytest.mark.parametrize(
@@ -48,12 +60,14 @@ def test_model_size_keeps_the_shape_and_the_number_of_pixels(frame, wanted):
     assert model_size(*frame, 256, 32) == wanted
 
 
-def test_a_batch_equals_its_singles(fast):
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-3), ("mixed", 0.1)])
+def test_a_batch_equals_its_singles(precision, bound):
     batch = frames(5)
-    together = fast(batch)
-    apart = torch.cat([fast(batch[i : i + 1]) for i in range(5)])
+    model = Colorizer("fast", device="cpu", size=64, precision=precision)
+    together = model(batch)
+    apart = torch.cat([model(batch[i : i + 1]) for i in range(5)])
     assert together.shape == (5, 2, 16, 16)
-    assert torch.allclose(together, apart, atol=1e-3)
+    assert torch.allclose(together, apart, atol=bound)
 
 
 def test_rotated_frames_are_seen_upright(fast):
@@ -83,7 +97,7 @@ class Cramped(torch.nn.Module):
 def test_out_of_memory_halves_the_batch_and_gives_the_same_pixels(fast, caplog):
     batch = frames(7)
     (whole,) = fast.with_backoff(batch, lambda part: compose(part, fast(part), YUV))
-    cramped = Colorizer("fast", device="cpu", size=64)
+    cramped = Colorizer("fast", device="cpu", size=64, precision="fp32")
     cramped.model = Cramped(cramped.model, room=2)
     parts = list(cramped.with_backoff(batch, lambda part: compose(part, cramped(part), YUV)))
     assert cramped.model.refused == 2  # seven, then three
@@ -98,7 +112,7 @@ def test_out_of_memory_halves_the_batch_and_gives_the_same_pixels(fast, caplog):
 
 
 def test_out_of_memory_for_one_frame_on_the_cpu_is_an_error(fast):
-    cramped = Colorizer("fast", device="cpu", size=64)
+    cramped = Colorizer("fast", device="cpu", size=64, precision="fp32")
     cramped.model = Cramped(cramped.model, room=0)
     with pytest.raises(DeviceError, match="single frame"):
         list(cramped.with_backoff(frames(4), cramped))
@@ -211,14 +225,14 @@ def test_the_look_is_applied_at_the_frames_lightness():
 def test_mirroring_is_the_mean_of_both_views(fast):
     batch = frames(2)
     mirrored = replace(batch, luma=batch.luma.flip(-1))
-    both = Colorizer("fast", device="cpu", size=64, tta=True)
+    both = Colorizer("fast", device="cpu", size=64, tta=True, precision="fp32")
     wanted = (fast(batch) + fast(mirrored).flip(-1)) / 2
     assert torch.allclose(both(batch), wanted, atol=1e-3)
     assert not torch.allclose(both(batch), fast(batch), atol=0.1)
 
 
 def test_mirroring_makes_mirror_images_of_mirror_images():
-    both = Colorizer("fast", device="cpu", size=64, tta=True)
+    both = Colorizer("fast", device="cpu", size=64, tta=True, precision="fp32")
     lightness = 100 * torch.rand(1, 1, 64, 96, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():  # at the model's own resolution, where nothing is resized
         once, again = both._run_model(lightness), both._run_model(lightness.flip(-1))
@@ -239,12 +253,41 @@ def test_any_frame_at_any_size(shape, size):
 
 def test_devices_and_precisions():
     assert choose_device("cpu").type == "cpu"
-    assert choose_precision("auto", torch.device("cpu")) == torch.float32
     for name in ("cuda:99", "tpu", "nonsense", "meta"):
         with pytest.raises(DeviceError):
             choose_device(name)
     with pytest.raises(DeviceError):
         choose_precision("fp8", torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("bf16", "encoder", "chosen"),
+    [(True, True, "mixed"), (True, False, "fp32"), (False, True, "fp32")],
+)
+def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, bf16, encoder, chosen):
+    monkeypatch.setattr("vidcolor.colorizer.has_bf16", lambda: bf16)
+    cpu = torch.device("cpu")
+    assert str(choose_precision("auto", cpu, encoder)) == chosen
+
+
+def test_mixed_needs_an_encoder():
+    with pytest.raises(DeviceError, match="use fp32"):
+        Colorizer("_ramp", device="cpu", precision="mixed")
+
+
+@pytest.mark.parametrize("name", sorted(manifest()))
+@pytest.mark.parametrize("format", [YUV, picture_format(8)], ids=lambda format: format.name)
+def test_mixed_precision_shows_in_no_pixel(name, format):
+    """Within one level of fp32 on 99.9 % of the pixels; plain bf16 is not."""
+    batch = scene()
+    planes = {}
+    for precision in ("fp32", "mixed"):
+        model = Colorizer(name, device="cpu", precision=precision)
+        color = compose(batch, model(batch), format)
+        planes[precision] = torch.cat([plane.flatten().int() for plane in color.planes])
+    difference = (planes["mixed"] - planes["fp32"]).abs()
+    assert (difference > 1).float().mean() < 1e-3
+    assert (planes["fp32"] != 128).any()  # in colour
 
 
 def test_bf16_stays_near_fp32(fast):

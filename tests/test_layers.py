@@ -17,7 +17,7 @@ PACKAGE = ROOT / "vidcolor"
 # A module may import from layers that come before its own, and inside its own subpackage.
 LAYERS = (
     {"errors"},
-    {"frames", "atomic"},
+    {"frames", "atomic", "stages"},
     {"color", "motion", "grading"},
     {"metrics", "video_metrics", "luma_table"},
     {"sources", "models", "sinks", "tensor_files", "sheets"},

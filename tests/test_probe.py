@@ -21,7 +21,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_batches_are_measured(quick: None) -> None:
     report = probe(Colorizer("_ramp", device="cpu", size=64), 64, 48, [4, 1, 4])
-    assert (report.model, report.precision, report.frame) == ("_ramp", "float32", (64, 48))
+    assert (report.model, report.precision, report.frame) == ("_ramp", "fp32", (64, 48))
     assert [row.batch for row in report.rows] == [1, 4]
     for row in report.rows:
         assert row.model_ms is not None and row.compose_ms is not None and row.fps is not None
@@ -77,7 +77,7 @@ def test_other_errors_are_not_taken_for_a_full_memory(quick: None) -> None:
 
 def test_the_fastest_batch_and_json() -> None:
     rows = (Row(1, 2.0, 2.0, 250.0, 10), Row(4, 1.0, 1.0, 500.0, 20), Row(16))
-    report = ProbeReport("cpu", "m", "float32", (64, 48), {"memory_total": 1}, rows)
+    report = ProbeReport("cpu", "m", "fp32", (64, 48), {"memory_total": 1}, rows)
     assert report.fastest == 4
     values = json.loads(json.dumps(report.to_dict()))
     assert values["fastest"] == 4 and values["frame"] == [64, 48]
@@ -88,7 +88,7 @@ def test_the_fastest_batch_and_json() -> None:
         "fps": None,
         "taken_bytes": None,
     }
-    nothing = ProbeReport("cpu", "m", "float32", (64, 48), {}, (Row(1),))
+    nothing = ProbeReport("cpu", "m", "fp32", (64, 48), {}, (Row(1),))
     assert nothing.fastest is None
 
 

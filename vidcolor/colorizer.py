@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +28,26 @@ from .weights import load_model
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+@dataclass(frozen=True)
+class Precision:
+    """The arithmetic of a network's encoder and of the rest of it."""
+
+    encoder: torch.dtype
+    decoder: torch.dtype
+
+    def __str__(self) -> str:
+        return next(name for name, each in PRECISIONS.items() if each == self)
+
+
+PRECISIONS = {
+    "fp32": Precision(torch.float32, torch.float32),
+    "bf16": Precision(torch.bfloat16, torch.bfloat16),
+    "fp16": Precision(torch.float16, torch.float16),
+    # Encoders lose by bf16: up to a third of the pixels of `fast` come out otherwise. Decoders do
+    # the most of the arithmetic, and no pixel shows it (tests/models/test_precision.py).
+    "mixed": Precision(torch.float32, torch.bfloat16),
+}
 
 
 def choose_device(name: str) -> torch.device:
@@ -60,19 +80,38 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The arithmetic of the network: `auto` is fp16 on CUDA and fp32 elsewhere.
+def choose_precision(name: str, device: torch.device, encoder: bool = True) -> Precision:
+    """The arithmetic of the network.
+
+    Args:
+        name: `auto` or a key of `PRECISIONS`. `auto` is fp16 on CUDA, `mixed` on processors that
+            have bf16, and fp32 elsewhere.
+        device: where it runs.
+        encoder: whether the network's encoder can be told from the rest.
 
     Raises:
-        DeviceError: `name` is unknown, or the device cannot do it.
+        DeviceError: `name` is unknown, or the device or network cannot do it.
     """
     if name == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
+        if device.type == "cuda":
+            return PRECISIONS["fp16"]
+        return PRECISIONS["mixed" if device.type == "cpu" and encoder and has_bf16() else "fp32"]
     if name not in PRECISIONS:
-        raise DeviceError(f"no precision is called '{name}'; use auto, fp32, bf16 or fp16")
-    if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise DeviceError(f"no precision is called '{name}'; use auto, {', '.join(PRECISIONS)}")
+    if name == "mixed" and not encoder:
+        raise DeviceError("the precision 'mixed' needs a model such as fast or best; use fp32")
+    if name in ("bf16", "mixed") and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise DeviceError(f"{torch.cuda.get_device_name(device)} has no bf16; use --precision fp16")
     return PRECISIONS[name]
+
+
+def has_bf16() -> bool:
+    """Whether this processor multiplies bf16 (AVX-512 BF16 or AMX), which halves the time."""
+    asked = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in _BF16)
+    return any(bool(ask()) for ask in asked if ask is not None)
+
+
+_BF16 = ("avx512_bf16", "amx_tile")
 
 
 def model_size(height: int, width: int, size: int, stride: int) -> tuple[int, int]:
@@ -102,6 +141,13 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     )
 
 
+def out_of_memory() -> DeviceError:
+    """What is raised where not even one frame can be worked on."""
+    return DeviceError(
+        "out of memory on the CPU for a single frame: close other programs, or use a smaller --size"
+    )
+
+
 class Colorizer:
     """A model on a device, with everything between a frame's luma and its chroma.
 
@@ -109,7 +155,7 @@ class Colorizer:
         model: name of shipped weights; see `vidcolor models`. The default is `fast`.
         weights: one's own weights file instead.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        precision: `auto` or a key of `PRECISIONS`.
         size: the model sees about size squared pixels; the default is the weights' own.
         look: saturation, temperature and tint of the result.
         tta: predict the mirrored frame too and take the mean: twice the model's time.
@@ -141,8 +187,9 @@ class Colorizer:
         if size is not None and size < 32:
             raise ValueError(f"size must be at least 32, not {size}")
         self.device = choose_device(device)
-        self.precision = choose_precision(precision, self.device)
         network, self.entry = load_model(model, None if weights is None else Path(weights))
+        has_encoder = hasattr(network, "features")
+        self.precision = choose_precision(precision, self.device, has_encoder)
         fold_batch_norm(network)
         self.model = network.to(self.device).to(memory_format=torch.channels_last)
         self.name = self.entry.architecture if weights is not None or model is None else model
@@ -151,7 +198,7 @@ class Colorizer:
         self.look = look or Look()
         self.tta = tta
         self.references = References(references, self._shrink, reference_strength)
-        if self.references.pictures and not hasattr(network, "features"):
+        if self.references.pictures and not has_encoder:
             raise WeightsError(
                 f"the model '{self.name}' has no encoder features to compare pictures by; "
                 "reference pictures work with the models fast and best"
@@ -169,7 +216,7 @@ class Colorizer:
     def to(self, device: torch.device) -> None:
         """Move the model; the precision becomes the new device's own."""
         self.device = device
-        self.precision = choose_precision("auto", device)
+        self.precision = choose_precision("auto", device, hasattr(self.model, "features"))
         self.model.to(device)
 
     @torch.inference_mode()
@@ -206,15 +253,17 @@ class Colorizer:
     def _forward(self, lightness: Tensor, with_features: bool) -> tuple[Tensor, dict[int, Tensor]]:
         """The network's a*b* in Lab units, and its features where they are asked for."""
         lightness = lightness.contiguous(memory_format=torch.channels_last)
-        reduced = self.precision != torch.float32
+        plain = PRECISIONS["fp32"]
         # beyond the reach of 16 bits: this batch again in fp32
-        for enabled in (True, False) if reduced else (False,):
+        for precision in dict.fromkeys((self.precision, plain)):
             features: dict[int, Tensor] = {}
-            with torch.autocast(self.device.type, self.precision, enabled=enabled):
-                if with_features:
+            if hasattr(self.model, "features"):
+                with self._autocast(precision.encoder):
                     features = self.model.features(lightness)  # type: ignore[operator]
+                with self._autocast(precision.decoder):
                     ab = self.model.from_features(features)  # type: ignore[operator]
-                else:
+            else:
+                with self._autocast(precision.decoder):
                     ab = self.model(lightness)
             kept = [ab, *(features[s] for s in STRIDES if with_features)]
             if all(bool(each.isfinite().all()) for each in kept):
@@ -222,6 +271,9 @@ class Colorizer:
         raise WeightsError(
             f"the model '{self.name}' predicts values that are not finite; use other weights"
         )
+
+    def _autocast(self, dtype: torch.dtype) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
     def _run_model(self, lightness: Tensor, shots: Sequence[int] = ()) -> Tensor:
         """What is predicted of L* at the model's resolution, before the look."""
@@ -307,19 +359,20 @@ class Colorizer:
             first += count
             yield result
 
+    def limit_batch(self, count: int) -> None:
+        """Take at most `count` frames at once from now on, because memory has run out."""
+        self.largest_batch = count
+        logger.warning("out of memory on %s: going on with batches of %d", self.device, count)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     def _give_way(self, count: int, error: RuntimeError) -> None:
         if count > 1:
-            self.largest_batch = count // 2
-            logger.warning(
-                "out of memory on %s: going on with batches of %d", self.device, self.largest_batch
-            )
+            self.limit_batch(count // 2)
         elif self.device.type != "cpu":
             logger.warning("out of memory on %s for one frame: going on on the CPU", self.device)
             self.to(torch.device("cpu"))
         else:
-            raise DeviceError(
-                "out of memory on the CPU for a single frame: close other programs, or use a "
-                "smaller --size"
-            ) from error
+            raise out_of_memory() from error
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -2,6 +2,7 @@
 
     for batch in source: sink.write(compose(batch, colorizer(batch)))
 
+For a film the three are threads that run ahead of each other, as decoding is (`stages.py`).
 Jobs are planned first (`planning.py`), so that what cannot work is said before the work begins; a
 job that fails does not stop the others.
 """
@@ -11,21 +12,24 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from .colorizer import Colorizer
+from torch import Tensor
+
+from .colorizer import Colorizer, is_out_of_memory, out_of_memory
 from .compose import compose
 from .cuts import mark_cuts
 from .errors import DamagedInputError, InputError, VidcolorError
-from .frames import FilmFacts, LumaBatch, picture_format
+from .frames import ColorBatch, FilmFacts, LumaBatch, PixelFormat, picture_format
 from .motion import unavailable
 from .planning import FilmJob, Job, PicturesJob, Report, Settings, plan
 from .sinks import FilmSink, PictureSink
 from .sources import PictureSource, load
+from .stages import ahead, share_threads
 from .temporal import Stabilizer
 
 # Code points of ITU-T H.273: PQ and HLG; BT.2020.
@@ -67,7 +71,7 @@ def run(
         yield report
 
 
-_CPU_PIXELS, _GPU_PIXELS = 4 * 720 * 576, 16 * 1920 * 1080  # of a batch
+_CPU_PIXELS, _GPU_PIXELS = 4 * 720 * 576, 4 * 1920 * 1080  # of a batch
 
 
 def _batch_size(colorizer: Colorizer, settings: Settings, facts: FilmFacts) -> int:
@@ -98,6 +102,7 @@ def colorize_film(
             f"{job.input}: no shots are found and colour is not kept in place, because {reason}"
         )
     shots = 0
+    threads = share_threads(colorizer.device)
     source = load(
         job.source,
         batch_size=_batch_size(colorizer, settings, facts),
@@ -106,9 +111,25 @@ def colorize_film(
         through=partial(mark_cuts, time_base=facts.time_base) if marked else None,
     )
 
-    def work(part: LumaBatch):
-        ab = colorizer(part, stabilizer)
-        return compose(part, ab, job.plan.format, exact_luma=settings.exact_luma)
+    def predicted() -> Generator[tuple[LumaBatch, Tensor]]:
+        nonlocal turned, shots
+        with closing(source):
+            for batch in source:
+                damage.extend(batch.damage)
+                report.warnings += batch.notes
+                shots = max((shots, *(shot + 1 for shot in batch.shots)))
+                if batch.is_color and not turned:
+                    turned = True
+                    report.warnings.append(f"{job.input}: turns to colour; only its luma is used")
+                for pair in colorizer.with_backoff(batch, lambda p: (p, colorizer(p, stabilizer))):
+                    if stabilizer is not None:
+                        stabilizer.commit()
+                    yield pair
+
+    def composed() -> Generator[ColorBatch]:
+        with closing(ahead(predicted, "model", threads=threads.model)) as pairs:
+            for part, ab in pairs:
+                yield from _composed(part, ab, job.plan.format, settings.exact_luma, colorizer)
 
     sink = FilmSink(
         job.output,
@@ -120,20 +141,12 @@ def colorize_film(
         overwrite=settings.overwrite,
         plan=job.plan,
     )
-    with sink, closing(source):
-        for batch in source:
-            damage += batch.damage
-            report.warnings += batch.notes
-            shots = max((shots, *(shot + 1 for shot in batch.shots)))
-            if batch.is_color and not turned:
-                turned = True
-                report.warnings.append(f"{job.input}: turns to colour; only its luma is used")
-            for color in colorizer.with_backoff(batch, work):
-                if stabilizer is not None:
-                    stabilizer.commit()  # not before: memory may run out in `compose` too
-                sink.write(color)
-                report.frames += len(color.source)
-                watch(Progress(job.input, report.frames, job.frames))
+    colors = ahead(composed, "compose", threads=threads.compose)
+    with sink, closing(colors):
+        for color in colors:
+            sink.write(color)
+            report.frames += len(color.source)
+            watch(Progress(job.input, report.frames, job.frames))
         if report.frames == 0:
             raise InputError(
                 f"{job.input}: no frame lies in the chosen segment; check --start and --end"
@@ -150,6 +163,34 @@ def colorize_film(
         report.status = "incomplete"
         report.error = str(_damaged(job.input, damage, written.path))
     return report
+
+
+def _composed(
+    part: LumaBatch, ab: Tensor, format: PixelFormat, exact_luma: bool, colorizer: Colorizer
+) -> Iterator[ColorBatch]:
+    """`compose`, in halves where memory does not suffice, and at last on the CPU.
+
+    Raises:
+        DeviceError: not even one frame can be composed there.
+    """
+    half = len(part) // 2
+    try:
+        color = compose(part, ab, format, exact_luma=exact_luma)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        if not half and ab.device.type == "cpu":
+            raise out_of_memory() from error
+        color = None
+    if color is not None:
+        yield color
+        return
+    parts = [(part.to("cpu"), ab.cpu())]
+    if half:
+        colorizer.limit_batch(half)
+        parts = [(part[:half], ab[:half]), (part[half:], ab[half:])]
+    for each, its_ab in parts:
+        yield from _composed(each, its_ab, format, exact_luma, colorizer)
 
 
 def _damaged(path: Path, damage: list[str], kept: Path) -> DamagedInputError:

@@ -137,7 +137,7 @@ def probe(colorizer: Colorizer, width: int, height: int, batches: Sequence[int])
     return ProbeReport(
         device_name(device),
         colorizer.name,
-        str(colorizer.precision).removeprefix("torch."),
+        str(colorizer.precision),
         (width, height),
         device_memory(device),
         tuple(rows),

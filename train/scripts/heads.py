@@ -31,6 +31,7 @@ from vidcolor.training.objectives.gamut_bins import smoothed
 from vidcolor.weights import load_model
 
 SIDE, BATCH, WANTED = 144, 16, 0.7
+TEACHER_SIDE = 160  # a multiple of its stride
 Set = tuple[Tensor, Tensor, Tensor]  # Lab (N, 3, S, S), features at the strides 16 and 8; fp16
 
 
@@ -228,7 +229,8 @@ def main() -> None:
     def distilled(share: float) -> Callable[[Tensor, Tensor], Tensor]:
         def loss(raw: Tensor, lab: Tensor) -> Tensor:
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-                said = entry.chroma_gain * teacher(lab[:, :1]).float()
+                lightness = F.interpolate(lab[:, :1], size=TEACHER_SIDE, mode="bilinear")
+                said = entry.chroma_gain * teacher(lightness).float()
             said = F.interpolate(said, size=raw.shape[-2:], mode="area").clone()
             from_teacher = F.huber_loss(10 * raw, said, delta=10.0) / 10
             return (1 - share) * huber(raw, lab) + share * from_teacher

@@ -107,10 +107,11 @@ def model_options(command: Any) -> Any:
             ),
             click.option(
                 "--precision",
-                type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+                type=click.Choice(["auto", "fp32", "mixed", "bf16", "fp16"]),
                 default="auto",
                 show_default=True,
-                help="Arithmetic of the network; auto is fp16 on CUDA and fp32 elsewhere.",
+                help="Arithmetic of the network. mixed: bf16, but for the encoder. auto: fp16 on "
+                "CUDA, mixed on processors that have bf16, else fp32.",
             ),
             click.option(
                 "--size",
@@ -283,13 +284,12 @@ def make_colorizer(options: dict[str, Any]) -> Any:
 
 def _describe_model(options: dict[str, Any]) -> str:
     colorizer = make_colorizer(options)
-    precision = str(colorizer.precision).removeprefix("torch.")
     mirrored = ", mirrored too" if colorizer.tta else ""
     count = len(colorizer.references.pictures)
     pulled = f", {count} reference picture{'s' * (count > 1)}" if count else ""
     return (
-        f"{colorizer.name}, {precision} on {colorizer.device}, at {colorizer.size} squared pixels"
-        f"{mirrored}{pulled}"
+        f"{colorizer.name}, {colorizer.precision} on {colorizer.device}, "
+        f"at {colorizer.size} squared pixels{mirrored}{pulled}"
     )
 
 

@@ -3,7 +3,7 @@
 from .facts import probe_film
 from .film import FilmSource
 from .inputs import FILM_SUFFIXES, PICTURE_SUFFIXES, Input, expand, natural_key, output_suffix
-from .loader import Prefetcher, Source, load
+from .loader import Source, load
 from .pictures import ColorPicture, PictureSource, read_color
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "FilmSource",
     "Input",
     "PictureSource",
-    "Prefetcher",
     "Source",
     "expand",
     "load",

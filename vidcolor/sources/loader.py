@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import queue
 import signal
-import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import Any, Protocol
@@ -15,9 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..errors import VidcolorError
 from ..frames import LumaBatch
-
-_AHEAD = 2  # batches waiting on the device; one more is being copied
-_JOIN_SECONDS = 15.0  # DataLoader gives each of its workers 5 s to end before it kills them
+from ..stages import ahead
 
 
 class Source(Protocol):
@@ -74,48 +70,16 @@ def _context() -> Any:
     return context
 
 
-class Prefetcher:
-    """A thread that pulls items from an iterator and copies batches to a device ahead of use.
+class _Copier:
+    """Copies batches to a device ahead of use; on CUDA on a stream of its own, while the present
+    batch is worked on."""
 
-    On CUDA the copy runs on a stream of its own while the present batch is worked on; elsewhere
-    the path is the same without a stream. At most two batches wait.
-    """
-
-    def __init__(
-        self, items: Callable[[], Generator[LumaBatch | VidcolorError]], device: torch.device
-    ) -> None:
-        """Start at once; `items` is called in the thread, and its iterator is dropped there."""
-        self._items, self._device = items, device
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._queue: queue.Queue[Any] = queue.Queue(_AHEAD)
-        self._stop = threading.Event()
-        # A daemon, so that a decoder stuck in a broken file cannot hold up the end of the process.
-        self._thread = threading.Thread(target=self._pull, name="prefetcher", daemon=True)
-        self._thread.start()
 
-    def _pull(self) -> None:
-        try:
-            with closing(self._items()) as items:  # closed here: that ends the workers
-                for item in items:
-                    if isinstance(item, VidcolorError):
-                        raise item
-                    if not self._put(self._copied(item)):
-                        break
-        except BaseException as error:  # handed to the consumer, who raises it
-            self._put((error, None))
-        else:
-            self._put((None, None))
-
-    def _put(self, item: Any) -> bool:
-        while not self._stop.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def _copied(self, batch: LumaBatch) -> tuple[LumaBatch, torch.cuda.Event | None]:
+    def copied(self, batch: LumaBatch) -> tuple[LumaBatch, torch.cuda.Event | None]:
+        """The batch on the device, and what its users have to wait for."""
         if self._stream is None:
             return batch.to(self._device), None
         try:
@@ -135,30 +99,15 @@ class Prefetcher:
             done.record(stream)
         return copied, done
 
-    def __iter__(self) -> Iterator[LumaBatch]:
-        while True:
-            item, done = self._queue.get()
-            if item is None:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            if done is not None:
-                stream = torch.cuda.current_stream(self._device)
-                # The consumer's kernels begin after the copy, and the memory, which belongs to
-                # the copying stream, is not used again before they have read it.
-                stream.wait_event(done)
-                item.luma.record_stream(stream)
-            yield item
-
-    def close(self) -> None:
-        """Stop the thread and its workers; waits for them, but not for ever."""
-        self._stop.set()
-        while True:
-            try:
-                self._queue.get_nowait()
-            except queue.Empty:
-                break
-        self._thread.join(_JOIN_SECONDS)
+    def ready(self, batch: LumaBatch, done: torch.cuda.Event | None) -> LumaBatch:
+        """The batch, for work on the present stream."""
+        if done is not None:
+            stream = torch.cuda.current_stream(self._device)
+            # The consumer's kernels begin after the copy, and the memory, which belongs to
+            # the copying stream, is not used again before they have read it.
+            stream.wait_event(done)
+            batch.luma.record_stream(stream)
+        return batch
 
 
 def _until_error(
@@ -220,8 +169,15 @@ def load(
         yield from through(_until_error(iter(loader), errors))
         yield from errors
 
-    prefetcher = Prefetcher(items, device)
-    try:
-        yield from prefetcher
-    finally:
-        prefetcher.close()
+    copier = _Copier(device)
+
+    def copied() -> Generator[tuple[LumaBatch, torch.cuda.Event | None]]:
+        with closing(items()) as found:  # that ends the workers
+            for item in found:
+                if isinstance(item, VidcolorError):
+                    raise item
+                yield copier.copied(item)
+
+    with closing(ahead(copied, "prefetcher")) as batches:
+        for batch, done in batches:
+            yield copier.ready(batch, done)
