@@ -24,7 +24,7 @@ import torch
 
 from vidcolor.models.describe import describe
 from vidcolor.training.batch import Batch
-from vidcolor.training.memory import keep_memory
+from vidcolor.memory import keep_memory
 from vidcolor.training.recipe import Recipe
 from vidcolor.training.recipe_files import find_recipe, load_recipe
 from vidcolor.training.results import device_name

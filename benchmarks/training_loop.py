@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from vidcolor.models import create_model
 from vidcolor.training import loop
 from vidcolor.training.data import DataSet, Part
-from vidcolor.training.memory import keep_memory
+from vidcolor.memory import keep_memory
 from vidcolor.training.recipe import Recipe
 from vidcolor.training.recipe_files import RecipeFile, find_recipe, load_recipe
 from vidcolor.training.results import device_name

@@ -17,11 +17,11 @@ PACKAGE = ROOT / "vidcolor"
 # A module may import from layers that come before its own, and inside its own subpackage.
 LAYERS = (
     {"errors"},
-    {"frames", "atomic", "stages"},
+    {"frames", "atomic", "stages", "memory"},
     {"color", "motion", "grading"},
     {"metrics", "video_metrics", "luma_table"},
     {"sources", "models", "sinks", "tensor_files", "sheets"},
-    {"weights", "compose", "cuts", "temporal", "reference"},
+    {"weights", "compose", "cuts", "temporal", "reference", "inference"},
     {"colorizer", "planning"},
     {"pipeline", "preview", "probe", "evaluation"},
     {"training"},

@@ -12,14 +12,14 @@ from typing import TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor
 
 from .color import grey_to_lightness
 from .compose import compose, film_grey, upsample_chroma
 from .errors import DeviceError, WeightsError
 from .frames import LumaBatch, picture_format
 from .grading import Look
+from .inference import make_ready
 from .reference import STRIDES, References
 from .sources.luma import luma_of_rgb
 from .temporal import Stabilizer
@@ -124,16 +124,6 @@ def model_size(height: int, width: int, size: int, stride: int) -> tuple[int, in
     )
 
 
-def fold_batch_norm(model: nn.Module) -> None:
-    """Fold each batch norm that follows a convolution in a `Sequential` into it, in place."""
-    for module in model.modules():
-        if isinstance(module, nn.Sequential):
-            for i in range(len(module) - 1):
-                first, second = module[i], module[i + 1]
-                if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-                    module[i], module[i + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
-
-
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an error of torch means that memory ran out, on a GPU or on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or any(
@@ -190,7 +180,7 @@ class Colorizer:
         network, self.entry = load_model(model, None if weights is None else Path(weights))
         has_encoder = hasattr(network, "features")
         self.precision = choose_precision(precision, self.device, has_encoder)
-        fold_batch_norm(network)
+        make_ready(network)
         self.model = network.to(self.device).to(memory_format=torch.channels_last)
         self.name = self.entry.architecture if weights is not None or model is None else model
         self.stride: int = getattr(network, "stride", 32)

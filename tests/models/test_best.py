@@ -121,14 +121,14 @@ def test_a_file_that_does_not_fit_is_refused(trunk: dict[str, Tensor]) -> None:
         ResNetEncoder().load_imagenet(trunk | {"stage1_conv0_weight": torch.zeros(2, 2, 1, 1)})
 
 
-def test_training_leaves_the_encoders_statistics_and_moves_the_decoders() -> None:
+def test_training_leaves_the_resnets_statistics_and_moves_the_decoders() -> None:
     torch.manual_seed(0)
     model = Best(width=64, blocks=1).train()
     before = {k: v.clone() for k, v in model.state_dict().items() if "running" in k}
-    model(100 * torch.rand(2, 1, 32, 32)).square().mean().backward()
+    model(100 * torch.rand(2, 1, 64, 64)).square().mean().backward()
     for key, value in before.items():
         assert torch.equal(model.state_dict()[key], value) == key.startswith("encoder."), key
-    norm = model.encoder.stages[0][0].norm
+    norm = model.encoder.resnet.stages[0][0].norm
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.weight.requires_grad  # trained through, but for the statistics
 
@@ -143,6 +143,43 @@ def test_attention_reaches_across_the_picture() -> None:
     with_dark[:, :, :32] = 5
     far = model(torch.stack([with_dark, without]))[..., -8:]
     assert float((far[0] - far[1]).abs().max()) > 1e-4
+
+
+def test_it_begins_as_the_smaller_model_and_trains_both_halves() -> None:
+    torch.manual_seed(0)
+    small = create_model("fast").eval()
+    nn.init.normal_(small.head.weight)
+    model = Best(width=64, blocks=1).eval()
+    model.load_base(small.state_dict())
+    light = 100 * torch.rand(1, 1, 64, 96)
+    with torch.no_grad():
+        assert torch.equal(model(light), small(light))
+    nn.init.normal_(model.head.weight)
+    model(light).square().mean().backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None]
+    assert not without
+    assert all(
+        name.startswith(("encoder.", *model.head_prefixes)) for name, _ in model.named_parameters()
+    )
+
+
+def test_a_base_that_does_not_fit_is_refused() -> None:
+    state = create_model("fast").state_dict()
+    state.pop("neck.0.weight")
+    with pytest.raises(RuntimeError, match=r"neck\.0\.weight"):
+        Best(width=64).load_base(state)
+
+
+def test_features_of_both_encoders_come_apart_again() -> None:
+    model = Best(width=64).eval()
+    light = 100 * torch.rand(1, 1, 64, 96)
+    with torch.no_grad():
+        large, small = model.encoder.split(model.features(light))
+        resnet, mobilenet = model.encoder.resnet(light / 100), model.encoder.mobilenet(light / 100)
+    for stride, wanted in resnet.items():
+        assert torch.equal(large[stride], wanted)
+    for stride, wanted in mobilenet.items():
+        assert torch.equal(small[stride], wanted)
 
 
 def test_costs_and_bad_options() -> None:

@@ -294,12 +294,16 @@ def _describe_model(options: dict[str, Any]) -> str:
 
 
 def _work(jobs: list, options: dict[str, Any], settings: Settings, screen: Any) -> list[Report]:
+    from ..memory import keep_memory
     from ..pipeline import run
+    from ..planning import PicturesJob
 
     colorizer = make_colorizer(options)
     logging.getLogger("vidcolor").info(
         "%s, %s on %s", colorizer.name, colorizer.precision, colorizer.device
     )
+    if colorizer.device.type == "cpu" and not any(isinstance(job, PicturesJob) for job in jobs):
+        keep_memory()  # pictures of many sizes would leave gaps
     done = []
     with screen.progress() as watch:
         for report in run(jobs, colorizer, settings, watch):

@@ -1,20 +1,24 @@
-"""`best`: a ResNet-50 encoder, attention over the whole picture, and a U-Net decoder.
+"""`best`: what `fast` says, corrected by a ResNet-50, attention over the picture and a U-Net.
 
-The encoder is `resnet.ResNetEncoder`. At stride 16 its features are brought to `width` channels,
-and transformer blocks (Vaswani et al. 2017; norm first) let every place see every other, so that
-one sky gets one colour; a depthwise convolution before each block tells places apart at any size
-(Chu et al. 2021, "Conditional Positional Encodings for Vision Transformers"). The decoder fuses
-the skips at the strides 8 and 4 with plain 3x3 convolutions and predicts a*b* at a quarter of the
-input.
+Two encoders see the picture, `fast`'s MobileNetV2 and `resnet.ResNetEncoder`. At stride 16 the
+latter's features are brought to `width` channels, and transformer blocks (Vaswani et al. 2017; norm
+first) let every place see every other, so that one sky gets one colour; a depthwise convolution
+before each block tells places apart at any size (Chu et al. 2021, "Conditional Positional Encodings
+for Vision Transformers"). The decoder fuses the skips at the strides 8 and 4 with plain 3x3
+convolutions. Its last map and that of `fast`'s own
+decoder together give what is added to `fast`'s a*b*, at a quarter of the input.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import conv_norm_relu
+from .fast import FastDecoder, MobileNetV2Encoder
 from .resnet import ResNetEncoder
 
 
@@ -52,16 +56,46 @@ def _skip(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(), *conv_norm_relu(inputs, outputs, 1))
 
 
+class TwoEncoders(nn.Module):
+    """ResNet-50's trunk and MobileNetV2, side by side: what one overlooks, the other may know."""
+
+    mobilenet_channels: ClassVar = {4: 24, 8: 32, 16: 96, 32: 1280}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resnet = ResNetEncoder()
+        self.mobilenet = MobileNetV2Encoder()
+
+    def forward(self, grey: Tensor) -> dict[int, Tensor]:
+        """Features by stride, 2 to 32; where both have some, the ResNet's channels come first."""
+        features = self.resnet(grey)
+        for stride, small in self.mobilenet(grey).items():
+            both = [features[stride], small] if stride in features else [small]
+            features[stride] = torch.cat(both, dim=1)
+        return features
+
+    def split(self, features: dict[int, Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """The ResNet's features and the MobileNet's."""
+        small = {s: features[s][:, -count:] for s, count in self.mobilenet_channels.items()}
+        large = {
+            s: x[:, : x.shape[1] - self.mobilenet_channels.get(s, 0)] for s, x in features.items()
+        }
+        return large, small
+
+
 class Best(nn.Module):
-    """L* `(B, 1, H, W)` in [0, 100], H and W multiples of 16, to a*b* `(B, 2, H/4, W/4)`.
+    """L* `(B, 1, H, W)` in [0, 100], H and W multiples of 32, to a*b* `(B, 2, H/4, W/4)`.
 
     Args:
         width: channels at stride 16, a multiple of 64; the decoder's are 3/4 and 1/2 of it.
         blocks: transformer blocks.
     """
 
-    stride = 16
-    head_prefixes = ("neck.", "context.", "skip8.", "skip4.", "up8.", "up4.", "head.")
+    stride = 32
+    head_prefixes = (
+        *("neck.", "context.", "skip8.", "skip4.", "up8.", "up4."),
+        *("base.", "base_head.", "join.", "head."),
+    )
 
     def __init__(self, width: int = 256, blocks: int = 2) -> None:
         super().__init__()
@@ -69,7 +103,7 @@ class Best(nn.Module):
             raise ValueError(
                 f"width must be a multiple of 64 and blocks at least 0, not {width} and {blocks}"
             )
-        self.encoder = ResNetEncoder()
+        self.encoder = TwoEncoders()
         self.neck = _skip(1024, width)
         self.context = nn.Sequential(*(Attention(width, width // 32) for _ in range(blocks)))
         self.skip8 = _skip(512, width // 2)
@@ -78,16 +112,27 @@ class Best(nn.Module):
         self.up4 = nn.Sequential(
             conv_norm_relu(width, width // 2), conv_norm_relu(width // 2, width // 4)
         )
-        self.head = nn.Conv2d(width // 4, 2, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        self.base, self.base_head = FastDecoder(), nn.Conv2d(64, 2, 1)
+        self.join = conv_norm_relu(width // 4 + 64, 64)
+        self.head = nn.Conv2d(64, 2, 1)
+        for last in (self.base_head, self.head):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def load_pretrained(self, tensors: dict[str, Tensor]) -> None:
-        """Start the encoder from an ImageNet classifier; see `ResNetEncoder.load_imagenet`."""
-        self.encoder.load_imagenet(tensors)
+        """Start the ResNet from an ImageNet classifier; see `ResNetEncoder.load_imagenet`."""
+        self.encoder.resnet.load_imagenet(tensors)
+
+    def load_base(self, tensors: dict[str, Tensor]) -> None:
+        """Start the smaller half from the state of a `Fast`: the whole then begins as it is."""
+        parts = {"encoder.": self.encoder.mobilenet, "head.": self.base_head, "": self.base}
+        left = dict(tensors)
+        for prefix, module in parts.items():
+            names = [name for name in left if name.startswith(prefix)]
+            module.load_state_dict({name.removeprefix(prefix): left.pop(name) for name in names})
 
     def features(self, lightness: Tensor) -> dict[int, Tensor]:
-        """The encoder's features by stride, 2, 4, 8 and 16, of L* `(B, 1, H, W)` in [0, 100]."""
+        """The encoders' features by stride, 2 to 32, of L* `(B, 1, H, W)` in [0, 100]."""
         return self.encoder(lightness / 100)
 
     def forward(self, lightness: Tensor) -> Tensor:
@@ -95,10 +140,13 @@ class Best(nn.Module):
 
     def from_features(self, features: dict[int, Tensor]) -> Tensor:
         """What `forward` makes of `features`, a*b* `(B, 2, H/4, W/4)`."""
-        x = self.context(self.neck(features[16]))
+        large, small = self.encoder.split(features)
+        base = self.base.decode(small)
+        x = self.context(self.neck(large[16]))
         x = F.interpolate(x, scale_factor=2.0, mode="bilinear")
-        x = self.up8(torch.cat([x, self.skip8(features[8])], dim=1))
+        x = self.up8(torch.cat([x, self.skip8(large[8])], dim=1))
         x = F.interpolate(x, scale_factor=2.0, mode="bilinear")
-        x = self.up4(torch.cat([x, self.skip4(features[4])], dim=1))
-        # the head works in units of 50, about the largest chroma of a photograph
-        return 50 * self.head(x).float()
+        x = self.up4(torch.cat([x, self.skip4(large[4])], dim=1))
+        change = self.head(self.join(torch.cat([x, base], dim=1)))
+        # the heads work in units of 50, about the largest chroma of a photograph
+        return 50 * (self.base_head(base) + change).float()

@@ -103,7 +103,28 @@ class MobileNetV2Encoder(nn.Module):
                 conv.bias.copy_(bias)  # type: ignore[union-attr]
 
 
-class Fast(nn.Module):
+class FastDecoder(nn.Module):
+    """The encoder's features at the strides 4 to 32 to a map of 64 channels at stride 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.neck = conv_norm_relu(1280, 256, 1)
+        self.context = nn.Sequential(nn.Linear(1280, 256), nn.ReLU(), nn.Linear(256, 256))
+        self.up16 = nn.Sequential(conv_norm_relu(256 + 96, 256), conv_norm_relu(256, 256))
+        self.up8 = conv_norm_relu(256 + 32, 160)
+        self.up4 = nn.Sequential(conv_norm_relu(160 + 24, 96), conv_norm_relu(96, 64))
+
+    def decode(self, features: dict[int, Tensor]) -> Tensor:
+        """`MobileNetV2Encoder`'s features to `(B, 64, H/4, W/4)`."""
+        x = self.neck(features[32])
+        x = x + self.context(features[32].mean(dim=(2, 3)))[:, :, None, None]
+        for stride, block in ((16, self.up16), (8, self.up8), (4, self.up4)):
+            x = F.interpolate(x, scale_factor=2.0, mode="bilinear")
+            x = block(torch.cat([x, features[stride]], dim=1))
+        return x
+
+
+class Fast(FastDecoder):
     """L* `(B, 1, H, W)` in [0, 100], H and W multiples of 32, to a*b* `(B, 2, H/4, W/4)`."""
 
     stride = 32
@@ -112,11 +133,6 @@ class Fast(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.encoder = MobileNetV2Encoder()
-        self.neck = conv_norm_relu(1280, 256, 1)
-        self.context = nn.Sequential(nn.Linear(1280, 256), nn.ReLU(), nn.Linear(256, 256))
-        self.up16 = nn.Sequential(conv_norm_relu(256 + 96, 256), conv_norm_relu(256, 256))
-        self.up8 = conv_norm_relu(256 + 32, 160)
-        self.up4 = nn.Sequential(conv_norm_relu(160 + 24, 96), conv_norm_relu(96, 64))
         self.head = nn.Conv2d(64, 2, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
@@ -134,10 +150,5 @@ class Fast(nn.Module):
 
     def from_features(self, features: dict[int, Tensor]) -> Tensor:
         """What `forward` makes of `features`, a*b* `(B, 2, H/4, W/4)`."""
-        x = self.neck(features[32])
-        x = x + self.context(features[32].mean(dim=(2, 3)))[:, :, None, None]
-        for stride, block in ((16, self.up16), (8, self.up8), (4, self.up4)):
-            x = F.interpolate(x, scale_factor=2.0, mode="bilinear")
-            x = block(torch.cat([x, features[stride]], dim=1))
         # the head works in units of 50, about the largest chroma of a photograph
-        return 50 * self.head(x).float()
+        return 50 * self.head(self.decode(features)).float()

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from ..errors import DivergedError, OutputError, RecipeError, TrainingError
 from ..evaluation import MIN_CHROMA
+from ..memory import keep_memory
 from ..models.describe import describe
 from ..weights import Entry, save_weights
 from .batch import Batch
 from .checkpoint import Shelf, load_checkpoint
 from .data import DataSet, Part, check_split, write_split
 from .interrupt import Interruption, interruption
-from .memory import keep_memory
 from .objectives import create_objective
 from .prepare import check_sizes, open_dataset, plain_feed, training_feed
 from .recipe_files import RecipeFile, write_recipe

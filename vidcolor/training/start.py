@@ -80,6 +80,8 @@ def starting_model(recipe: Recipe, init: str | None = None) -> nn.Module:
     model = create_model(recipe.model, **recipe.model_options)
     if recipe.encoder and not init:
         _load_pretrained(model, recipe.encoder)
+        if hasattr(model, "load_base"):  # the part that is a smaller model, trained already
+            model.load_base(load_model()[0].state_dict())  # type: ignore[operator]
     if init:
         _load_initial(model, init, recipe)
     if not list(model.parameters()):

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from vidcolor.training import loop, memory
+from vidcolor import memory
+from vidcolor.training import loop
 from vidcolor.training.loop import Options, train
 from vidcolor.training.recipe_files import find_recipe, load_recipe
 
@@ -22,7 +23,7 @@ _BLOCK = 64  # MiB, above the largest block that glibc would keep by itself
 # 60 more rounds of blocks of several sizes add to what it holds, both in MiB
 _FREE = f"""
 import psutil, sys
-from vidcolor.training.memory import keep_memory
+from vidcolor.memory import keep_memory
 
 def held():
     return psutil.Process().memory_info().rss
@@ -49,7 +50,7 @@ def freed_block(mode: str) -> tuple[bool, int, int]:
     """Whether the setting was made, the MiB of a freed block still held, and the growth."""
     done = subprocess.run(
         [sys.executable, "-c", _FREE, mode],
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=Path(__file__).resolve().parents[1],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -1,0 +1,92 @@
+"""Stages that run ahead: order, errors, early ends, bounded queues."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+
+import pytest
+import torch
+
+from vidcolor.stages import AHEAD, Threads, ahead, share_threads
+
+
+def count(end: int, made: list[int], closed: list[bool] | None = None) -> Generator[int]:
+    try:
+        for i in range(end):
+            made.append(i)
+            yield i
+    finally:
+        if closed is not None:
+            closed.append(True)
+
+
+def settle(name: str) -> None:
+    end = time.monotonic() + 20
+    while any(thread.name == name for thread in threading.enumerate()):
+        assert time.monotonic() < end, "the thread was left over"
+        time.sleep(0.01)
+
+
+def test_everything_in_order_through_several_stages() -> None:
+    def doubled() -> Generator[int]:
+        for i in ahead(lambda: count(50, []), "first"):
+            yield 2 * i
+
+    assert list(ahead(doubled, "second")) == [2 * i for i in range(50)]
+    settle("first")
+    settle("second")
+
+
+def test_it_runs_ahead_but_not_far() -> None:
+    made: list[int] = []
+    items = ahead(lambda: count(100, made), "runner")
+    assert next(items) == 0
+    time.sleep(0.3)
+    assert 1 + AHEAD <= len(made) <= 2 + AHEAD  # taken, waiting, and one more in its hands
+    items.close()
+    settle("runner")
+
+
+def test_errors_come_in_their_turn() -> None:
+    def failing() -> Generator[int]:
+        yield 1
+        yield 2
+        raise ZeroDivisionError("a bug")
+
+    seen = []
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        for item in ahead(failing, "failing"):
+            seen.append(item)
+    assert seen == [1, 2]
+    settle("failing")
+
+
+def test_closing_closes_what_it_stands_on() -> None:
+    closed: list[bool] = []
+    items = ahead(lambda: count(10_000, [], closed), "closed")
+    assert next(items) == 0
+    items.close()
+    settle("closed")
+    assert closed == [True]
+
+
+def test_threads_of_a_stage_are_its_own() -> None:
+    before = torch.get_num_threads()
+
+    def ask() -> Generator[int]:
+        yield torch.get_num_threads()
+
+    assert list(ahead(ask, "three", threads=3)) == [3]
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("cores", "shared"),
+    [(1, Threads(1, 1)), (2, Threads(1, 1)), (4, Threads(2, 1)), (16, Threads(8, 7))],
+)
+def test_cores_are_shared(monkeypatch: pytest.MonkeyPatch, cores: int, shared: Threads) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    assert share_threads(torch.device("cpu")) == shared
+    assert share_threads(torch.device("meta")) == Threads(cores, cores)
