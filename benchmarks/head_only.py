@@ -22,9 +22,9 @@ from typing import Any
 
 import torch
 
+from vidcolor.memory import keep_memory
 from vidcolor.models.describe import describe
 from vidcolor.training.batch import Batch
-from vidcolor.memory import keep_memory
 from vidcolor.training.recipe import Recipe
 from vidcolor.training.recipe_files import find_recipe, load_recipe
 from vidcolor.training.results import device_name

@@ -24,10 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vidcolor.memory import keep_memory
 from vidcolor.models import create_model
 from vidcolor.training import loop
 from vidcolor.training.data import DataSet, Part
-from vidcolor.memory import keep_memory
 from vidcolor.training.recipe import Recipe
 from vidcolor.training.recipe_files import RecipeFile, find_recipe, load_recipe
 from vidcolor.training.results import device_name

@@ -24,8 +24,8 @@ def keep_memory() -> bool:
     leave gaps. Measured on `skip_cnn`, that added nothing at batch 16, a third at 128 and at least
     two thirds at 256; in 200 steps the process stopped growing after 40 (benchmarks/README.md).
 
-    A film's frames are all of one size, so there it costs little: 50 to 75 MB more, for a tenth less
-    processor time (640x480, `fast`).
+    A film's frames are all of one size, so there it costs little: 50 to 75 MB more, for a tenth
+    less processor time (640x480, `fast`).
 
     It works for memory that is asked for later, for the rest of the process. It does nothing where
     the C library is another one than glibc.
