@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -129,6 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = given.only or list(SECTIONS)
     if "scaling" in chosen and min(len(set(choice.lengths)), len(choice.scale_sizes)) < 2:
         parser.error("scaling needs two different lengths and two sizes")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # tidily
     about = alone(machine, device=choice.device)
     del about["peak_rss_bytes"]
     found: dict[str, Any] = {

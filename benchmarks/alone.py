@@ -87,7 +87,8 @@ def alone(work: Callable[..., dict[str, Any]], **given: Any) -> dict[str, Any]:
     if kind == "forkserver":
         context.set_forkserver_preload(_PRELOAD)
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(theirs, work, given))
+    # a daemon ends with this process, however that ends
+    process = context.Process(target=_serve, args=(theirs, work, given), daemon=True)
     process.start()
     theirs.close()  # so that its end is noticed when the process dies
     try:

@@ -18,7 +18,8 @@ import numpy as np
 
 RATE = 24  # frames a second
 SHOTS_EVERY = 1.5  # seconds
-GRAIN = 6.0  # standard deviation, levels of 255
+# standard deviation, levels of 255; x264 then needs as many bits a pixel as for archive film
+GRAIN = 3.0
 _CRF, _PRESET = "20", "veryfast"
 _SOUND_RATE = 48_000
 _PATCHES = 3

@@ -219,7 +219,7 @@ def stage_costs(*, film: Path, model: str, device: str, rounds: int) -> dict[str
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / film.name
         colorizer = Colorizer(model, device=device)
-        *_, batch_size = run_film(film, output, colorizer)  # what it chooses; and a warm-up
+        *_, batch_size = run_film(film, output, colorizer)  # its choice; and all stages' warm-up
         stages = Stages(film, output, colorizer, batch_size)
         seconds: dict[str, list[tuple[float, float]]] = {}
 
@@ -229,12 +229,10 @@ def stage_costs(*, film: Path, model: str, device: str, rounds: int) -> dict[str
             synchronize(str(colorizer.device))
             seconds.setdefault(name, []).append(watch.read())
 
-        for number in range(rounds + 1):
+        for _ in range(rounds):
             for name in STAGES:
                 time(name, getattr(stages, name))
             time("end to end", lambda: run_film(film, output, colorizer))
-            if number == 0:
-                seconds.clear()
     count = stages.frames
     rows = []
     for name in STAGES:
