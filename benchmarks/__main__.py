@@ -42,6 +42,7 @@ QUICK = Choice(
     lengths=(0.25, 0.5),
     scale_sizes=(_TINY, film_size("128x96")),
     scale_seconds=0.25,
+    startup_warm_up=False,
     peers=("eccv16",),
     peer_film=(_TINY, 0.5),
     peer_frames=2,

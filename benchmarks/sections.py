@@ -36,6 +36,7 @@ class Choice:
         length_size: of the films of `length` in `scaling`.
         lengths: seconds of these films.
         scale_sizes, scale_seconds: of the films of `frame_size` in `scaling`.
+        startup_warm_up: start everything in `startup` once before it is timed.
         peers: keys of `PEERS`.
         peer_film: size and seconds of the film of `peers`.
         peer_frames, peer_seconds: a peer's loop goes on for at least so long each round.
@@ -57,6 +58,7 @@ class Choice:
     lengths: tuple[float, ...] = (2.0, 4.0, 8.0)
     scale_sizes: tuple[FilmSize, ...] = (_480P, _720P, _1080P)
     scale_seconds: float = 2.0
+    startup_warm_up: bool = True
     peers: tuple[str, ...] = tuple(PEERS)
     peer_film: tuple[FilmSize, float] = (_480P, 4.0)
     peer_frames: int = 3
@@ -210,6 +212,7 @@ def starting(bench: Bench) -> dict[str, Any]:
         model=choice.models[0],
         device=choice.device,
         rounds=choice.rounds,
+        warm_up=choice.startup_warm_up,
     )
     return {"rows": rows}
 

@@ -52,9 +52,11 @@ def _to_first_frame(film: Path, options: Sequence[str]) -> float:
         return float(moment.read_text(encoding="ascii")) - began
 
 
-def startup_costs(*, film: Path, model: str, device: str, rounds: int) -> list[dict[str, Any]]:
-    """`wait`, what is waited for, and the median `seconds` over `rounds` processes; each once
-    before, so that the files are in the system's cache."""
+def startup_costs(
+    *, film: Path, model: str, device: str, rounds: int, warm_up: bool = True
+) -> list[dict[str, Any]]:
+    """`wait`, what is waited for, and the median `seconds` over `rounds` processes; with
+    `warm_up` each once before, so that the files are in the system's cache."""
     options = ("--model", model, "--device", device)
     waits = {
         "python": lambda: _run(["-c", "pass"]),
@@ -63,7 +65,8 @@ def startup_costs(*, film: Path, model: str, device: str, rounds: int) -> list[d
     }
     rows = []
     for name, wait in waits.items():
-        wait()
+        if warm_up:
+            wait()
         rows.append({"wait": name, "seconds": statistics.median(wait() for _ in range(rounds))})
     return rows
 
