@@ -22,6 +22,7 @@ from typing import Any
 from rich.console import Console
 
 from vidcolor import __version__
+from vidcolor.errors import VidcolorError
 
 from .alone import alone
 from .films import FilmShelf, FilmSize, film_size
@@ -129,10 +130,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     choice = _choice(given)
     chosen = given.only or list(SECTIONS)
-    if "scaling" in chosen and min(len(set(choice.lengths)), len(choice.scale_sizes)) < 2:
+    if "scaling" in chosen and min(len(set(choice.lengths)), len(set(choice.scale_sizes))) < 2:
         parser.error("scaling needs two different lengths and two sizes")
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # tidily
-    about = alone(machine, device=choice.device)
+    try:
+        about = alone(machine, device=choice.device, models=choice.models)
+    except VidcolorError as error:
+        parser.error(str(error))
     del about["peak_rss_bytes"]
     found: dict[str, Any] = {
         "benchmark": "vidcolor",
@@ -161,4 +164,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # tidily
     main()

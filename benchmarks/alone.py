@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from vidcolor.errors import VidcolorError
+
 _PRELOAD = ["vidcolor.pipeline", "vidcolor.models.describe", "benchmarks.peers"]
 
 
@@ -68,7 +70,9 @@ class Stopwatch:
 def _serve(pipe: Connection, work: Callable[..., dict[str, Any]], given: dict[str, Any]) -> None:
     try:
         pipe.send((work(**given), resident_bytes(peak=True), ""))
-    except BaseException:  # told to the parent, which raises
+    except VidcolorError as error:  # told to the parent, which raises
+        pipe.send((None, 0, error))
+    except BaseException:
         pipe.send((None, 0, traceback.format_exc()))
         raise SystemExit(1) from None
 
@@ -80,7 +84,8 @@ def alone(work: Callable[..., dict[str, Any]], **given: Any) -> dict[str, Any]:
         work: a function that a module names; its arguments and result can be pickled.
 
     Raises:
-        RuntimeError: it failed; the message is its traceback, or its exit code.
+        VidcolorError: as `work` raised it.
+        RuntimeError: it failed otherwise; the message is its traceback, or its exit code.
     """
     kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context: Any = multiprocessing.get_context(kind)
@@ -99,6 +104,8 @@ def alone(work: Callable[..., dict[str, Any]], **given: Any) -> dict[str, Any]:
             f"{work.__name__} ended with exit code {process.exitcode}; was memory short?"
         ) from None
     process.join()
+    if isinstance(failed, VidcolorError):
+        raise failed
     if failed:
         raise RuntimeError(f"{work.__name__} failed:\n{failed}")
     return {**found, "peak_rss_bytes": peak}

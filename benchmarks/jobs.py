@@ -7,7 +7,6 @@ the same frames.
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -35,9 +34,15 @@ STAGES = ("decode", "cuts", "model", "stabilise", "compose", "encode")
 _WARM_UP = Segment(None, Fraction(1, 2))  # of a film, so that libraries are awake
 
 
-def machine(*, device: str) -> dict[str, Any]:
-    """What the figures were measured on."""
-    colorizer = Colorizer(device=device)
+def machine(*, device: str, models: Sequence[str]) -> dict[str, Any]:
+    """What the figures will be measured on.
+
+    Raises:
+        DeviceError: the device is not there.
+        WeightsError: a model is not.
+    """
+    for name in models:
+        colorizer = Colorizer(name, device=device)
     return {
         "device": device_name(colorizer.device),
         "device_type": colorizer.device.type,
@@ -206,7 +211,9 @@ def _median(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
 
 
-def stage_costs(*, film: Path, model: str, device: str, rounds: int) -> dict[str, Any]:
+def stage_costs(
+    *, film: Path, output: Path, model: str, device: str, rounds: int
+) -> dict[str, Any]:
     """A film's stages one by one and all together, in turns; medians over the rounds.
 
     Returns:
@@ -216,23 +223,21 @@ def stage_costs(*, film: Path, model: str, device: str, rounds: int) -> dict[str
         `cores_bound_fps`), and how much of them is reached: `of_slowest_stage`, `of_cores_bound`,
         and `efficiency`, the share of the smaller one.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / film.name
-        colorizer = Colorizer(model, device=device)
-        *_, batch_size = run_film(film, output, colorizer)  # its choice; and all stages' warm-up
-        stages = Stages(film, output, colorizer, batch_size)
-        seconds: dict[str, list[tuple[float, float]]] = {}
+    colorizer = Colorizer(model, device=device)
+    *_, batch_size = run_film(film, output, colorizer)  # its choice; and all stages' warm-up
+    stages = Stages(film, output, colorizer, batch_size)
+    seconds: dict[str, list[tuple[float, float]]] = {}
 
-        def time(name: str, work: Callable[[], object]) -> None:
-            watch = Stopwatch()
-            work()
-            synchronize(str(colorizer.device))
-            seconds.setdefault(name, []).append(watch.read())
+    def time(name: str, work: Callable[[], object]) -> None:
+        watch = Stopwatch()
+        work()
+        synchronize(str(colorizer.device))
+        seconds.setdefault(name, []).append(watch.read())
 
-        for _ in range(rounds):
-            for name in STAGES:
-                time(name, getattr(stages, name))
-            time("end to end", lambda: run_film(film, output, colorizer))
+    for _ in range(rounds):
+        for name in STAGES:
+            time(name, getattr(stages, name))
+        time("end to end", lambda: run_film(film, output, colorizer))
     count = stages.frames
     rows = []
     for name in STAGES:

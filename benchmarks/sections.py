@@ -107,6 +107,7 @@ def stages(bench: Bench) -> dict[str, Any]:
             found = alone(
                 jobs.stage_costs,
                 film=bench.film(size, seconds),
+                output=bench.folder / "stages.mp4",
                 model=name,
                 device=bench.choice.device,
                 rounds=bench.choice.rounds,

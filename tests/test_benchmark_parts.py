@@ -19,6 +19,7 @@ from benchmarks.jobs import bounds
 from benchmarks.peers import opencv_loop, peer_size
 from benchmarks.sections import linear_fit
 from vidcolor.cuts import mark_cuts
+from vidcolor.errors import InputError
 from vidcolor.sources import FilmSource
 
 TINY = film_size("96x64")
@@ -132,7 +133,9 @@ def take(*, mebibytes: int) -> dict[str, Any]:
     return {"process": os.getpid(), "sum": int(block.sum())}
 
 
-def fail(*, code: int | None) -> dict[str, Any]:
+def fail(*, code: int | None = None, line: str = "") -> dict[str, Any]:
+    if line:
+        raise InputError(line)
     if code is not None:
         os._exit(code)
     raise ValueError("no such thing")
@@ -149,7 +152,9 @@ def test_alone_is_another_process_with_a_peak_of_its_own() -> None:
 
 def test_alone_tells_of_failures() -> None:
     with pytest.raises(RuntimeError, match=r"fail failed:(.|\n)*no such thing"):
-        alone(fail, code=None)
+        alone(fail)
+    with pytest.raises(InputError, match=r"^film.mp4: is empty$"):
+        alone(fail, line="film.mp4: is empty")
     with pytest.raises(RuntimeError, match="fail ended with exit code 9"):
         alone(fail, code=9)
 

@@ -110,7 +110,7 @@ def test_all_of_it_quickly(tmp_path: Path) -> None:
     assert 4_000_000 < model["parameters"] < 6_000_000 and model["macs"] > 10_000_000
     assert model["model_ms"] > 0
     # torch alone takes 100 MiB, the weights 19
-    assert model["peak_bytes"] == model["peak_rss_bytes"] > 120 << 20
+    assert 120 << 20 < model["peak_bytes"] <= model["peak_rss_bytes"]
 
     (film,) = found["stages"]["films"]
     assert (film["frame"], film["width"], film["height"], film["frames"]) == ("96x64", 96, 64, 12)
@@ -134,7 +134,7 @@ def test_all_of_it_quickly(tmp_path: Path) -> None:
 
     waits = {row["wait"]: row["seconds"] for row in found["startup"]["rows"]}
     idle, answer, run = waits.values()
-    assert 0 < idle < answer < run < 120
+    assert min(idle, answer) > 0 and max(idle, answer) < run < 120
 
     (peer,) = found["peers"]["rows"]
     assert (peer["peer"], peer["size"], peer["frames"]) == ("eccv16", 32, 2)
@@ -149,6 +149,7 @@ def test_all_of_it_quickly(tmp_path: Path) -> None:
         (("--only", "speed"), "invalid choice"),
         (("--sizes", "481p"), "'481p' is no size; use 480p, 720p, 1080p or 640x480"),
         (("--rounds", "0"), "0 is below 1"),
+        (("--model", "nope", "--only", "models"), "nope"),
         (("--only", "scaling", "--lengths", "2", "2"), "two different lengths"),
     ],
 )
