@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -100,6 +101,12 @@ def _at_least_one(text: str) -> int:
     return value
 
 
+def _end(number: int, frame: FrameType | None) -> None:
+    """Ends the program so that its processes and its folder go with it."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
 def _size(text: str) -> FilmSize:
     try:
         return film_size(text)
@@ -164,5 +171,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # tidily
+    signal.signal(signal.SIGTERM, _end)
     main()
