@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.__main__ import main
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
 
@@ -75,3 +77,84 @@ def test_head_only(tmp_path: Path) -> None:
         assert math.isclose(ratio, whole[key] / head[key])
         assert ratio > 1
         assert f"{ratio:.2f}" in table
+
+
+def names(found: Any) -> set[str]:
+    """All keys of a JSON value, but for those that are models' names."""
+    if isinstance(found, list):
+        return {key for each in found for key in names(each)}
+    if isinstance(found, dict):
+        return {key for key in found if key != "fast"} | names(list(found.values()))
+    return set()
+
+
+def test_all_of_it_quickly(tmp_path: Path) -> None:
+    output = tmp_path / "figures.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--json", str(output)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found, table = json.loads(output.read_text(encoding="utf-8")), done.stdout
+    missing = sorted(key for key in names(found) if f"`{key}`" not in README)
+    assert not missing, f"benchmarks/README.md does not name {missing}"
+    assert (found["benchmark"], found["quick"], found["rounds"]) == ("vidcolor", True, 1)
+    assert (found["device_type"], found["threads"]) == ("cpu", 1)
+
+    (model,) = found["models"]["rows"]
+    assert (model["model"], model["size"], model["batch"]) == ("fast", 64, 1)
+    assert 4_000_000 < model["parameters"] < 6_000_000 and model["macs"] > 10_000_000
+    assert model["model_ms"] > 0
+    # torch alone takes 100 MiB, the weights 19
+    assert 120 << 20 < model["peak_bytes"] <= model["peak_rss_bytes"]
+
+    (film,) = found["stages"]["films"]
+    assert (film["frame"], film["width"], film["height"], film["frames"]) == ("96x64", 96, 64, 12)
+    rows = {row["stage"]: row for row in film["rows"]}
+    assert list(rows) == ["decode", "cuts", "model", "stabilise", "compose", "encode"]
+    for row in rows.values():
+        assert math.isclose(row["stage_fps"] * row["stage_ms"], 1000)
+        assert row["stage_cpu_ms"] >= 0
+        assert f"{row['stage_fps']:.1f}" in table
+    slowest = min(rows.values(), key=lambda row: row["stage_fps"])
+    assert film["slowest_stage"] == slowest["stage"]
+    assert math.isclose(film["efficiency"], max(film["of_slowest_stage"], film["of_cores_bound"]))
+    assert f"{film['efficiency']:.2f}" in table
+
+    length, size = found["scaling"]["length"], found["scaling"]["frame_size"]
+    assert [row["frames"] for row in length["rows"]] == [6, 12]
+    assert [row["pixels"] for row in size["rows"]] == [96 * 64, 128 * 96]
+    (first, second), fit = length["rows"], length["seconds_fit"]
+    assert math.isclose(fit["slope"], (second["seconds"] - first["seconds"]) / 6, abs_tol=1e-9)
+    assert math.isclose(fit["r_squared"], 1)  # two points
+
+    waits = {row["wait"]: row["seconds"] for row in found["startup"]["rows"]}
+    idle, answer, run = waits.values()
+    assert min(idle, answer) > 0 and max(idle, answer) < run < 120
+
+    (peer,) = found["peers"]["rows"]
+    assert (peer["peer"], peer["size"], peer["frames"]) == ("eccv16", 32, 2)
+    (own,) = found["peers"]["models"]
+    assert math.isclose(peer["ratios"]["fast"]["ratio"], own["fps"] / peer["fps"])
+    assert f"{peer['ratios']['fast']['ratio']:.2f}" in table
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--only", "speed"), "invalid choice"),
+        (("--sizes", "481p"), "'481p' is no size; use 480p, 720p, 1080p or 640x480"),
+        (("--rounds", "0"), "0 is below 1"),
+        (("--model", "nope", "--only", "models"), "nope"),
+        (("--only", "scaling", "--lengths", "2", "2"), "two different lengths"),
+    ],
+)
+def test_usage(options: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(options)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""What vidcolor costs. `python -m benchmarks` does it all; README.md explains it."""

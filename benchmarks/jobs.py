@@ -1,0 +1,293 @@
+"""What is measured of vidcolor, each function in a process of its own (`alone.py`).
+
+Only what is public is called: the whole of `colorize`, and the stages it is made of one by one, on
+the same frames.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidcolor.colorizer import Colorizer
+from vidcolor.compose import compose
+from vidcolor.cuts import mark_cuts
+from vidcolor.frames import ColorBatch, LumaBatch, Segment
+from vidcolor.models.describe import describe
+from vidcolor.pipeline import Progress, colorize
+from vidcolor.planning import FilmJob, Settings, plan
+from vidcolor.sinks import FilmSink
+from vidcolor.sources import FilmSource
+from vidcolor.temporal import Stabilizer
+from vidcolor.training.results import device_name
+from vidcolor.weights import load_model
+
+from .alone import Stopwatch, cores, peak_bytes, resident_bytes, synchronize
+
+STAGES = ("decode", "cuts", "model", "stabilise", "compose", "encode")
+_WARM_UP = Segment(None, Fraction(1, 2))  # of a film, so that libraries are awake
+
+
+def machine(*, device: str, models: Sequence[str]) -> dict[str, Any]:
+    """What the figures will be measured on.
+
+    Raises:
+        DeviceError: the device is not there.
+        WeightsError: a model is not.
+    """
+    for name in models:
+        colorizer = Colorizer(name, device=device)
+    return {
+        "device": device_name(colorizer.device),
+        "device_type": colorizer.device.type,
+        "precision": str(colorizer.precision).removeprefix("torch."),
+        "cores": cores(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def model_cost(
+    *, name: str, size: int, batch: int, device: str, least_seconds: float
+) -> dict[str, Any]:
+    """Parameters, multiply-adds, time and memory of a model on frames of `size` x `size`.
+
+    `model_ms` is that of `Colorizer.__call__`, a frame: the median over at least three calls and
+    `least_seconds`. `peak_bytes` is the GPU's memory with a GPU, else that of the process, Python
+    and torch included; `growth_bytes` is how far the process has grown over it.
+    """
+    network, _ = load_model(name)
+    found = describe(network, size)
+    del network
+    before = resident_bytes(peak=False)
+    colorizer = Colorizer(name, device=device, size=size)
+    luma = torch.randint(0, 256, (batch, 1, size, size), dtype=torch.uint8)
+    frames = LumaBatch(luma, 8, True, tuple(range(batch)), (1,) * batch).to(colorizer.device)
+    kind = str(colorizer.device)
+    for _ in range(2):
+        colorizer(frames)
+    synchronize(kind)
+    calls: list[float] = []
+    while len(calls) < 3 or sum(calls) < least_seconds:
+        watch = Stopwatch()
+        colorizer(frames)
+        synchronize(kind)
+        calls.append(watch.read()[0])
+    return {
+        "parameters": found.parameters,
+        "macs": found.macs,
+        "model_ms": 1000 * statistics.median(calls) / batch,
+        "peak_bytes": peak_bytes(kind),
+        "growth_bytes": resident_bytes(peak=True) - before,
+    }
+
+
+def run_film(
+    film: Path, output: Path, colorizer: Colorizer, segment: Segment | None = None
+) -> tuple[int, float, float, int]:
+    """Colorize a film as `vidcolor run` does, with all defaults.
+
+    Returns:
+        Frames, wall seconds, processor seconds, and the frames of the first batch.
+
+    Raises:
+        RuntimeError: the run has not ended well.
+    """
+    settings = Settings(overwrite=True, segment=segment or Segment())
+    done: list[int] = []
+
+    def watched(progress: Progress) -> None:
+        done.append(progress.done)
+
+    watch = Stopwatch()
+    (report,) = colorize(film, output, colorizer=colorizer, settings=settings, watch=watched)
+    wall, cpu = watch.read()
+    if report.status != "done":
+        raise RuntimeError(f"{film}: {report.status}: {report.error}")
+    return report.frames, wall, cpu, done[0]
+
+
+def film_cost(*, film: Path, output: Path, model: str, device: str) -> dict[str, Any]:
+    """A film from end to end, once, after half a second of it to warm up; the peak of the GPU's
+    memory is `gpu_bytes`, None without a GPU."""
+    colorizer = Colorizer(model, device=device)
+    run_film(film, output, colorizer, _WARM_UP)
+    frames, wall, cpu, batch = run_film(film, output, colorizer)
+    return {
+        "frames": frames,
+        "batch_size": batch,
+        "seconds": wall,
+        "cpu_seconds": cpu,
+        "fps": frames / wall,
+        "gpu_bytes": peak_bytes("cuda") if colorizer.device.type == "cuda" else None,
+    }
+
+
+class _Recorder(Stabilizer):
+    """A stabilizer that changes nothing and keeps what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[tuple[Tensor, Tensor, Sequence[bool]]] = []
+
+    def __call__(self, lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = ()) -> Tensor:
+        self.given.append((lightness, ab, cuts))
+        return ab
+
+
+class Stages:
+    """The stages of one film's colorization, each of which can run alone on all of its frames.
+
+    What each needs is made once and lies ready in memory; on a GPU, the luma lies on the GPU.
+
+    Args:
+        film: short, because all of it is kept.
+        output: where the encoder writes.
+        colorizer: the model.
+        batch_size: frames a batch.
+    """
+
+    def __init__(self, film: Path, output: Path, colorizer: Colorizer, batch_size: int) -> None:
+        self.colorizer, self.batch_size, self.output = colorizer, batch_size, output
+        (job,), _ = plan([film], output, Settings(overwrite=True))
+        assert isinstance(job, FilmJob)
+        self.job = job
+        self.source = FilmSource(film)
+        self.luma = list(self.source.batches(batch_size))
+        self.marked = list(self._marked())
+        self.batches = [batch.to(colorizer.device) for batch in self.marked]
+        recorder = _Recorder()
+        self.ab = [colorizer(batch, recorder) for batch in self.batches]
+        self.given = recorder.given
+        self.colors: list[ColorBatch] = self._compose()
+        self.frames = sum(len(batch) for batch in self.luma)
+
+    def _marked(self) -> list[LumaBatch]:
+        return list(mark_cuts(iter(self.luma), self.source.facts.time_base))
+
+    def _compose(self) -> list[ColorBatch]:
+        format = self.job.plan.format
+        return [compose(*pair, format) for pair in zip(self.batches, self.ab, strict=True)]
+
+    def decode(self) -> None:
+        for _ in self.source.batches(self.batch_size):
+            pass
+
+    def cuts(self) -> None:
+        self._marked()
+
+    def model(self) -> None:
+        for batch in self.batches:
+            self.colorizer(batch)
+
+    def stabilise(self) -> None:
+        stabilizer = Stabilizer()
+        for given in self.given:
+            stabilizer(*given)
+            stabilizer.commit()
+
+    def compose(self) -> None:
+        self._compose()
+
+    def encode(self) -> None:
+        """All of the sink's work: encode, copy the sound, check the file."""
+        plan, facts = self.job.plan, self.source.facts
+        settings = Settings(overwrite=True)
+        with FilmSink(
+            self.output, facts, settings.encoder, format=plan.format, overwrite=True, plan=plan
+        ) as sink:
+            for color in self.colors:
+                sink.write(color)
+            sink.finish()
+
+
+def _processor_seconds(work: Callable[[], object]) -> float:
+    """Processor seconds of `work` with one thread of torch: several threads wait for each other in
+    loops that count as work, and the more, the busier the machine is."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    watch = Stopwatch()
+    work()
+    torch.set_num_threads(threads)
+    return watch.read()[1]
+
+
+def stage_costs(
+    *, film: Path, output: Path, model: str, device: str, rounds: int
+) -> dict[str, Any]:
+    """A film's stages one by one and all together, in turns; medians over the rounds.
+
+    Returns:
+        `rows`, one for each of `STAGES`, with the `stage_fps` alone, milliseconds a frame
+        (`stage_ms`), and those of `_processor_seconds` (`stage_cpu_ms`); `end_to_end_fps` and
+        `end_to_end_cpu_ms` of the whole; the two bounds (`slowest_stage`, `slowest_stage_fps`,
+        `cores_bound_fps`), and how much of them is reached: `of_slowest_stage`, `of_cores_bound`,
+        and `efficiency`, the share of the smaller one.
+    """
+    colorizer = Colorizer(model, device=device)
+    *_, batch_size = run_film(film, output, colorizer)  # its choice; and all stages' warm-up
+    stages = Stages(film, output, colorizer, batch_size)
+    seconds: dict[str, list[tuple[float, float]]] = {}
+
+    def time(name: str, work: Callable[[], object]) -> None:
+        watch = Stopwatch()
+        work()
+        synchronize(str(colorizer.device))
+        seconds.setdefault(name, []).append(watch.read())
+
+    for _ in range(rounds):
+        for name in STAGES:
+            time(name, getattr(stages, name))
+        time("end to end", lambda: run_film(film, output, colorizer))
+    count = stages.frames
+    rows = []
+    for name in STAGES:
+        wall = statistics.median(wall for wall, _ in seconds[name])
+        cpu = _processor_seconds(getattr(stages, name))
+        rows.append(
+            {
+                "stage": name,
+                "stage_fps": count / wall,
+                "stage_ms": 1000 * wall / count,
+                "stage_cpu_ms": 1000 * cpu / count,
+            }
+        )
+    wall = statistics.median(wall for wall, _ in seconds["end to end"])
+    cpu = statistics.median(cpu for _, cpu in seconds["end to end"])
+    return {
+        "frames": count,
+        "batch_size": batch_size,
+        "rows": rows,
+        "end_to_end_fps": count / wall,
+        "end_to_end_cpu_ms": 1000 * cpu / count,
+        **bounds(rows, count / wall, cores()),
+    }
+
+
+def bounds(rows: Sequence[dict[str, Any]], fps: float, processors: int) -> dict[str, Any]:
+    """How fast the stages allow the whole to be, and the share of it that `fps` reaches.
+
+    No pipeline is faster than its slowest stage, and none does more processor seconds of work in a
+    second than there are processors.
+
+    Args:
+        rows: `stage`, `stage_fps` and `stage_cpu_ms` of each.
+        fps: from end to end.
+        processors: that the stages share.
+    """
+    slowest = min(rows, key=lambda row: row["stage_fps"])
+    shared = 1000 * processors / sum(row["stage_cpu_ms"] for row in rows)
+    return {
+        "slowest_stage": slowest["stage"],
+        "slowest_stage_fps": slowest["stage_fps"],
+        "cores_bound_fps": shared,
+        "of_slowest_stage": fps / slowest["stage_fps"],
+        "of_cores_bound": fps / shared,
+        "efficiency": fps / min(slowest["stage_fps"], shared),
+    }
