@@ -83,7 +83,7 @@ def test_quiet_says_nothing(command: Vidcolor, film: Path, tmp_path: Path) -> No
 
 def test_verbose_says_the_model_and_the_device(command: Vidcolor, film: Path) -> None:
     answer = command("run", film, *RAMP, *FFV1, "-v")
-    assert answer.code == 0 and "_ramp" in answer.err and "float32 on cpu" in answer.err
+    assert answer.code == 0 and "_ramp" in answer.err and "fp32 on cpu" in answer.err
     assert film.with_name("old film.color.mkv").is_file()
 
 
@@ -113,7 +113,7 @@ def test_a_dry_run_writes_nothing(command: Vidcolor, tmp_path: Path) -> None:
     assert answer.code == 0
     for word in (
         str(source), str(output), "12", "64x48", "h264", "ffv1 yuv422p", "audio aac (eng)",
-        "subtitle", "attachment", "3 chapters", "_ramp", "float32 on cpu",
+        "subtitle", "attachment", "3 chapters", "_ramp", "fp32 on cpu",
     ):  # fmt: skip
         assert word in answer.out, word
     answer = command("run", source, "-o", output, *RAMP, "--dry-run", "--json", "--copy", "audio")

@@ -7,14 +7,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from vidcolor import memory
-from vidcolor.training import loop
-from vidcolor.training.loop import Options, train
-from vidcolor.training.recipe_files import find_recipe, load_recipe
 
 _MIB = 1 << 20
 _BLOCK = 64  # MiB, above the largest block that glibc would keep by itself
@@ -87,21 +83,3 @@ def test_another_c_library_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: Musl())
     monkeypatch.setattr(memory.sys, "platform", "linux")
     assert not memory.keep_memory()
-
-
-def test_training_on_the_cpu_keeps_memory_once_the_pictures_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photographs: Path
-) -> None:
-    order = []
-    read = loop.open_dataset
-
-    def noted(*arguments: Any) -> Any:
-        order.append("read")
-        return read(*arguments)
-
-    monkeypatch.setattr(loop, "open_dataset", noted)
-    monkeypatch.setattr(loop, "keep_memory", lambda: order.append("keep"))
-    monkeypatch.setattr(loop.Training, "train", lambda self: {})
-    changes = {"data": str(photographs), "size": 16, "split": [0.6, 0.2, 0.2]}
-    train(load_recipe(find_recipe("S0"), changes), tmp_path / "out", Options())
-    assert order == ["read", "keep"]
