@@ -23,6 +23,7 @@ LAYERS = (
     {"sources", "models", "sinks", "tensor_files", "sheets"},
     {"weights", "compose", "cuts", "temporal", "reference"},
     {"colorizer", "planning"},
+    {"pictures"},
     {"pipeline", "preview", "probe", "evaluation"},
     {"training"},
     {"cli"},

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from .weights import load_model
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
+Part = TypeVar("Part", bound="Divisible")
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -100,6 +101,16 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(
         sign in str(error) for sign in ("can't allocate memory", "out of memory", "ALLOC_FAILED")
     )
+
+
+class Divisible(Protocol):
+    """What `Colorizer.with_backoff` can work on in parts: a `LumaBatch`, or several pictures."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self: Part, part: slice, /) -> Part: ...
+
+    def to(self: Part, device: torch.device, /) -> Part: ...
 
 
 class Colorizer:
@@ -184,14 +195,38 @@ class Colorizer:
         Returns:
             `(B, 2, h, w)` float32 a*b*, with the look, oriented like the batch's luma.
         """
-        turns = batch.rotation // 90
-        grey = torch.rot90(film_grey(batch), -turns, (-2, -1))
-        lightness = grey_to_lightness(self._shrink(grey))
+        lightness = self._seen(batch)
         ab = self._run_model(lightness, batch.shots)
         if stabilizer is not None:
             ab = stabilizer(lightness, ab, batch.cuts)
         ab = self._with_look(ab, lightness)
-        return torch.rot90(ab, turns, (-2, -1))
+        return torch.rot90(ab, batch.rotation // 90, (-2, -1))
+
+    def seen_size(self, picture: LumaBatch) -> tuple[int, int]:
+        """Height and width at which the model sees an upright picture."""
+        height, width = picture.luma.shape[-2:]
+        return model_size(height, width, self.size, self.stride)
+
+    @torch.inference_mode()
+    def together(self, pictures: Sequence[LumaBatch]) -> list[Tensor]:
+        """Predict the chroma of pictures of any size and one `seen_size` as one batch.
+
+        On the CPU several threads may call it at once.
+
+        Args:
+            pictures: upright, on this colorizer's device.
+
+        Returns:
+            What `__call__` gives for each.
+        """
+        lightness = torch.cat([self._seen(picture) for picture in pictures])
+        ab = self._with_look(self._run_model(lightness), lightness)
+        return list(ab.split([len(picture) for picture in pictures]))
+
+    def _seen(self, batch: LumaBatch) -> Tensor:
+        """What the model sees of a batch: L* `(B, 1, h, w)`, upright."""
+        grey = torch.rot90(film_grey(batch), -(batch.rotation // 90), (-2, -1))
+        return grey_to_lightness(self._shrink(grey))
 
     def _shrink(self, plane: Tensor) -> Tensor:
         height, width = plane.shape[-2:]
@@ -277,9 +312,7 @@ class Colorizer:
         rgb = torch.stack([plane[0] for plane in color.planes], dim=-1)
         return rgb.numpy().astype(picture.dtype)
 
-    def with_backoff(
-        self, batch: LumaBatch, work: Callable[[LumaBatch], Result]
-    ) -> Iterator[Result]:
+    def with_backoff(self, batch: Part, work: Callable[[Part], Result]) -> Iterator[Result]:
         """Run `work` on a batch, or on parts of it where memory does not suffice.
 
         Out of memory halves the part, down to one frame; then the model moves to the CPU, with a
