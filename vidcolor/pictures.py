@@ -110,7 +110,7 @@ class _Line:
         self._colorizer, self._settings = colorizer, settings
         self._sink = PictureSink(overwrite=settings.overwrite, quality=settings.quality)
         threads = settings.workers or min(_processors(), _MOST_THREADS)
-        threads = min(threads, self._count)
+        threads = self._threads = min(threads, self._count)
         on_cpu = colorizer.device.type == "cpu"
         # few pictures are shared out one by one
         most = min(_CPU_BATCH, self._count // (4 * threads)) if on_cpu else _GPU_BATCH
@@ -171,6 +171,9 @@ class _Line:
                 self._place(index, self._next)
             held = sum(self._pixels.values()) + self._next
             if self._pixels and (held > self._room or len(self._pixels) >= 2 * _WINDOW):
+                return
+            reading = index - self._taken - len(self._read)
+            if reading >= 2 * self._threads:  # threads take what came first; the rest has its turn
                 return
             self._pixels[index], self._next = self._next, None
             self._admitted += 1
