@@ -9,14 +9,9 @@ import pytest
 import torch
 
 from vidcolor.color import grey_to_lightness, rgb_to_lab
-from vidcolor.colorizer import (
-    Colorizer,
-    choose_device,
-    choose_precision,
-    is_out_of_memory,
-    model_size,
-)
+from vidcolor.colorizer import Colorizer, model_size
 from vidcolor.compose import compose
+from vidcolor.devices import choose_device, choose_precision, is_out_of_memory
 from vidcolor.errors import DeviceError, WeightsError
 from vidcolor.frames import ColorTags, LumaBatch, PixelFormat, picture_format
 from vidcolor.grading import Look
@@ -265,7 +260,7 @@ def test_devices_and_precisions():
     [(True, True, "mixed"), (True, False, "fp32"), (False, True, "fp32")],
 )
 def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, bf16, encoder, chosen):
-    monkeypatch.setattr("vidcolor.colorizer.has_bf16", lambda: bf16)
+    monkeypatch.setattr("vidcolor.devices.has_bf16", lambda: bf16)
     cpu = torch.device("cpu")
     assert str(choose_precision("auto", cpu, encoder)) == chosen
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from vidcolor.color import luma_levels, rgb_to_lab, yuv_to_rgb
-from vidcolor.compose import compose, film_lightness, upsample_chroma
+from vidcolor.compose import _rows, compose, film_lightness, upsample_chroma
 from vidcolor.errors import OutputError
 from vidcolor.frames import ColorBatch, ColorTags, LumaBatch, PixelFormat
 
@@ -152,3 +153,30 @@ def test_a_scratch_gains_no_colour():
     lightness[..., 70] = 98.0
     ab = torch.where(torch.arange(32) < 16, 5.0, 30.0).expand(1, 2, 32, 32).contiguous()
     assert upsample_chroma(ab, lightness).max() <= 30.0
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("chroma", [(17, 25), (90, 30), (65, 97)], ids=str)
+def test_bands_of_rows_change_nothing(ramp_and_noise, monkeypatch, chroma, exact):
+    """Also where ab has more rows than the picture, or its very size."""
+    batch = luma_batch(ramp_and_noise, full=True)
+    ab = 45 * torch.randn(2, 2, *chroma, generator=torch.Generator().manual_seed(2))
+    found = []
+    for pixels in (1, 1500, 1 << 30):  # one row at a time, a few, all
+        monkeypatch.setattr("vidcolor.compose._CPU_BAND", pixels)
+        color = compose(batch, ab, RGB8, exact_luma=exact)
+        found.append(torch.stack(color.planes).int())
+    assert found[0].shape == (3, 2, 65, 97)
+    for bands in found[:2]:
+        assert (bands - found[2]).abs().max() <= 1
+        assert (bands != found[2]).float().mean() < 0.001
+
+
+@pytest.mark.parametrize("size", [(65, 97), (12, 97), (17, 97), (17, 25), (1, 1)], ids=str)
+def test_rows_are_those_of_the_whole(size):
+    planes = torch.randn(2, 8, 17, 25, generator=torch.Generator().manual_seed(3))
+    whole = F.interpolate(planes, size=size, mode="bilinear")
+    for first in range(0, size[0], 5):
+        last = min(first + 5, size[0])
+        rows = _rows(planes, first, last, size)
+        assert torch.allclose(rows, whole[..., first:last, :], atol=1e-4)

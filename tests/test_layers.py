@@ -17,12 +17,13 @@ PACKAGE = ROOT / "vidcolor"
 # A module may import from layers that come before its own, and inside its own subpackage.
 LAYERS = (
     {"errors"},
-    {"frames", "atomic", "stages", "memory"},
+    {"frames", "atomic", "stages", "memory", "devices"},
     {"color", "motion", "grading"},
     {"metrics", "video_metrics", "luma_table"},
     {"sources", "models", "sinks", "tensor_files", "sheets"},
     {"weights", "compose", "cuts", "temporal", "reference", "inference"},
     {"colorizer", "planning"},
+    {"pictures"},
     {"pipeline", "preview", "probe", "evaluation"},
     {"training"},
     {"cli"},

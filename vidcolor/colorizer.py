@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +15,8 @@ from torch import Tensor
 
 from .color import grey_to_lightness
 from .compose import compose, film_grey, upsample_chroma
-from .errors import DeviceError, WeightsError
+from .devices import PRECISIONS, choose_device, choose_precision, is_out_of_memory, out_of_memory
+from .errors import WeightsError
 from .frames import LumaBatch, picture_format
 from .grading import Look
 from .inference import make_ready
@@ -27,91 +27,7 @@ from .weights import load_model
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Precision:
-    """The arithmetic of a network's encoder and of the rest of it."""
-
-    encoder: torch.dtype
-    decoder: torch.dtype
-
-    def __str__(self) -> str:
-        return next(name for name, each in PRECISIONS.items() if each == self)
-
-
-PRECISIONS = {
-    "fp32": Precision(torch.float32, torch.float32),
-    "bf16": Precision(torch.bfloat16, torch.bfloat16),
-    "fp16": Precision(torch.float16, torch.float16),
-    # Encoders lose by bf16: up to a third of the pixels of `fast` come out otherwise. Decoders do
-    # the most of the arithmetic, and no pixel shows it (tests/models/test_precision.py).
-    "mixed": Precision(torch.float32, torch.bfloat16),
-}
-
-
-def choose_device(name: str) -> torch.device:
-    """The device `auto`, `cpu`, `cuda`, `cuda:N` or `mps` stands for.
-
-    Raises:
-        DeviceError: it is not there.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", 0)
-        return torch.device("cpu")  # mps on request only: it has not been tried
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise DeviceError(
-            f"no device is called '{name}'; use auto, cpu, cuda, cuda:N or mps"
-        ) from error
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        if (device.index or 0) >= count:
-            raise DeviceError(
-                f"device '{name}' is not there: {count} CUDA devices found; use --device cpu"
-            )
-    elif device.type == "mps":
-        if not torch.backends.mps.is_available():
-            raise DeviceError("device 'mps' is not there; use --device cpu")
-    elif device.type != "cpu":
-        raise DeviceError(f"device '{name}' is not supported; use auto, cpu, cuda, cuda:N or mps")
-    return device
-
-
-def choose_precision(name: str, device: torch.device, encoder: bool = True) -> Precision:
-    """The arithmetic of the network.
-
-    Args:
-        name: `auto` or a key of `PRECISIONS`. `auto` is fp16 on CUDA, `mixed` on processors that
-            have bf16, and fp32 elsewhere.
-        device: where it runs.
-        encoder: whether the network's encoder can be told from the rest.
-
-    Raises:
-        DeviceError: `name` is unknown, or the device or network cannot do it.
-    """
-    if name == "auto":
-        if device.type == "cuda":
-            return PRECISIONS["fp16"]
-        return PRECISIONS["mixed" if device.type == "cpu" and encoder and has_bf16() else "fp32"]
-    if name not in PRECISIONS:
-        raise DeviceError(f"no precision is called '{name}'; use auto, {', '.join(PRECISIONS)}")
-    if name == "mixed" and not encoder:
-        raise DeviceError("the precision 'mixed' needs a model such as fast or best; use fp32")
-    if name in ("bf16", "mixed") and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise DeviceError(f"{torch.cuda.get_device_name(device)} has no bf16; use --precision fp16")
-    return PRECISIONS[name]
-
-
-def has_bf16() -> bool:
-    """Whether this processor multiplies bf16 (AVX-512 BF16 or AMX), which halves the time."""
-    asked = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in _BF16)
-    return any(bool(ask()) for ask in asked if ask is not None)
-
-
-_BF16 = ("avx512_bf16", "amx_tile")
+Part = TypeVar("Part", bound="Divisible")
 
 
 def model_size(height: int, width: int, size: int, stride: int) -> tuple[int, int]:
@@ -124,18 +40,14 @@ def model_size(height: int, width: int, size: int, stride: int) -> tuple[int, in
     )
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error of torch means that memory ran out, on a GPU or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        sign in str(error) for sign in ("can't allocate memory", "out of memory", "ALLOC_FAILED")
-    )
+class Divisible(Protocol):
+    """What `Colorizer.with_backoff` can work on in parts: a `LumaBatch`, or several pictures."""
 
+    def __len__(self) -> int: ...
 
-def out_of_memory() -> DeviceError:
-    """What is raised where not even one frame can be worked on."""
-    return DeviceError(
-        "out of memory on the CPU for a single frame: close other programs, or use a smaller --size"
-    )
+    def __getitem__(self: Part, part: slice, /) -> Part: ...
+
+    def to(self: Part, device: torch.device, /) -> Part: ...
 
 
 class Colorizer:
@@ -221,14 +133,38 @@ class Colorizer:
         Returns:
             `(B, 2, h, w)` float32 a*b*, with the look, oriented like the batch's luma.
         """
-        turns = batch.rotation // 90
-        grey = torch.rot90(film_grey(batch), -turns, (-2, -1))
-        lightness = grey_to_lightness(self._shrink(grey))
+        lightness = self._seen(batch)
         ab = self._run_model(lightness, batch.shots)
         if stabilizer is not None:
             ab = stabilizer(lightness, ab, batch.cuts)
         ab = self._with_look(ab, lightness)
-        return torch.rot90(ab, turns, (-2, -1))
+        return torch.rot90(ab, batch.rotation // 90, (-2, -1))
+
+    def seen_size(self, picture: LumaBatch) -> tuple[int, int]:
+        """Height and width at which the model sees an upright picture."""
+        height, width = picture.luma.shape[-2:]
+        return model_size(height, width, self.size, self.stride)
+
+    @torch.inference_mode()
+    def together(self, pictures: Sequence[LumaBatch]) -> list[Tensor]:
+        """Predict the chroma of pictures of any size and one `seen_size` as one batch.
+
+        On the CPU several threads may call it at once.
+
+        Args:
+            pictures: upright, on this colorizer's device.
+
+        Returns:
+            What `__call__` gives for each.
+        """
+        lightness = torch.cat([self._seen(picture) for picture in pictures])
+        ab = self._with_look(self._run_model(lightness), lightness)
+        return list(ab.split([len(picture) for picture in pictures]))
+
+    def _seen(self, batch: LumaBatch) -> Tensor:
+        """What the model sees of a batch: L* `(B, 1, h, w)`, upright."""
+        grey = torch.rot90(film_grey(batch), -(batch.rotation // 90), (-2, -1))
+        return grey_to_lightness(self._shrink(grey))
 
     def _shrink(self, plane: Tensor) -> Tensor:
         height, width = plane.shape[-2:]
@@ -319,9 +255,7 @@ class Colorizer:
         rgb = torch.stack([plane[0] for plane in color.planes], dim=-1)
         return rgb.numpy().astype(picture.dtype)
 
-    def with_backoff(
-        self, batch: LumaBatch, work: Callable[[LumaBatch], Result]
-    ) -> Iterator[Result]:
+    def with_backoff(self, batch: Part, work: Callable[[Part], Result]) -> Iterator[Result]:
         """Run `work` on a batch, or on parts of it where memory does not suffice.
 
         Out of memory halves the part, down to one frame; then the model moves to the CPU, with a

@@ -38,6 +38,7 @@ from .luma_table import dequantize_chroma, luma_table
 
 _GUIDE_RADIUS = 2  # in pixels of the predicted chroma
 _GAMUT_PASSES = 4  # on noise of full contrast: 2 leave an error of 4.7 of L*, 4 of 0.8, 6 of 0.5
+_CPU_BAND, _GPU_BAND = 1 << 17, 1 << 24  # pixels that RGB is composed of at a time, a thread
 _GUIDE_EPSILON = 25.0  # variance of L* below which a region counts as flat
 
 
@@ -61,6 +62,13 @@ def upsample_chroma(ab: Tensor, lightness: Tensor) -> Tensor:
     """
     if ab.shape[-2:] == lightness.shape[-2:]:
         return ab
+    planes = F.interpolate(_fit_lines(ab, lightness), size=lightness.shape[-2:], mode="bilinear")
+    return _on_lines(planes, lightness)
+
+
+def _fit_lines(ab: Tensor, lightness: Tensor) -> Tensor:
+    """`upsample_chroma`'s lines and their limits at ab's size: slope, offset, least and most of a*
+    and b*, `(B, 8, h, w)`."""
     guide = F.interpolate(lightness, size=ab.shape[-2:], mode="area")
     mean_guide, mean_ab = _box(guide, _GUIDE_RADIUS), _box(ab, _GUIDE_RADIUS)
     variance = _box(guide * guide, _GUIDE_RADIUS) - mean_guide**2
@@ -68,11 +76,29 @@ def upsample_chroma(ab: Tensor, lightness: Tensor) -> Tensor:
     slope = covariance / (variance + _GUIDE_EPSILON)
     offset = mean_ab - slope * mean_guide
     most, least = F.max_pool2d(ab, 3, 1, 1), -F.max_pool2d(-ab, 3, 1, 1)
-    planes = torch.cat([_box(slope, 1), _box(offset, 1), least, most], dim=1)
-    planes = F.interpolate(planes, size=lightness.shape[-2:], mode="bilinear")
+    return torch.cat([_box(slope, 1), _box(offset, 1), least, most], dim=1)
+
+
+def _on_lines(planes: Tensor, lightness: Tensor) -> Tensor:
+    """The ab that the lines, brought to the size of `lightness`, give there."""
     slope, offset, least, most = planes.split(2, dim=1)
     # a line goes on beyond the window's own L*: a scratch or a speck must not gain colour by it
     return (slope * lightness + offset).clamp(least, most)
+
+
+def _rows(planes: Tensor, first: int, last: int, size: tuple[int, int]) -> Tensor:
+    """Rows `first` to before `last` of `F.interpolate(planes, size, mode="bilinear")`."""
+    height, width = size
+    if planes.shape[-2:] == size:
+        return planes[..., first:last, :]
+    small = planes.shape[-2]
+    at = torch.arange(first, last, device=planes.device, dtype=torch.float32) + 0.5
+    at = (at * (small / height) - 0.5).clamp_min(0)
+    upper = at.floor().to(torch.int64)
+    lower = (upper + 1).clamp_max(small - 1)
+    share = (at - upper)[:, None]
+    rows = torch.lerp(planes[..., upper, :], planes[..., lower, :], share)
+    return F.interpolate(rows, size=(last - first, width), mode="bilinear")
 
 
 @lru_cache(maxsize=16)
@@ -216,15 +242,29 @@ def _compose_yuv(
 def _compose_rgb(
     batch: LumaBatch, ab: Tensor, format: PixelFormat, exact: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
+    height, width = batch.luma.shape[-2:]
     lightness = film_lightness(batch)
-    ab = limit_chroma(lightness, upsample_chroma(ab, lightness))
-    rgb = lab_to_rgb(torch.cat([lightness, ab], dim=1))
-    if exact:
-        grey = film_grey(batch)
-        chroma = rgb_to_yuv(rgb, format.tags.matrix)[:, 1:]
-        room = chroma_headroom(grey, grey, rgb_offsets(chroma, format.tags.matrix))
-        rgb = yuv_to_rgb(torch.cat([grey, chroma * room], dim=1), format.tags.matrix)
-    r, g, b = quantize_luma(rgb, format.bit_depth, full_range=True).unbind(1)
+    full = ab.shape[-2:] == lightness.shape[-2:]
+    planes = ab if full else _fit_lines(ab, lightness)
+    kind = torch.uint8 if format.bit_depth == 8 else torch.int32
+    codes = torch.empty((len(ab), 3, height, width), dtype=kind, device=ab.device)
+    # in bands of rows: they stay in the processor's cache, and a scan of 100 million pixels would
+    # take many gigabytes as a whole
+    pixels = _CPU_BAND * torch.get_num_threads() if ab.device.type == "cpu" else _GPU_BAND
+    step = max(1, pixels // (width * len(ab)))
+    for first in range(0, height, step):
+        last = min(first + step, height)
+        light = lightness[..., first:last, :]
+        chroma = _rows(planes, first, last, (height, width))
+        chroma = limit_chroma(light, chroma if full else _on_lines(chroma, light))
+        rgb = lab_to_rgb(torch.cat([light, chroma], dim=1))
+        if exact:
+            grey = _look_up(batch, _grey_table, batch.luma[..., first:last, :])
+            chroma = rgb_to_yuv(rgb, format.tags.matrix)[:, 1:]
+            room = chroma_headroom(grey, grey, rgb_offsets(chroma, format.tags.matrix))
+            rgb = yuv_to_rgb(torch.cat([grey, chroma * room], dim=1), format.tags.matrix)
+        codes[..., first:last, :] = quantize_luma(rgb, format.bit_depth, full_range=True)
+    r, g, b = codes.unbind(1)
     return r, g, b
 
 

@@ -10,25 +10,25 @@ job that fails does not stop the others.
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
-from .colorizer import Colorizer, is_out_of_memory, out_of_memory
+from .colorizer import Colorizer
 from .compose import compose
 from .cuts import mark_cuts
+from .devices import is_out_of_memory, out_of_memory
 from .errors import DamagedInputError, InputError, VidcolorError
-from .frames import ColorBatch, FilmFacts, LumaBatch, PixelFormat, picture_format
+from .frames import ColorBatch, FilmFacts, LumaBatch, PixelFormat
 from .motion import unavailable
-from .planning import FilmJob, Job, PicturesJob, Report, Settings, plan
-from .sinks import FilmSink, PictureSink
-from .sources import PictureSource, load
+from .pictures import colorize_pictures
+from .planning import FilmJob, Job, PicturesJob, Progress, Report, Settings, Watch, plan
+from .sinks import FilmSink
+from .sources import load
 from .stages import ahead, share_threads
 from .temporal import Stabilizer
 
@@ -36,18 +36,6 @@ from .temporal import Stabilizer
 _HDR_TRANSFERS, _BT2020_PRIMARIES = (16, 18), 9
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """So many frames of an input are done; `total` is None where no header says."""
-
-    input: Path
-    done: int
-    total: int | None
-
-
-Watch = Callable[[Progress], None]
 
 
 def run(
@@ -207,46 +195,6 @@ def _warnings(job: FilmJob) -> Iterator[str]:
     if facts.interlaced:
         yield f"{job.input}: is interlaced; combing stays (deinterlace it first)"
     yield from job.plan.notes
-
-
-def colorize_pictures(
-    job: PicturesJob, colorizer: Colorizer, settings: Settings, watch: Watch = lambda progress: None
-) -> Iterator[Report]:
-    """Colorize still pictures, yielding a report for each."""
-    workers = settings.workers
-    if workers is None:  # processes take seconds to start, which a few pictures do not repay
-        workers = min(4, os.cpu_count() or 1) if len(job.items) > 20 else 0
-    source = load(
-        PictureSource(job.items),
-        batch_size=1,
-        workers=min(workers, len(job.items)),
-        device=colorizer.device,
-    )
-    sink = PictureSink(overwrite=settings.overwrite, quality=settings.quality)
-    began = time.monotonic()
-
-    def work(part: LumaBatch):
-        format = picture_format(part.bit_depth)
-        return compose(part, colorizer(part), format, exact_luma=settings.exact_luma)
-
-    with closing(source):
-        for done, batch in enumerate(source, start=1):
-            assert batch.picture is not None
-            path, output = batch.picture.path, batch.picture.output
-            report = Report(path, output, "done", frames=1)
-            try:
-                if batch.damage:
-                    raise InputError("; ".join(batch.damage))
-                report.warnings += batch.notes
-                if batch.is_color:
-                    report.warnings.append(f"{path}: is already in colour; only its luma is used")
-                for color in colorizer.with_backoff(batch, work):
-                    report.warnings += sink.write(color).notes
-            except VidcolorError as error:
-                report.status, report.error, report.frames = "failed", str(error), 0
-            report.seconds, began = time.monotonic() - began, time.monotonic()
-            watch(Progress(path, done, len(job.items)))
-            yield report
 
 
 def colorize(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -42,8 +42,9 @@ class Settings:
         fps: frame rate of numbered sequences.
         exact_luma: keep the Y' plane bit for bit instead of L*.
         batch_size: frames a batch; None for a size that suits the device.
-        workers: decoding processes; 0 decodes in a thread, None chooses by the input. A script
-            that asks for processes needs `if __name__ == "__main__":`.
+        workers: decoding processes of a film; 0 decodes in a thread, None chooses by the input. A
+            script that asks for processes needs `if __name__ == "__main__":`. Pictures are worked
+            on in so many threads instead; 0 and None take as many as there are processors.
         overwrite: replace existing outputs.
         skip_existing: pass over inputs whose output exists.
         quality: of JPEG and WebP pictures, 1 to 100.
@@ -141,6 +142,18 @@ class Report:
 
 
 Job = FilmJob | PicturesJob
+
+
+@dataclass(frozen=True)
+class Progress:
+    """So many frames of an input are done; `total` is None where no header says."""
+
+    input: Path
+    done: int
+    total: int | None
+
+
+Watch = Callable[[Progress], None]
 
 
 def expected_frames(facts: FilmFacts, segment: Segment) -> int | None:

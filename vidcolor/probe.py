@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from .colorizer import Colorizer, is_out_of_memory
+from .colorizer import Colorizer
 from .compose import compose
+from .devices import is_out_of_memory
 from .frames import ColorTags, LumaBatch, PixelFormat
 
 _FORMAT = PixelFormat("yuv420p", 8, (2, 2), False, ColorTags(False, "bt709"))

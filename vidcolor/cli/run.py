@@ -184,7 +184,7 @@ def model_options(command: Any) -> Any:
     type=AutoInt(0),
     default="auto",
     show_default=True,
-    help="Decoding processes; 0 decodes in the main process.",
+    help="Decoding processes (for pictures threads); 0 decodes in the main process.",
 )
 @click.option("-y", "--overwrite", is_flag=True, help="Replace existing outputs.")
 @click.option("--skip-existing", is_flag=True, help="Pass over inputs whose output exists.")

@@ -141,7 +141,7 @@ def train_command(
     are kept. Checkpoints are written every few minutes, at every best and on Ctrl-C; --resume goes
     on from the newest.
     """
-    from ..colorizer import choose_device
+    from ..devices import choose_device
     from ..training.recipe_files import DEFAULT, find_recipe, load_recipe
     from ..training.session import Options
 

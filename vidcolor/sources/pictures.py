@@ -6,9 +6,11 @@ import io
 import math
 import re
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +43,38 @@ _UNREADABLE = (
     Image.DecompressionBombError,
 )
 _RESTORE = "restore it from a good copy"
+
+
+class _Quiet:
+    """Pillow's warnings about odd metadata go unheard: the pixels are what counts.
+
+    Filters are the whole process's, so with several readers at once the first one in sets them and
+    the last one out restores them. (`catch_warnings` in each would restore them in any order.)
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._filters: warnings.catch_warnings[None] | None = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            self._inside += 1
+            if self._filters is None:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0 and self._filters is not None:
+                    self._filters.__exit__(None, None, None)
+                    self._filters = None
+
+
+_quiet = _Quiet()
 
 
 class _UnsuitableError(Exception):
@@ -123,30 +157,43 @@ class PictureSource:
         if not 0 <= worker < workers:
             raise ValueError(f"worker {worker} of {workers}")
         for index in range(worker, len(self.items), workers):
-            path, output = self.items[index]
-            try:
-                picture = _read(path)
-            except (_UnsuitableError, *_UNREADABLE) as error:
-                yield _empty(path, output, index, f"{path}: {_complaint(error)}")
-                continue
-            pixels = picture.pixels
-            grey = luma_of_rgb(pixels) if pixels.ndim == 3 else pixels
-            yield LumaBatch(
-                luma=_tensor(grey)[None, None],
-                bit_depth=16 if grey.dtype == np.uint16 else 8,
-                full_range=True,
-                pts=(0,),
-                durations=(0,),
-                first_index=index,
-                picture=PictureInfo(
-                    path=path,
-                    output=output,
-                    alpha=None if picture.alpha is None else _tensor(picture.alpha),
-                    **vars(picture.metadata),
-                ),
-                is_color=pixels.ndim == 3 and chroma_of_rgb(pixels) > COLOR_THRESHOLD,
-                notes=picture.notes,
-            )
+            yield self.read(index)
+
+    def read(self, index: int) -> LumaBatch:
+        """The picture of number `index`, see `batches`; several threads may read at once."""
+        path, output = self.items[index]
+        try:
+            picture = _read(path)
+        except (_UnsuitableError, *_UNREADABLE) as error:
+            return _empty(path, output, index, f"{path}: {_complaint(error)}")
+        pixels = picture.pixels
+        grey = luma_of_rgb(pixels) if pixels.ndim == 3 else pixels
+        return LumaBatch(
+            luma=_tensor(grey)[None, None],
+            bit_depth=16 if grey.dtype == np.uint16 else 8,
+            full_range=True,
+            pts=(0,),
+            durations=(0,),
+            first_index=index,
+            picture=PictureInfo(
+                path=path,
+                output=output,
+                alpha=None if picture.alpha is None else _tensor(picture.alpha),
+                **vars(picture.metadata),
+            ),
+            is_color=pixels.ndim == 3 and chroma_of_rgb(pixels) > COLOR_THRESHOLD,
+            notes=picture.notes,
+        )
+
+    def count_pixels(self, index: int) -> int:
+        """The pixels that `read` would have to hold, by the file's head alone; 0 where it cannot
+        be read or is refused."""
+        try:
+            with _quiet(), Image.open(self.items[index][0]) as image:
+                count = image.width * image.height
+        except _UNREADABLE:
+            return 0
+        return count if count <= MAX_PIXELS else 0
 
 
 def _complaint(error: BaseException) -> str:
@@ -191,29 +238,27 @@ def _read(path: Path) -> _Picture:
     if not data:
         raise _UnsuitableError(f"is empty; {_RESTORE}")
     notes = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Pillow, about odd metadata; the pixels are what counts
-        with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise _UnsuitableError(
-                    f"{image.width}x{image.height} is over the limit of 2^30 pixels; scale it down"
-                )
-            if (count := getattr(image, "n_frames", 1)) > 1:
-                notes.append(f"{path}: holds {count} pictures; only the first is colorized")
-            white = _deep_white(image, data)
-            # Pillow decodes every picture whole, because it refuses a file that is cut short, where
-            # OpenCV fills the rest with grey. TIFF forgets its orientation then; PNG may have it
-            # behind the pixels.
-            if image.format != "TIFF":
-                image.load()
-            orientation = orientation_of(image)
+    with _quiet(), Image.open(io.BytesIO(data)) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise _UnsuitableError(
+                f"{image.width}x{image.height} is over the limit of 2^30 pixels; scale it down"
+            )
+        if (count := getattr(image, "n_frames", 1)) > 1:
+            notes.append(f"{path}: holds {count} pictures; only the first is colorized")
+        white = _deep_white(image, data)
+        # Pillow decodes every picture whole, because it refuses a file that is cut short, where
+        # OpenCV fills the rest with grey. TIFF forgets its orientation then; PNG may have it
+        # behind the pixels.
+        if image.format != "TIFF":
             image.load()
-            if orientation is None:
-                notes.append(f"{path}: its EXIF block is damaged and left out")
-            metadata = read_metadata(image, orientation)
-            if image.format == "TIFF":
-                orientation = None  # both libraries turn TIFF upright themselves
-            pixels, alpha = _deep(data, white) if white else _values(image)
+        orientation = orientation_of(image)
+        image.load()
+        if orientation is None:
+            notes.append(f"{path}: its EXIF block is damaged and left out")
+        metadata = read_metadata(image, orientation)
+        if image.format == "TIFF":
+            orientation = None  # both libraries turn TIFF upright themselves
+        pixels, alpha = _deep(data, white) if white else _values(image)
     return _Picture(
         _upright(pixels, orientation),
         None if alpha is None else _upright(alpha, orientation),
