@@ -17,13 +17,15 @@ PACKAGE = ROOT / "vidcolor"
 # A module may import from layers that come before its own, and inside its own subpackage.
 LAYERS = (
     {"errors"},
-    {"frames", "atomic"},
+    {"frames", "atomic", "devices"},
     {"color", "motion", "grading"},
     {"metrics", "video_metrics"},
     {"sources", "models", "sinks", "tensor_files", "sheets"},
     {"weights", "compose", "cuts", "temporal", "reference"},
     {"colorizer", "planning"},
-    {"pipeline", "preview", "probe", "evaluation"},
+    {"batch_cache"},
+    {"pipeline", "preview", "evaluation"},
+    {"probe"},
     {"training"},
     {"cli"},
 )
