@@ -7,7 +7,7 @@
 Training has a probe of its own, `vidcolor.training.probe`.
 """
 
-from .forecast import Forecast, ForecastReport, forecast
+from .forecast import Forecast, ForecastReport
 from .machine import MachineReport, ModelReport, probe_machine
 
 __all__ = [
@@ -15,6 +15,5 @@ __all__ = [
     "ForecastReport",
     "MachineReport",
     "ModelReport",
-    "forecast",
     "probe_machine",
 ]

@@ -16,7 +16,7 @@ from ..devices import Peak, device_memory, device_name
 from ..errors import VidcolorError
 from ..planning import FilmJob, Job, PicturesJob, Report, Settings
 from .arithmetic import Costs
-from .films import FilmCosts, FilmMeter, copied_size, film_costs, frames_of
+from .films import Clock, FilmCosts, FilmMeter, copied_size, film_costs, frames_of
 from .pictures import PictureMeter, pictures_costs
 
 
@@ -149,6 +149,7 @@ def forecast(
     *,
     budget: float = 20.0,
     startup_seconds: float | None = None,
+    clock: Clock = time.perf_counter,
 ) -> ForecastReport:
     """Predict what running `jobs` takes, by running stretches and samples of them.
 
@@ -162,6 +163,7 @@ def forecast(
         budget: seconds, about, that films are measured for; the longest is measured in any case,
             and those that time is not left for are estimated by the others.
         startup_seconds: from the program's start until the model was ready.
+        clock: seconds of the work; see `films.FilmMeter`.
 
     Raises:
         OutputError: the temporary folder cannot be written.
@@ -185,7 +187,7 @@ def forecast(
                 guess = FilmCosts(lengths[index], estimated(job, known), copied)
                 rows[index] = _row(job, guess, measured=False)
                 continue
-            meter = FilmMeter(job, colorizer, settings, folder)
+            meter = FilmMeter(job, colorizer, settings, folder, clock)
             try:
                 found = film_costs(job, settings, meter.measure, budget=left)
             except VidcolorError as error:
@@ -196,7 +198,7 @@ def forecast(
             rows[index] = _row(job, found, measured=True)
         for index, pictures in enumerate(jobs):
             if isinstance(pictures, PicturesJob):
-                sampler = PictureMeter(colorizer, settings, folder)
+                sampler = PictureMeter(colorizer, settings, folder, clock)
                 rows[index] = _pictures_row(pictures, sampler)
                 peak = _larger(peak, sampler.peak)
     ordered = tuple(rows[index] for index in sorted(rows))

@@ -57,9 +57,7 @@ class PictureCosts:
     sampled: int
 
 
-def chosen(
-    items: Sequence[tuple[Path, Path]], sizes: Sequence[int], count: int = _SAMPLE
-) -> list[int]:
+def chosen(items: Sequence[tuple[Path, Path]], sizes: Sequence[int], count: int) -> list[int]:
     """Numbers of `count` files that stand for all: small and large ones as often as in the set.
 
     They come in mixed order, so that any part of them stands for all too.
@@ -67,7 +65,7 @@ def chosen(
     Args:
         items: pairs of a picture and its output.
         sizes: pixels of each.
-        count: how many; all of them where there are no more.
+        count: how many; all of them where there are no more than that.
     """
     by_size = sorted(range(len(items)), key=lambda i: (items[i][1].suffix.lower(), sizes[i]))
     count = min(count, len(items))
@@ -83,9 +81,17 @@ class PictureMeter:
         colorizer: the model on its device.
         settings: of the run.
         folder: for the files.
+        clock: seconds of the work; see `films.FilmMeter`.
     """
 
-    def __init__(self, colorizer: Colorizer, settings: Settings, folder: Path) -> None:
+    def __init__(
+        self,
+        colorizer: Colorizer,
+        settings: Settings,
+        folder: Path,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.clock = clock
         self.colorizer, self.settings, self.folder = colorizer, settings, folder
         self.peak = Peak()
 
@@ -99,10 +105,10 @@ class PictureMeter:
         found = []
         self.colorizer.restore()
         with peak_memory(self.colorizer.device) as peak:
-            began = time.perf_counter()
+            began = self.clock()
             reports = colorize_pictures(PicturesJob(pairs), self.colorizer, settings)
             for report in reports:
-                moment = time.perf_counter() - began
+                moment = self.clock() - began
                 size = report.output.stat().st_size if report.status == "done" else 0
                 report.output.unlink(missing_ok=True)
                 pixels = picture_pixels(report.input) or 0
@@ -124,7 +130,7 @@ def pictures_costs(items: Sequence[tuple[Path, Path]], measure: PictureMeasure) 
     """
     sizes = [picture_pixels(path) or 0 for path, _ in items]
     total = sum(sizes)
-    numbers = chosen(items, sizes)
+    numbers = chosen(items, sizes, _SAMPLE)
     written = measure([items[i] for i in numbers])
     if len(numbers) == len(items):
         seconds = written[-1].moment
