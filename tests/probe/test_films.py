@@ -21,6 +21,7 @@ from vidcolor.probe.films import (
     film_costs,
     frames_of,
     key_interval,
+    steady_part,
 )
 from vidcolor.probe.synthetic import write_film
 
@@ -158,6 +159,19 @@ def test_encoders_hold_frames_back() -> None:
     assert key_interval(Settings(encoder=EncoderSettings("ffv1")), Fraction(25)) == 1
     assert key_interval(Settings(encoder=EncoderSettings("libsvtav1")), Fraction(24)) == 120
     assert key_interval(VERYFAST, Fraction(25)) == 250
+
+
+def test_the_steady_part_is_where_every_stage_is_at_work() -> None:
+    # 0.01 s a frame while the encoder fills, 0.05 s then, 0.02 s when nothing is left to read
+    stamps, now = [], 0.0
+    for done in range(4, 101, 4):
+        now += 4 * (0.01 if done <= 40 else 0.05 if done <= 80 else 0.02)
+        stamps.append((done, now))
+    frames, seconds = steady_part(stamps, 40, 80)
+    assert frames == 40 and seconds / frames == pytest.approx(0.05)
+    frames, seconds = steady_part(stamps, 80, 60)  # no steady part before the end: what there is
+    assert frames == 20 and seconds / frames == pytest.approx(0.02)
+    assert steady_part(stamps, 100, 200) == steady_part([], 1, 2) == (0, 0.0)
 
 
 def run_size(job: FilmJob, colorizer: Colorizer, settings: Settings) -> int:

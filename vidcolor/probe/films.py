@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+from ..batch_cache import cached_batch
 from ..colorizer import Colorizer
+from ..cuts import LOOKAHEAD
 from ..devices import Peak, peak_memory, processors
 from ..errors import InputError
 from ..frames import Segment
@@ -23,6 +25,8 @@ Clock = Callable[[], float]
 
 _STEADY_FRAMES = 32  # that a stretch goes on for when every stage is busy
 _STEADY_SECONDS = 1.0  # and this long at least
+_WARM_FRAMES = 8  # beyond the encoder's delay
+_BATCHES_AHEAD = 4  # that are read before the present one is written: two wait, two are at work
 _PLACES = 3  # after the beginning
 _RATE = Fraction(25)  # where a film has none: stretches need moments
 
@@ -105,7 +109,10 @@ class FilmMeter:
         self.clock = clock
         self.job, self.colorizer, self.settings, self.folder = job, colorizer, settings, folder
         self.peak = Peak()
-        self._warm = encoder_delay(settings) + 8
+        self._warm = encoder_delay(settings) + _WARM_FRAMES
+        facts = job.source.facts
+        known = settings.batch_size or cached_batch(colorizer, facts.width, facts.height)
+        self.ahead = frames_ahead(known or (4 if colorizer.device.type == "cpu" else 16))
 
     def measure(self, place: float, segment: Segment) -> Sample:
         """Run one stretch.
@@ -146,10 +153,7 @@ class FilmMeter:
         size: int,
         whole: bool,
     ) -> Sample:
-        warm = next((stamp for stamp in stamps if stamp[0] >= self._warm), None)
-        steady = (0, 0.0)
-        if warm is not None and stamps[-1][0] > warm[0]:
-            steady = (stamps[-1][0] - warm[0], stamps[-1][1] - warm[1])
+        steady = steady_part(stamps, self._warm, frames - self.ahead)
         # without what follows it, a frame is coded otherwise than within a film: at x264's medium
         # the last 40 frames of each stretch made an archive film's forecast 9 % too large
         seen = packets[: max(len(packets) // 2, len(packets) - lookahead(self.settings))]
@@ -169,6 +173,34 @@ class FilmMeter:
             file_bytes=size,
             whole=whole,
         )
+
+
+def frames_ahead(batch: int) -> int:
+    """Frames, about, that are read and searched for cuts before the present one is written."""
+    return LOOKAHEAD + _BATCHES_AHEAD * batch
+
+
+def steady_part(stamps: Sequence[tuple[int, float]], warm: int, last: int) -> tuple[int, float]:
+    """Frames and seconds of a stretch in which every stage was at work.
+
+    The first frames only fill the encoder, and while the last ones are written there is nothing
+    left to read: the pace is another there.
+
+    Args:
+        stamps: frames done so far, and when, in seconds.
+        warm: frames that fill the encoder.
+        last: frames done when reading has come to its end; not looked at where there is no steady
+            part before it.
+
+    Returns:
+        0 frames where the stretch is too short to have such a part.
+    """
+    begun = [stamp for stamp in stamps if stamp[0] >= warm]
+    within = [stamp for stamp in begun if stamp[0] <= last]
+    part = within if len(within) > 1 else begun
+    if len(part) < 2:
+        return 0, 0.0
+    return part[-1][0] - part[0][0], part[-1][1] - part[0][1]
 
 
 def frames_of(job: FilmJob) -> int:
@@ -203,6 +235,7 @@ def film_costs(
     measure: Measure,
     *,
     budget: float,
+    ahead: int = LOOKAHEAD,
     clock: Clock = time.monotonic,
 ) -> FilmCosts:
     """Measure a film at its beginning and at a few places after it.
@@ -212,6 +245,7 @@ def film_costs(
         settings: of the run.
         measure: runs one stretch; `FilmMeter.measure`.
         budget: seconds that measuring should take; the beginning is measured in any case.
+        ahead: frames that are read before the present one is written; `FilmMeter.ahead`.
         clock: of the budget.
 
     Raises:
@@ -222,7 +256,7 @@ def film_costs(
     facts, segment = job.source.facts, settings.segment
     frames, rate = frames_of(job), facts.average_rate or _RATE
     copied = copied_size(job, settings)
-    length = encoder_delay(settings) + 8 + _STEADY_FRAMES
+    length = encoder_delay(settings) + _WARM_FRAMES + _STEADY_FRAMES + ahead
     if frames < 2 * length:
         only = measure(0.0, segment)
         found = costs([only], only.frames, key_interval(settings, rate))

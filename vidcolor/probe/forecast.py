@@ -189,7 +189,7 @@ def forecast(
                 continue
             meter = FilmMeter(job, colorizer, settings, folder, clock)
             try:
-                found = film_costs(job, settings, meter.measure, budget=left)
+                found = film_costs(job, settings, meter.measure, budget=left, ahead=meter.ahead)
             except VidcolorError as error:
                 problems.append(str(error))
                 continue
