@@ -46,7 +46,7 @@ def machine(*, device: str, models: Sequence[str]) -> dict[str, Any]:
     return {
         "device": device_name(colorizer.device),
         "device_type": colorizer.device.type,
-        "precision": str(colorizer.precision).removeprefix("torch."),
+        "precision": str(colorizer.precision),
         "cores": cores(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

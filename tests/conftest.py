@@ -31,6 +31,14 @@ def _no_imported_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_measured_batches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nor may the batch sizes that `vidcolor probe` has found on the developer's machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIDCOLOR_CACHE", str(tmp_path_factory.mktemp("no_cache")))
+        yield
+
+
 @pytest.fixture
 def command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -158,3 +158,20 @@ def test_usage(options: tuple[str, ...], said: str, capsys: pytest.CaptureFixtur
         main(options)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_forecast(tmp_path: Path) -> None:
+    options = ("--model", "_ramp", "--size", "64", "--frame", "64", "48", "--frames", "140")
+    found, table = measured("forecast", tmp_path / "f.json", *options, "--processor-time")
+    assert documented(found)
+    assert (found["benchmark"], found["model"], found["processor_time"]) == (
+        "forecast",
+        "_ramp",
+        True,
+    )
+    (row,) = found["rows"]
+    assert (row["film"], row["frames"]) == ("film.mkv", 140)
+    assert math.isclose(row["time_ratio"], row["foreseen_seconds"] / row["seconds"])
+    assert math.isclose(row["size_ratio"], row["foreseen_bytes"] / row["bytes"])
+    assert 0.7 < row["size_ratio"] < 1.3 and row["seconds"] > 0
+    assert f"{row['time_ratio']:.2f}" in table

@@ -327,15 +327,3 @@ def test_models(command: Vidcolor) -> None:
     assert "_ramp" not in answer.out
     entries = json.loads(command("models", "--json").out)
     assert entries["fast"]["architecture"] == "fast" and len(entries["fast"]["sha256"]) == 64
-
-
-def test_probe(command: Vidcolor) -> None:
-    answer = command("probe", *RAMP, "--frame", "64x48", "--batches", "1", "--json")
-    report = json.loads(answer.out)
-    assert answer.code == 0
-    assert (report["model"], report["frame"], report["fastest"]) == ("_ramp", [64, 48], 1)
-    assert [row["batch"] for row in report["rows"]] == [1] and report["rows"][0]["fps"] > 0
-    table = command("probe", *RAMP, "--frame", "64x48", "--batches", "2").out
-    assert "64x48" in table and "fastest batch: 2" in table
-    for wrong in (("--frame", "64"), ("--frame", "0x9"), ("--batches", "a"), ("--batches", "0")):
-        assert command("probe", *RAMP, *wrong).code == 2

@@ -17,14 +17,15 @@ PACKAGE = ROOT / "vidcolor"
 # A module may import from layers that come before its own, and inside its own subpackage.
 LAYERS = (
     {"errors"},
-    {"frames", "atomic", "stages", "memory", "devices"},
+    {"frames", "atomic", "stages", "memory", "devices", "metering"},
     {"color", "motion", "grading"},
     {"metrics", "video_metrics", "luma_table"},
     {"sources", "models", "sinks", "tensor_files", "sheets"},
     {"weights", "compose", "cuts", "temporal", "reference", "inference"},
     {"colorizer", "planning"},
-    {"pictures"},
-    {"pipeline", "preview", "probe", "evaluation"},
+    {"pictures", "batch_cache"},
+    {"pipeline", "preview", "evaluation"},
+    {"probe"},
     {"training"},
     {"cli"},
 )

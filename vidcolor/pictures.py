@@ -9,7 +9,6 @@ thread colours, and the pool reads and saves.
 
 from __future__ import annotations
 
-import os
 import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from .colorizer import Colorizer
 from .compose import compose
 from .errors import InputError, VidcolorError
 from .frames import ColorBatch, LumaBatch, picture_format
+from .metering import processors
 from .planning import PicturesJob, Progress, Report, Settings, Watch
 from .sinks import PictureReport, PictureSink
 from .sources import PictureSource
@@ -53,13 +53,6 @@ class _Group:
 
     def to(self, device: torch.device) -> _Group:
         return _Group(tuple(picture.to(device) for picture in self.pictures))
-
-
-def _processors() -> int:
-    """Processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _color(
@@ -109,7 +102,7 @@ class _Line:
         self._count = len(job.items)
         self._colorizer, self._settings = colorizer, settings
         self._sink = PictureSink(overwrite=settings.overwrite, quality=settings.quality)
-        threads = settings.workers or min(_processors(), _MOST_THREADS)
+        threads = settings.workers or min(processors(), _MOST_THREADS)
         threads = self._threads = min(threads, self._count)
         on_cpu = colorizer.device.type == "cpu"
         # few pictures are shared out one by one

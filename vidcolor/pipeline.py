@@ -18,6 +18,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from .batch_cache import cached_batch
 from .colorizer import Colorizer
 from .compose import compose
 from .cuts import mark_cuts
@@ -63,10 +64,15 @@ _CPU_PIXELS, _GPU_PIXELS = 4 * 720 * 576, 4 * 1920 * 1080  # of a batch
 
 
 def _batch_size(colorizer: Colorizer, settings: Settings, facts: FilmFacts) -> int:
-    """Frames a batch: what was asked for, or as many as keep its memory bounded."""
+    """Frames a batch: what was asked for, what `vidcolor probe` found to be the fastest on this
+    device, or as many as keep its memory bounded."""
+    if settings.batch_size:
+        return settings.batch_size
+    if known := cached_batch(colorizer, facts.width, facts.height):
+        return known
     cpu = colorizer.device.type == "cpu"
     pixels, most = (_CPU_PIXELS, 4) if cpu else (_GPU_PIXELS, 16)
-    return settings.batch_size or max(1, min(most, pixels // (facts.width * facts.height)))
+    return max(1, min(most, pixels // (facts.width * facts.height)))
 
 
 def colorize_film(

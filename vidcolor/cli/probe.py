@@ -1,63 +1,273 @@
-"""`vidcolor probe`: what the device has, and how fast a model runs on it."""
+"""`vidcolor probe`: how fast models and stages are here, and what a run of files will take."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .run import make_colorizer, model_options
+from .run import AutoInt, CopyType, RateType
+
+if TYPE_CHECKING:
+    from ..colorizer import Colorizer
+    from ..planning import Settings
+
+_ONE_MODEL = "with films or pictures, give one {} only: it is for one run that is to be foreseen"
+
+
+class FrameType(click.ParamType):
+    """`WIDTHxHEIGHT`, as two whole numbers from 16 on."""
+
+    name = "WIDTHxHEIGHT"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        """Width and height; a usage error where it cannot be read."""
+        if isinstance(value, tuple):
+            return value
+        sides = str(value).lower().split("x")
+        if len(sides) != 2 or not all(s.isdecimal() and 16 <= int(s) <= 16384 for s in sides):
+            self.fail(f"'{value}' is not a size; write 640x480, from 16 to 16384", param, ctx)
+        return int(sides[0]), int(sides[1])
+
+
+class NumbersType(click.ParamType):
+    """A list of whole numbers, `1,2,4`; `auto` is None."""
+
+    name = "auto|n,n,..."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...] | None:
+        """The numbers, ascending; a usage error where one cannot be read."""
+        if value in (None, "auto") or isinstance(value, tuple):
+            return None if value == "auto" else value
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(part.isdecimal() and 1 <= int(part) <= 4096 for part in parts):
+            self.fail(f"'{value}' is no list like 1,2,4, of numbers from 1 to 4096", param, ctx)
+        return tuple(sorted({int(part) for part in parts}))
 
 
 @click.command("probe")
-@model_options
-@click.option("--frame", default="640x480", show_default=True, help="Size of the test frames.")
-@click.option("--batches", default="1,2,4,8,16", show_default=True, help="Batch sizes to measure.")
+@click.argument("inputs", nargs=-1)
+@click.option("--model", "models", multiple=True, metavar="NAME", help="Repeatable [all shipped].")
+@click.option("--weights", type=click.Path(path_type=Path), help="Your own weights.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default="auto",
+    show_default=True,
+    help="Arithmetic of the network.",
+)
+@click.option(
+    "--size",
+    "sizes",
+    type=click.IntRange(32, 4096),
+    multiple=True,
+    help="Model resolution; repeatable [the weights' own].",
+)
+@click.option("--tta", is_flag=True, help="As in run: predict each frame mirrored too.")
+@click.option("--stabilize/--no-stabilize", default=True, show_default=True, help="As in run.")
+@click.option("--luma", type=click.Choice(["lightness", "exact"]), default="lightness", hidden=True)
+@click.option("--encoder", default="libx264", show_default=True, help="As in run.")
+@click.option("--crf", type=click.FloatRange(0, 63), help="As in run.")
+@click.option("--preset", help="As in run.")
+@click.option("--pix-fmt", help="As in run.")
+@click.option("--copy", type=CopyType(), default="all", show_default=True, help="As in run.")
+@click.option("--fps", type=RateType(), help="Frame rate of a numbered sequence, as in run.")
+@click.option(
+    "--batch-size", type=AutoInt(1), default="auto", show_default=True, help="Of films, as in run."
+)
+@click.option("-o", "--output", help="Where the run would write: for the free space there.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0),
+    default=20.0,
+    show_default=True,
+    help="About so long films are measured; the longest is in any case, at two places.",
+)
+@click.option(
+    "--frame",
+    type=FrameType(),
+    default="640x480",
+    show_default=True,
+    help="Size of the frames, without an input.",
+)
+@click.option(
+    "--batches",
+    type=NumbersType(),
+    default="auto",
+    show_default=True,
+    help="Batch sizes to measure; auto doubles as long as it gains.",
+)
+@click.option(
+    "--keep/--no-keep", default=True, help="Keep the fastest for --batch-size auto [yes]."
+)
+@click.option("--train", metavar="RECIPE", help="Batch sizes of a training by this recipe.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def probe_command(frame: str, batches: str, as_json: bool, **options: Any) -> None:
-    """Report memory and throughput of a model on this machine, measured now."""
-    from rich.console import Console
-    from rich.table import Table
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.png",
+    help="Write bars too.",
+)
+def probe_command(inputs: tuple[str, ...], **options: Any) -> None:
+    """Measure this machine, or what a run of INPUTS will take.
 
-    from ..probe import probe
+    \b
+    vidcolor probe                                   # models, batch sizes and stages
+    vidcolor probe --model fast --size 256 --size 512 --frame 1920x1080
+    vidcolor probe old_film.mp4 photos/ --crf 20     # time, memory and disk of that run
+    vidcolor probe --train S1b                       # batch sizes of a training
 
-    try:
-        width, height = (int(n) for n in frame.split("x"))
-        sizes = [int(n) for n in batches.split(",")]
-        if min(width, height, *sizes) < 1:
-            raise ValueError
-    except ValueError:
-        raise click.UsageError(
-            "--frame is WIDTHxHEIGHT and --batches a list like 1,2,4, all from 1 on"
-        ) from None
-    report = probe(make_colorizer(options), width, height, sizes)
-    if as_json:
-        click.echo(json.dumps(report.to_dict()))
-        return
-    console = Console()
-    memory = ", ".join(
-        f"{k.replace('_', ' ')} {v / 2**30:.2f} GiB" for k, v in report.memory.items()
+    Without an input the fastest batch of each model is kept in the user's cache folder (or in
+    VIDCOLOR_CACHE), and 'run --batch-size auto' uses it. Nothing else is written.
+    """
+    if options["plot"] is not None and options["plot"].suffix.lower() != ".png":
+        raise click.UsageError(f"a plot is a PNG file; use --plot {options['plot']}.png")
+    if not all(inputs):
+        raise click.UsageError("an input is an empty name; is a variable unset?")
+    if options["train"] is not None:
+        if inputs:
+            raise click.UsageError("--train goes without films and pictures")
+        _training(options)
+    elif inputs:
+        _forecast(inputs, options)
+    else:
+        _machine(options)
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    from ..planning import Settings
+    from ..sinks import EncoderSettings
+
+    encoder = EncoderSettings(
+        **{key: options[key] for key in ("encoder", "crf", "preset", "pix_fmt")}
     )
-    console.print(f"{report.device}: {memory}")
-    table = Table(
-        "batch",
-        "model ms/frame",
-        "compose ms/frame",
-        "fps",
-        "memory",
-        title=f"{report.model}, {report.precision}, frames of {width}x{height}",
+    return Settings(
+        encoder=encoder,
+        copy=options["copy"],
+        fps=options["fps"],
+        exact_luma=options["luma"] == "exact",
+        batch_size=options["batch_size"],
+        overwrite=True,  # nothing is written where it would be
+        stabilize=options["stabilize"],
     )
-    for row in report.rows:
-        if row.fps is None or row.taken_bytes is None:
-            table.add_row(str(row.batch), "-", "-", "-", "does not fit")
-            continue
-        table.add_row(
-            str(row.batch),
-            f"{row.model_ms:.1f}",
-            f"{row.compose_ms:.1f}",
-            f"{row.fps:.1f}",
-            f"{row.taken_bytes / 2**20:.0f} MiB",
+
+
+def _colorizer(options: dict[str, Any], model: str | None, size: int | None) -> Colorizer:
+    from ..colorizer import Colorizer
+
+    return Colorizer(
+        model,
+        options["weights"],
+        device=options["device"],
+        precision=options["precision"],
+        size=size,
+        tta=options["tta"],
+    )
+
+
+def _colorizers(options: dict[str, Any]) -> Iterator[Colorizer]:
+    """Every model at every size, one after the other."""
+    from ..weights import manifest
+
+    names: list[str | None] = list(options["models"])
+    if not names:
+        names = list(manifest()) if options["weights"] is None else [None]
+    for name in names:
+        for size in options["sizes"] or (None,):
+            yield _colorizer(options, name, size)
+
+
+def _machine(options: dict[str, Any]) -> None:
+    from ..probe.machine import probe_machine
+    from ..probe.plot import plot_machine
+    from .probe_screen import show_machine, working
+
+    width, height = options["frame"]
+    with working(options["as_json"]) as say:
+        report = probe_machine(
+            _colorizers(options),
+            width,
+            height,
+            _settings(options),
+            batches=options["batches"],
+            keep=options["keep"] and not options["tta"],
+            told=lambda model: say(f"{model.model} at {model.size} is measured"),
         )
-    console.print(table)
-    console.print(f"fastest batch: {report.fastest}; decoding and encoding are not included")
+    if options["as_json"]:
+        click.echo(json.dumps(report.to_dict()))
+    else:
+        show_machine(report)
+    if options["plot"] is not None:
+        plot_machine(report, options["plot"])
+
+
+def _seconds_since_start() -> float:
+    """Since this process began, with all that was imported and loaded since."""
+    import psutil
+
+    return max(0.0, time.time() - psutil.Process().create_time())
+
+
+def _forecast(inputs: tuple[str, ...], options: dict[str, Any]) -> None:
+    from ..planning import plan
+    from ..probe.forecast import forecast
+    from ..probe.plot import plot_forecast
+    from .probe_screen import show_forecast, working
+
+    for key, name in (("models", "--model"), ("sizes", "--size")):
+        if len(options[key]) > 1:
+            raise click.UsageError(_ONE_MODEL.format(name))
+    settings = _settings(options)
+    jobs, reports = plan(inputs, options["output"], settings)
+    colorizer = _colorizer(
+        options, next(iter(options["models"]), None), next(iter(options["sizes"]), None)
+    )
+    startup = _seconds_since_start()  # a run does the same up to here
+    with working(options["as_json"]) as say:
+        say("a few seconds of the run are measured")
+        report = forecast(
+            jobs,
+            reports,
+            colorizer,
+            settings,
+            budget=options["seconds"],
+            startup_seconds=startup,
+        )
+    if options["as_json"]:
+        click.echo(json.dumps(report.to_dict(), ensure_ascii=False))
+    else:
+        show_forecast(report)
+    if options["plot"] is not None and report.rows:
+        plot_forecast(report, options["plot"])
+    if report.problems:
+        raise SystemExit(1)
+
+
+def _training(options: dict[str, Any]) -> None:
+    from ..devices import choose_device
+    from ..training.probe import plot_training, probe_training
+    from ..training.recipe_files import find_recipe, load_recipe
+    from .probe_screen import show_training, working
+
+    overrides: dict[str, Any] = {}
+    if options["precision"] != "auto":
+        overrides["precision"] = options["precision"]
+    if len(options["sizes"]) > 1 or options["models"] or options["weights"]:
+        raise click.UsageError("--train takes one --size and no --model: the recipe has its own")
+    if options["sizes"]:
+        overrides["size"] = options["sizes"][0]
+    file = load_recipe(find_recipe(options["train"]), overrides)
+    with working(options["as_json"]) as say:
+        say(f"steps of {file.name} are measured")
+        report = probe_training(file, choose_device(options["device"]), options["batches"])
+    if options["as_json"]:
+        click.echo(json.dumps(report.to_dict()))
+    else:
+        show_training(report)
+    if options["plot"] is not None:
+        plot_training(report, options["plot"])

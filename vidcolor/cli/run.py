@@ -177,7 +177,11 @@ def model_options(command: Any) -> Any:
 @click.option("--end", type=TimeType(), help="Stop before this time.")
 @click.option("--fps", type=RateType(), help="Frame rate of a numbered sequence (frames/%05d.png).")
 @click.option(
-    "--batch-size", type=AutoInt(1), default="auto", show_default=True, help="Frames a batch."
+    "--batch-size",
+    type=AutoInt(1),
+    default="auto",
+    show_default=True,
+    help="Frames a batch; auto is what 'vidcolor probe' found the fastest, else a rule.",
 )
 @click.option(
     "--workers",

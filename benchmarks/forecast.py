@@ -1,0 +1,102 @@
+"""How true `vidcolor probe FILM` is: a film's forecast beside the run that follows.
+
+    python -m benchmarks.forecast --json forecast.json
+
+A steady film is made, or your own are taken. Each is measured as `vidcolor probe` does, in a few
+short stretches, and then run from end to end in the same process. `--processor-time` counts the
+processor's seconds instead of the clock's, for a machine that is at work on something else; with
+one thread and one core the two are the same otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vidcolor.colorizer import Colorizer
+from vidcolor.metering import device_name
+from vidcolor.pipeline import run
+from vidcolor.planning import Settings, plan
+from vidcolor.probe.forecast import forecast
+from vidcolor.probe.synthetic import write_film
+
+
+def measure(
+    film: Path, colorizer: Colorizer, settings: Settings, folder: Path, clock: Any, budget: float
+) -> dict[str, Any]:
+    """One row: what was foreseen and what came, seconds and bytes."""
+    jobs, problems = plan([film], folder / f"out{film.suffix}", settings)
+    foreseen = forecast(jobs, problems, colorizer, settings, budget=budget, clock=clock)
+    (row,) = foreseen.rows
+    began = clock()
+    (report,) = run(jobs, colorizer, settings)
+    seconds = clock() - began
+    size = report.output.stat().st_size
+    report.output.unlink()
+    return {
+        "film": film.name,
+        "frames": report.frames,
+        "foreseen_seconds": row.seconds,
+        "seconds": seconds,
+        "foreseen_bytes": row.bytes,
+        "bytes": size,
+        "measuring_seconds": foreseen.measuring_seconds,
+        "time_ratio": row.seconds / seconds,
+        "size_ratio": row.bytes / size,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print the table, and write the JSON."""
+    parser = argparse.ArgumentParser(description="Forecasts of probe beside the runs themselves.")
+    parser.add_argument("films", type=Path, nargs="*", help="instead of a film that is made")
+    parser.add_argument("--frame", type=int, nargs=2, default=(640, 480), metavar=("W", "H"))
+    parser.add_argument("--frames", type=int, default=600, help="of the film that is made")
+    parser.add_argument("--model", default="fast")
+    parser.add_argument("--size", type=int, help="model resolution")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--seconds", type=float, default=20.0, help="budget of each forecast")
+    parser.add_argument("--processor-time", action="store_true", help="count processor seconds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    given = parser.parse_args(arguments)
+    clock = time.process_time if given.processor_time else time.perf_counter
+    colorizer = Colorizer(given.model, device=given.device, size=given.size)
+    settings = Settings(overwrite=True)
+    found: dict[str, Any] = {
+        "benchmark": "forecast",
+        "device": device_name(colorizer.device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "model": colorizer.name,
+        "size": colorizer.size,
+        "processor_time": given.processor_time,
+        "rows": [],
+    }
+    print(f"{'film':>16} {'frames':>7} {'foreseen s':>11} {'s':>8} {'ratio':>6} {'bytes':>6}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        films = given.films
+        if not films:
+            width, height = given.frame
+            films = [write_film(folder, width, height, given.frames).path]
+        for film in films:
+            row = measure(film, colorizer, settings, folder, clock, given.seconds)
+            found["rows"].append(row)
+            print(
+                f"{row['film']:>16} {row['frames']:>7} {row['foreseen_seconds']:>11.1f} "
+                f"{row['seconds']:>8.1f} {row['time_ratio']:>6.2f} {row['size_ratio']:>6.2f}",
+                flush=True,
+            )
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

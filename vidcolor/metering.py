@@ -1,0 +1,157 @@
+"""What a device has, and what a piece of work takes of it: its name, its memory, seconds."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+_EVERY = 0.05  # seconds between two looks at the process's memory
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def _processor_name() -> str:
+    """The processor's name; Linux tells it in a file alone."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                key, _, value = line.partition(":")
+                if key.strip() == "model name":
+                    return value.strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def device_name(device: torch.device) -> str:
+    """A device's name for people and for the cache of batch sizes: the same from run to run, and
+    another one where its speed is another: a CPU's says how many processors may be used."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({_processor_name()}, {processors()} processors)"
+
+
+def device_memory(device: torch.device) -> dict[str, int]:
+    """Memory of the device in bytes: VRAM in use, free and in all on CUDA, else main memory."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return {"VRAM_in_use": total - free, "VRAM_free": free, "VRAM_total": total}
+    memory = psutil.virtual_memory()
+    return {
+        "memory_in_use": memory.used,
+        "memory_free": memory.available,
+        "memory_total": memory.total,
+    }
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are left on the device."""
+    memory = device_memory(device)
+    return memory["VRAM_free" if device.type == "cuda" else "memory_free"]
+
+
+def resident_bytes() -> int:
+    """Main memory that this process holds."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@dataclass
+class Peak:
+    """The most memory that was held while a block ran, in bytes.
+
+    Attributes:
+        memory: main memory of the whole process, libraries included.
+        vram: what torch held of a GPU's memory; 0 elsewhere.
+    """
+
+    memory: int = 0
+    vram: int = 0
+
+    def of(self, device: torch.device) -> int:
+        """The one that counts on `device`."""
+        return self.vram if device.type == "cuda" else self.memory
+
+
+def _reset_peak() -> bool:
+    """Begin the system's own count of the process's peak anew; only Linux can."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def _counted_peak() -> int:
+    """Bytes of the process's main memory at the peak since `_reset_peak`."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[Peak]:
+    """Watch the process's memory, and the GPU's, while the block runs; read the result after it.
+
+    Linux counts the peak itself. Elsewhere main memory is looked at 20 times a second.
+    """
+    peak, stop, thread = Peak(resident_bytes()), threading.Event(), None
+    counted = _reset_peak()
+    if not counted:
+        process = psutil.Process()
+
+        def look() -> None:
+            while not stop.wait(_EVERY):
+                peak.memory = max(peak.memory, process.memory_info().rss)
+
+        thread = threading.Thread(target=look, name="memory", daemon=True)
+        thread.start()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    try:
+        yield peak
+    finally:
+        stop.set()
+        if thread is not None:
+            thread.join()
+        peak.memory = max(peak.memory, _counted_peak() if counted else resident_bytes())
+        if device.type == "cuda":
+            peak.vram = torch.cuda.max_memory_reserved(device)
+
+
+def seconds_a_call(device: torch.device, work: Callable[[], object], least: float = 0.5) -> float:
+    """Seconds a call of `work`: the mean over `least` seconds and two calls, after one to warm up.
+
+    Args:
+        device: that `work` gives its work to.
+        work: the same every time.
+        least: seconds to measure at least.
+    """
+    work()
+    synchronize(device)
+    calls, began = 0, time.perf_counter()
+    while True:
+        work()
+        calls += 1
+        synchronize(device)
+        elapsed = time.perf_counter() - began
+        if elapsed >= least and calls >= 2:
+            return elapsed / calls
