@@ -8,6 +8,7 @@ import time
 import pytest
 import torch
 
+from vidcolor import metering
 from vidcolor.metering import (
     device_memory,
     device_name,

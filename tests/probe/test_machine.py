@@ -81,7 +81,7 @@ def test_the_report(report: MachineReport) -> None:
     assert report.frame == (96, 64) and report.device.startswith("cpu (")
     assert [model.size for model in report.models] == [64, 96]
     first = report.models[0]
-    assert (first.model, first.precision, first.seen) == ("_ramp", "float32", (56, 80))
+    assert (first.model, first.precision, first.seen) == ("_ramp", "fp32", (56, 80))
     assert first.fastest in (1, 2) and first.largest >= 1
     row = next(row for row in first.rows if row.batch == first.fastest)
     assert first.peak_bytes == row.taken_bytes and first.stages.binds in STAGES

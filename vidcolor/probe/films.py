@@ -18,6 +18,7 @@ from ..pipeline import Progress, colorize_film
 from ..planning import FilmJob, Settings
 from ..sources import FilmSource
 from ..sources.sizes import VideoPacket, can_seek, copied_bytes, count_frames, video_packets
+from ..stages import AHEAD
 from .arithmetic import Costs, Sample, costs, stretches
 
 Measure = Callable[[float, Segment], Sample]
@@ -26,7 +27,7 @@ Clock = Callable[[], float]
 _STEADY_FRAMES = 32  # that a stretch goes on for when every stage is busy
 _STEADY_SECONDS = 1.0  # and this long at least
 _WARM_FRAMES = 8  # beyond the encoder's delay
-_BATCHES_AHEAD = 4  # that are read before the present one is written: two wait, two are at work
+_BATCHES_AHEAD = 3 * (AHEAD + 1)  # of reading, model and composing: some wait, one is at work
 _PLACES = 3  # after the beginning
 _RATE = Fraction(25)  # where a film has none: stretches need moments
 
