@@ -80,6 +80,7 @@ def test_threads_of_a_stage_are_its_own() -> None:
 
     assert list(ahead(ask, "three", threads=3)) == [3]
     assert torch.get_num_threads() == before
+    assert list(ahead(ask, "next")) == [before]
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ class _Runner:
         self._thread.start()
 
     def _pull(self) -> None:
+        before = torch.get_num_threads()
         try:
             if self._threads is not None:
                 torch.set_num_threads(self._threads)
@@ -105,6 +106,8 @@ class _Runner:
             self._put((None, error))
         else:
             self._put((_END, None))
+        finally:
+            torch.set_num_threads(before)  # what threads yet to come begin with
 
     def _put(self, entry: tuple[Any, BaseException | None]) -> bool:
         while not self._stop.is_set():
