@@ -113,6 +113,39 @@ def test_out_of_memory_for_one_frame_on_the_cpu_is_an_error(fast):
         list(cramped.with_backoff(frames(4), cramped))
 
 
+def test_what_another_stage_found_is_no_failed_single_frame():
+    """While eight frames fail, another thread finds that only one fits."""
+    colorizer = Colorizer("_ramp", device="cpu")
+    tried = []
+
+    def work(part: LumaBatch) -> int:
+        tried.append(len(part))
+        if len(part) == 8:
+            colorizer.limit_batch(1)
+            raise torch.OutOfMemoryError("injected")
+        return len(part)
+
+    assert list(colorizer.with_backoff(frames(8), work)) == [1] * 8
+    assert tried == [8] + [1] * 8
+
+
+def test_the_limit_only_falls(caplog):
+    colorizer = Colorizer("_ramp", device="cpu")
+    colorizer.limit_batch(2)
+    colorizer.limit_batch(4)
+    assert colorizer.largest_batch == 2 and len(caplog.records) == 1
+    colorizer.restore()
+    assert colorizer.largest_batch is None
+
+
+def test_the_asked_precision_stays_on_another_device(monkeypatch):
+    monkeypatch.setattr("vidcolor.devices.has_bf16", lambda: True)
+    for asked, then in (("fp32", "fp32"), ("auto", "mixed"), ("bf16", "bf16")):
+        colorizer = Colorizer("fast", device="cpu", precision=asked)
+        colorizer.to(torch.device("cpu"))
+        assert str(colorizer.precision) == then
+
+
 def test_a_full_gpu_falls_back_to_the_cpu(monkeypatch, caplog):
     colorizer = Colorizer("_ramp", device="cpu")
     colorizer.device = torch.device("meta")  # stands for a GPU that cannot hold one frame

@@ -180,3 +180,10 @@ def test_rows_are_those_of_the_whole(size):
         last = min(first + 5, size[0])
         rows = _rows(planes, first, last, size)
         assert torch.allclose(rows, whole[..., first:last, :], atol=1e-4)
+
+
+@pytest.mark.parametrize("format", [RGB8, yuv_format(8, (2, 2), False, "bt709")])
+def test_a_batch_of_no_frames(format):
+    batch = luma_batch(torch.zeros(0, 1, 6, 8, dtype=torch.uint8))
+    color = compose(batch, torch.zeros(0, 2, 2, 2), format)
+    assert color.planes[0].shape == (0, 6, 8)

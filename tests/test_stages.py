@@ -9,7 +9,7 @@ from collections.abc import Generator
 import pytest
 import torch
 
-from vidcolor.stages import AHEAD, Threads, ahead, share_threads
+from vidcolor.stages import AHEAD, Threads, ahead, own_threads, share_threads
 
 
 def count(end: int, made: list[int], closed: list[bool] | None = None) -> Generator[int]:
@@ -91,3 +91,54 @@ def test_cores_are_shared(monkeypatch: pytest.MonkeyPatch, cores: int, shared: T
     monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
     assert share_threads(torch.device("cpu")) == shared
     assert share_threads(torch.device("meta")) == Threads(cores, cores)
+
+
+def test_two_films_at_once_leave_the_threads_as_they_were() -> None:
+    """Whichever ends first: what new threads begin with stays what it was."""
+    before = torch.get_num_threads()
+    seen: list[int] = []
+
+    def ask() -> Generator[int]:
+        for _ in range(3):
+            yield torch.get_num_threads()
+
+    first, second = ahead(ask, "first", threads=3), ahead(ask, "second", threads=5)
+    assert (next(first), next(second)) == (3, 5)
+    assert own_threads.available() == before
+    assert share_threads(torch.device("meta")).model == before
+    first.close()
+    assert next(second) == 5
+    second.close()
+    settle("first")
+    settle("second")
+    thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_an_error_does_not_keep_the_items() -> None:
+    import gc
+    import weakref
+
+    class Item:
+        pass
+
+    kept: list[weakref.ref[Item]] = []
+
+    def failing() -> Generator[Item]:
+        item = Item()
+        kept.append(weakref.ref(item))
+        yield item
+        del item
+        raise ZeroDivisionError
+
+    gc.disable()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            for item in ahead(failing, "failing"):
+                del item
+        settle("failing")
+        assert kept[0]() is None
+    finally:
+        gc.enable()

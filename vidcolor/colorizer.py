@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -16,7 +17,7 @@ from torch import Tensor
 from .color import grey_to_lightness
 from .compose import compose, film_grey, upsample_chroma
 from .devices import PRECISIONS, choose_device, choose_precision, is_out_of_memory, out_of_memory
-from .errors import WeightsError
+from .errors import DeviceError, WeightsError
 from .frames import LumaBatch, picture_format
 from .grading import Look
 from .inference import make_ready
@@ -91,6 +92,7 @@ class Colorizer:
         self.device = choose_device(device)
         network, self.entry = load_model(model, None if weights is None else Path(weights))
         has_encoder = hasattr(network, "features")
+        self._asked = precision
         self.precision = choose_precision(precision, self.device, has_encoder)
         make_ready(network)
         self.model = network.to(self.device).to(memory_format=torch.channels_last)
@@ -106,6 +108,7 @@ class Colorizer:
                 "reference pictures work with the models fast and best"
             )
         self.largest_batch: int | None = None  # found by running out of memory
+        self._limiting = threading.Lock()
         self._chosen = self.device, self.precision
 
     def restore(self) -> None:
@@ -116,9 +119,13 @@ class Colorizer:
             self.model.to(self.device)
 
     def to(self, device: torch.device) -> None:
-        """Move the model; the precision becomes the new device's own."""
+        """Move the model; the precision becomes the new device's own where it cannot do the old."""
+        has_encoder = hasattr(self.model, "features")
         self.device = device
-        self.precision = choose_precision("auto", device, hasattr(self.model, "features"))
+        try:
+            self.precision = choose_precision(self._asked, device, has_encoder)
+        except DeviceError:
+            self.precision = choose_precision("auto", device, has_encoder)
         self.model.to(device)
 
     @torch.inference_mode()
@@ -267,25 +274,28 @@ class Colorizer:
         """
         first = 0
         failed: RuntimeError | None = None
+        count = 0
         while first < len(batch):
-            count = min(len(batch) - first, self.largest_batch or len(batch))
-            if failed is not None:
+            if failed is not None:  # behind the handler, which would hold on to the memory
                 self._give_way(count, failed)
                 failed = None
-                continue
+            count = min(len(batch) - first, self.largest_batch or len(batch))
             try:
                 result = work(batch[first : first + count].to(self.device))
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                failed = error.with_traceback(None)  # which would hold on to the memory
+                failed = error.with_traceback(None)
                 continue
             first += count
             yield result
 
     def limit_batch(self, count: int) -> None:
         """Take at most `count` frames at once from now on, because memory has run out."""
-        self.largest_batch = count
+        with self._limiting:  # the stages of a film and the threads of pictures share it
+            if self.largest_batch is not None and self.largest_batch <= count:
+                return
+            self.largest_batch = count
         logger.warning("out of memory on %s: going on with batches of %d", self.device, count)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

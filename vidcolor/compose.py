@@ -251,7 +251,7 @@ def _compose_rgb(
     # in bands of rows: they stay in the processor's cache, and a scan of 100 million pixels would
     # take many gigabytes as a whole
     pixels = _CPU_BAND * torch.get_num_threads() if ab.device.type == "cpu" else _GPU_BAND
-    step = max(1, pixels // (width * len(ab)))
+    step = max(1, pixels // max(1, width * len(ab)))
     for first in range(0, height, step):
         last = min(first + step, height)
         light = lightness[..., first:last, :]

@@ -39,9 +39,11 @@ class LumaTable:
         grey = luma_to_grey(torch.arange(_CODES), 8, full_range)
         self._grey, self._luminance = grey, srgb_to_linear(grey)
         # 16 MB of address space; pages that are never written take no memory
-        self._rows = torch.empty(_CODES * _CODES, _CODES, dtype=torch.uint8)
-        self._known = torch.zeros(_CODES * _CODES, dtype=torch.bool)
+        with torch.inference_mode(False):  # whoever makes it, anyone may fill it
+            self._rows = torch.empty(_CODES * _CODES, _CODES, dtype=torch.uint8)
+            self._known = torch.zeros(_CODES * _CODES, dtype=torch.bool)
 
+    @torch.inference_mode()
     def __call__(self, luma: Tensor, chroma: Tensor, subsampling: tuple[int, int]) -> Tensor:
         """Luma codes to write.
 

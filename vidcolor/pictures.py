@@ -28,6 +28,7 @@ from .metering import processors
 from .planning import PicturesJob, Progress, Report, Settings, Watch
 from .sinks import PictureReport, PictureSink
 from .sources import PictureSource
+from .stages import own_threads
 
 Result = TypeVar("Result")
 
@@ -110,12 +111,13 @@ class _Line:
         self._batch = settings.batch_size or max(1, most)
         # half of it is a window's
         self._room = int(psutil.virtual_memory().available * _SHARE / _BYTES_A_PIXEL)
-        self._own = torch.get_num_threads()
-        each = max(1, self._own // threads)
-        self._pool = ThreadPoolExecutor(threads, "pictures", torch.set_num_threads, (each,))
+        own = own_threads.available()
+        each = max(1, own // threads)
+        self._begun: list[int] = []  # an entry for each thread that has its own torch threads
+        self._pool = ThreadPoolExecutor(threads, "pictures", self._begin, (each,))
         self._colorists = self._pool
         if not on_cpu:
-            self._colorists = ThreadPoolExecutor(1, "colorist", torch.set_num_threads, (self._own,))
+            self._colorists = ThreadPoolExecutor(1, "colorist", self._begin, (own,))
         self._events: queue.SimpleQueue[tuple[Callable[[Any], None], Future[Any]]]
         self._events = queue.SimpleQueue()
         self._sizes = (self._source.count_pixels(index) for index in range(self._count))
@@ -142,7 +144,12 @@ class _Line:
             # what is being written is written, or taken away again
             for pool in (self._colorists, self._pool):
                 pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(self._own)  # the threads changed what new threads begin with
+            for _ in self._begun:
+                own_threads.end()
+
+    def _begin(self, threads: int) -> None:
+        own_threads.begin(threads)
+        self._begun.append(threads)
 
     def _do(
         self,

@@ -63,7 +63,7 @@ def run(
 _CPU_PIXELS, _GPU_PIXELS = 4 * 720 * 576, 4 * 1920 * 1080  # of a batch
 
 
-def _batch_size(colorizer: Colorizer, settings: Settings, facts: FilmFacts) -> int:
+def batch_size(colorizer: Colorizer, settings: Settings, facts: FilmFacts) -> int:
     """Frames a batch: what was asked for, what `vidcolor probe` found to be the fastest on this
     device, or as many as keep its memory bounded."""
     if settings.batch_size:
@@ -99,7 +99,7 @@ def colorize_film(
     threads = share_threads(colorizer.device)
     source = load(
         job.source,
-        batch_size=_batch_size(colorizer, settings, facts),
+        batch_size=batch_size(colorizer, settings, facts),
         workers=settings.workers or 0,  # FFmpeg's decoders have threads of their own
         device=colorizer.device,
         through=partial(mark_cuts, time_base=facts.time_base) if marked else None,
@@ -175,8 +175,7 @@ def _composed(
             raise
         if not half and ab.device.type == "cpu":
             raise out_of_memory() from error
-        color = None
-    if color is not None:
+    else:
         yield color
         return
     parts = [(part.to("cpu"), ab.cpu())]

@@ -23,6 +23,37 @@ AHEAD = 2  # items waiting between two stages; one more is being made
 _JOIN_SECONDS = 15.0  # DataLoader gives each of its workers 5 s to end before it kills them
 
 
+class _OwnThreads:
+    """Sets torch's number of threads for single threads of this process, and puts right what that
+    does to others: the last number set is what new threads begin with."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = self._before = 0
+
+    def begin(self, count: int) -> None:
+        """The calling thread has `count` threads for torch from now on."""
+        with self._lock:
+            if not self._count:
+                self._before = torch.get_num_threads()
+            self._count += 1
+            torch.set_num_threads(count)
+
+    def end(self) -> None:
+        """The calling thread ends; the last of all leaves things as the first has found them."""
+        with self._lock:
+            self._count -= 1
+            torch.set_num_threads(self._before)
+
+    def available(self) -> int:
+        """Threads that torch would have but for those that have begun."""
+        with self._lock:
+            return self._before if self._count else torch.get_num_threads()
+
+
+own_threads = _OwnThreads()
+
+
 @dataclass(frozen=True)
 class Threads:
     """How many threads of torch each stage may use; decoders and encoders have their own."""
@@ -37,7 +68,7 @@ def share_threads(device: torch.device) -> Threads:
     Threads of one stage wait for each other at every operation, for long where another stage holds
     the core, so on two cores each stage has one thread and the stages overlap instead.
     """
-    cores = torch.get_num_threads()
+    cores = own_threads.available()
     if device.type != "cpu":
         return Threads(cores, cores)
     model = max(1, cores // 2)
@@ -67,7 +98,10 @@ def ahead(
         while True:
             item, error = runner.waiting.get()
             if error is not None:
-                raise error
+                try:
+                    raise error
+                finally:  # its traceback holds this frame, and this frame would hold it
+                    del error, item
             if item is _END:
                 return
             yield item
@@ -93,10 +127,9 @@ class _Runner:
         self._thread.start()
 
     def _pull(self) -> None:
-        before = torch.get_num_threads()
+        if self._threads is not None:
+            own_threads.begin(self._threads)
         try:
-            if self._threads is not None:
-                torch.set_num_threads(self._threads)
             with closing(self._items()) as items:  # closed here: that ends what it stands on
                 for item in items:
                     if not self._put((item, None)):
@@ -107,7 +140,8 @@ class _Runner:
         else:
             self._put((_END, None))
         finally:
-            torch.set_num_threads(before)  # what threads yet to come begin with
+            if self._threads is not None:
+                own_threads.end()
 
     def _put(self, entry: tuple[Any, BaseException | None]) -> bool:
         while not self._stop.is_set():

@@ -1,0 +1,54 @@
+"""The table gives what Newton's method gives, for any pair, whoever asks first."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vidcolor.color import (
+    luma_for_luminance,
+    luma_to_grey,
+    quantize_chroma,
+    quantize_luma,
+    rgb_offsets,
+    srgb_to_linear,
+)
+from vidcolor.frames import ColorTags
+from vidcolor.luma_table import LumaTable, dequantize_chroma
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("matrix", ["bt709", "smpte170m"])
+@pytest.mark.parametrize("block", [(1, 1), (2, 1), (2, 2)])
+def test_it_is_newtons_answer(full_range: bool, matrix: str, block: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(5)
+    luma = torch.randint(0, 256, (2, 12, 16), dtype=torch.uint8, generator=generator)
+    size = (2, 2, 12 // block[1], 16 // block[0])
+    chroma = torch.randint(60, 196, size, dtype=torch.uint8, generator=generator)
+    tags = ColorTags(full_range, matrix)
+    found = LumaTable(full_range, tags)(luma, chroma, block)
+
+    wide = chroma.repeat_interleave(block[1], -2).repeat_interleave(block[0], -1)
+    offsets = rgb_offsets(dequantize_chroma(wide, 8, full_range), matrix)
+    grey = luma_to_grey(luma, 8, full_range)[:, None]
+    wanted = luma_for_luminance(srgb_to_linear(grey), offsets, grey, steps=12)
+    assert torch.equal(found, quantize_luma(wanted[:, 0], 8, full_range))
+    assert not torch.equal(found, luma)
+
+
+def test_it_can_be_made_inside_inference_mode_and_used_outside() -> None:
+    tags = ColorTags(False, "bt709")
+    luma = torch.full((1, 2, 2), 120, dtype=torch.uint8)
+    with torch.inference_mode():
+        table = LumaTable(False, tags)
+        table(luma, torch.full((1, 2, 1, 1), 130, dtype=torch.uint8), (2, 2))
+    grey = table(luma, torch.full((1, 2, 1, 1), 128, dtype=torch.uint8), (2, 2))
+    assert torch.equal(grey, luma)
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+def test_dequantize_inverts_quantize(full_range: bool) -> None:
+    codes = torch.arange(16, 241, dtype=torch.uint8)
+    assert torch.equal(
+        quantize_chroma(dequantize_chroma(codes, 8, full_range), 8, full_range), codes
+    )
