@@ -198,7 +198,7 @@ def forecast(
             rows[index] = _row(job, found, measured=True)
         for index, pictures in enumerate(jobs):
             if isinstance(pictures, PicturesJob):
-                sampler = PictureMeter(colorizer, settings, folder, clock)
+                sampler = PictureMeter(colorizer, settings, folder, len(pictures.items), clock)
                 rows[index] = _pictures_row(pictures, sampler)
                 peak = _larger(peak, sampler.peak)
     ordered = tuple(rows[index] for index in sorted(rows))
@@ -244,7 +244,7 @@ def _row(job: FilmJob, found: FilmCosts, *, measured: bool) -> Forecast:
 
 
 def _pictures_row(job: PicturesJob, meter: PictureMeter) -> Forecast:
-    found = pictures_costs(job.items, meter.measure)
+    found = pictures_costs(job.items, meter.measure, meter.window)
     notes = () if found.sampled == found.files else (f"by {found.sampled} of {found.files} files",)
     return Forecast(
         input=job.items[0][0],
