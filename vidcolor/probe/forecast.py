@@ -172,23 +172,26 @@ def forecast(
     device, peak = colorizer.device, Peak()
     rows: dict[int, Forecast] = {}
     problems = [report.error or f"{report.input}: {report.status}" for report in reports]
-    films = [(i, job) for i, job in enumerate(jobs) if isinstance(job, FilmJob)]
-    lengths: dict[int, int] = {}
-    for index, job in films:
-        lengths[index] = frames_of(job)
-    films.sort(key=lambda pair: -lengths[pair[0]])
+    films: list[tuple[int, int, FilmJob]] = []  # the longest first
+    for index, job in enumerate(jobs):
+        if isinstance(job, FilmJob):
+            try:
+                films.append((-frames_of(job), index, job))
+            except VidcolorError as error:
+                problems.append(str(error))
+    films.sort(key=lambda film: film[:2])
     known: list[tuple[FilmJob, Costs]] = []
     with tempfile.TemporaryDirectory(prefix="vidcolor-probe-") as name:
         folder = Path(name)
-        for index, job in films:
+        for negative, index, job in films:
             left = budget - (time.monotonic() - began)
-            if known and left <= 0:
-                copied = copied_size(job, settings)
-                guess = FilmCosts(lengths[index], estimated(job, known), copied)
-                rows[index] = _row(job, guess, measured=False)
-                continue
             meter = FilmMeter(job, colorizer, settings, folder, clock)
             try:
+                if known and left <= 0:
+                    copied = copied_size(job, settings)
+                    guess = FilmCosts(-negative, estimated(job, known), copied)
+                    rows[index] = _row(job, guess, measured=False)
+                    continue
                 found = film_costs(job, settings, meter.measure, budget=left, ahead=meter.ahead)
             except VidcolorError as error:
                 problems.append(str(error))
