@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+import weakref
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +16,7 @@ import torch
 
 from vidcolor import Colorizer, EncoderSettings, Settings
 from vidcolor.batch_cache import cached_batch
+from vidcolor.errors import WeightsError
 from vidcolor.probe import batches, machine, stages
 from vidcolor.probe.machine import MachineReport, network_costs, probe_machine
 from vidcolor.probe.stages import STAGES, Stages, measure_stages
@@ -111,7 +114,7 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MachineReport:
     monkeypatch.setattr(
         machine, "write_film", lambda folder, width, height: write_film(folder, width, height, 24)
     )
-    models = (Colorizer("_ramp", device="cpu", size=size) for size in (64, 96))
+    models = [partial(Colorizer, "_ramp", device="cpu", size=size) for size in (64, 96)]
     return probe_machine(models, 96, 64, FAST_ENCODER, batches=[1, 2], least=0.01)
 
 
@@ -138,4 +141,41 @@ def test_the_fastest_batch_is_kept_for_auto(report: MachineReport) -> None:
 
 def test_no_model_is_an_error() -> None:
     with pytest.raises(ValueError, match="no model"):
-        probe_machine(iter(()), 32, 32, FAST_ENCODER)
+        probe_machine([], 32, 32, FAST_ENCODER)
+
+
+def test_a_model_that_cannot_be_loaded_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        machine, "write_film", lambda folder, width, height: write_film(folder, width, height, 8)
+    )
+    monkeypatch.setenv("VIDCOLOR_CACHE", str(tmp_path))
+    good = partial(Colorizer, "_ramp", device="cpu", size=64)
+    bad = partial(Colorizer, "_ramp", tmp_path / "none.safetensors", device="cpu")
+    report = probe_machine([bad, good], 64, 48, FAST_ENCODER, batches=[1], least=0.01)
+    assert [model.model for model in report.models] == ["_ramp"]
+    assert len(report.problems) == 1 and "none.safetensors" in report.problems[0]
+    assert report.device.startswith("cpu (") and report.memory
+    assert json.loads(json.dumps(report.to_dict()))["problems"] == list(report.problems)
+    with pytest.raises(WeightsError, match=r"none\.safetensors"):
+        probe_machine([bad, bad], 64, 48, FAST_ENCODER, batches=[1])
+
+
+def test_a_model_is_gone_before_the_next_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDCOLOR_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        machine, "write_film", lambda folder, width, height: write_film(folder, width, height, 8)
+    )
+    made: list[weakref.ref[Colorizer]] = []
+
+    def make() -> Colorizer:
+        assert all(each() is None for each in made)
+        colorizer = Colorizer("_ramp", device="cpu", size=64)
+        made.append(weakref.ref(colorizer))
+        return colorizer
+
+    probe_machine([make, make], 64, 48, FAST_ENCODER, batches=[1], least=0.01)
+    assert len(made) == 2
