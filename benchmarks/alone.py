@@ -7,53 +7,24 @@ so that a measurement does not wait for imports (where the system has no fork se
 from __future__ import annotations
 
 import multiprocessing
-import os
 import resource
-import sys
 import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from vidcolor.errors import VidcolorError
+from vidcolor.metering import counted_peak
 
 _PRELOAD = ["vidcolor.pipeline", "vidcolor.models.describe", "benchmarks.peers"]
 
 
-def cores() -> int:
-    """Processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def resident_bytes(peak: bool) -> int:
-    """Bytes of this process in main memory: at most so far, or (on Linux) now."""
-    if not sys.platform.startswith("linux"):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
-    # not getrusage: its peak is handed on from the process that started this one
-    name = "VmHWM:" if peak else "VmRSS:"
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
-
-
-def peak_bytes(device: str) -> int:
-    """The peak of this process: of the GPU's memory with a GPU, else of main memory."""
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.max_memory_allocated(device)
-    return resident_bytes(peak=True)
-
-
-def synchronize(device: str) -> None:
-    """Wait for a GPU."""
-    if device.startswith("cuda"):
-        import torch
-
-        torch.cuda.synchronize(device)
+def peak_bytes() -> int:
+    """Bytes of main memory that this process has held at most."""
+    # the system's own count first: what getrusage tells of Linux is handed on from the process that
+    # started this one; elsewhere it is right, in bytes on macOS
+    return counted_peak() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 class Stopwatch:
@@ -69,7 +40,7 @@ class Stopwatch:
 
 def _serve(pipe: Connection, work: Callable[..., dict[str, Any]], given: dict[str, Any]) -> None:
     try:
-        pipe.send((work(**given), resident_bytes(peak=True), ""))
+        pipe.send((work(**given), peak_bytes(), ""))
     except VidcolorError as error:  # told to the parent, which raises
         pipe.send((None, 0, error))
     except BaseException:

@@ -1,11 +1,12 @@
-"""How true `vidcolor probe FILM` is: a film's forecast beside the run that follows.
+"""How true `vidcolor probe` is: forecasts of a film and of pictures beside the run that follows.
 
     python -m benchmarks.forecast --json forecast.json
 
-A steady film is made, or your own are taken. Each is measured as `vidcolor probe` does, in a few
-short stretches, and then run from end to end in the same process. `--processor-time` counts the
-processor's seconds instead of the clock's, for a machine that is at work on something else; with
-one thread and one core the two are the same otherwise.
+A steady film and a folder of JPEG pictures are made, or your own are taken. Each is measured as
+`vidcolor probe` does, in a few short stretches or a sample, and then run from end to end in the
+same process. `--processor-time` counts the processor's seconds instead of the clock's, for a
+machine that is at work on something else; with one thread and one core the two are the same
+otherwise.
 """
 
 from __future__ import annotations
@@ -18,31 +19,51 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from vidcolor.colorizer import Colorizer
 from vidcolor.metering import device_name
 from vidcolor.pipeline import run
 from vidcolor.planning import Settings, plan
 from vidcolor.probe.forecast import forecast
-from vidcolor.probe.synthetic import write_film
+from vidcolor.probe.synthetic import frames, write_film
+
+_SIDES = ((320, 240), (240, 320), (480, 360), (640, 426), (426, 640), (800, 600), (512, 512))
+
+
+def write_pictures(folder: Path, count: int) -> Path:
+    """Grey JPEG pictures of mixed sizes and shapes, in a folder of their own."""
+    folder = folder / f"{count} pictures"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    stills = [frames(1, *sides)[0] for sides in _SIDES]
+    for number in range(count):
+        grey = stills[random.integers(len(stills))]
+        scale = random.uniform(0.7, 1.6)
+        size = (round(grey.shape[1] * scale), round(grey.shape[0] * scale))
+        Image.fromarray(grey).resize(size).save(folder / f"{number:04d}.jpg", quality=90)
+    return folder
 
 
 def measure(
     film: Path, colorizer: Colorizer, settings: Settings, folder: Path, clock: Any, budget: float
 ) -> dict[str, Any]:
     """One row: what was foreseen and what came, seconds and bytes."""
-    jobs, problems = plan([film], folder / f"out{film.suffix}", settings)
+    output = folder / ("coloured" if film.is_dir() else f"out{film.suffix}")
+    jobs, problems = plan([film], output, settings)
     foreseen = forecast(jobs, problems, colorizer, settings, budget=budget, clock=clock)
     (row,) = foreseen.rows
     began = clock()
-    (report,) = run(jobs, colorizer, settings)
+    reports = list(run(jobs, colorizer, settings))
     seconds = clock() - began
-    size = report.output.stat().st_size
-    report.output.unlink()
+    size = sum(report.output.stat().st_size for report in reports)
+    for report in reports:
+        report.output.unlink()
     return {
         "film": film.name,
-        "frames": report.frames,
+        "frames": sum(report.frames for report in reports),
         "foreseen_seconds": row.seconds,
         "seconds": seconds,
         "foreseen_bytes": row.bytes,
@@ -56,9 +77,12 @@ def measure(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, and write the JSON."""
     parser = argparse.ArgumentParser(description="Forecasts of probe beside the runs themselves.")
-    parser.add_argument("films", type=Path, nargs="*", help="instead of a film that is made")
+    parser.add_argument(
+        "films", type=Path, nargs="*", help="or folders of pictures, instead of made ones"
+    )
     parser.add_argument("--frame", type=int, nargs=2, default=(640, 480), metavar=("W", "H"))
-    parser.add_argument("--frames", type=int, default=600, help="of the film that is made")
+    parser.add_argument("--frames", type=int, default=600, help="of the made film; 0 for none")
+    parser.add_argument("--pictures", type=int, default=160, help="that are made; 0 for none")
     parser.add_argument("--model", default="fast")
     parser.add_argument("--size", type=int, help="model resolution")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
@@ -85,7 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         films = given.films
         if not films:
             width, height = given.frame
-            films = [write_film(folder, width, height, given.frames).path]
+            films = [write_film(folder, width, height, given.frames).path] if given.frames else []
+            films += [write_pictures(folder, given.pictures)] if given.pictures else []
         for film in films:
             row = measure(film, colorizer, settings, folder, clock, given.seconds)
             found["rows"].append(row)

@@ -23,11 +23,11 @@ from typing import Any
 import torch
 
 from vidcolor.memory import keep_memory
+from vidcolor.metering import device_name, peak_memory, resident_bytes
 from vidcolor.models.describe import describe
 from vidcolor.training.batch import Batch
 from vidcolor.training.recipe import Recipe
 from vidcolor.training.recipe_files import find_recipe, load_recipe
-from vidcolor.training.results import device_name
 from vidcolor.training.run import Run
 from vidcolor.training.start import starting_model
 from vidcolor.training.team import Team
@@ -61,18 +61,11 @@ class Trained:
         return time.monotonic() - begin
 
 
-def _resident(peak: bool) -> int:
-    """Bytes of this process in main memory: now, or at most so far."""
-    name = "VmHWM:" if peak else "VmRSS:"
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
-
-
 def peak_growth(recipe: Recipe, steps: int, device: torch.device) -> int:
     """Bytes by which this training makes the process (or what it takes of the GPU) grow at its
     peak: parameters, gradients, the optimiser's values and activations.
 
-    On a CPU it is Linux's count of the whole process, so call it in a new one.
+    On a CPU it is that of the whole process, so call it in a new one.
     """
     if device.type == "cuda":
         trained = Trained(recipe, device)
@@ -82,13 +75,12 @@ def peak_growth(recipe: Recipe, steps: int, device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     # what the libraries take once for themselves is not counted
     torch.nn.Conv2d(1, 1, 1)(torch.zeros(1, 1, 1, 1)).sum().backward()
-    before = _resident(peak=False)
+    before = resident_bytes()
     trained = Trained(recipe, device)
-    # making the network may take more than training it: the peak is to begin here
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    for _ in range(steps):
-        trained.step()
-    return _resident(peak=True) - before
+    with peak_memory(device) as peak:  # making the network may take more than training it
+        for _ in range(steps):
+            trained.step()
+    return peak.memory - before
 
 
 def memory(recipe: Recipe, way: str, steps: int, device: str) -> dict[str, Any]:

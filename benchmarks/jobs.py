@@ -19,16 +19,16 @@ from vidcolor.colorizer import Colorizer
 from vidcolor.compose import compose
 from vidcolor.cuts import mark_cuts
 from vidcolor.frames import ColorBatch, LumaBatch, Segment
+from vidcolor.metering import device_name, processors, resident_bytes, synchronize
 from vidcolor.models.describe import describe
 from vidcolor.pipeline import Progress, colorize
 from vidcolor.planning import FilmJob, Settings, plan
 from vidcolor.sinks import FilmSink
 from vidcolor.sources import FilmSource
 from vidcolor.temporal import Stabilizer
-from vidcolor.training.results import device_name
 from vidcolor.weights import load_model
 
-from .alone import Stopwatch, cores, peak_bytes, resident_bytes, synchronize
+from .alone import Stopwatch, peak_bytes
 
 STAGES = ("decode", "cuts", "model", "stabilise", "compose", "encode")
 _WARM_UP = Segment(None, Fraction(1, 2))  # of a film, so that libraries are awake
@@ -47,7 +47,7 @@ def machine(*, device: str, models: Sequence[str]) -> dict[str, Any]:
         "device": device_name(colorizer.device),
         "device_type": colorizer.device.type,
         "precision": str(colorizer.precision),
-        "cores": cores(),
+        "cores": processors(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
@@ -65,27 +65,32 @@ def model_cost(
     network, _ = load_model(name)
     found = describe(network, size)
     del network
-    before = resident_bytes(peak=False)
+    before = resident_bytes()
     colorizer = Colorizer(name, device=device, size=size)
     luma = torch.randint(0, 256, (batch, 1, size, size), dtype=torch.uint8)
     frames = LumaBatch(luma, 8, True, tuple(range(batch)), (1,) * batch).to(colorizer.device)
-    kind = str(colorizer.device)
     for _ in range(2):
         colorizer(frames)
-    synchronize(kind)
+    synchronize(colorizer.device)
     calls: list[float] = []
     while len(calls) < 3 or sum(calls) < least_seconds:
         watch = Stopwatch()
         colorizer(frames)
-        synchronize(kind)
+        synchronize(colorizer.device)
         calls.append(watch.read()[0])
     return {
         "parameters": found.parameters,
         "macs": found.macs,
         "model_ms": 1000 * statistics.median(calls) / batch,
-        "peak_bytes": peak_bytes(kind),
-        "growth_bytes": resident_bytes(peak=True) - before,
+        "peak_bytes": _gpu_bytes(colorizer) or peak_bytes(),
+        "growth_bytes": peak_bytes() - before,
     }
+
+
+def _gpu_bytes(colorizer: Colorizer) -> int | None:
+    """The most of the GPU's memory that this process has used, None without a GPU."""
+    device = colorizer.device
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
 def run_film(
@@ -125,7 +130,7 @@ def film_cost(*, film: Path, output: Path, model: str, device: str) -> dict[str,
         "seconds": wall,
         "cpu_seconds": cpu,
         "fps": frames / wall,
-        "gpu_bytes": peak_bytes("cuda") if colorizer.device.type == "cuda" else None,
+        "gpu_bytes": _gpu_bytes(colorizer),
     }
 
 
@@ -238,7 +243,7 @@ def stage_costs(
     def time(name: str, work: Callable[[], object]) -> None:
         watch = Stopwatch()
         work()
-        synchronize(str(colorizer.device))
+        synchronize(colorizer.device)
         seconds.setdefault(name, []).append(watch.read())
 
     for _ in range(rounds):
@@ -266,11 +271,11 @@ def stage_costs(
         "rows": rows,
         "end_to_end_fps": count / wall,
         "end_to_end_cpu_ms": 1000 * cpu / count,
-        **bounds(rows, count / wall, cores()),
+        **bounds(rows, count / wall, processors()),
     }
 
 
-def bounds(rows: Sequence[dict[str, Any]], fps: float, processors: int) -> dict[str, Any]:
+def bounds(rows: Sequence[dict[str, Any]], fps: float, cores: int) -> dict[str, Any]:
     """How fast the stages allow the whole to be, and the share of it that `fps` reaches.
 
     No pipeline is faster than its slowest stage, and none does more processor seconds of work in a
@@ -279,10 +284,10 @@ def bounds(rows: Sequence[dict[str, Any]], fps: float, processors: int) -> dict[
     Args:
         rows: `stage`, `stage_fps` and `stage_cpu_ms` of each.
         fps: from end to end.
-        processors: that the stages share.
+        cores: that the stages share.
     """
     slowest = min(rows, key=lambda row: row["stage_fps"])
-    shared = 1000 * processors / sum(row["stage_cpu_ms"] for row in rows)
+    shared = 1000 * cores / sum(row["stage_cpu_ms"] for row in rows)
     return {
         "slowest_stage": slowest["stage"],
         "slowest_stage_fps": slowest["stage_fps"],

@@ -25,12 +25,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidcolor.memory import keep_memory
+from vidcolor.metering import device_name
 from vidcolor.models import create_model
 from vidcolor.training import loop
 from vidcolor.training.data import DataSet, Part
 from vidcolor.training.recipe import Recipe
 from vidcolor.training.recipe_files import RecipeFile, find_recipe, load_recipe
-from vidcolor.training.results import device_name
 from vidcolor.training.session import Listener, Options
 from vidcolor.training.team import Team
 

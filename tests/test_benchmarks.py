@@ -162,6 +162,7 @@ def test_usage(options: tuple[str, ...], said: str, capsys: pytest.CaptureFixtur
 
 def test_forecast(tmp_path: Path) -> None:
     options = ("--model", "_ramp", "--size", "64", "--frame", "64", "48", "--frames", "140")
+    options += ("--pictures", "70")
     found, table = measured("forecast", tmp_path / "f.json", *options, "--processor-time")
     assert documented(found)
     assert (found["benchmark"], found["model"], found["processor_time"]) == (
@@ -169,9 +170,11 @@ def test_forecast(tmp_path: Path) -> None:
         "_ramp",
         True,
     )
-    (row,) = found["rows"]
-    assert (row["film"], row["frames"]) == ("film.mkv", 140)
-    assert math.isclose(row["time_ratio"], row["foreseen_seconds"] / row["seconds"])
-    assert math.isclose(row["size_ratio"], row["foreseen_bytes"] / row["bytes"])
-    assert 0.7 < row["size_ratio"] < 1.3 and row["seconds"] > 0
-    assert f"{row['time_ratio']:.2f}" in table
+    names = [(row["film"], row["frames"]) for row in found["rows"]]
+    assert names == [("film.mkv", 140), ("70 pictures", 70)]
+    for row in found["rows"]:
+        assert math.isclose(row["time_ratio"], row["foreseen_seconds"] / row["seconds"])
+        assert math.isclose(row["size_ratio"], row["foreseen_bytes"] / row["bytes"])
+        assert 0.7 < row["size_ratio"] < 1.3 and row["seconds"] > 0
+        assert f"{row['time_ratio']:.2f}" in table
+    assert 0.5 < found["rows"][1]["time_ratio"] < 2

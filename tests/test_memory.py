@@ -7,10 +7,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 
-from vidcolor import memory
+from vidcolor import Settings, memory
+from vidcolor.cli.run import keep_film_memory
+from vidcolor.planning import plan
+
+from .sources.clips import encode, frames
 
 _MIB = 1 << 20
 _BLOCK = 64  # MiB, above the largest block that glibc would keep by itself
@@ -83,3 +91,30 @@ def test_another_c_library_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: Musl())
     monkeypatch.setattr(memory.sys, "platform", "linux")
     assert not memory.keep_memory()
+
+
+@pytest.mark.parametrize(
+    ("names", "device", "kept"),
+    [
+        (("a.mkv", "b.mkv"), "cpu", True),
+        (("a.mkv", "c.mkv"), "cpu", False),  # frames of two sizes leave gaps
+        (("a.mkv", "p.png"), "cpu", False),
+        (("p.png",), "cpu", False),
+        (("a.mkv",), "cuda", False),
+    ],
+)
+def test_memory_is_kept_for_films_of_one_size(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    names: tuple[str, ...],
+    device: str,
+    kept: bool,
+) -> None:
+    for name, side in (("a.mkv", 32), ("b.mkv", 32), ("c.mkv", 48)):
+        encode(tmp_path / name, "ffv1", "yuv420p", frames(2, side, 32))
+    Image.new("L", (32, 32)).save(tmp_path / "p.png")
+    calls: list[bool] = []
+    monkeypatch.setattr(memory, "keep_memory", lambda: calls.append(True) or True)
+    jobs, problems = plan([tmp_path / name for name in names], tmp_path / "out", Settings())
+    colorizer: Any = SimpleNamespace(device=torch.device(device))
+    assert not problems and keep_film_memory(jobs, colorizer) == kept == bool(calls)

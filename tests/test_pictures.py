@@ -9,7 +9,6 @@ import time
 import warnings
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -114,7 +113,7 @@ def test_batches_follow_from_the_files_alone(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long each picture takes to be read; a window of six holds each shape once."""
-    monkeypatch.setattr(pictures, "_WINDOW", 6)
+    monkeypatch.setattr(pictures, "WINDOW", 6)
     read = PictureSource.read
     found = []
     for delay in (0, 7, 3):
@@ -228,7 +227,7 @@ def test_reports_come_in_order_whatever_is_saved_first(
 def test_the_first_report_does_not_wait_for_the_last_picture(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "_WINDOW", 4)
+    monkeypatch.setattr(pictures, "WINDOW", 4)
     reports = colorize_pictures(job_of(folder, tmp_path / "out"), ramp(), Settings(workers=1))
     with closing(reports):
         assert next(reports).input.name == "00.png"
@@ -247,7 +246,7 @@ def test_pixels_under_way_are_bounded(
         (tmp_path / "in" / f"{number:02d}.png").write_bytes(path.read_bytes())
     Image.fromarray(pattern(0, 240, 150)).save(tmp_path / "in" / "07a.png")
     free = 15_000 * pictures._BYTES_A_PIXEL / pictures._SHARE + 1
-    monkeypatch.setattr(pictures.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    monkeypatch.setattr(pictures, "free_memory", lambda device: free)
     lock, held, most = threading.Lock(), {}, []
     read, write = PictureSource.read, PictureSink.write
 

@@ -15,6 +15,7 @@ import psutil
 import torch
 
 _EVERY = 0.05  # seconds between two looks at the process's memory
+_GROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def processors() -> int:
@@ -45,21 +46,67 @@ def device_name(device: torch.device) -> str:
     return f"{device.type} ({_processor_name()}, {processors()} processors)"
 
 
+def _number(path: Path) -> int | None:
+    """The number in a file of the system; None where it holds none, such as `max`."""
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _idle_cache(path: Path, name: str) -> int:
+    """Bytes of cached files that a group gives back when memory is short, by its `memory.stat`."""
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith(f"{name} ")), 0)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _group_memory() -> int | None:
+    """Bytes that Linux's control groups leave to this process, as a container's limit does; None
+    without a limit. A group is limited by those that it lies in too."""
+    try:
+        lines = _OWN_GROUPS.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    left: list[int] = []
+    for line in lines:
+        number, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if number == "0" and not controllers:  # version 2
+            root, names = _GROUPS, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            root = _GROUPS / "memory"
+        else:
+            continue
+        # a container may see its own group as the root, under a path from outside of it
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for depth in range(len(parts) + 1):
+            group = root.joinpath(*parts[:depth])
+            limit, used = _number(group / names[0]), _number(group / names[1])
+            if limit is not None and used is not None:
+                used -= _idle_cache(group / "memory.stat", names[2])
+                left.append(max(0, limit - max(0, used)))
+    return min(left, default=None)
+
+
 def device_memory(device: torch.device) -> dict[str, int]:
-    """Memory of the device in bytes: VRAM in use, free and in all on CUDA, else main memory."""
+    """Memory of the device in bytes: VRAM in use, free and in all on CUDA, else main memory, of
+    which no more is free than a container's limit leaves."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return {"VRAM_in_use": total - free, "VRAM_free": free, "VRAM_total": total}
-    memory = psutil.virtual_memory()
+    memory, left = psutil.virtual_memory(), _group_memory()
     return {
         "memory_in_use": memory.used,
-        "memory_free": memory.available,
+        "memory_free": memory.available if left is None else min(left, memory.available),
         "memory_total": memory.total,
     }
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are left on the device."""
+    """Bytes that are left on the device, or to this process; see `device_memory`."""
     memory = device_memory(device)
     return memory["VRAM_free" if device.type == "cuda" else "memory_free"]
 
@@ -101,10 +148,15 @@ def _reset_peak() -> bool:
     return True
 
 
-def _counted_peak() -> int:
-    """Bytes of the process's main memory at the peak since `_reset_peak`."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
+def counted_peak() -> int:
+    """Bytes of the process's main memory at its peak by the system's own count: since it began, or
+    since the last `peak_memory`. 0 where the system does not count (not Linux; some sandboxes)."""
+    try:
+        text = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    lines = (line.split() for line in text.splitlines() if line.startswith("VmHWM:"))
+    return next((int(words[1]) for words in lines), 0) * 1024
 
 
 @contextmanager
@@ -112,9 +164,13 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
     """Watch the process's memory, and the GPU's, while the block runs; read the result after it.
 
     Linux counts the peak itself. Elsewhere main memory is looked at 20 times a second.
+
+    The system's count is begun anew for it (5 is written to /proc/self/clear_refs), and there is
+    one count for the whole process: whoever reads VmHWM in it afterwards sees the peak since then,
+    and so does a block within which another one began.
     """
     peak, stop, thread = Peak(resident_bytes()), threading.Event(), None
-    counted = _reset_peak()
+    counted = counted_peak() > 0 and _reset_peak()
     if not counted:
         process = psutil.Process()
 
@@ -132,7 +188,7 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
         stop.set()
         if thread is not None:
             thread.join()
-        peak.memory = max(peak.memory, _counted_peak() if counted else resident_bytes())
+        peak.memory = max(peak.memory, counted_peak() if counted else resident_bytes())
         if device.type == "cuda":
             peak.vram = torch.cuda.max_memory_reserved(device)
 

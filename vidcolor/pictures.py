@@ -17,14 +17,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-import psutil
 import torch
 
 from .colorizer import Colorizer
 from .compose import compose
 from .errors import InputError, VidcolorError
 from .frames import ColorBatch, LumaBatch, picture_format
-from .metering import processors
+from .metering import free_memory, processors
 from .planning import PicturesJob, Progress, Report, Settings, Watch
 from .sinks import PictureReport, PictureSink
 from .sources import PictureSource
@@ -34,10 +33,24 @@ Result = TypeVar("Result")
 
 _MOST_THREADS = 16
 _CPU_BATCH, _GPU_BATCH = 4, 16  # on the CPU larger ones gain nothing
-_WINDOW = 64  # pictures among which those of one size are looked for
+WINDOW = 64  # pictures among which those of one size are looked for
 # What a picture takes at most between its file and its new file (in 16 bits, while it is encoded),
 # and the part of the free memory that all pictures together may take.
 _BYTES_A_PIXEL, _SHARE = 48, 1 / 3
+
+
+def _threads(settings: Settings, count: int) -> int:
+    return min(settings.workers or min(processors(), _MOST_THREADS), count)
+
+
+def pictures_together(colorizer: Colorizer, settings: Settings, count: int) -> int:
+    """Pictures a batch in a run of `count` of them: what was asked for, or what suits the device;
+    few pictures are shared out one by one."""
+    if settings.batch_size:
+        return settings.batch_size
+    if colorizer.device.type != "cpu":
+        return _GPU_BATCH
+    return max(1, min(_CPU_BATCH, count // (4 * max(1, _threads(settings, count)))))
 
 
 @dataclass(frozen=True)
@@ -98,25 +111,24 @@ class _Line:
     larger than a window comes when all others are through.
     """
 
-    def __init__(self, job: PicturesJob, colorizer: Colorizer, settings: Settings) -> None:
+    def __init__(
+        self, job: PicturesJob, colorizer: Colorizer, settings: Settings, window: int
+    ) -> None:
         self._source = PictureSource(job.items)
         self._count = len(job.items)
         self._colorizer, self._settings = colorizer, settings
         self._sink = PictureSink(overwrite=settings.overwrite, quality=settings.quality)
-        threads = settings.workers or min(processors(), _MOST_THREADS)
-        threads = self._threads = min(threads, self._count)
-        on_cpu = colorizer.device.type == "cpu"
-        # few pictures are shared out one by one
-        most = min(_CPU_BATCH, self._count // (4 * threads)) if on_cpu else _GPU_BATCH
-        self._batch = settings.batch_size or max(1, most)
+        threads = self._threads = _threads(settings, self._count)
+        self._batch = pictures_together(colorizer, settings, self._count)
+        self._most = window
         # half of it is a window's
-        self._room = int(psutil.virtual_memory().available * _SHARE / _BYTES_A_PIXEL)
+        self._room = int(free_memory(torch.device("cpu")) * _SHARE / _BYTES_A_PIXEL)
         own = own_threads.available()
         each = max(1, own // threads)
         self._begun: list[int] = []  # an entry for each thread that has its own torch threads
         self._pool = ThreadPoolExecutor(threads, "pictures", self._begin, (each,))
         self._colorists = self._pool
-        if not on_cpu:
+        if colorizer.device.type != "cpu":
             self._colorists = ThreadPoolExecutor(1, "colorist", self._begin, (own,))
         self._events: queue.SimpleQueue[tuple[Callable[[Any], None], Future[Any]]]
         self._events = queue.SimpleQueue()
@@ -170,7 +182,7 @@ class _Line:
                 self._next = next(self._sizes)
                 self._place(index, self._next)
             held = sum(self._pixels.values()) + self._next
-            if self._pixels and (held > self._room or len(self._pixels) >= 2 * _WINDOW):
+            if self._pixels and (held > self._room or len(self._pixels) >= 2 * self._most):
                 return
             reading = index - self._taken - len(self._read)
             if reading >= 2 * self._threads:  # threads take what came first; the rest has its turn
@@ -184,7 +196,7 @@ class _Line:
     def _place(self, index: int, pixels: int) -> None:
         """Count a picture into the present window, or end that and begin another with it."""
         count, together = self._window[0] + 1, self._window[1] + pixels
-        if index and (count > _WINDOW or together > self._room // 2):
+        if index and (count > self._most or together > self._room // 2):
             count, together = 1, pixels
             self._ends.add(index)
             self._end_windows()
@@ -243,7 +255,12 @@ class _Line:
 
 
 def colorize_pictures(
-    job: PicturesJob, colorizer: Colorizer, settings: Settings, watch: Watch = lambda progress: None
+    job: PicturesJob,
+    colorizer: Colorizer,
+    settings: Settings,
+    watch: Watch = lambda progress: None,
+    *,
+    window: int | None = None,
 ) -> Iterator[Report]:
     """Colorize still pictures.
 
@@ -257,13 +274,16 @@ def colorize_pictures(
         settings: of them `batch_size`, `workers` (threads here), `quality`, `overwrite` and
             `exact_luma` matter.
         watch: called before each report.
+        window: pictures among which those of one size are looked for; None for 64.
 
     Yields:
         A report for each picture in the order of the job, as soon as it and those before it are
         done; `seconds` is the time since the report before.
     """
     began = time.monotonic()
-    for done, report in enumerate(_Line(job, colorizer, settings).reports(), start=1):
+    for done, report in enumerate(
+        _Line(job, colorizer, settings, window or WINDOW).reports(), start=1
+    ):
         report.seconds, began = time.monotonic() - began, time.monotonic()
         watch(Progress(report.input, done, job.frames))
         yield report

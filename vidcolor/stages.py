@@ -110,6 +110,17 @@ def ahead(
         runner.close()
 
 
+def in_thread(work: Callable[[], Item], name: str, threads: int) -> Item:
+    """What `work()` returns, done in a thread that has `threads` threads for torch as a stage has:
+    for measuring a stage alone."""
+
+    def once() -> Generator[Item]:
+        yield work()
+
+    with closing(ahead(once, name, threads=threads)) as results:
+        return next(results)
+
+
 _END: Any = object()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,25 @@ def test_several_models_and_sizes(command: Vidcolor) -> None:
     found = [(model["model"], model["size"]) for model in report["models"]]
     assert found == [("_ramp", 64), ("_ramp", 96), ("fast", 64), ("fast", 96)]
     assert "cuts" not in report["models"][0]["stages"]["fps"]
+
+
+def test_the_options_of_a_run_are_taken(command: Vidcolor, tmp_path: Path) -> None:
+    """So that a run's command line becomes a forecast with one word changed."""
+    run, probe = (command(word, "--help").out for word in ("run", "probe"))
+    own = {"--overwrite", "--skip-existing", "--preview", "--dry-run", "--quiet", "--verbose"}
+    wanted = set(re.findall(r"--[a-z][a-z-]+", run)) - own - {"--color"}
+    assert len(wanted) > 20 and wanted <= set(re.findall(r"--[a-z][a-z-]+", probe))
+    film = encode(tmp_path / "in.mkv", "ffv1", "yuv420p", frames(9)).path
+    more = ("--model", "fast", "--device", "cpu", "--size", "96", "--precision", "mixed")
+    more += ("--encoder", "ffv1", "--quality", "80", "--end", "0.2")
+    report = json.loads(command("probe", film, *more, "--json").out)
+    assert report["precision"] == "mixed" and 0 < report["rows"][0]["frames"] < 9
+
+
+def test_a_model_that_cannot_be_loaded(command: Vidcolor) -> None:
+    answer = command("probe", "--model", "nobody", *QUICK)
+    assert answer.code == 1 and "fastest batch: 1" in answer.out and "nobody" in answer.out
+    assert command("probe", "--model", "nobody").code == 2
 
 
 def test_a_film(command: Vidcolor, tmp_path: Path, cache: Path) -> None:

@@ -19,6 +19,7 @@ from vidcolor.probe.films import (
     copied_size,
     encoder_delay,
     film_costs,
+    frames_ahead,
     frames_of,
     key_interval,
     steady_part,
@@ -172,6 +173,19 @@ def test_the_steady_part_is_where_every_stage_is_at_work() -> None:
     frames, seconds = steady_part(stamps, 80, 60)  # no steady part before the end: what there is
     assert frames == 20 and seconds / frames == pytest.approx(0.02)
     assert steady_part(stamps, 100, 200) == steady_part([], 1, 2) == (0, 0.0)
+
+
+def test_frames_ahead_follow_the_batches_of_the_run(tmp_path: Path) -> None:
+    """Large frames go in smaller batches, where nobody chose a size."""
+    colorizer = Colorizer("_ramp", device="cpu", size=64)
+    found = {}
+    for width, height in ((64, 48), (1600, 1200)):
+        path = encode(tmp_path / f"{width}.mkv", "ffv1", "yuv420p", frames(2, width, height)).path
+        meter = FilmMeter(job_of(path, VERYFAST), colorizer, VERYFAST, tmp_path)
+        found[width] = meter.ahead
+    assert found == {64: frames_ahead(4), 1600: frames_ahead(1)}
+    chosen = FilmMeter(job_of(path, VERYFAST), colorizer, replace(VERYFAST, batch_size=7), tmp_path)
+    assert chosen.ahead == frames_ahead(7)
 
 
 def run_size(job: FilmJob, colorizer: Colorizer, settings: Settings) -> int:

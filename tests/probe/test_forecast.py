@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import pytest
 from PIL import Image
 
 from vidcolor import Colorizer, EncoderSettings, Settings
+from vidcolor.errors import InputError
 from vidcolor.planning import FilmJob, plan
 from vidcolor.probe.arithmetic import Costs
 from vidcolor.probe.forecast import estimated, forecast, free_space
 
 from ..sources.clips import encode, frames, pattern
 
+forecasts = sys.modules[forecast.__module__]
 SETTINGS = Settings(encoder=EncoderSettings("ffv1"), overwrite=True, stabilize=False)
 
 
@@ -71,6 +74,24 @@ def test_a_film_that_fails_is_a_problem(folder: Path, ramp: Colorizer) -> None:
     found = forecast(jobs, [], ramp, SETTINGS)
     assert [row.input.name for row in found.rows] == ["short.mkv"]
     assert len(found.problems) == 1 and "long.mkv" in found.problems[0]
+
+
+@pytest.mark.parametrize("step", ["frames_of", "copied_size"])
+def test_a_film_that_cannot_be_counted_is_a_problem(
+    folder: Path, ramp: Colorizer, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    jobs, _ = plan([folder / "long.mkv", folder / "short.mkv"], None, SETTINGS)
+    real = getattr(forecasts, step)
+
+    def counting(job: FilmJob, *more: Settings) -> int:
+        if job.input.name == "short.mkv":
+            raise InputError(f"{job.input}: is gone")
+        return real(job, *more)
+
+    monkeypatch.setattr(forecasts, step, counting)
+    found = forecast(jobs, [], ramp, SETTINGS, budget=0.0)
+    assert [row.input.name for row in found.rows] == ["long.mkv"]
+    assert found.problems == (f"{folder / 'short.mkv'}: is gone",)
 
 
 def test_others_of_its_size_stand_for_a_film(tmp_path: Path) -> None:

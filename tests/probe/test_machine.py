@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import threading
+import weakref
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from vidcolor import Colorizer, EncoderSettings, Settings
 from vidcolor.batch_cache import cached_batch
-from vidcolor.probe import machine
+from vidcolor.errors import WeightsError
+from vidcolor.probe import batches, machine, stages
 from vidcolor.probe.machine import MachineReport, network_costs, probe_machine
 from vidcolor.probe.stages import STAGES, Stages, measure_stages
 from vidcolor.probe.synthetic import film_length, frames, write_film
+from vidcolor.stages import Threads
+from vidcolor.temporal import Stabilizer
 
 FAST_ENCODER = Settings(encoder=EncoderSettings(preset="ultrafast"))
 
@@ -54,11 +63,43 @@ def test_every_stage_is_measured(tmp_path: Path, steady: bool) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0.png", "film.mkv"]
 
 
+def test_a_stage_has_the_threads_that_it_has_in_the_pipeline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    colorizer = Colorizer("_ramp", device="cpu", size=64)
+    film = write_film(tmp_path, 96, 64, 8)
+    here, before = threading.current_thread(), torch.get_num_threads()
+    seen: dict[str, set[int]] = {}
+
+    def note(owner: Any, name: str, stage: str) -> None:
+        work = getattr(owner, name)
+
+        def noted(*given: Any, **options: Any) -> Any:
+            if threading.current_thread() is not here:
+                seen.setdefault(stage, set()).add(torch.get_num_threads())
+            return work(*given, **options)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    for module in (stages, batches):
+        monkeypatch.setattr(module, "share_threads", lambda device: Threads(3, 2))
+        note(module, "compose", "compose")
+    note(Colorizer, "__call__", "model")
+    note(Stabilizer, "__call__", "stabilise")
+    monkeypatch.setattr(stages, "colorize_film", lambda *given: SimpleNamespace(frames=8))
+    measure_stages(colorizer, film, FAST_ENCODER, tmp_path, 2, least=10)
+    assert seen == {"model": {3}, "stabilise": {3}, "compose": {2}}
+    seen.clear()
+    batches.measure_batch(colorizer, 96, 64, 2, 0, least=0)
+    assert seen == {"model": {3}, "compose": {2}}
+    assert torch.get_num_threads() == before
+
+
 def test_the_slowest_stage_binds() -> None:
-    stages = Stages({"decode": 900.0, "model": 30.0, "encode": 80.0}, 27.0)
-    assert stages.binds == "model" and stages.efficiency == pytest.approx(0.9)
+    found = Stages({"decode": 900.0, "model": 30.0, "encode": 80.0}, 27.0)
+    assert found.binds == "model" and found.efficiency == pytest.approx(0.9)
     assert Stages().binds is None and Stages().efficiency is None
-    assert json.loads(json.dumps(stages.to_dict()))["binds"] == "model"
+    assert json.loads(json.dumps(found.to_dict()))["binds"] == "model"
 
 
 def test_parameters_and_macs_are_those_of_the_model_as_it_was_trained() -> None:
@@ -73,7 +114,7 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MachineReport:
     monkeypatch.setattr(
         machine, "write_film", lambda folder, width, height: write_film(folder, width, height, 24)
     )
-    models = (Colorizer("_ramp", device="cpu", size=size) for size in (64, 96))
+    models = [partial(Colorizer, "_ramp", device="cpu", size=size) for size in (64, 96)]
     return probe_machine(models, 96, 64, FAST_ENCODER, batches=[1, 2], least=0.01)
 
 
@@ -100,4 +141,41 @@ def test_the_fastest_batch_is_kept_for_auto(report: MachineReport) -> None:
 
 def test_no_model_is_an_error() -> None:
     with pytest.raises(ValueError, match="no model"):
-        probe_machine(iter(()), 32, 32, FAST_ENCODER)
+        probe_machine([], 32, 32, FAST_ENCODER)
+
+
+def test_a_model_that_cannot_be_loaded_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        machine, "write_film", lambda folder, width, height: write_film(folder, width, height, 8)
+    )
+    monkeypatch.setenv("VIDCOLOR_CACHE", str(tmp_path))
+    good = partial(Colorizer, "_ramp", device="cpu", size=64)
+    bad = partial(Colorizer, "_ramp", tmp_path / "none.safetensors", device="cpu")
+    report = probe_machine([bad, good], 64, 48, FAST_ENCODER, batches=[1], least=0.01)
+    assert [model.model for model in report.models] == ["_ramp"]
+    assert len(report.problems) == 1 and "none.safetensors" in report.problems[0]
+    assert report.device.startswith("cpu (") and report.memory
+    assert json.loads(json.dumps(report.to_dict()))["problems"] == list(report.problems)
+    with pytest.raises(WeightsError, match=r"none\.safetensors"):
+        probe_machine([bad, bad], 64, 48, FAST_ENCODER, batches=[1])
+
+
+def test_a_model_is_gone_before_the_next_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDCOLOR_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        machine, "write_film", lambda folder, width, height: write_film(folder, width, height, 8)
+    )
+    made: list[weakref.ref[Colorizer]] = []
+
+    def make() -> Colorizer:
+        assert all(each() is None for each in made)
+        colorizer = Colorizer("_ramp", device="cpu", size=64)
+        made.append(weakref.ref(colorizer))
+        return colorizer
+
+    probe_machine([make, make], 64, 48, FAST_ENCODER, batches=[1], least=0.01)
+    assert len(made) == 2

@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from vidcolor import Colorizer, Settings
-from vidcolor.probe import pictures
+from vidcolor.pictures import WINDOW, _Line
+from vidcolor.planning import PicturesJob
 from vidcolor.probe.pictures import PictureMeter, Written, chosen, pictures_costs
+from vidcolor.sources import PictureSource
 
 Items = list[tuple[Path, Path]]
 
@@ -45,7 +47,9 @@ def test_what_is_foreseen_of_a_given_measure(monkeypatch: pytest.MonkeyPatch) ->
     """2 s of start, 4 ns a pixel; PNG files of 2 bytes a pixel and JPEG files of a half."""
     items = [*items_of(400, ".png"), *items_of(600, ".jpg")]
     sizes = {path: 1000 * (1 + i % 90) for i, (path, _) in enumerate(items)}
-    monkeypatch.setattr(pictures, "picture_pixels", sizes.__getitem__)
+    monkeypatch.setattr(
+        PictureSource, "count_pixels", lambda self, index: sizes[self.items[index][0]]
+    )
 
     def measure(sample: Sequence[tuple[Path, Path]]) -> list[Written]:
         now, found = 2.0, []
@@ -57,7 +61,7 @@ def test_what_is_foreseen_of_a_given_measure(monkeypatch: pytest.MonkeyPatch) ->
 
     found = pictures_costs(items, measure)
     pixels = sum(sizes.values())
-    assert (found.files, found.pixels, found.sampled) == (1000, pixels, 32)
+    assert (found.files, found.pixels, found.sampled) == (1000, pixels, 64)
     assert found.seconds == pytest.approx(2 + 4e-9 * pixels)
     png = sum(sizes[path] for path, _ in items[:400])
     assert found.bytes == pytest.approx(2 * png + (pixels - png) / 2, rel=1e-3)
@@ -75,7 +79,7 @@ def test_few_pictures_are_all_measured(tmp_path: Path) -> None:
     folder = tmp_path / "probe"
     folder.mkdir()
     settings = Settings()
-    meter = PictureMeter(colorizer, settings, folder)
+    meter = PictureMeter(colorizer, settings, folder, len(items))
     found = pictures_costs(items, meter.measure)
     assert (found.files, found.sampled) == (7, 7) and found.seconds > 0
     assert found.pixels == sum(48 * (40 + 8 * n) for n in range(6))
@@ -87,10 +91,7 @@ def test_few_pictures_are_all_measured(tmp_path: Path) -> None:
     assert found.bytes == pytest.approx(one * found.pixels / (48 * 40), rel=0.2)
 
 
-def test_a_large_set_is_foreseen_by_a_sample(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pictures, "_SAMPLE", 9)
+def test_a_large_set_is_foreseen_by_a_sample(tmp_path: Path) -> None:
     colorizer = Colorizer("_ramp", device="cpu", size=64)
     items, random = [], np.random.default_rng(0)
     for number in range(18):
@@ -101,6 +102,42 @@ def test_a_large_set_is_foreseen_by_a_sample(
         items.append((path, tmp_path / "out" / path.name))
     folder = tmp_path / "probe"
     folder.mkdir()
-    found = pictures_costs(items, PictureMeter(colorizer, Settings(), folder).measure)
-    whole = PictureMeter(colorizer, Settings(), folder).measure(items)
+    meter = PictureMeter(colorizer, Settings(), folder, len(items))
+    found = pictures_costs(items, meter.measure, 2)
+    assert found.sampled == 8
+    whole = meter.measure(items)
     assert found.bytes == pytest.approx(sum(each.bytes for each in whole), rel=0.15)
+
+
+def test_windows_are_counted_from_end_to_end() -> None:
+    """Most of a window is done when its last file has come: moments within one say nothing."""
+    items = items_of(400)
+    counted = []
+
+    def measure(sample: Sequence[tuple[Path, Path]]) -> list[Written]:
+        counted.append(len(sample))
+        # reading is 1/4 of the work; the rest is done at each window's end, 20 files at a time
+        return [
+            Written(1000, ".png", 9, 3 + 4 * (i // 20) * 5 + (i % 20) / 4 + 15 * (i % 20 == 19))
+            for i in range(len(sample))
+        ]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PictureSource, "count_pixels", lambda self, index: 1000)
+        found = pictures_costs(items, measure, 20)
+    assert counted == [80] and found.seconds == pytest.approx(400, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("count", "workers", "wished", "batch", "window"),
+    [(160, 2, None, 4, 16), (160, 20, None, 2, 16), (9, 2, None, 1, 16), (900, 2, 24, 24, 48)],
+)
+def test_a_sample_goes_in_batches_of_the_run(
+    tmp_path: Path, count: int, workers: int, wished: int | None, batch: int, window: int
+) -> None:
+    settings = Settings(workers=workers, batch_size=wished)
+    colorizer = Colorizer("_ramp", device="cpu", size=64)
+    meter = PictureMeter(colorizer, settings, tmp_path, count)
+    assert (meter.batch, meter.window) == (batch, window)
+    line = _Line(PicturesJob(tuple(items_of(count))), colorizer, settings, WINDOW)
+    assert line._batch == batch

@@ -14,7 +14,6 @@ from vidcolor.sources.sizes import (
     can_seek,
     copied_bytes,
     count_frames,
-    picture_pixels,
     video_packets,
 )
 
@@ -78,11 +77,3 @@ def test_whether_a_film_can_be_sought(tmp_path: Path) -> None:
     ).path
     assert not can_seek(one_key, 5.0)  # all before it must be decoded
     assert not can_seek(tmp_path / "%d.png", 5.0, Fraction(24))
-
-
-def test_pixels_of_a_picture(tmp_path: Path) -> None:
-    Image.new("RGB", (31, 17)).save(tmp_path / "a.png")
-    assert picture_pixels(tmp_path / "a.png") == 31 * 17
-    (tmp_path / "b.png").write_bytes(b"nothing")
-    assert picture_pixels(tmp_path / "b.png") is None
-    assert picture_pixels(tmp_path / "c.png") is None

@@ -11,7 +11,8 @@ import click
 
 from ..errors import OutputError
 from .look import look_options
-from .run import TimeType, chosen_segment, make_colorizer, model_options
+from .run import make_colorizer, model_options
+from .work import TimeType, chosen_segment
 
 if TYPE_CHECKING:
     from ..evaluation import EvalTable, VideoRow

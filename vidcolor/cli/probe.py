@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .run import AutoInt, CopyType, RateType
+from .look import look_options
+from .run import keep_film_memory, make_colorizer, model_options
+from .work import make_settings, work_options
 
 if TYPE_CHECKING:
     from ..colorizer import Colorizer
-    from ..planning import Settings
 
 _ONE_MODEL = "with films or pictures, give one {} only: it is for one run that is to be foreseen"
 
@@ -51,35 +53,9 @@ class NumbersType(click.ParamType):
 
 @click.command("probe")
 @click.argument("inputs", nargs=-1)
-@click.option("--model", "models", multiple=True, metavar="NAME", help="Repeatable [all shipped].")
-@click.option("--weights", type=click.Path(path_type=Path), help="Your own weights.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-    default="auto",
-    show_default=True,
-    help="Arithmetic of the network.",
-)
-@click.option(
-    "--size",
-    "sizes",
-    type=click.IntRange(32, 4096),
-    multiple=True,
-    help="Model resolution; repeatable [the weights' own].",
-)
-@click.option("--tta", is_flag=True, help="As in run: predict each frame mirrored too.")
-@click.option("--stabilize/--no-stabilize", default=True, show_default=True, help="As in run.")
-@click.option("--luma", type=click.Choice(["lightness", "exact"]), default="lightness", hidden=True)
-@click.option("--encoder", default="libx264", show_default=True, help="As in run.")
-@click.option("--crf", type=click.FloatRange(0, 63), help="As in run.")
-@click.option("--preset", help="As in run.")
-@click.option("--pix-fmt", help="As in run.")
-@click.option("--copy", type=CopyType(), default="all", show_default=True, help="As in run.")
-@click.option("--fps", type=RateType(), help="Frame rate of a numbered sequence, as in run.")
-@click.option(
-    "--batch-size", type=AutoInt(1), default="auto", show_default=True, help="Of films, as in run."
-)
+@partial(model_options, several=True)
+@look_options
+@work_options
 @click.option("-o", "--output", help="Where the run would write: for the free space there.")
 @click.option(
     "--seconds",
@@ -139,47 +115,16 @@ def probe_command(inputs: tuple[str, ...], **options: Any) -> None:
         _machine(options)
 
 
-def _settings(options: dict[str, Any]) -> Settings:
-    from ..planning import Settings
-    from ..sinks import EncoderSettings
-
-    encoder = EncoderSettings(
-        **{key: options[key] for key in ("encoder", "crf", "preset", "pix_fmt")}
-    )
-    return Settings(
-        encoder=encoder,
-        copy=options["copy"],
-        fps=options["fps"],
-        exact_luma=options["luma"] == "exact",
-        batch_size=options["batch_size"],
-        overwrite=True,  # nothing is written where it would be
-        stabilize=options["stabilize"],
-    )
-
-
-def _colorizer(options: dict[str, Any], model: str | None, size: int | None) -> Colorizer:
-    from ..colorizer import Colorizer
-
-    return Colorizer(
-        model,
-        options["weights"],
-        device=options["device"],
-        precision=options["precision"],
-        size=size,
-        tta=options["tta"],
-    )
-
-
-def _colorizers(options: dict[str, Any]) -> Iterator[Colorizer]:
-    """Every model at every size, one after the other."""
+def _makers(options: dict[str, Any]) -> Iterator[Callable[[], Colorizer]]:
+    """What loads every model at every size, one after the other."""
     from ..weights import manifest
 
-    names: list[str | None] = list(options["models"])
+    names: list[str | None] = list(options["model"])
     if not names:
         names = list(manifest()) if options["weights"] is None else [None]
     for name in names:
-        for size in options["sizes"] or (None,):
-            yield _colorizer(options, name, size)
+        for size in options["size"] or (None,):
+            yield partial(make_colorizer, {**options, "model": name, "size": size})
 
 
 def _machine(options: dict[str, Any]) -> None:
@@ -190,12 +135,12 @@ def _machine(options: dict[str, Any]) -> None:
     width, height = options["frame"]
     with working(options["as_json"]) as say:
         report = probe_machine(
-            _colorizers(options),
+            _makers(options),
             width,
             height,
-            _settings(options),
+            make_settings(options),
             batches=options["batches"],
-            keep=options["keep"] and not options["tta"],
+            keep=options["keep"] and not options["tta"] and not options["references"],
             told=lambda model: say(f"{model.model} at {model.size} is measured"),
         )
     if options["as_json"]:
@@ -204,6 +149,8 @@ def _machine(options: dict[str, Any]) -> None:
         show_machine(report)
     if options["plot"] is not None:
         plot_machine(report, options["plot"])
+    if report.problems:
+        raise SystemExit(1)
 
 
 def _seconds_since_start() -> float:
@@ -219,14 +166,15 @@ def _forecast(inputs: tuple[str, ...], options: dict[str, Any]) -> None:
     from ..probe.plot import plot_forecast
     from .probe_screen import show_forecast, working
 
-    for key, name in (("models", "--model"), ("sizes", "--size")):
+    chosen = dict(options)
+    for key in ("model", "size"):
         if len(options[key]) > 1:
-            raise click.UsageError(_ONE_MODEL.format(name))
-    settings = _settings(options)
+            raise click.UsageError(_ONE_MODEL.format(f"--{key}"))
+        chosen[key] = next(iter(options[key]), None)
+    settings = make_settings(options, overwrite=True)  # nothing is written where it would be
     jobs, reports = plan(inputs, options["output"], settings)
-    colorizer = _colorizer(
-        options, next(iter(options["models"]), None), next(iter(options["sizes"]), None)
-    )
+    colorizer = make_colorizer(chosen)
+    keep_film_memory(jobs, colorizer)
     startup = _seconds_since_start()  # a run does the same up to here
     with working(options["as_json"]) as say:
         say("a few seconds of the run are measured")
@@ -257,10 +205,10 @@ def _training(options: dict[str, Any]) -> None:
     overrides: dict[str, Any] = {}
     if options["precision"] != "auto":
         overrides["precision"] = options["precision"]
-    if len(options["sizes"]) > 1 or options["models"] or options["weights"]:
+    if len(options["size"]) > 1 or options["model"] or options["weights"]:
         raise click.UsageError("--train takes one --size and no --model: the recipe has its own")
-    if options["sizes"]:
-        overrides["size"] = options["sizes"][0]
+    if options["size"]:
+        overrides["size"] = options["size"][0]
     file = load_recipe(find_recipe(options["train"]), overrides)
     with working(options["as_json"]) as say:
         say(f"steps of {file.name} are measured")

@@ -112,6 +112,8 @@ def show_machine(report: MachineReport) -> None:
         fastest = "none fits" if model.fastest is None else f"{model.fastest}"
         out.print(Text(f"fastest batch: {fastest}; largest that fits: {model.largest}"))
     out.print(_stages(report))
+    for problem in report.problems:
+        out.print(Text(f"error: {problem}"))
 
 
 def _row(row: Forecast) -> list[str]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import time
-from fractions import Fraction
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,86 +13,29 @@ import click
 
 from ..errors import VidcolorError
 from .look import look_arguments, look_options
+from .work import make_settings, work_options
 
 if TYPE_CHECKING:
-    from ..frames import Segment
-    from ..planning import Report, Settings
+    from ..colorizer import Colorizer
+    from ..planning import Job, Report, Settings
 
 
-class TimeType(click.ParamType):
-    """Seconds (`90`, `12.48`) or `[HH:]MM:SS[.fff]`, as an exact fraction of seconds."""
+def model_options(command: Any, several: bool = False) -> Any:
+    """The options that choose a model and where it runs, shared by several commands.
 
-    name = "time"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Fraction:
-        """The time in seconds; a usage error where it cannot be read."""
-        parts = str(value).split(":")
-        if len(parts) > 3 or not all(re.fullmatch(r"\d{1,7}(\.\d{1,12})?", p) for p in parts):
-            self.fail(f"'{value}' is not a time; write seconds or HH:MM:SS.fff", param, ctx)
-        seconds = Fraction(0)
-        for part in parts:
-            seconds = seconds * 60 + Fraction(part)
-        return seconds
-
-
-class RateType(click.ParamType):
-    """A frame rate, `24`, `23.976` or `30000/1001`, as an exact fraction."""
-
-    name = "rate"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Fraction:
-        """Frames a second; a usage error where it cannot be read."""
-        try:
-            rate = Fraction(value)
-        except (ValueError, ZeroDivisionError):
-            rate = Fraction(0)
-        if rate <= 0:
-            self.fail(f"'{value}' is not a frame rate; write 24 or 30000/1001", param, ctx)
-        return rate
-
-
-class AutoInt(click.ParamType):
-    """`auto` (None) or a whole number of at least `least`."""
-
-    def __init__(self, least: int) -> None:
-        self.least = least
-        self.name = "auto|n"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int | None:
-        """The number, None for `auto`; a usage error otherwise."""
-        if value in (None, "auto"):
-            return None
-        if not str(value).isdigit() or int(value) < self.least:
-            self.fail(f"'{value}' is neither 'auto' nor a number from {self.least} on", param, ctx)
-        return int(value)
-
-
-class CopyType(click.ParamType):
-    """`all`, `none`, or a comma list of stream kinds."""
-
-    name = "kinds"
-    kinds = ("audio", "subtitles", "attachments", "data", "chapters")
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> frozenset[str]:
-        """The set of kinds; a usage error for an unknown one."""
-        if isinstance(value, frozenset):
-            return value
-        if value in ("all", "none"):
-            return frozenset(self.kinds if value == "all" else ())
-        chosen = frozenset(kind.strip() for kind in str(value).split(","))
-        unknown = sorted(chosen - set(self.kinds))
-        if unknown:
-            self.fail(
-                f"'{unknown[0]}' is not one of all, none, {', '.join(self.kinds)}", param, ctx
-            )
-        return chosen
-
-
-def model_options(command: Any) -> Any:
-    """The options that choose a model and where it runs, shared by several commands."""
+    Args:
+        command: takes them.
+        several: `--model` and `--size` can be given several times.
+    """
+    more = " Repeatable; without inputs all that ship." if several else ""
     for option in reversed(
         [
-            click.option("--model", metavar="NAME", help="A model of 'vidcolor models' [fast]."),
+            click.option(
+                "--model",
+                metavar="NAME",
+                multiple=several,
+                help=f"A model of 'vidcolor models' [fast].{more}",
+            ),
             click.option(
                 "--weights",
                 type=click.Path(path_type=Path),
@@ -116,6 +58,7 @@ def model_options(command: Any) -> Any:
             click.option(
                 "--size",
                 type=click.IntRange(32, 4096),
+                multiple=several,
                 help="Model resolution: the network sees each frame at about SIZE squared pixels, "
                 "in the frame's shape, sides rounded to the model's stride. Time grows with its "
                 "square; the output keeps the input's size [the weights' own, 256 for fast].",
@@ -135,61 +78,7 @@ def model_options(command: Any) -> Any:
 )
 @model_options
 @look_options
-@click.option(
-    "--stabilize/--no-stabilize",
-    default=True,
-    show_default=True,
-    help="Keep colours in place within a film's shots; photos are always coloured one by one.",
-)
-@click.option(
-    "--luma",
-    type=click.Choice(["lightness", "exact"]),
-    default="lightness",
-    show_default=True,
-    help="Keep L* of every pixel, or the film's Y' plane bit for bit.",
-)
-@click.option(
-    "--encoder",
-    default="libx264",
-    show_default=True,
-    help="libx264, libx265, libsvtav1, ffv1, prores_ks, h264_nvenc, hevc_nvenc.",
-)
-@click.option(
-    "--crf", type=click.FloatRange(0, 63), help="Quality, lower is better [by encoder: libx264 18]."
-)
-@click.option("--preset", help="The encoder's speed preset [by encoder: libx264 medium].")
-@click.option("--pix-fmt", help="Pixel format [the film's bit depth and subsampling].")
-@click.option(
-    "--copy",
-    type=CopyType(),
-    default="all",
-    show_default=True,
-    help="Streams to copy: all, none, or a list of audio,subtitles,attachments,data,chapters.",
-)
-@click.option(
-    "--quality",
-    type=click.IntRange(1, 100),
-    default=95,
-    show_default=True,
-    help="Of JPEG and WebP pictures.",
-)
-@click.option("--start", type=TimeType(), help="Begin at this time (seconds or HH:MM:SS.fff).")
-@click.option("--end", type=TimeType(), help="Stop before this time.")
-@click.option("--fps", type=RateType(), help="Frame rate of a numbered sequence (frames/%05d.png).")
-@click.option(
-    "--batch-size",
-    type=AutoInt(1),
-    default="auto",
-    show_default=True,
-    help="Frames a batch; auto is what 'vidcolor probe' found the fastest, else a rule.",
-)
-@click.option(
-    "--workers",
-    type=AutoInt(0),
-    default="auto",
-    show_default=True,
-    help="Decoding processes (for pictures threads); 0 decodes in the main process.",
-)
+@work_options
 @click.option("-y", "--overwrite", is_flag=True, help="Replace existing outputs.")
 @click.option("--skip-existing", is_flag=True, help="Pass over inputs whose output exists.")
 @click.option(
@@ -227,9 +116,10 @@ def run_command(
         raise click.UsageError("an input or the output is an empty name; is a variable unset?")
     if options["overwrite"] and options["skip_existing"]:
         raise click.UsageError("--overwrite and --skip-existing exclude each other")
-    segment = chosen_segment(options)
+    settings = make_settings(
+        options, overwrite=options["overwrite"], skip_existing=options["skip_existing"]
+    )
     screen = Screen(quiet=options["quiet"], verbose=options["verbose"], as_json=options["as_json"])
-    settings = _settings(options, segment)
     if options["preview"] is not None:
         _preview(inputs, output, options, settings, screen)
         return
@@ -245,34 +135,7 @@ def run_command(
     sys.exit(1 if any(r.status in ("failed", "incomplete") for r in reports) else 0)
 
 
-def chosen_segment(options: dict[str, Any]) -> Segment:
-    """The segment of `--start` and `--end`; a usage error where there is nothing between them."""
-    from ..frames import Segment
-
-    start, end = options["start"], options["end"]
-    if start is not None and end is not None and end <= start:
-        raise click.UsageError("--end must be later than --start")
-    return Segment(start, end)
-
-
-def _settings(options: dict[str, Any], segment: Segment) -> Settings:
-    from ..planning import Settings
-    from ..sinks import EncoderSettings
-
-    encoder = EncoderSettings(
-        **{key: options[key] for key in ("encoder", "crf", "preset", "pix_fmt")}
-    )
-    keys: tuple[str, ...] = ("copy", "fps", "batch_size", "workers", "overwrite", "skip_existing")
-    keys += ("quality", "stabilize")
-    return Settings(
-        encoder=encoder,
-        segment=segment,
-        exact_luma=options["luma"] == "exact",
-        **{key: options[key] for key in keys},
-    )
-
-
-def make_colorizer(options: dict[str, Any]) -> Any:
+def make_colorizer(options: dict[str, Any]) -> Colorizer:
     """The colorizer that `model_options`, and `look_options` where there are any, describe."""
     from ..colorizer import Colorizer
 
@@ -284,6 +147,25 @@ def make_colorizer(options: dict[str, Any]) -> Any:
         size=options["size"],
         **look_arguments(options),
     )
+
+
+def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
+    """Let the process keep its memory from frame to frame (`memory.keep_memory`) where that pays:
+    for films on the CPU. Frames of several sizes, and pictures, would leave gaps in it.
+
+    Returns:
+        Whether it does.
+    """
+    from ..memory import keep_memory
+    from ..planning import FilmJob
+
+    sizes = {
+        (job.source.facts.width, job.source.facts.height) if isinstance(job, FilmJob) else None
+        for job in jobs
+    }
+    if colorizer.device.type != "cpu" or len(sizes) != 1 or None in sizes:
+        return False
+    return keep_memory()
 
 
 def _describe_model(options: dict[str, Any]) -> str:
@@ -298,16 +180,13 @@ def _describe_model(options: dict[str, Any]) -> str:
 
 
 def _work(jobs: list, options: dict[str, Any], settings: Settings, screen: Any) -> list[Report]:
-    from ..memory import keep_memory
     from ..pipeline import run
-    from ..planning import PicturesJob
 
     colorizer = make_colorizer(options)
     logging.getLogger("vidcolor").info(
         "%s, %s on %s", colorizer.name, colorizer.precision, colorizer.device
     )
-    if colorizer.device.type == "cpu" and not any(isinstance(job, PicturesJob) for job in jobs):
-        keep_memory()  # pictures of many sizes would leave gaps
+    keep_film_memory(jobs, colorizer)
     done = []
     with screen.progress() as watch:
         for report in run(jobs, colorizer, settings, watch):

@@ -12,6 +12,7 @@ from ..compose import compose
 from ..devices import is_out_of_memory
 from ..frames import ColorTags, LumaBatch, PixelFormat
 from ..metering import free_memory, peak_memory, resident_bytes, seconds_a_call
+from ..stages import in_thread, share_threads
 
 _FORMAT = PixelFormat("yuv420p", 8, (2, 2), False, ColorTags(False, "bt709"))
 _MOST = 4096  # frames of a batch; no card gains by more
@@ -59,7 +60,8 @@ def _held(device: torch.device) -> int:
 def measure_batch(
     colorizer: Colorizer, width: int, height: int, count: int, before: int, least: float = 0.5
 ) -> Row:
-    """Time and memory of the model and the composition on `count` frames.
+    """Time and memory of the model and the composition on `count` frames, each in a thread with as
+    many threads of torch as it has in the pipeline.
 
     Args:
         colorizer: the model on its device.
@@ -69,14 +71,23 @@ def measure_batch(
         least: seconds that each of the two is measured for at least.
     """
     device = colorizer.device
+    share = share_threads(device)
     if device.type == "cuda":
         torch.cuda.empty_cache()
     try:
         with peak_memory(device) as peak:
             batch = noise(count, width, height).to(device)
             ab = colorizer(batch)
-            model = seconds_a_call(device, lambda: colorizer(batch), least)
-            composing = seconds_a_call(device, lambda: compose(batch, ab, _FORMAT), least)
+            model = in_thread(
+                lambda: seconds_a_call(device, lambda: colorizer(batch), least),
+                "model",
+                share.model,
+            )
+            composing = in_thread(
+                lambda: seconds_a_call(device, lambda: compose(batch, ab, _FORMAT), least),
+                "compose",
+                share.compose,
+            )
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from ..batch_cache import cached_batch
 from ..colorizer import Colorizer
 from ..cuts import LOOKAHEAD
 from ..errors import InputError
 from ..frames import Segment
 from ..metering import Peak, peak_memory, processors
-from ..pipeline import Progress, colorize_film
+from ..pipeline import Progress, batch_size, colorize_film
 from ..planning import FilmJob, Settings
 from ..sources import FilmSource
 from ..sources.sizes import VideoPacket, can_seek, copied_bytes, count_frames, video_packets
@@ -111,9 +110,7 @@ class FilmMeter:
         self.job, self.colorizer, self.settings, self.folder = job, colorizer, settings, folder
         self.peak = Peak()
         self._warm = encoder_delay(settings) + _WARM_FRAMES
-        facts = job.source.facts
-        known = settings.batch_size or cached_batch(colorizer, facts.width, facts.height)
-        self.ahead = frames_ahead(known or (4 if colorizer.device.type == "cpu" else 16))
+        self.ahead = frames_ahead(batch_size(colorizer, settings, job.source.facts))
 
     def measure(self, place: float, segment: Segment) -> Sample:
         """Run one stretch.

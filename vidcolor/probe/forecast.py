@@ -172,23 +172,26 @@ def forecast(
     device, peak = colorizer.device, Peak()
     rows: dict[int, Forecast] = {}
     problems = [report.error or f"{report.input}: {report.status}" for report in reports]
-    films = [(i, job) for i, job in enumerate(jobs) if isinstance(job, FilmJob)]
-    lengths: dict[int, int] = {}
-    for index, job in films:
-        lengths[index] = frames_of(job)
-    films.sort(key=lambda pair: -lengths[pair[0]])
+    films: list[tuple[int, int, FilmJob]] = []  # the longest first
+    for index, job in enumerate(jobs):
+        if isinstance(job, FilmJob):
+            try:
+                films.append((-frames_of(job), index, job))
+            except VidcolorError as error:
+                problems.append(str(error))
+    films.sort(key=lambda film: film[:2])
     known: list[tuple[FilmJob, Costs]] = []
     with tempfile.TemporaryDirectory(prefix="vidcolor-probe-") as name:
         folder = Path(name)
-        for index, job in films:
+        for negative, index, job in films:
             left = budget - (time.monotonic() - began)
-            if known and left <= 0:
-                copied = copied_size(job, settings)
-                guess = FilmCosts(lengths[index], estimated(job, known), copied)
-                rows[index] = _row(job, guess, measured=False)
-                continue
             meter = FilmMeter(job, colorizer, settings, folder, clock)
             try:
+                if known and left <= 0:
+                    copied = copied_size(job, settings)
+                    guess = FilmCosts(-negative, estimated(job, known), copied)
+                    rows[index] = _row(job, guess, measured=False)
+                    continue
                 found = film_costs(job, settings, meter.measure, budget=left, ahead=meter.ahead)
             except VidcolorError as error:
                 problems.append(str(error))
@@ -198,7 +201,7 @@ def forecast(
             rows[index] = _row(job, found, measured=True)
         for index, pictures in enumerate(jobs):
             if isinstance(pictures, PicturesJob):
-                sampler = PictureMeter(colorizer, settings, folder, clock)
+                sampler = PictureMeter(colorizer, settings, folder, len(pictures.items), clock)
                 rows[index] = _pictures_row(pictures, sampler)
                 peak = _larger(peak, sampler.peak)
     ordered = tuple(rows[index] for index in sorted(rows))
@@ -244,7 +247,7 @@ def _row(job: FilmJob, found: FilmCosts, *, measured: bool) -> Forecast:
 
 
 def _pictures_row(job: PicturesJob, meter: PictureMeter) -> Forecast:
-    found = pictures_costs(job.items, meter.measure)
+    found = pictures_costs(job.items, meter.measure, meter.window)
     notes = () if found.sampled == found.files else (f"by {found.sampled} of {found.files} files",)
     return Forecast(
         input=job.items[0][0],

@@ -11,10 +11,12 @@ from typing import Any
 
 from ..batch_cache import store_batch
 from ..colorizer import Colorizer, model_size
+from ..errors import VidcolorError
 from ..metering import device_memory, device_name
 from ..models import create_model
 from ..models.describe import describe
 from ..planning import Settings
+from ..sources import FilmSource
 from .batches import Row, fastest_batch, largest_batch, measure_batches
 from .stages import Stages, measure_stages
 from .synthetic import write_film
@@ -72,6 +74,7 @@ class MachineReport:
         frame: width and height of the frames, pixels.
         encoder: that the films were encoded with.
         models: one for each model and size.
+        problems: models that could not be loaded or used, one line each.
     """
 
     device: str
@@ -79,10 +82,12 @@ class MachineReport:
     frame: tuple[int, int]
     encoder: str
     models: tuple[ModelReport, ...]
+    problems: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
-        return {**vars(self), "models": [model.to_dict() for model in self.models]}
+        models = [model.to_dict() for model in self.models]
+        return {**vars(self), "models": models, "problems": list(self.problems)}
 
 
 def network_costs(colorizer: Colorizer) -> tuple[int, int]:
@@ -95,7 +100,7 @@ def network_costs(colorizer: Colorizer) -> tuple[int, int]:
 
 
 def probe_machine(
-    colorizers: Iterable[Colorizer],
+    makers: Iterable[Callable[[], Colorizer]],
     width: int,
     height: int,
     settings: Settings,
@@ -108,7 +113,8 @@ def probe_machine(
     """Measure models on noise, and every stage on a film that is made for it.
 
     Args:
-        colorizers: the models on one device; each is let go before the next is taken.
+        makers: load the models on one device, one after the other; each is let go before the next
+            is made.
         width, height: of the frames, pixels.
         settings: encoder, stabilizer and luma of the runs that are meant.
         batches: sizes to measure; None for as many as there is something to gain.
@@ -118,38 +124,59 @@ def probe_machine(
 
     Raises:
         OutputError: the film cannot be written with these settings.
+        VidcolorError: no model can be loaded; that of the first.
         ValueError: there is no model.
     """
     found: list[ModelReport] = []
+    errors: list[VidcolorError] = []
     name, memory = "", {}
     with tempfile.TemporaryDirectory(prefix="vidcolor-probe-") as folder:
         film = write_film(Path(folder), width, height)
-        for colorizer in colorizers:
-            device = colorizer.device
+        for make in makers:
+            try:
+                colorizer = make()
+            except VidcolorError as error:
+                errors.append(error.with_traceback(None))  # which would hold what was loaded
+                continue
             if not found:
-                name, memory = device_name(device), device_memory(device)
-            rows = measure_batches(colorizer, width, height, batches, least)
-            fastest = fastest_batch(rows, device)
-            parameters, macs = network_costs(colorizer)
-            stages = Stages()
-            if fastest is not None:
-                stages = measure_stages(colorizer, film, settings, Path(folder), fastest, 2 * least)
-                if keep:
-                    store_batch(colorizer, width, height, fastest)
-            report = ModelReport(
-                model=colorizer.name,
-                size=colorizer.size,
-                seen=model_size(height, width, colorizer.size, colorizer.stride),
-                precision=str(colorizer.precision),
-                parameters=parameters,
-                macs=macs,
-                rows=rows,
-                largest=largest_batch(colorizer, width, height, rows),
-                fastest=fastest,
-                stages=stages,
-            )
+                name, memory = device_name(colorizer.device), device_memory(colorizer.device)
+            report = _probed(colorizer, film, settings, Path(folder), batches, least)
+            if keep and report.fastest is not None:
+                store_batch(colorizer, width, height, report.fastest)
+            del colorizer  # two at a time may be more than a device holds
             found.append(report)
             told(report)
     if not found:
-        raise ValueError("no model to measure")
-    return MachineReport(name, memory, (width, height), settings.encoder.encoder, tuple(found))
+        raise errors[0] if errors else ValueError("no model to measure")
+    problems = tuple(str(error) for error in errors)
+    encoder = settings.encoder.encoder
+    return MachineReport(name, memory, (width, height), encoder, tuple(found), problems)
+
+
+def _probed(
+    colorizer: Colorizer,
+    film: FilmSource,
+    settings: Settings,
+    folder: Path,
+    batches: Sequence[int] | None,
+    least: float,
+) -> ModelReport:
+    width, height = film.facts.width, film.facts.height
+    rows = measure_batches(colorizer, width, height, batches, least)
+    fastest = fastest_batch(rows, colorizer.device)
+    parameters, macs = network_costs(colorizer)
+    stages = Stages()
+    if fastest is not None:
+        stages = measure_stages(colorizer, film, settings, folder, fastest, 2 * least)
+    return ModelReport(
+        model=colorizer.name,
+        size=colorizer.size,
+        seen=model_size(height, width, colorizer.size, colorizer.stride),
+        precision=str(colorizer.precision),
+        parameters=parameters,
+        macs=macs,
+        rows=rows,
+        largest=largest_batch(colorizer, width, height, rows),
+        fastest=fastest,
+        stages=stages,
+    )

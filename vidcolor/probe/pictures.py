@@ -10,12 +10,14 @@ from pathlib import Path
 
 from ..colorizer import Colorizer
 from ..metering import Peak, peak_memory
-from ..pipeline import colorize_pictures
+from ..pictures import WINDOW, colorize_pictures, pictures_together
 from ..planning import PicturesJob, Settings
-from ..sources.sizes import picture_pixels
+from ..sources import PictureSource
 
-_SAMPLE = 32  # files; more than the pipeline colorizes without workers, so that it shows them
-_WARM = 4  # files that are not counted: the first of them wait for the others
+# A sample has this many windows: the first fills the threads, the last is partly read while those
+# before it are coloured, and the two between them are at the pace of a long run.
+_WINDOWS = 4
+_LEAST_WINDOW = 16  # files; fewer do not stand for a set
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,16 @@ class PictureCosts:
     sampled: int
 
 
+def window_of(batch: int) -> int:
+    """Files of a sample's windows: fewer than a run's, so that measuring is short, but enough for
+    the batches to be full as often."""
+    return min(WINDOW, max(_LEAST_WINDOW, 2 * batch))
+
+
 def chosen(items: Sequence[tuple[Path, Path]], sizes: Sequence[int], count: int) -> list[int]:
     """Numbers of `count` files that stand for all: small and large ones as often as in the set.
 
-    They come in mixed order, so that any part of them stands for all too.
+    They come in mixed order, and each of the sample's windows stands for all too.
 
     Args:
         items: pairs of a picture and its output.
@@ -70,8 +78,12 @@ def chosen(items: Sequence[tuple[Path, Path]], sizes: Sequence[int], count: int)
     by_size = sorted(range(len(items)), key=lambda i: (items[i][1].suffix.lower(), sizes[i]))
     count = min(count, len(items))
     picked = [by_size[(2 * k + 1) * len(items) // (2 * count)] for k in range(count)]
-    step = next(s for s in (7, 5, 3, 1) if count % s or count == 1 or s == 1)
-    return [picked[(k * step) % count] for k in range(count)]
+    found = []
+    for first in range(_WINDOWS):
+        part = picked[first::_WINDOWS]
+        step = next(s for s in (7, 5, 3, 1) if len(part) % s or s == 1)
+        found += [part[(k * step) % len(part)] for k in range(len(part))]
+    return found
 
 
 class PictureMeter:
@@ -81,7 +93,12 @@ class PictureMeter:
         colorizer: the model on its device.
         settings: of the run.
         folder: for the files.
+        count: files of the run: a sample of them is coloured in batches as large as theirs.
         clock: seconds of the work; see `films.FilmMeter`.
+
+    Attributes:
+        window: files of a sample's windows.
+        peak: the most memory so far.
     """
 
     def __init__(
@@ -89,10 +106,13 @@ class PictureMeter:
         colorizer: Colorizer,
         settings: Settings,
         folder: Path,
+        count: int,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.clock = clock
+        self.clock, self.count = clock, count
         self.colorizer, self.settings, self.folder = colorizer, settings, folder
+        self.batch = pictures_together(colorizer, settings, count)
+        self.window = window_of(self.batch)
         self.peak = Peak()
 
     def measure(self, items: Sequence[tuple[Path, Path]]) -> list[Written]:
@@ -101,44 +121,52 @@ class PictureMeter:
             (path, self.folder / f"{number}{output.suffix}")
             for number, (path, output) in enumerate(items)
         )
-        settings = replace(self.settings, overwrite=True)
+        settings = replace(self.settings, batch_size=self.batch, overwrite=True)
+        window = self.window if len(items) < self.count else None
+        source = PictureSource(pairs)
         found = []
         self.colorizer.restore()
         with peak_memory(self.colorizer.device) as peak:
             began = self.clock()
-            reports = colorize_pictures(PicturesJob(pairs), self.colorizer, settings)
-            for report in reports:
+            job = PicturesJob(pairs)
+            reports = colorize_pictures(job, self.colorizer, settings, window=window)
+            for number, report in enumerate(reports):
                 moment = self.clock() - began
                 size = report.output.stat().st_size if report.status == "done" else 0
                 report.output.unlink(missing_ok=True)
-                pixels = picture_pixels(report.input) or 0
+                pixels = source.count_pixels(number)
                 found.append(Written(pixels, report.output.suffix.lower(), size, moment))
         self.peak = Peak(max(self.peak.memory, peak.memory), max(self.peak.vram, peak.vram))
         return found
 
 
-def pictures_costs(items: Sequence[tuple[Path, Path]], measure: PictureMeasure) -> PictureCosts:
+def pictures_costs(
+    items: Sequence[tuple[Path, Path]], measure: PictureMeasure, window: int = _LEAST_WINDOW
+) -> PictureCosts:
     """Measure a sample of pictures, and what all of them cost by it.
 
-    Seconds follow the pixels: after the first few files, which fill the pipeline, the sample's
-    seconds a pixel count for all; what the first ones took beyond that is spent once. Bytes follow
-    the pixels too, by kind of file.
+    Seconds follow the pixels. A window of pictures is read, and much of it is coloured and saved
+    when its last picture has come; so only from one window's end to another's is the work of each
+    picture in it done once. The seconds a pixel between the end of the first window and that of the
+    last but one count for all; what the sample took beyond that is spent once. Bytes follow the
+    pixels too, by kind of file.
 
     Args:
         items: pairs of a picture and its output.
         measure: runs a sample; `PictureMeter.measure`.
+        window: files of a sample's windows; `PictureMeter.window`.
     """
-    sizes = [picture_pixels(path) or 0 for path, _ in items]
+    source = PictureSource(items)
+    sizes = [source.count_pixels(index) for index in range(len(items))]
     total = sum(sizes)
-    numbers = chosen(items, sizes, _SAMPLE)
+    numbers = chosen(items, sizes, _WINDOWS * window)
     written = measure([items[i] for i in numbers])
     if len(numbers) == len(items):
         seconds = written[-1].moment
         return PictureCosts(len(items), total, seconds, sum(w.bytes for w in written), len(items))
-    warm = min(_WARM, len(written) - 2)
-    later = written[warm:]
-    pixels = sum(each.pixels for each in later) or 1
-    a_pixel = (written[-1].moment - written[warm - 1].moment) / pixels
+    last = (_WINDOWS - 1) * window
+    pixels = sum(each.pixels for each in written[window:last]) or 1
+    a_pixel = (written[last - 1].moment - written[window - 1].moment) / pixels
     fixed = max(0.0, written[-1].moment - a_pixel * sum(each.pixels for each in written))
     return PictureCosts(
         files=len(items),

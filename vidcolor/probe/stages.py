@@ -21,6 +21,7 @@ from ..pipeline import colorize_film
 from ..planning import FilmJob, Settings
 from ..sinks import FilmSink, check_container
 from ..sources import FilmSource
+from ..stages import in_thread, share_threads
 from ..temporal import Stabilizer
 
 STAGES = ("decode", "cuts", "model", "stabilise", "compose", "encode")
@@ -65,9 +66,20 @@ def _rate(
     work: Callable[[int], object],
     device: torch.device,
     least: float,
+    threads: int,
 ) -> float:
     """Frames a second of `work`, which is given the number of each batch, from the second batch on
-    until `least` seconds have gone by; of the only one where there is no second."""
+    until `least` seconds have gone by; of the only one where there is no second. It is done in a
+    thread with as many threads of torch as the stage has in the pipeline."""
+    return in_thread(lambda: _timed(batches, work, device, least), "measured", threads)
+
+
+def _timed(
+    batches: Sequence[LumaBatch],
+    work: Callable[[int], object],
+    device: torch.device,
+    least: float,
+) -> float:
     synchronize(device)
     if len(batches) > 1:
         work(0)
@@ -104,6 +116,7 @@ def measure_stages(
         OutputError: a film cannot be written with these settings.
     """
     device, facts = colorizer.device, film.facts
+    share = share_threads(device)
     steady = settings.stabilize and not unavailable()
     fps: dict[str, float] = {}
     began = time.perf_counter()
@@ -116,10 +129,12 @@ def measure_stages(
         fps["cuts"] = sum(map(len, batches)) / (time.perf_counter() - began)
     there = [each.to(device) for each in marked]
 
-    fps["model"] = _rate(there, lambda i: colorizer(there[i]), device, least)
+    fps["model"] = _rate(there, lambda i: colorizer(there[i]), device, least, share.model)
     ab = colorizer(there[0])
     if steady:
-        fps["stabilise"] = _rate(there, _steadying(colorizer, there, ab), device, least)
+        # in the model's thread, as in the pipeline
+        steadying = _steadying(colorizer, there, ab)
+        fps["stabilise"] = _rate(there, steadying, device, least, share.model)
 
     output = folder / "stages.mkv"
     plan = check_container(output, facts, settings.encoder, settings.copy)
@@ -130,7 +145,7 @@ def measure_stages(
         like = ab[:1].expand(len(part), -1, -1, -1)
         composed.append(compose(part, like, plan.format, exact_luma=settings.exact_luma))
 
-    fps["compose"] = _rate(there, composing, device, least)
+    fps["compose"] = _rate(there, composing, device, least, share.compose)
     done = len(composed)
     for number in range(done, len(there)):
         composing(number)  # for the encoder, whose delay wants the whole film

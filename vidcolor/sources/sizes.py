@@ -1,4 +1,4 @@
-"""Sizes that are known without decoding: frames, packets, copied streams, pixels of a picture."""
+"""Sizes that are known without decoding: frames, packets, copied streams."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import av
 from av.container import InputContainer
 from av.stream import AttachmentStream, Discard
-from PIL import Image
 
 from .facts import open_film
 
@@ -185,12 +184,3 @@ def _sampled(container: InputContainer, streams: Sequence[Any], seconds: float) 
     except av.error.FFmpegError:
         pass
     return int(total / span * seconds) if span > 0 else total
-
-
-def picture_pixels(path: Path) -> int | None:
-    """Pixels of a picture by its header, None where it cannot be read; nothing is decoded."""
-    try:
-        with Image.open(path) as image:
-            return int(image.width * image.height)
-    except (OSError, ValueError, SyntaxError):
-        return None

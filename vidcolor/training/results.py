@@ -20,6 +20,7 @@ from .. import __version__
 from ..colorizer import Colorizer
 from ..errors import InputError
 from ..evaluation import evaluate
+from ..metering import device_name
 from ..models.describe import describe
 from ..sheets import comparison_sheet
 from ..weights import load_model
@@ -35,13 +36,6 @@ from .team import Team
 from .tensorboard import TensorBoardLog
 
 _CURVES_SECONDS = 30.0
-
-
-def device_name(device: torch.device) -> str:
-    """The device in words: a GPU's name, or the CPU's architecture and its threads."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
 def settings_key(recipe: Recipe, sources: Sequence[str]) -> str:
