@@ -102,10 +102,10 @@ def machine_panels(report: MachineReport) -> list[Panel]:
     for model in report.models:
         fps = model.stages.fps
         if fps:
-            binds = model.stages.binds or ""
+            binds = tuple((model.stages.binds or "").split(" and "))
             line = (model.stages.end_to_end, "end to end")
             title = f"{_name(model)}: stages, each alone"
-            panels.append(Panel(title, "fps", tuple(fps.items()), (binds,), line))
+            panels.append(Panel(title, "fps", tuple(fps.items()), binds, line))
         rows = tuple((str(row.batch), row.fps) for row in model.rows)
         title = f"{_name(model)}: model and compose, by batch"
         panels.append(Panel(title, "fps", rows, (str(model.fastest),)))

@@ -15,7 +15,7 @@ from ..colorizer import Colorizer, model_size
 from ..compose import compose, film_grey
 from ..cuts import mark_cuts
 from ..frames import ColorBatch, LumaBatch
-from ..metering import synchronize
+from ..metering import processors, synchronize
 from ..motion import unavailable
 from ..pipeline import colorize_film
 from ..planning import FilmJob, Settings
@@ -25,6 +25,7 @@ from ..stages import in_thread, share_threads
 from ..temporal import Stabilizer
 
 STAGES = ("decode", "cuts", "model", "stabilise", "compose", "encode")
+THREADS = (("decode", "cuts"), ("model", "stabilise"), ("compose",), ("encode",))
 _LEAST = 1.0  # seconds that a stage is measured for, if the film is long enough
 
 
@@ -35,26 +36,48 @@ class Stages:
     Attributes:
         fps: by the names of `STAGES`; `cuts` and `stabilise` are absent where a run leaves them
             out.
-        end_to_end: frames a second of the whole pipeline, container and start included.
+        work: processor seconds a frame of each.
+        processors: that all of them share.
+        end_to_end: frames a second of the whole pipeline, from the first batch written to the
+            last.
     """
 
     fps: dict[str, float] = field(default_factory=dict)
+    work: dict[str, float] = field(default_factory=dict)
+    processors: int = 1
     end_to_end: float = 0.0
 
     @property
+    def bounds(self) -> dict[str, float]:
+        """Frames a second that each thread of the pipeline allows, and `processors`: none does
+        more processor seconds of work in a second than there are processors."""
+        found = {
+            " and ".join(some): 1 / sum(1 / self.fps[name] for name in some)
+            for some in ([name for name in each if name in self.fps] for each in THREADS)
+            if some
+        }
+        if spent := sum(self.work.values()):
+            found["processors"] = self.processors / spent
+        return found
+
+    @property
     def binds(self) -> str | None:
-        """The slowest stage, which sets the pace; None if none was measured."""
-        return min(self.fps, key=lambda name: self.fps[name]) if self.fps else None
+        """What sets the pace, a key of `bounds`; None if nothing was measured."""
+        bounds = self.bounds
+        return min(bounds, key=lambda name: bounds[name]) if bounds else None
 
     @property
     def efficiency(self) -> float | None:
-        """Frames a second of the whole pipeline over those of the slowest stage."""
-        return self.end_to_end / self.fps[self.binds] if self.binds else None
+        """Frames a second of the whole pipeline over the smallest of `bounds`."""
+        return self.end_to_end / self.bounds[self.binds] if self.binds else None
 
     def to_dict(self) -> dict:
         """JSON values."""
         return {
             "fps": dict(self.fps),
+            "work": dict(self.work),
+            "processors": self.processors,
+            "bounds": self.bounds,
             "end_to_end": self.end_to_end,
             "binds": self.binds,
             "efficiency": self.efficiency,
@@ -67,10 +90,11 @@ def _rate(
     device: torch.device,
     least: float,
     threads: int,
-) -> float:
-    """Frames a second of `work`, which is given the number of each batch, from the second batch on
-    until `least` seconds have gone by; of the only one where there is no second. It is done in a
-    thread with as many threads of torch as the stage has in the pipeline."""
+) -> tuple[float, float]:
+    """Frames a second of `work`, and its processor seconds a frame. It is given the number of each
+    batch, from the second batch on until `least` seconds have gone by; of the only one where there
+    is no second. It is done in a thread with as many threads of torch as the stage has in the
+    pipeline."""
     return in_thread(lambda: _timed(batches, work, device, least), "measured", threads)
 
 
@@ -79,19 +103,35 @@ def _timed(
     work: Callable[[int], object],
     device: torch.device,
     least: float,
-) -> float:
+) -> tuple[float, float]:
     synchronize(device)
     if len(batches) > 1:
         work(0)
         synchronize(device)
-    done, began = 0, time.perf_counter()
+    done, clock = 0, _Clock()
     for number in range(min(1, len(batches) - 1), len(batches)):
         work(number)
         synchronize(device)
         done += len(batches[number])
-        if time.perf_counter() - began >= least:
+        if clock.seconds >= least:
             break
-    return done / max(1e-9, time.perf_counter() - began)
+    return clock.rates(done)
+
+
+class _Clock:
+    """Wall and processor time from its making on."""
+
+    def __init__(self) -> None:
+        self._began, self._worked = time.perf_counter(), time.process_time()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+    def rates(self, frames: int) -> tuple[float, float]:
+        """Frames a second, and processor seconds a frame."""
+        worked = time.process_time() - self._worked
+        return frames / max(1e-9, self.seconds), worked / max(1, frames)
 
 
 def measure_stages(
@@ -118,23 +158,24 @@ def measure_stages(
     device, facts = colorizer.device, film.facts
     share = share_threads(device)
     steady = settings.stabilize and not unavailable()
-    fps: dict[str, float] = {}
-    began = time.perf_counter()
+    rates: dict[str, tuple[float, float]] = {}
+    clock = _Clock()
     batches = list(film.batches(batch))
-    fps["decode"] = sum(map(len, batches)) / (time.perf_counter() - began)
+    count = sum(map(len, batches))
+    rates["decode"] = clock.rates(count)
     marked = batches
     if steady:
-        began = time.perf_counter()
+        clock = _Clock()
         marked = list(mark_cuts(batches, facts.time_base))
-        fps["cuts"] = sum(map(len, batches)) / (time.perf_counter() - began)
+        rates["cuts"] = clock.rates(count)
     there = [each.to(device) for each in marked]
 
-    fps["model"] = _rate(there, lambda i: colorizer(there[i]), device, least, share.model)
+    rates["model"] = _rate(there, lambda i: colorizer(there[i]), device, least, share.model)
     ab = colorizer(there[0])
     if steady:
         # in the model's thread, as in the pipeline
         steadying = _steadying(colorizer, there, ab)
-        fps["stabilise"] = _rate(there, steadying, device, least, share.model)
+        rates["stabilise"] = _rate(there, steadying, device, least, share.model)
 
     output = folder / "stages.mkv"
     plan = check_container(output, facts, settings.encoder, settings.copy)
@@ -145,20 +186,19 @@ def measure_stages(
         like = ab[:1].expand(len(part), -1, -1, -1)
         composed.append(compose(part, like, plan.format, exact_luma=settings.exact_luma))
 
-    fps["compose"] = _rate(there, composing, device, least, share.compose)
+    rates["compose"] = _rate(there, composing, device, least, share.compose)
     done = len(composed)
     for number in range(done, len(there)):
         composing(number)  # for the encoder, whose delay wants the whole film
-    began = time.perf_counter()
+    clock = _Clock()
     with FilmSink(
         output, facts, settings.encoder, format=plan.format, overwrite=True, plan=plan
     ) as sink:
         for color in composed:
             sink.write(color)
         frames = sink.finish().frames
-    fps["encode"] = frames / (time.perf_counter() - began)
+    rates["encode"] = clock.rates(frames)
 
-    began = time.perf_counter()
     chosen = Settings(
         encoder=settings.encoder,
         exact_luma=settings.exact_luma,
@@ -166,10 +206,23 @@ def measure_stages(
         overwrite=True,
         stabilize=settings.stabilize,
     )
-    report = colorize_film(FilmJob(film, output, plan), colorizer, chosen)
-    end_to_end = report.frames / (time.perf_counter() - began)
+    moments = [(0, time.perf_counter())]
+    colorize_film(
+        FilmJob(film, output, plan),
+        colorizer,
+        chosen,
+        lambda progress: moments.append((progress.done, time.perf_counter())),
+    )
     output.unlink()
-    return Stages({name: fps[name] for name in STAGES if name in fps}, end_to_end)
+    # the start is not counted, unless there is nothing else
+    (first, began), (last, ended) = moments[len(moments) > 2], moments[-1]
+    ordered = [name for name in STAGES if name in rates]
+    return Stages(
+        {name: rates[name][0] for name in ordered},
+        {name: rates[name][1] for name in ordered},
+        processors(),
+        (last - first) / max(1e-9, ended - began),
+    )
 
 
 def _steadying(
