@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from vidcolor.cli.run import run_command
 from vidcolor.color import grey_to_lightness, rgb_to_lab
 from vidcolor.colorizer import Colorizer, model_size
 from vidcolor.compose import compose
-from vidcolor.devices import choose_device, choose_precision, is_out_of_memory
+from vidcolor.devices import PRECISIONS, choose_device, choose_precision, is_out_of_memory
 from vidcolor.errors import DeviceError, WeightsError
 from vidcolor.frames import ColorTags, LumaBatch, PixelFormat, picture_format
 from vidcolor.grading import Look
@@ -296,6 +297,12 @@ def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, bf16, encoder, 
     monkeypatch.setattr("vidcolor.devices.has_bf16", lambda: bf16)
     cpu = torch.device("cpu")
     assert str(choose_precision("auto", cpu, encoder)) == chosen
+
+
+def test_the_command_offers_every_precision():
+    """Written down there, because `--help` must not import torch."""
+    (option,) = [p for p in run_command.params if p.name == "precision"]
+    assert sorted(option.type.choices) == sorted(["auto", *PRECISIONS])
 
 
 def test_mixed_needs_an_encoder():

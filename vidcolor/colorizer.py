@@ -91,18 +91,17 @@ class Colorizer:
             raise ValueError(f"size must be at least 32, not {size}")
         self.device = choose_device(device)
         network, self.entry = load_model(model, None if weights is None else Path(weights))
-        has_encoder = hasattr(network, "features")
-        self._asked = precision
-        self.precision = choose_precision(precision, self.device, has_encoder)
         make_ready(network)
         self.model = network.to(self.device).to(memory_format=torch.channels_last)
+        self._asked = precision
+        self.precision = choose_precision(precision, self.device, self._has_encoder)
         self.name = self.entry.architecture if weights is not None or model is None else model
         self.stride: int = getattr(network, "stride", 32)
         self.size = size or self.entry.input_size
         self.look = look or Look()
         self.tta = tta
         self.references = References(references, self._shrink, reference_strength)
-        if self.references.pictures and not has_encoder:
+        if self.references.pictures and not self._has_encoder:
             raise WeightsError(
                 f"the model '{self.name}' has no encoder features to compare pictures by; "
                 "reference pictures work with the models fast and best"
@@ -110,6 +109,11 @@ class Colorizer:
         self.largest_batch: int | None = None  # found by running out of memory
         self._limiting = threading.Lock()
         self._chosen = self.device, self.precision
+
+    @property
+    def _has_encoder(self) -> bool:
+        """Whether the network's encoder can be told from the rest."""
+        return hasattr(self.model, "features")
 
     def restore(self) -> None:
         """Forget what running out of memory has changed: another film has other frames."""
@@ -120,12 +124,11 @@ class Colorizer:
 
     def to(self, device: torch.device) -> None:
         """Move the model; the precision becomes the new device's own where it cannot do the old."""
-        has_encoder = hasattr(self.model, "features")
         self.device = device
         try:
-            self.precision = choose_precision(self._asked, device, has_encoder)
+            self.precision = choose_precision(self._asked, device, self._has_encoder)
         except DeviceError:
-            self.precision = choose_precision("auto", device, has_encoder)
+            self.precision = choose_precision("auto", device, self._has_encoder)
         self.model.to(device)
 
     @torch.inference_mode()
@@ -190,7 +193,7 @@ class Colorizer:
         # beyond the reach of 16 bits: this batch again in fp32
         for precision in dict.fromkeys((self.precision, plain)):
             features: dict[int, Tensor] = {}
-            if hasattr(self.model, "features"):
+            if self._has_encoder:
                 with self._autocast(precision.encoder):
                     features = self.model.features(lightness)  # type: ignore[operator]
                 with self._autocast(precision.decoder):
@@ -306,7 +309,7 @@ class Colorizer:
         elif self.device.type != "cpu":
             logger.warning("out of memory on %s for one frame: going on on the CPU", self.device)
             self.to(torch.device("cpu"))
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
         else:
             raise out_of_memory() from error
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()

@@ -80,20 +80,18 @@ def ahead(
     name: str,
     *,
     threads: int | None = None,
-    depth: int = AHEAD,
 ) -> Generator[Item]:
-    """Run a generator in a thread, up to `depth` items ahead.
+    """Run a generator in a thread, up to `AHEAD` items ahead.
 
     Args:
         items: makes the generator; called in the thread, which also closes it.
         name: of the thread.
         threads: for torch in that thread; None leaves them as they are.
-        depth: items that may wait.
 
     The thread starts when the first item is asked for. Close the result (or let it go) to end it
     early. What the generator raises is raised here, in its turn.
     """
-    runner = _Runner(items, name, threads, depth)
+    runner = _Runner(items, name, threads)
     try:
         while True:
             item, error = runner.waiting.get()
@@ -127,10 +125,8 @@ _END: Any = object()
 class _Runner:
     """The thread behind `ahead`."""
 
-    def __init__(
-        self, items: Callable[[], Generator[Any]], name: str, threads: int | None, depth: int
-    ) -> None:
-        self.waiting: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
+    def __init__(self, items: Callable[[], Generator[Any]], name: str, threads: int | None) -> None:
+        self.waiting: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(AHEAD)
         self._items, self._threads = items, threads
         self._stop = threading.Event()
         # A daemon, so that a decoder stuck in a broken file cannot hold up the end of the process.

@@ -15,6 +15,7 @@ from vidcolor.pipeline import colorize_film
 from vidcolor.planning import FilmJob, plan
 from vidcolor.probe.arithmetic import Sample
 from vidcolor.probe.films import (
+    FilmCosts,
     FilmMeter,
     copied_size,
     encoder_delay,
@@ -192,17 +193,24 @@ def run_size(job: FilmJob, colorizer: Colorizer, settings: Settings) -> int:
     return colorize_film(job, colorizer, settings).output.stat().st_size
 
 
+def measured(
+    path: Path, settings: Settings, folder: Path
+) -> tuple[FilmJob, Colorizer, FilmMeter, FilmCosts]:
+    """A film's costs, measured on the real pipeline in `folder`."""
+    colorizer = Colorizer("_ramp", device="cpu", size=64)
+    job = job_of(path, settings)
+    folder.mkdir()
+    meter = FilmMeter(job, colorizer, settings, folder)
+    return job, colorizer, meter, film_costs(job, settings, meter.measure, budget=60)
+
+
 @pytest.mark.parametrize("encoder", ["libx264", "ffv1"])
 def test_the_size_of_a_steady_film_is_foreseen(tmp_path: Path, encoder: str) -> None:
     path = write_film(tmp_path, 96, 64, 360).path
     preset = "veryfast" if encoder == "libx264" else None
     settings = replace(VERYFAST, encoder=EncoderSettings(encoder, preset=preset), stabilize=False)
-    colorizer = Colorizer("_ramp", device="cpu", size=64)
-    job = job_of(path, settings)
     folder = tmp_path / "probe"
-    folder.mkdir()
-    meter = FilmMeter(job, colorizer, settings, folder)
-    found = film_costs(job, settings, meter.measure, budget=60)
+    job, colorizer, meter, found = measured(path, settings, folder)
     assert not found.whole and len(found.samples) > 1 and sum(s.frames for s in found.samples) < 361
     assert list(folder.iterdir()) == [] and not job.output.exists()
     assert meter.peak.memory > 100 << 20 and meter.peak.vram == 0
@@ -215,12 +223,7 @@ def test_the_size_of_a_steady_film_is_foreseen(tmp_path: Path, encoder: str) -> 
 def test_what_is_copied_counts_to_the_size(tmp_path: Path) -> None:
     path = build_film(tmp_path, FilmSpec(audio=("flac", "aac"), fonts=("a.ttf",)))
     settings = replace(VERYFAST, stabilize=False)
-    colorizer = Colorizer("_ramp", device="cpu", size=64)
-    job = job_of(path, settings)
-    folder = tmp_path / "probe"
-    folder.mkdir()
-    meter = FilmMeter(job, colorizer, settings, folder)
-    found = film_costs(job, settings, meter.measure, budget=60)
+    job, colorizer, _, found = measured(path, settings, tmp_path / "probe")
     assert found.whole and found.copied == copied_size(job, settings) > 1000
     foreseen = found.costs.bytes(found.frames) + found.copied
     assert foreseen == pytest.approx(run_size(job, colorizer, settings), rel=0.15)

@@ -61,7 +61,8 @@ def model_options(command: Any, several: bool = False) -> Any:
                 multiple=several,
                 help="Model resolution: the network sees each frame at about SIZE squared pixels, "
                 "in the frame's shape, sides rounded to the model's stride. Time grows with its "
-                "square; the output keeps the input's size [the weights' own, 256 for fast].",
+                "square; the output keeps the input's size [the weights' own: 224 for fast, 256 "
+                "for best].",
             ),
         ]
     ):
