@@ -13,6 +13,7 @@ from vidcolor.color import (
     grey_to_lightness,
     lab_to_linear,
     lab_to_rgb,
+    lab_to_yuv,
     lightness_to_grey,
     lightness_to_luminance,
     limit_chroma,
@@ -121,7 +122,8 @@ def test_srgb_curve_literals() -> None:
     # IEC 61966-2-1: the linear part ends at 0.04045; half intensity lies at 0.7353569831
     encoded = torch.tensor([0.0, 0.04045, 0.5, 0.7353569831, 1.0], dtype=torch.float64)
     linear = torch.tensor([0.0, 0.00313080495, 0.2140411405, 0.5, 1.0], dtype=torch.float64)
-    torch.testing.assert_close(srgb_to_linear(encoded), linear, atol=1e-9, rtol=0)
+    # 0.04045 is rounded: the parts meet at 0.0404482..., and 0.04045 is on the power already
+    torch.testing.assert_close(srgb_to_linear(encoded), linear, atol=3e-9, rtol=0)
     torch.testing.assert_close(linear_to_srgb(linear), encoded, atol=1e-6, rtol=0)
 
 
@@ -241,3 +243,13 @@ def test_chroma_headroom_stops_at_the_cube() -> None:
     touches = torch.minimum(rgb.amin(1), 1 - rgb.amax(1)).abs()
     assert float(touches.max()) < 1e-6
     assert float(chroma_headroom(luma, luma, offsets * 0.01).min()) == 1
+
+
+@pytest.mark.parametrize("matrix", ["bt709", "smpte170m"])
+def test_lab_to_yuv_is_both_steps_in_one(matrix: str) -> None:
+    generator = torch.Generator().manual_seed(4)
+    lightness = 100 * torch.rand(2, 1, 40, 50, generator=generator)
+    ab = 40 * torch.randn(2, 2, 40, 50, generator=generator)
+    lab = torch.cat([lightness, ab], dim=1)
+    wanted = rgb_to_yuv(lab_to_rgb(lab), matrix)
+    assert (lab_to_yuv(lightness, ab, matrix) - wanted).abs().max() < 1.2e-4

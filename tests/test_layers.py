@@ -19,7 +19,7 @@ LAYERS = (
     {"errors"},
     {"frames", "atomic", "stages", "memory", "devices", "metering"},
     {"color", "motion", "grading"},
-    {"metrics", "video_metrics", "luma_table"},
+    {"metrics", "video_metrics", "luma_table", "resampling"},
     {"sources", "models", "sinks", "tensor_files", "sheets"},
     {"weights", "compose", "cuts", "temporal", "reference", "inference"},
     {"colorizer", "planning"},

@@ -36,6 +36,35 @@ def test_it_is_newtons_answer(full_range: bool, matrix: str, block: tuple[int, i
     assert not torch.equal(found, luma)
 
 
+@pytest.mark.parametrize("full_range", [False, True])
+def test_what_can_be_shown_is_inside_rgb(full_range: bool) -> None:
+    """At every luma code of some pairs of chroma codes, against R'G'B' itself."""
+    generator = torch.Generator().manual_seed(6)
+    pairs = torch.randint(0, 256, (1, 2, 300, 1), dtype=torch.uint8, generator=generator)
+    pairs[..., :150, :] = 128 + (pairs[..., :150, :].int() - 128).div(8).round().to(torch.uint8)
+    chroma = pairs.expand(1, 2, 300, 256).contiguous()
+    luma = torch.arange(256, dtype=torch.uint8).expand(1, 300, 256).contiguous()
+    table = LumaTable(full_range, ColorTags(full_range, "bt709"))
+    shown = table.shows(luma, luma, chroma)
+
+    offsets = rgb_offsets(dequantize_chroma(chroma, 8, full_range), "bt709").double()
+    grey = luma_to_grey(luma, 8, full_range)[:, None].double()
+    found = luma_for_luminance(srgb_to_linear(grey), offsets, grey, steps=30)
+    outside = (found + offsets - 0.5).abs().amax(dim=1) - 0.5
+    assert 0.2 < shown.float().mean() < 0.9
+    assert not shown[outside > 0.002].any()  # half a code
+    missed = luma_for_luminance(srgb_to_linear(grey), offsets, grey, steps=40) - found
+    assert missed.abs().max() < 1e-3  # Newton's method had ended
+    assert shown[outside < -0.002].all()
+
+
+def test_both_ends_of_a_block_must_be_shown() -> None:
+    table = LumaTable(True, ColorTags(True, "bt709"))
+    codes = torch.tensor([[0, 120, 0, 120], [120, 255, 255, 120]], dtype=torch.uint8)[:, None, None]
+    chroma = torch.full((1, 2, 1, 4), 150, dtype=torch.uint8)
+    assert table.shows(codes[0], codes[1], chroma).tolist() == [[[False, False, False, True]]]
+
+
 def test_it_can_be_made_inside_inference_mode_and_used_outside() -> None:
     tags = ColorTags(False, "bt709")
     luma = torch.full((1, 2, 2), 120, dtype=torch.uint8)

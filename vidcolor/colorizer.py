@@ -22,6 +22,7 @@ from .frames import LumaBatch, picture_format
 from .grading import Look
 from .inference import make_ready
 from .reference import STRIDES, References
+from .resampling import block_means
 from .sources.luma import luma_of_rgb
 from .temporal import Stabilizer
 from .weights import load_model
@@ -143,7 +144,7 @@ class Colorizer:
         Returns:
             `(B, 2, h, w)` float32 a*b*, with the look, oriented like the batch's luma.
         """
-        lightness = self._seen(batch)
+        lightness = self.seen(batch)
         ab = self._run_model(lightness, batch.shots)
         if stabilizer is not None:
             ab = stabilizer(lightness, ab, batch.cuts)
@@ -167,13 +168,19 @@ class Colorizer:
         Returns:
             What `__call__` gives for each.
         """
-        lightness = torch.cat([self._seen(picture) for picture in pictures])
+        lightness = torch.cat([self.seen(picture) for picture in pictures])
         ab = self._with_look(self._run_model(lightness), lightness)
         return list(ab.split([len(picture) for picture in pictures]))
 
-    def _seen(self, batch: LumaBatch) -> Tensor:
+    def seen(self, batch: LumaBatch) -> Tensor:
         """What the model sees of a batch: L* `(B, 1, h, w)`, upright."""
-        grey = torch.rot90(film_grey(batch), -(batch.rotation // 90), (-2, -1))
+        codes = batch.luma
+        height, width = codes.shape[-2:]
+        least = model_size(height, width, self.size, self.stride)
+        # by half while that is exact, on the integers, which is quick; the rest with a filter
+        while not (height % 2 or width % 2) and height >= 2 * least[0] and width >= 2 * least[1]:
+            codes, height, width = block_means(codes, (2, 2)), height // 2, width // 2
+        grey = torch.rot90(film_grey(batch, codes), -(batch.rotation // 90), (-2, -1))
         return grey_to_lightness(self._shrink(grey))
 
     def _shrink(self, plane: Tensor) -> Tensor:

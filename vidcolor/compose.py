@@ -1,4 +1,4 @@
-"""Input L plus predicted ab: guided upsampling, gamut, and back to the sink's pixel format.
+"""Input L plus predicted ab: upsampling, gamut, and back to the sink's pixel format.
 
 Lightness is never traded for colour. A pixel of the output has the L* of the film's pixel within
 the rounding of its codes; a colour that sRGB cannot show at that lightness loses chroma. With
@@ -10,9 +10,10 @@ by two codes (0.8 of L* at most), because a block has one chroma for all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache, reduce
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,6 +22,7 @@ from .color import (
     chroma_headroom,
     grey_to_lightness,
     lab_to_rgb,
+    lab_to_yuv,
     lightness_to_grey,
     limit_chroma,
     luma_for_luminance,
@@ -34,24 +36,41 @@ from .color import (
 )
 from .errors import OutputError
 from .frames import ColorBatch, LumaBatch, PixelFormat
-from .luma_table import dequantize_chroma, luma_table
+from .luma_table import LumaTable, dequantize_chroma, luma_table
+from .resampling import block_means, enlarge
 
-_GUIDE_RADIUS = 2  # in pixels of the predicted chroma
+# How ab follows L* between its samples: chosen on true chroma made 4 to 32 times smaller.
+_SHARE = 0.5  # of the line's slope; more of it draws patterns of L* into the colours
+_FLAT = 50.0  # variance of L* below which a window counts as flat
 _GAMUT_PASSES = 4  # on noise of full contrast: 2 leave an error of 4.7 of L*, 4 of 0.8, 6 of 0.5
-_CPU_BAND, _GPU_BAND = 1 << 17, 1 << 24  # pixels that RGB is composed of at a time, a thread
-_GUIDE_EPSILON = 25.0  # variance of L* below which a region counts as flat
+_CPU_BAND, _GPU_BAND = 1 << 18, 1 << 24  # samples of chroma worked on at a time, a thread
 
 
-def _box(x: Tensor, radius: int) -> Tensor:
-    """Mean over a (2 radius + 1) square window, borders counted without padding."""
-    return F.avg_pool2d(x, 2 * radius + 1, 1, radius, count_include_pad=False)
+def _box(x: Tensor) -> Tensor:
+    """Mean over the pixel and its eight neighbours, borders counted without padding."""
+    return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+
+
+def _grown(x: Tensor, larger: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """The most, as `larger` says it, of each pixel and its eight neighbours."""
+    for dim in (-2, -1):
+        last = x.shape[dim] - 1
+        before, after = (x.narrow(dim, start, last) for start in (0, 1))
+        grown = x.clone()
+        grown.narrow(dim, 1, last).copy_(larger(after, before))
+        at = grown.narrow(dim, 0, last)
+        at.copy_(larger(at, after))
+        x = grown
+    return x
 
 
 def upsample_chroma(ab: Tensor, lightness: Tensor) -> Tensor:
-    """Upsample ab to the size of `lightness` along its edges.
+    """Upsample ab to the size of `lightness`, its edges drawn toward those of L*.
 
-    A fast guided filter (He and Sun 2015, "Fast Guided Filter"): ab is fitted as a linear function
-    of L* in small windows at ab's own size, and the coefficients are upsampled.
+    Bilinear, and where ab and L* change together, ab also follows what L* does between ab's
+    samples: a line is fitted to both in small windows, as a guided filter does (He, Sun and Tang
+    2013, "Guided image filtering", eq. 5), but each line goes through ab's own value, so that
+    nothing of ab is smoothed away.
 
     Args:
         ab: `(B, 2, h, w)`.
@@ -62,21 +81,20 @@ def upsample_chroma(ab: Tensor, lightness: Tensor) -> Tensor:
     """
     if ab.shape[-2:] == lightness.shape[-2:]:
         return ab
-    planes = F.interpolate(_fit_lines(ab, lightness), size=lightness.shape[-2:], mode="bilinear")
-    return _on_lines(planes, lightness)
+    height, width = lightness.shape[-2:]
+    return _on_lines(enlarge(_fit_lines(ab, lightness), (height, width)), lightness)
 
 
 def _fit_lines(ab: Tensor, lightness: Tensor) -> Tensor:
     """`upsample_chroma`'s lines and their limits at ab's size: slope, offset, least and most of a*
     and b*, `(B, 8, h, w)`."""
     guide = F.interpolate(lightness, size=ab.shape[-2:], mode="area")
-    mean_guide, mean_ab = _box(guide, _GUIDE_RADIUS), _box(ab, _GUIDE_RADIUS)
-    variance = _box(guide * guide, _GUIDE_RADIUS) - mean_guide**2
-    covariance = _box(guide * ab, _GUIDE_RADIUS) - mean_guide * mean_ab
-    slope = covariance / (variance + _GUIDE_EPSILON)
-    offset = mean_ab - slope * mean_guide
-    most, least = F.max_pool2d(ab, 3, 1, 1), -F.max_pool2d(-ab, 3, 1, 1)
-    return torch.cat([_box(slope, 1), _box(offset, 1), least, most], dim=1)
+    mean_guide, mean_ab = _box(guide), _box(ab)
+    covariance = _box(guide * ab) - mean_guide * mean_ab
+    variance = _box(guide * guide) - mean_guide**2
+    slope = _SHARE * covariance / (variance + _FLAT)
+    most, least = _grown(ab, torch.maximum), _grown(ab, torch.minimum)
+    return torch.cat([slope, ab - slope * guide, least, most], dim=1)
 
 
 def _on_lines(planes: Tensor, lightness: Tensor) -> Tensor:
@@ -87,7 +105,7 @@ def _on_lines(planes: Tensor, lightness: Tensor) -> Tensor:
 
 
 def _rows(planes: Tensor, first: int, last: int, size: tuple[int, int]) -> Tensor:
-    """Rows `first` to before `last` of `F.interpolate(planes, size, mode="bilinear")`."""
+    """Rows `first` to before `last` of `enlarge(planes, size)`."""
     height, width = size
     if planes.shape[-2:] == size:
         return planes[..., first:last, :]
@@ -98,7 +116,28 @@ def _rows(planes: Tensor, first: int, last: int, size: tuple[int, int]) -> Tenso
     lower = (upper + 1).clamp_max(small - 1)
     share = (at - upper)[:, None]
     rows = torch.lerp(planes[..., upper, :], planes[..., lower, :], share)
-    return F.interpolate(rows, size=(last - first, width), mode="bilinear")
+    return enlarge(rows, (last - first, width))
+
+
+def _bands(ab: Tensor, lightness: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """The ab of each pixel of `lightness`, in gamut, in bands of rows: they stay in the processor's
+    cache, and a scan of 100 million pixels would take many gigabytes as a whole.
+
+    Yields:
+        The band's rows, their L* and their ab.
+    """
+    height, width = lightness.shape[-2:]
+    size = (height, width)
+    full = ab.shape[-2:] == size
+    planes = ab if full else _fit_lines(ab, lightness)
+    pixels = _CPU_BAND * torch.get_num_threads() if ab.device.type == "cpu" else _GPU_BAND
+    step = max(1, pixels // max(1, width * len(ab)))
+    for first in range(0, height, step):
+        last = min(first + step, height)
+        light = lightness[..., first:last, :]
+        rows = _rows(planes, first, last, size)
+        rows = rows if full else _on_lines(rows, light)
+        yield slice(first, last), light, limit_chroma(light, rows)
 
 
 @lru_cache(maxsize=16)
@@ -128,9 +167,9 @@ def _look_up(
     return table.index_select(0, codes.to(torch.int32).flatten()).view(codes.shape)
 
 
-def film_grey(batch: LumaBatch) -> Tensor:
-    """The batch's grey levels in [0, 1], `(B, 1, H, W)` float32."""
-    return _look_up(batch, _grey_table)
+def film_grey(batch: LumaBatch, codes: Tensor | None = None) -> Tensor:
+    """Grey levels in [0, 1], `(B, 1, H, W)` float32, of the batch or of `codes` of its kind."""
+    return _look_up(batch, _grey_table, codes)
 
 
 def film_lightness(batch: LumaBatch) -> Tensor:
@@ -157,13 +196,19 @@ def _repeat(x: Tensor, subsampling: tuple[int, int]) -> Tensor:
 def _extremes(luma: Tensor, subsampling: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """The darkest and the brightest code of each block, of `luma`'s type."""
     across, down = subsampling
-    parts = [luma[..., y::down, x::across] for y in range(down) for x in range(across)]
-    return reduce(torch.minimum, parts), reduce(torch.maximum, parts)
+    least = most = luma
+    if down == 2:
+        upper, lower = luma[..., ::2, :], luma[..., 1::2, :]
+        least, most = torch.minimum(upper, lower), torch.maximum(upper, lower)
+    if across == 2:
+        least = torch.minimum(least[..., ::2], least[..., 1::2])
+        most = torch.maximum(most[..., ::2], most[..., 1::2])
+    return least, most
 
 
 def _fit_chroma(
-    chroma: Tensor, luma: tuple[Tensor, Tensor], luminance: tuple[Tensor, Tensor], matrix: str
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    chroma: Tensor, ends: Tensor, luminance: Tensor, matrix: str
+) -> tuple[Tensor, Tensor]:
     """Scale each block's Cb, Cr so that all its pixels can be shown at their luminance.
 
     The brightest pixel meets R'G'B' = 1 first and the darkest 0, so these two stand for all. Less
@@ -171,37 +216,32 @@ def _fit_chroma(
 
     Args:
         chroma: `(B, 2, h, w)` Cb, Cr.
-        luma: first guesses of Y' of the darkest and the brightest pixel, `(B, 1, h, w)` each.
-        luminance: their relative luminance Y.
+        ends: first guesses of Y' of the darkest and the brightest pixel, `(2, B, 1, h, w)`.
+        luminance: their relative luminance Y, `(2, B, 1, h, w)`.
         matrix: of Y'CbCr.
 
     Returns:
         The chroma, and Y' of the two pixels.
     """
     offsets = rgb_offsets(chroma, matrix)
-    dark, bright = (
-        luma_for_luminance(target, offsets, guess, steps=2)
-        for target, guess in zip(luminance, luma, strict=True)
-    )
-    room = chroma_headroom(dark, bright, offsets)
+    ends = luma_for_luminance(luminance, offsets, ends, steps=2)
+    room = chroma_headroom(ends[0], ends[1], offsets)
     chroma = chroma * room
     tight = torch.nonzero((room < 1).flatten())[:, 0]
     if not len(tight):
-        return chroma, (dark, bright)
-
-    def of_tight(plane: Tensor) -> Tensor:  # as a row of pixels
-        return plane.transpose(0, 1).flatten(1)[:, tight][None, :, None]
-
-    some, low, high = of_tight(chroma), of_tight(dark), of_tight(bright)
-    least, most = (of_tight(each) for each in luminance)
+        return chroma, ends
+    some = _pick(chroma, tight)
+    found, wanted = (torch.stack([_pick(each, tight) for each in two]) for two in (ends, luminance))
     for _ in range(_GAMUT_PASSES - 1):
         offsets = rgb_offsets(some, matrix)
-        low = luma_for_luminance(least, offsets, low)
-        high = luma_for_luminance(most, offsets, high)
-        some = some * chroma_headroom(low, high, offsets)
-    shape = chroma.transpose(0, 1).shape
-    chroma = chroma.transpose(0, 1).flatten(1).index_copy(1, tight, some[0, :, 0])
-    return chroma.view(shape).transpose(0, 1), (dark, bright)
+        found = luma_for_luminance(wanted, offsets, found)
+        some = some * chroma_headroom(found[0], found[1], offsets)
+    return _put(chroma, tight, some), ends
+
+
+def _integers(format: PixelFormat) -> torch.dtype:
+    """The type of the format's codes."""
+    return torch.uint8 if format.bit_depth == 8 else torch.int32
 
 
 def _compose_yuv(
@@ -211,59 +251,114 @@ def _compose_yuv(
     ratio, tags, depth = format.subsampling, format.tags, format.bit_depth
     film = batch.luma if batch.bit_depth == 8 else batch.luma.to(torch.int32)
     film = _pad_to(film, ratio)
-    lightness = F.avg_pool2d(_look_up(batch, _lightness_table, film), (ratio[1], ratio[0]))
-    ab = limit_chroma(lightness, upsample_chroma(ab, lightness))
-    yuv = rgb_to_yuv(lab_to_rgb(torch.cat([lightness, ab], dim=1)), tags.matrix)
-    chroma = yuv[:, 1:]
-    ends = _extremes(film, ratio)
-    dark, bright = (_look_up(batch, _grey_table, codes) for codes in ends)
-    if exact:
-        room = chroma_headroom(dark, bright, rgb_offsets(chroma, tags.matrix))
-        codes = quantize_chroma(chroma * room, depth, tags.full_range)
-        out = batch.luma[:, 0] if depth == 8 else batch.luma[:, 0].to(torch.int32)
-        return out, codes[:, 0], codes[:, 1]
-    # a first guess: the film's grey, moved by what colour does to Y' in the block
-    moved = yuv[:, :1] - lightness_to_grey(lightness)
-    low, high = (_look_up(batch, _luminance_table, codes) for codes in ends)
-    chroma, found = _fit_chroma(chroma, (dark + moved, bright + moved), (low, high), tags.matrix)
-    codes = quantize_chroma(chroma, depth, tags.full_range)
-    if depth == batch.bit_depth == 8 and batch.luma.device.type == "cpu":
-        out = luma_table(batch.full_range, tags)(film[:, 0], codes, ratio)
-    else:
-        moved = (found[0] - dark + found[1] - bright) / 2
-        offsets = rgb_offsets(dequantize_chroma(codes, depth, tags.full_range), tags.matrix)
-        guess = _look_up(batch, _grey_table, film) + _repeat(moved, ratio)
-        luminance = _look_up(batch, _luminance_table, film)
-        luma = luma_for_luminance(luminance, _repeat(offsets, ratio), guess, steps=2)
-        out = quantize_luma(luma, depth, tags.full_range)[:, 0]
-    return out[:, :height, :width], codes[:, 0], codes[:, 1]
+    lightness = _look_up(batch, _lightness_table, block_means(film, ratio))
+    by_table = depth == batch.bit_depth == 8 and ab.device.type == "cpu"
+    table = luma_table(batch.full_range, tags) if by_table and not exact else None
+    luma = torch.empty(film[:, 0].shape, dtype=_integers(format), device=ab.device)
+    chroma = torch.empty((len(ab), 2, *lightness.shape[-2:]), dtype=luma.dtype, device=ab.device)
+    for rows, light, colour in _bands(ab, lightness):
+        whole = slice(rows.start * ratio[1], rows.stop * ratio[1])
+        yuv = lab_to_yuv(light, colour, tags.matrix)
+        block = _Blocks(batch, film[..., whole, :], light, yuv, format)
+        if exact:
+            luma[..., whole, :], chroma[..., rows, :] = block.exact()
+        elif table is not None:
+            luma[..., whole, :], chroma[..., rows, :] = block.by_table(table)
+        else:
+            luma[..., whole, :], chroma[..., rows, :] = block.by_newton()
+    return luma[:, :height, :width], chroma[:, 0], chroma[:, 1]
+
+
+class _Blocks:
+    """Blocks of pixels that have one chroma each: their luma and chroma codes, three ways.
+
+    Args:
+        batch: what the film's codes mean.
+        film: `(B, 1, H, W)` the film's codes, uint8 or int32; whole blocks.
+        lightness: `(B, 1, h, w)` L* of the blocks.
+        yuv: `(B, 3, h, w)` their colour, in gamut.
+        format: what is wanted.
+    """
+
+    def __init__(
+        self, batch: LumaBatch, film: Tensor, lightness: Tensor, yuv: Tensor, format: PixelFormat
+    ) -> None:
+        self.batch, self.film, self.lightness, self.yuv = batch, film, lightness, yuv
+        self.format, self.tags, self.depth = format, format.tags, format.bit_depth
+        self.ends = _extremes(film, format.subsampling)
+
+    def exact(self) -> tuple[Tensor, Tensor]:
+        """Under the film's own codes."""
+        dark, bright = (_look_up(self.batch, _grey_table, codes) for codes in self.ends)
+        chroma = self.yuv[:, 1:]
+        room = chroma_headroom(dark, bright, rgb_offsets(chroma, self.tags.matrix))
+        return self.film[:, 0], self._quantized(chroma * room)
+
+    def by_table(self, table: LumaTable) -> tuple[Tensor, Tensor]:
+        """Of the film's luminance, 8 bit."""
+        codes = self._quantized(self.yuv[:, 1:])
+        shown = table.shows(self.ends[0][:, 0], self.ends[1][:, 0], codes)
+        at = torch.from_numpy(np.flatnonzero(~shown.numpy()))  # torch's takes ten times as long
+        if len(at):
+            yuv, lightness, *ends = (
+                _pick(plane, at) for plane in (self.yuv, self.lightness, *self.ends)
+            )
+            fitted, _ = self._fit(yuv, lightness, ends)
+            codes = _put(codes, at, self._quantized(fitted))
+        return table(self.film[:, 0], codes, self.format.subsampling), codes
+
+    def by_newton(self) -> tuple[Tensor, Tensor]:
+        """Of the film's luminance, any depth, any device."""
+        batch, ratio = self.batch, self.format.subsampling
+        chroma, moved = self._fit(self.yuv, self.lightness, self.ends)
+        codes = self._quantized(chroma)
+        chroma = dequantize_chroma(codes, self.depth, self.tags.full_range)
+        luma = luma_for_luminance(
+            _look_up(batch, _luminance_table, self.film),
+            _repeat(rgb_offsets(chroma, self.tags.matrix), ratio),
+            _look_up(batch, _grey_table, self.film) + _repeat(moved, ratio),
+            steps=2,
+        )
+        return quantize_luma(luma, self.depth, self.tags.full_range)[:, 0], codes
+
+    def _quantized(self, chroma: Tensor) -> Tensor:
+        return quantize_chroma(chroma, self.depth, self.tags.full_range)
+
+    def _fit(self, yuv: Tensor, lightness: Tensor, ends: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """`_fit_chroma` with the film's grey, moved by what colour does to Y' in the block, as a
+        first guess; and by how much the chroma found moves Y' from that grey, `(B, 1, h, w)`."""
+        codes = torch.stack(tuple(ends))
+        grey, luminance = (_look_up(self.batch, t, codes) for t in (_grey_table, _luminance_table))
+        guess = grey + (yuv[:, :1] - lightness_to_grey(lightness))
+        chroma, found = _fit_chroma(yuv[:, 1:], guess, luminance, self.tags.matrix)
+        return chroma, (found - grey).mean(dim=0)
+
+
+def _pick(planes: Tensor, at: Tensor) -> Tensor:
+    """Pixels `at` of `(B, C, h, w)`, counted over batch and plane, as one row: `(1, C, 1, n)`."""
+    return planes.transpose(0, 1).flatten(1).index_select(1, at)[None, :, None]
+
+
+def _put(planes: Tensor, at: Tensor, picked: Tensor) -> Tensor:
+    """`planes` with the pixels that `_pick` gives replaced by `picked`."""
+    rows = planes.transpose(0, 1)
+    return rows.flatten(1).index_copy(1, at, picked[0, :, 0]).view(rows.shape).transpose(0, 1)
 
 
 def _compose_rgb(
     batch: LumaBatch, ab: Tensor, format: PixelFormat, exact: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    height, width = batch.luma.shape[-2:]
     lightness = film_lightness(batch)
-    full = ab.shape[-2:] == lightness.shape[-2:]
-    planes = ab if full else _fit_lines(ab, lightness)
-    kind = torch.uint8 if format.bit_depth == 8 else torch.int32
-    codes = torch.empty((len(ab), 3, height, width), dtype=kind, device=ab.device)
-    # in bands of rows: they stay in the processor's cache, and a scan of 100 million pixels would
-    # take many gigabytes as a whole
-    pixels = _CPU_BAND * torch.get_num_threads() if ab.device.type == "cpu" else _GPU_BAND
-    step = max(1, pixels // max(1, width * len(ab)))
-    for first in range(0, height, step):
-        last = min(first + step, height)
-        light = lightness[..., first:last, :]
-        chroma = _rows(planes, first, last, (height, width))
-        chroma = limit_chroma(light, chroma if full else _on_lines(chroma, light))
+    shape = (len(ab), 3, *lightness.shape[-2:])
+    codes = torch.empty(shape, dtype=_integers(format), device=ab.device)
+    for rows, light, chroma in _bands(ab, lightness):
         rgb = lab_to_rgb(torch.cat([light, chroma], dim=1))
         if exact:
-            grey = _look_up(batch, _grey_table, batch.luma[..., first:last, :])
+            grey = _look_up(batch, _grey_table, batch.luma[..., rows, :])
             chroma = rgb_to_yuv(rgb, format.tags.matrix)[:, 1:]
             room = chroma_headroom(grey, grey, rgb_offsets(chroma, format.tags.matrix))
             rgb = yuv_to_rgb(torch.cat([grey, chroma * room], dim=1), format.tags.matrix)
-        codes[..., first:last, :] = quantize_luma(rgb, format.bit_depth, full_range=True)
+        codes[..., rows, :] = quantize_luma(rgb, format.bit_depth, full_range=True)
     r, g, b = codes.unbind(1)
     return r, g, b
 

@@ -12,18 +12,31 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .color import luma_for_luminance, luma_to_grey, quantize_luma, rgb_offsets, srgb_to_linear
+from .color import (
+    luma_for_luminance,
+    luma_to_grey,
+    luminance_weights,
+    quantize_luma,
+    rgb_offsets,
+    srgb_to_linear,
+)
 from .frames import ColorTags
 
 _STEPS = 6  # of Newton's method, from grey: converged for every pair
-_AT_ONCE = 4096  # pairs worked out in one piece: 25 MB in between
+_AT_ONCE = 1024  # pairs worked out in one piece: 20 MB in between
 _CODES = 256
+_SLACK = 1e-5  # of luminance; one code is at least 3e-4
 
 
 def dequantize_chroma(codes: Tensor, bit_depth: int, full_range: bool) -> Tensor:
     """Integer Cb or Cr codes, any shape, to [-0.5, 0.5]; inverts `color.quantize_chroma`."""
     span = (1 << bit_depth) - 1 if full_range else 224 << (bit_depth - 8)
     return (codes.to(torch.float32) - (1 << (bit_depth - 1))) / span
+
+
+def _pairs(chroma: Tensor) -> Tensor:
+    """One number, int32, for the two codes of each pixel of `(B, 2, h, w)`."""
+    return chroma[:, 0].to(torch.int32) * _CODES + chroma[:, 1]
 
 
 class LumaTable:
@@ -42,6 +55,7 @@ class LumaTable:
         with torch.inference_mode(False):  # whoever makes it, anyone may fill it
             self._rows = torch.empty(_CODES * _CODES, _CODES, dtype=torch.uint8)
             self._known = torch.zeros(_CODES * _CODES, dtype=torch.bool)
+            self._least, self._most = self._limits()
 
     @torch.inference_mode()
     def __call__(self, luma: Tensor, chroma: Tensor, subsampling: tuple[int, int]) -> Tensor:
@@ -56,8 +70,8 @@ class LumaTable:
             `(B, H, W)` uint8.
         """
         across, down = subsampling
-        pairs = chroma[:, 0].to(torch.int32) * _CODES + chroma[:, 1]
-        if not bool(self._known[pairs].all()):
+        pairs = _pairs(chroma)
+        if not bool(self._known.index_select(0, pairs.flatten()).all()):
             self._fill(torch.unique(pairs))
         pairs *= _CODES
         out = torch.empty_like(luma)
@@ -68,6 +82,42 @@ class LumaTable:
                 found = flat.index_select(0, part.flatten())
                 out[:, y::down, x::across] = found.view(part.shape)
         return out
+
+    @torch.inference_mode()
+    def shows(self, darkest: Tensor, brightest: Tensor, chroma: Tensor) -> Tensor:
+        """Where R'G'B' has the colour of these chroma codes at the luminance of both luma codes,
+        and so at all luminances in between.
+
+        Args:
+            darkest, brightest: `(B, h, w)` uint8, the film's codes.
+            chroma: `(B, 2, h, w)` uint8.
+
+        Returns:
+            `(B, h, w)` bool.
+        """
+        pairs = _pairs(chroma).flatten()
+        least, most = (
+            limit.index_select(0, pairs).view(darkest.shape) for limit in (self._least, self._most)
+        )
+        return (darkest >= least) & (brightest <= most)
+
+    def _limits(self) -> tuple[Tensor, Tensor]:
+        """The least and the largest luma code that each pair can be shown at, `(65536,)` uint8."""
+        every = torch.arange(_CODES * _CODES)
+        codes = torch.stack([every // _CODES, every % _CODES])[None, :, :, None]
+        chroma = dequantize_chroma(codes, 8, self._tags.full_range)
+        offsets = rgb_offsets(chroma, self._tags.matrix)[0, ..., 0]
+        low = (-offsets.amin(dim=0)).clamp_min(0)  # Y' where a component is 0, and where one is 1
+        high = (1 - offsets.amax(dim=0)).clamp_max(1)
+        weights = offsets.new_tensor(luminance_weights())[:, None]
+        darkest, brightest = (
+            (srgb_to_linear((y + offsets).clamp(0, 1)) * weights).sum(dim=0) for y in (low, high)
+        )
+        least = torch.searchsorted(self._luminance, darkest - _SLACK)
+        most = torch.searchsorted(self._luminance, brightest + _SLACK, right=True) - 1
+        never = low > high
+        least[never], most[never] = _CODES - 1, 0
+        return least.clamp_max(_CODES - 1).to(torch.uint8), most.clamp_min(0).to(torch.uint8)
 
     def _fill(self, pairs: Tensor) -> None:
         grey, target = self._grey, self._luminance

@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
-from ..color import grey_to_lightness
-from ..colorizer import Colorizer, model_size
-from ..compose import compose, film_grey
+from ..colorizer import Colorizer
+from ..compose import compose
 from ..cuts import mark_cuts
 from ..frames import ColorBatch, LumaBatch
 from ..metering import processors, synchronize
@@ -229,12 +227,7 @@ def _steadying(
     colorizer: Colorizer, batches: Sequence[LumaBatch], ab: torch.Tensor
 ) -> Callable[[int], object]:
     """The stabilizer's work on each batch, with its lightness made beforehand."""
-    height, width = batches[0].luma.shape[-2:]
-    size = model_size(height, width, colorizer.size, colorizer.stride)
-    small = [
-        grey_to_lightness(F.interpolate(film_grey(each), size, mode="bilinear", antialias=True))
-        for each in batches
-    ]
+    small = [colorizer.seen(each) for each in batches]
     stabilizer = Stabilizer()
 
     def work(number: int) -> None:
