@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -134,16 +135,14 @@ def film_cost(*, film: Path, output: Path, model: str, device: str) -> dict[str,
     }
 
 
-class _Recorder(Stabilizer):
-    """A stabilizer that changes nothing and keeps what it is given."""
+@dataclass(frozen=True)
+class _Step:
+    """What the stabilizer is given of a batch, and which frames the network looks at."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.given: list[tuple[Tensor, Tensor, Sequence[bool]]] = []
-
-    def __call__(self, lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = ()) -> Tensor:
-        self.given.append((lightness, ab, cuts))
-        return ab
+    lightness: Tensor
+    cuts: Sequence[bool]
+    looks: list[int]
+    ab: Tensor | None
 
 
 class Stages:
@@ -167,14 +166,25 @@ class Stages:
         self.luma = list(self.source.batches(batch_size))
         self.marked = list(self._marked())
         self.batches = [batch.to(colorizer.device) for batch in self.marked]
-        recorder = _Recorder()
-        self.ab = [colorizer(batch, recorder) for batch in self.batches]
-        self.given = recorder.given
+        self.steps: list[_Step] = []
+        self.ab = self._predict()
         self.colors: list[ColorBatch] = self._compose()
         self.frames = sum(len(batch) for batch in self.luma)
 
     def _marked(self) -> list[LumaBatch]:
         return list(mark_cuts(iter(self.luma), self.source.facts.time_base))
+
+    def _predict(self) -> list[Tensor]:
+        stabilizer, out = Stabilizer(), []
+        for batch in self.batches:
+            lightness = self.colorizer.seen(batch)
+            steadying = stabilizer.begin(lightness, batch.cuts)
+            looks = steadying.looks
+            ab = self.colorizer.network(lightness[looks]) if looks else None
+            out.append(steadying.finish(ab))
+            stabilizer.commit()
+            self.steps.append(_Step(lightness, batch.cuts, looks, ab))
+        return out
 
     def _compose(self) -> list[ColorBatch]:
         format = self.job.plan.format
@@ -188,13 +198,15 @@ class Stages:
         self._marked()
 
     def model(self) -> None:
-        for batch in self.batches:
-            self.colorizer(batch)
+        for batch, step in zip(self.batches, self.steps, strict=True):
+            lightness = self.colorizer.seen(batch)
+            if step.looks:
+                self.colorizer.network(lightness[step.looks])
 
     def stabilise(self) -> None:
         stabilizer = Stabilizer()
-        for given in self.given:
-            stabilizer(*given)
+        for step in self.steps:
+            stabilizer.begin(step.lightness, step.cuts).finish(step.ab)
             stabilizer.commit()
 
     def compose(self) -> None:

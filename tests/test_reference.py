@@ -175,10 +175,10 @@ def test_one_picture_a_shot(tmp_path: Path) -> None:
     model = colorizer(tmp_path / "shots")
     with torch.inference_mode():
         frames = lightness.expand(5, 1, 96, 96)
-        ab = model._run_model(frames, shots=(0, 0, 1, 2, 7)).mean(dim=(2, 3))
+        ab = model.network(frames, shots=(0, 0, 1, 2, 7)).mean(dim=(2, 3))
         # however the frames are cut into batches
-        again = [model._run_model(lightness, shots=(s,)).mean(dim=(2, 3)) for s in (2, 0, 1)]
-        together = model._run_model(lightness)
+        again = [model.network(lightness, shots=(s,)).mean(dim=(2, 3)) for s in (2, 0, 1)]
+        together = model.network(lightness)
     wanted = torch.tensor([[20.0, 20], [20, 20], [0, -25], [-20, 10], [-20, 10]])
     assert torch.allclose(ab, wanted, atol=2)  # the last one stays
     assert torch.allclose(torch.cat(again), ab[[3, 0, 2]], atol=1e-3)

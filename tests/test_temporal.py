@@ -208,3 +208,65 @@ def test_wrong_arguments() -> None:
         Stabilizer(0)
     with pytest.raises(ValueError, match="2 marks of cuts for 3 frames"):
         Stabilizer()(lightness_of(pan(3, 1)), flicker(3, (0, 0)), (True, False))
+
+
+def carry(lightness: Tensor, truth: Tensor, size: int = 4) -> tuple[Tensor, list[int]]:
+    """All frames through a stabilizer whose network, `truth`, sees only what it asks for."""
+    stabilizer, out, looks = Stabilizer(), [], []
+    for first in range(0, len(truth), size):
+        batch = stabilizer.begin(lightness[first : first + size])
+        at = [first + i for i in batch.looks]
+        out.append(batch.finish(truth[at] if at else None))
+        stabilizer.commit()
+        looks += at
+    return torch.cat(out), looks
+
+
+def calm(count: int) -> Tensor:
+    """A shot of nothing but grain over one picture."""
+    still = lightness_of(pan(count, 1, 0))
+    return still + torch.randn(still.shape, generator=torch.Generator().manual_seed(9))
+
+
+def test_the_network_sees_every_third_frame_of_a_calm_shot() -> None:
+    _, looks = carry(calm(24), flicker(24, (10, 10)))
+    assert looks == [0, 1, 2, *range(3, 24, 3)]
+
+
+def test_the_network_sees_every_frame_where_much_is_new() -> None:
+    frames = [frame for i in range(12) for frame in pan(1, i)]  # other pictures throughout
+    _, looks = carry(lightness_of(frames), flicker(12, (10, 10)))
+    assert looks == list(range(12))
+
+
+def test_a_frame_shown_twice_is_seen_once() -> None:
+    lightness = lightness_of(pan(12, 1, 4)).repeat_interleave(2, dim=0)
+    ab, looks = carry(lightness, flicker(24, (10, 10)), size=5)
+    assert all(number % 2 == 0 for number in looks)
+    assert torch.equal(ab[0::2], ab[1::2])
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_batches_do_not_change_what_is_seen(size: int) -> None:
+    lightness, ab = calm(30), flicker(30, (10, 10))
+    found, wanted = carry(lightness, ab, size), carry(lightness, ab)
+    assert found[1] == wanted[1]
+    assert len(wanted[1]) < 20
+    assert torch.equal(found[0], wanted[0])
+
+
+def test_what_is_carried_moves_and_leaves_no_trail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vidcolor.temporal._NEW_SHARE", 0.2)  # of so small a frame
+    frames, truth = moving_square(2)
+    ab, looks = carry(lightness_of(frames), truth)
+    assert len(looks) < len(frames)
+    error = (ab - truth).square().sum(1).sqrt()[6:]
+    assert error.mean() < 1.2
+    trail = error[-4:, 8:16, 1:9].amax(dim=(1, 2))  # where the square stood at first
+    assert trail.max() < 6  # red and blue are 78 apart
+
+
+def test_carried_chroma_flickers_no_more() -> None:
+    ab = flicker(40, (20, -30))
+    found, _ = carry(calm(40), ab)
+    assert change(found) < 0.05 * change(ab)

@@ -145,9 +145,13 @@ class Colorizer:
             `(B, 2, h, w)` float32 a*b*, with the look, oriented like the batch's luma.
         """
         lightness = self.seen(batch)
-        ab = self._run_model(lightness, batch.shots)
-        if stabilizer is not None:
-            ab = stabilizer(lightness, ab, batch.cuts)
+        if stabilizer is None:
+            ab = self.network(lightness, batch.shots)
+        else:
+            steadying = stabilizer.begin(lightness, batch.cuts)
+            looks = steadying.looks
+            shots = [batch.shots[i] for i in looks] if batch.shots else ()
+            ab = steadying.finish(self.network(lightness[looks], shots) if looks else None)
         ab = self._with_look(ab, lightness)
         return torch.rot90(ab, batch.rotation // 90, (-2, -1))
 
@@ -169,9 +173,10 @@ class Colorizer:
             What `__call__` gives for each.
         """
         lightness = torch.cat([self.seen(picture) for picture in pictures])
-        ab = self._with_look(self._run_model(lightness), lightness)
+        ab = self._with_look(self.network(lightness), lightness)
         return list(ab.split([len(picture) for picture in pictures]))
 
+    @torch.inference_mode()
     def seen(self, batch: LumaBatch) -> Tensor:
         """What the model sees of a batch: L* `(B, 1, h, w)`, upright."""
         codes = batch.luma
@@ -218,8 +223,17 @@ class Colorizer:
     def _autocast(self, dtype: torch.dtype) -> torch.autocast:
         return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
-    def _run_model(self, lightness: Tensor, shots: Sequence[int] = ()) -> Tensor:
-        """What is predicted of L* at the model's resolution, before the look."""
+    @torch.inference_mode()
+    def network(self, lightness: Tensor, shots: Sequence[int] = ()) -> Tensor:
+        """What the network predicts, before stabilising and the look.
+
+        Args:
+            lightness: `(B, 1, h, w)` L* at the model's size, from `seen`.
+            shots: number of each frame's shot, for references.
+
+        Returns:
+            `(B, 2, h', w')` float32 a*b*.
+        """
         ab, features = self._forward(lightness, bool(self.references))
         if self.tta:
             ab = (ab + self._forward(lightness.flip(-1), False)[0].flip(-1)) / 2
@@ -241,7 +255,7 @@ class Colorizer:
         """
         lightness = lightness.to(self.device)
         small = self._shrink(lightness)
-        return upsample_chroma(self._with_look(self._run_model(small), small), lightness)
+        return upsample_chroma(self._with_look(self.network(small), small), lightness)
 
     def colorize(self, picture: np.ndarray) -> np.ndarray:
         """Colorize one picture.

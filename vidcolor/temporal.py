@@ -7,12 +7,15 @@ between two frames cannot be trusted, where the moved picture does not look like
 and where the moved colour disagrees with the network otherwise than around it, so that nothing
 trails behind what moves. It is shifted there by as much as history and network differ nearby, so
 that a change of the network's mind does not show first where something has moved.
+
+Since a mean over many frames hardly needs each of them, the network looks at every third frame
+while the flow explains nearly all of a picture, and those between take on the moved chroma.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -38,133 +41,240 @@ _REACH = 8  # a place learns from those within this part of the frame's shorter 
 _THIN = 0.02  # share of trusted places nearby below which they count little
 # Mean trust with no history, and with all of it: cuts reach 0.08, shaking cameras keep 0.68.
 _LITTLE, _ENOUGH = 0.3, 0.5
+# The network looks at the first frames of a shot, then at every third one while little is new.
+_SETTLED, _CARRIED = 4, 2
+_TRUSTED, _NEW_SHARE = 0.5, 0.01  # at most this share of a frame may be trusted less
+_EDGE = 2  # pixels of the flow's size
 _WORKERS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
-class _Frame:
+class _Picture:
+    """A frame as the flow sees it: `(h, w)` uint8 grey, and the same without flicker."""
+
+    grey: np.ndarray
+    levelled: np.ndarray
+
+
+@dataclass(frozen=True)
+class _State:
     """What is kept of the last frame that was no repeat.
 
     Attributes:
-        grey: `(h, w)` uint8, at the flow's size.
-        levelled: `grey` without flicker.
+        picture: the frame.
+        looks: how many frames of the shot the network has seen, this one included.
+        carried: how many it has not seen since.
         lightness: `(h', w')` float32 L*, at the chroma's size.
         ab: `(h', w', 2)` float32, stabilised.
         weight: `(h', w')` float32, how many frames speak for `ab`.
     """
 
-    grey: np.ndarray
-    levelled: np.ndarray
+    picture: _Picture
+    looks: int
+    carried: int
     lightness: np.ndarray
     ab: np.ndarray
     weight: np.ndarray
 
 
+# The flow to the frame before, `(h, w, 2)`, and how far it can be trusted, `(h, w)` in [0, 1].
+_Move = tuple[np.ndarray, np.ndarray]
+
+
 class Stabilizer:
     """The chroma filter of one film: frames in, in order, batch by batch.
 
-    A call starts from where the last `commit` left the film, so a batch that has to be done again
+    A batch starts from where the last `commit` left the film, so one that has to be done again
     (out of memory) is done again from the same state. Results do not depend on how the frames are
     cut into batches.
 
+        batch = stabilizer.begin(lightness, cuts)
+        ab = batch.finish(network(lightness[batch.looks]))
+
     Args:
-        memory: frames the mean reaches back, at least 1; 1 changes nothing.
+        memory: frames the mean reaches back, at least 1; 1 changes nothing, if the network looks
+            at every frame.
     """
 
     def __init__(self, memory: int = MEMORY) -> None:
         if memory < 1:
             raise ValueError(f"memory must be at least 1 frame, not {memory}")
         self.memory = memory
-        self._kept: _Frame | None = None
-        self._reached: _Frame | None = None
+        self._kept: _State | None = None
+        self._reached: _State | None = None
 
     def commit(self) -> None:
-        """The frames of the last call are done: the next call goes on behind them."""
+        """The frames of the last batch are done: the next one goes on behind them."""
         self._kept = self._reached
 
-    def __call__(self, lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = ()) -> Tensor:
-        """Stabilise a batch.
+    def begin(self, lightness: Tensor, cuts: Sequence[bool] = (), every: bool = False) -> Steadying:
+        """Find the flow from frame to frame, and which frames the network has to see.
 
         Args:
             lightness: `(B, 1, h, w)` L* in [0, 100], at the model's size.
-            ab: `(B, 2, h', w')` a*b* of the model, at its own size.
             cuts: for each frame whether a shot begins with it; empty for nowhere.
-
-        Returns:
-            `(B, 2, h', w')` on `ab`'s device, of its type.
+            every: let the network see every frame.
 
         Raises:
             ValueError: `cuts` is neither empty nor one for each frame.
         """
-        if cuts and len(cuts) != len(ab):
-            raise ValueError(f"{len(cuts)} marks of cuts for {len(ab)} frames")
-        frames = self._frames(lightness, ab)
-        befores = self._befores(frames, cuts)
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            moves = list(pool.map(_move, frames, befores))
-        out = []
-        last = self._kept
-        for i, (frame, move) in enumerate(zip(frames, moves, strict=True)):
-            if befores[i] is frame:
-                assert last is not None  # a repeat: what was said stays said
-            elif move is None or last is None:
-                last = frame  # a shot begins
-            else:
-                last = self._mean(last, frame, *move)
-            out.append(last.ab)
-        self._reached = last
-        return torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2).to(ab)
+        if cuts and len(cuts) != len(lightness):
+            raise ValueError(f"{len(cuts)} marks of cuts for {len(lightness)} frames")
+        return Steadying(self, lightness, cuts, every)
 
-    def _frames(self, lightness: Tensor, ab: Tensor) -> list[_Frame]:
-        height, width = lightness.shape[-2:]
-        # a flow needs 16 pixels a side, and none of the detail above half the model's size
-        size = (max(16, height // 2), max(16, width // 2))
-        grey = F.interpolate(lightness, size=size, mode="bilinear", antialias=True)
-        codes = (grey * 2.55).round().clamp(0, 255).to(torch.uint8)[:, 0].cpu().numpy()
-        light = F.interpolate(lightness, size=ab.shape[-2:], mode="area")[:, 0].float().cpu()
-        chroma = ab.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        one = np.ones(ab.shape[-2:], np.float32)
-        return [
-            _Frame(codes[i], level(codes[i]), light[i].numpy(), chroma[i], one)
-            for i in range(len(ab))
+    def __call__(self, lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = ()) -> Tensor:
+        """Stabilise a batch of which the network has seen every frame: `begin` and `finish`."""
+        return self.begin(lightness, cuts, every=True).finish(ab)
+
+
+class Steadying:
+    """One batch of frames on its way through a `Stabilizer`, which makes it.
+
+    Attributes:
+        looks: numbers of the frames that the network has to see. Where a flow explains nearly all
+            of a picture, its chroma is carried on from the frame before instead, and so is that of
+            a frame shown twice.
+    """
+
+    def __init__(
+        self, stabilizer: Stabilizer, lightness: Tensor, cuts: Sequence[bool], every: bool
+    ) -> None:
+        self._stabilizer, self._lightness = stabilizer, lightness
+        self._pictures = _pictures(lightness)
+        befores = self._befores(cuts)
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            moves = list(pool.map(_move, self._pictures, befores))
+        last = stabilizer._kept
+        counts = (last.looks, last.carried) if last else (0, 0)
+        self._moves = moves
+        self._counts: list[tuple[int, int] | None] = []  # looks and carried; None for a repeat
+        for picture, before, move in zip(self._pictures, befores, moves, strict=True):
+            if before is picture:
+                self._counts.append(None)
+                continue
+            if move is None:
+                counts = (1, 0)
+            elif not every and _can_be_carried(*counts, move[1]):
+                counts = (counts[0], counts[1] + 1)
+            else:
+                counts = (counts[0] + 1, 0)
+            self._counts.append(counts)
+        self.looks = [
+            i for i, count in enumerate(self._counts) if every or (count and not count[1])
         ]
 
-    def _befores(self, frames: list[_Frame], cuts: Sequence[bool]) -> list[_Frame | None]:
+    def finish(self, ab: Tensor | None) -> Tensor:
+        """The stabilised chroma of the batch.
+
+        Args:
+            ab: `(len(looks), 2, h', w')` a*b* of the frames that `looks` names, at the network's
+                own size; None where it names none.
+
+        Returns:
+            `(B, 2, h', w')`, on the device and of the type of `ab`, or of the lightness.
+        """
+        last = self._stabilizer._kept
+        size = ab.shape[-2:] if ab is not None else last.ab.shape[:2] if last is not None else ()
+        light = F.interpolate(self._lightness, size=size, mode="area")[:, 0].float().cpu().numpy()
+        chroma: Iterable[np.ndarray] = (
+            [] if ab is None else ab.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        )
+        seen = dict(zip(self.looks, chroma, strict=True))
+        out = []
+        for i, (picture, count) in enumerate(zip(self._pictures, self._counts, strict=True)):
+            move = self._moves[i]
+            if count is None:
+                assert last is not None  # a repeat: what was said stays said
+            elif last is None or move is None:
+                last = _State(picture, *count, light[i], seen[i], np.ones(size, np.float32))
+            else:
+                history = _moved(last, light[i], move)
+                new = self._mean(history, seen[i]) if i in seen else history.carried
+                last = _State(picture, *count, light[i], *new)
+            out.append(last.ab)
+        self._stabilizer._reached = last
+        like = self._lightness if ab is None else ab
+        return torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2).to(like)
+
+    def _befores(self, cuts: Sequence[bool]) -> list[_Picture | None]:
         """For each frame the one it goes on from: None at a cut, itself where it is a repeat."""
-        befores: list[_Frame | None] = []
-        last = self._kept
-        for i, frame in enumerate(frames):
-            if (cuts and cuts[i]) or (last is not None and last.ab.shape != frame.ab.shape):
+        befores: list[_Picture | None] = []
+        last = self._stabilizer._kept.picture if self._stabilizer._kept else None
+        for i, picture in enumerate(self._pictures):
+            if (cuts and cuts[i]) or (last is not None and last.grey.shape != picture.grey.shape):
                 last = None
-            if last is not None and _repeats(frame.grey, last.grey):
-                befores.append(frame)
+            if last is not None and _repeats(picture.grey, last.grey):
+                befores.append(picture)
                 continue
             befores.append(last)
-            last = frame
+            last = picture
         return befores
 
-    def _mean(self, last: _Frame, frame: _Frame, to_last: np.ndarray, trust: np.ndarray) -> _Frame:
-        """The running mean of the chroma, moved along `to_last` and weighted by `trust`."""
-        # where almost nothing is found again, what seems to be found is chance: a dissolve, a blur
-        trust = trust * np.float32(np.clip((trust.mean() - _LITTLE) / (_ENOUGH - _LITTLE), 0, 1))
-        moved = np.dstack([last.ab, last.lightness, last.weight])
-        ab, light, weight = np.split(warp(moved, to_last), (2, 3), axis=2)
-        # Light that grows or fades by one factor scales a* and b* with L* + 16, because both are
-        # differences of cube roots (CIE 15:2018, 8.2.1).
-        light = light[..., 0]
-        there = float((trust * (light + _DARK)).sum())
-        here = float((trust * (frame.lightness + _DARK)).sum())
-        ab = ab * np.float32(np.clip(here / max(there, 1e-3), 0.25, 4.0))
-        residual = ab - frame.ab
+    def _mean(self, history: _History, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The running mean of the chroma, and its weight: with the network's `new` value."""
+        ab, weight, trust = history.ab, history.weight, history.trust
+        residual = ab - new
         bias, _ = _spread(residual, weight, trust)
         odd = np.square(residual - bias).sum(axis=2)
         trust = trust * np.exp(-odd / _ODD**2)
         bias, support = _spread(residual, weight, trust)
         known = trust[..., None]
-        history = known * ab + (1 - known) * (frame.ab + bias)
-        seen = np.minimum(known * weight + (1 - known) * support, self.memory - 1)
-        mean = (seen * history + frame.ab) / (seen + 1)
-        return _Frame(frame.grey, frame.levelled, frame.lightness, mean, seen[..., 0] + 1)
+        ab = known * ab + (1 - known) * (new + bias)
+        most = self._stabilizer.memory - 1
+        seen = np.minimum(known * weight + (1 - known) * support, most)
+        return (seen * ab + new) / (seen + 1), seen[..., 0] + 1
+
+
+@dataclass(frozen=True)
+class _History:
+    """The chroma of the frame before where things stand now: `(h', w', 2)`; how many frames speak
+    for it, `(h', w', 1)`; and how far it can be trusted, `(h', w')` in [0, 1]."""
+
+    ab: np.ndarray
+    weight: np.ndarray
+    trust: np.ndarray
+
+    @property
+    def carried(self) -> tuple[np.ndarray, np.ndarray]:
+        """The chroma and weight of a frame that the network does not see. What is new in it takes
+        the colour that stood there, and no weight: the network's next word counts."""
+        return self.ab, (self.trust[..., None] * self.weight)[..., 0]
+
+
+def _pictures(lightness: Tensor) -> list[_Picture]:
+    height, width = lightness.shape[-2:]
+    # a flow needs 16 pixels a side, and none of the detail above half the model's size
+    size = (max(16, height // 2), max(16, width // 2))
+    grey = F.interpolate(lightness, size=size, mode="bilinear", antialias=True)
+    codes = (grey * 2.55).round().clamp(0, 255).to(torch.uint8)[:, 0].cpu().numpy()
+    return [_Picture(each, level(each)) for each in codes]
+
+
+def _can_be_carried(looks: int, carried: int, trust: np.ndarray) -> bool:
+    """Whether a frame can do without the network: in the middle of a shot, where little is new."""
+    # not at the borders: the least flow leads out of the picture there
+    new = float((trust[_EDGE:-_EDGE, _EDGE:-_EDGE] < _TRUSTED).mean())
+    return looks >= _SETTLED and carried < _CARRIED and new < _NEW_SHARE
+
+
+def _moved(last: _State, lightness: np.ndarray, move: _Move) -> _History:
+    """The last frame's chroma, moved to where things stand now."""
+    import cv2
+
+    size = lightness.shape[::-1]
+    flowing, trust = (cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in move)
+    scale = np.array([new / old for new, old in zip(size, move[1].shape[::-1], strict=True)])
+    # where almost nothing is found again, what seems to be found is chance: a dissolve, a blur
+    trust = trust * np.float32(np.clip((trust.mean() - _LITTLE) / (_ENOUGH - _LITTLE), 0, 1))
+    moved = np.dstack([last.ab, last.lightness, last.weight])
+    moved = warp(moved, flowing * scale.astype(np.float32))
+    ab, light, weight = np.split(moved, (2, 3), axis=2)
+    # Light that grows or fades by one factor scales a* and b* with L* + 16, because both are
+    # differences of cube roots (CIE 15:2018, 8.2.1).
+    there = float((trust * (light[..., 0] + _DARK)).sum())
+    here = float((trust * (lightness + _DARK)).sum())
+    ab = ab * np.float32(np.clip(here / max(there, 1e-3), 0.25, 4.0))
+    return _History(ab, weight, trust)
 
 
 def _spread(
@@ -197,21 +307,15 @@ def _repeats(grey: np.ndarray, other: np.ndarray) -> bool:
     )
 
 
-def _move(frame: _Frame, before: _Frame | None) -> tuple[np.ndarray, np.ndarray] | None:
-    """The flow from a frame to the one before it, `(h', w', 2)`, and how far it can be trusted,
-    `(h', w')` in [0, 1]; both at the chroma's size. None where there is nothing before."""
+def _move(picture: _Picture, before: _Picture | None) -> _Move | None:
+    """How a picture has moved since the one before it; None where there is nothing before."""
     import cv2
 
-    if before is None or before is frame:
+    if before is None or before is picture:
         return None
-    now, then = frame.levelled, before.levelled
+    now, then = picture.levelled, before.levelled
     back, forth = flow(now, then, _PRESET), flow(then, now, _PRESET)
     difference = cv2.blur(cv2.absdiff(warp(then, back), now).astype(np.float32), (_PATCH, _PATCH))
     excess = np.maximum(difference - min(_GRAIN, np.median(difference[::4, ::4])), 0)
     trust = np.exp(-np.square(excess / _TOLERANCE)) * visible(back, forth, *_SLACK)
-    height, width = frame.ab.shape[:2]
-    scale = np.array([width / now.shape[1], height / now.shape[0]], np.float32)
-    small = cv2.resize(back, (width, height), interpolation=cv2.INTER_AREA) * scale
-    return small, cv2.resize(
-        trust.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA
-    )
+    return back, trust.astype(np.float32)

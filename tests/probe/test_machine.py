@@ -83,8 +83,8 @@ def test_a_stage_has_the_threads_that_it_has_in_the_pipeline(
     for module in (stages, batches):
         monkeypatch.setattr(module, "share_threads", lambda device: Threads(3, 2))
         note(module, "compose", "compose")
-    note(Colorizer, "__call__", "model")
-    note(Stabilizer, "__call__", "stabilise")
+    note(Colorizer, "network", "model")
+    note(Stabilizer, "begin", "stabilise")
     monkeypatch.setattr(stages, "colorize_film", lambda *given: None)
     measure_stages(colorizer, film, FAST_ENCODER, tmp_path, 2, least=10)
     assert seen == {"model": {3}, "stabilise": {3}, "compose": {2}}

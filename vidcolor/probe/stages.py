@@ -168,12 +168,15 @@ def measure_stages(
         rates["cuts"] = clock.rates(count)
     there = [each.to(device) for each in marked]
 
-    rates["model"] = _rate(there, lambda i: colorizer(there[i]), device, least, share.model)
     ab = colorizer(there[0])
+    predicting: Callable[[int], object] = lambda i: colorizer(there[i])  # noqa: E731
+    some = there
     if steady:
         # in the model's thread, as in the pipeline
-        steadying = _steadying(colorizer, there, ab)
+        steadying = _Steady(colorizer, there, ab)
         rates["stabilise"] = _rate(there, steadying, device, least, share.model)
+        some, predicting = there[: len(steadying.looks)], steadying.predict
+    rates["model"] = _rate(some, predicting, device, least, share.model)
 
     output = folder / "stages.mkv"
     plan = check_container(output, facts, settings.encoder, settings.copy)
@@ -223,17 +226,30 @@ def measure_stages(
     )
 
 
-def _steadying(
-    colorizer: Colorizer, batches: Sequence[LumaBatch], ab: torch.Tensor
-) -> Callable[[int], object]:
-    """The stabilizer's work on each batch, with its lightness made beforehand."""
-    small = [colorizer.seen(each) for each in batches]
-    stabilizer = Stabilizer()
+class _Steady:
+    """The stabilizer's work on each batch, with its lightness made beforehand; and the model's, on
+    the frames that the stabilizer has asked for.
 
-    def work(number: int) -> None:
-        lightness = small[number]
-        like = ab[:1].expand(len(lightness), -1, -1, -1)
-        stabilizer(lightness, like, batches[number].cuts)
-        stabilizer.commit()
+    Attributes:
+        looks: the numbers of those frames, for each batch worked on so far.
+    """
 
-    return work
+    def __init__(
+        self, colorizer: Colorizer, batches: Sequence[LumaBatch], ab: torch.Tensor
+    ) -> None:
+        self._colorizer, self._batches, self._ab = colorizer, batches, ab
+        self._small = [colorizer.seen(each) for each in batches]
+        self._stabilizer = Stabilizer()
+        self.looks: list[list[int]] = []
+
+    def __call__(self, number: int) -> None:
+        steadying = self._stabilizer.begin(self._small[number], self._batches[number].cuts)
+        looks = steadying.looks
+        steadying.finish(self._ab[:1].expand(len(looks), -1, -1, -1) if looks else None)
+        self._stabilizer.commit()
+        self.looks.append(looks)
+
+    def predict(self, number: int) -> None:
+        lightness = self._colorizer.seen(self._batches[number])
+        if looks := self.looks[number]:
+            self._colorizer.network(lightness[looks])
