@@ -264,7 +264,7 @@ def test_mirroring_makes_mirror_images_of_mirror_images():
     both = Colorizer("fast", device="cpu", size=64, tta=True, precision="fp32")
     lightness = 100 * torch.rand(1, 1, 64, 96, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():  # at the model's own resolution, where nothing is resized
-        once, again = both.network(lightness), both._run_model(lightness.flip(-1))
+        once, again = both.network(lightness), both.network(lightness.flip(-1))
     assert torch.equal(again, once.flip(-1))
 
 

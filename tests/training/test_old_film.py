@@ -110,3 +110,15 @@ def test_compression_changes_little_and_levels_alone() -> None:
     made = film.compress(grey)
     assert made.shape == grey.shape
     assert 0 < float((made - grey).abs().mean()) < 0.05
+
+
+def test_a_bad_copy_changes_little_and_levels_alone() -> None:
+    grey = photograph()[:1]
+    for seed in SEEDS:
+        torch.manual_seed(seed)
+        made = film.copy_film(grey)
+        assert made.shape == grey.shape
+        assert 0 < float((made - grey).abs().mean()) < 0.1
+        assert abs(float(made.mean() - grey.mean())) < 0.02
+        torch.manual_seed(seed)
+        assert torch.equal(film.copy_film(grey), made)

@@ -1,7 +1,7 @@
 """Compare objectives quickly: small heads on one frozen encoder, all else equal.
 
-    python train/scripts/heads.py best-or.safetensors photos-train-00.zip photos-val-00.zip \\
-        --lpips-weights alexnet.safetensors
+    python train/scripts/heads.py resnet50v2_trunk.safetensors photos-train-00.zip \\
+        photos-val-00.zip --lpips-weights alexnet.safetensors
 
 The encoder's features of every picture are computed once and kept in memory (0.5 MB a picture as
 fp16 at 144 pixels), so a head trains in minutes on one core. Each head's chroma is then scaled so
@@ -23,7 +23,9 @@ from vidcolor.color import limit_chroma, rgb_to_lab
 from vidcolor.metrics import colourfulness, load_lpips, psnr
 from vidcolor.models.blocks import conv_norm_relu
 from vidcolor.models.gamut import ab_bins, soft_encode
+from vidcolor.models.resnet import ResNetEncoder
 from vidcolor.sources.packs import square, stream_pictures
+from vidcolor.tensor_files import read_tensors
 from vidcolor.training.batch import Batch
 from vidcolor.training.objectives.ab_perceptual import AbPerceptual
 from vidcolor.training.objectives.base import join_lab
@@ -50,7 +52,7 @@ class Head(nn.Module):
 
 
 @torch.inference_mode()
-def cached(model: nn.Module, path: Path, count: int) -> Set:
+def cached(encoder: nn.Module, path: Path, count: int) -> Set:
     """The first `count` colourful pictures of a zip, and their features."""
     labs, deep, fine = [], [], []
     for _, picture in islice(stream_pictures([path], []), count):
@@ -58,7 +60,7 @@ def cached(model: nn.Module, path: Path, count: int) -> Set:
         if float(lab[:, 1:].square().sum(dim=1).sqrt().mean()) < 2:
             continue
         with torch.autocast("cpu", torch.bfloat16):
-            features = model.features(lab[:, :1])
+            features = encoder(lab[:, :1] / 100)
         labs.append(lab.half())
         deep.append(features[16].half())
         fine.append(features[8].half())
@@ -158,7 +160,7 @@ def measure(name: str, head: Head, decode: Callable[[Tensor], Tensor], val: Set,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("weights", type=Path)
+    parser.add_argument("weights", type=Path, help="an ImageNet classifier's ResNet-50 v2 trunk")
     parser.add_argument("data", type=Path)
     parser.add_argument("validation", type=Path)
     parser.add_argument("--lpips-weights", type=Path, required=True)
@@ -168,9 +170,10 @@ def main() -> None:
     parser.add_argument("--only", default="", help="objectives whose name holds this")
     options = parser.parse_args()
 
-    model, _ = load_model(file=options.weights)
-    data = cached(model, options.data, options.pictures)
-    val = cached(model, options.validation, 100_000)
+    encoder = ResNetEncoder().eval()
+    encoder.load_imagenet(read_tensors(options.weights))
+    data = cached(encoder, options.data, options.pictures)
+    val = cached(encoder, options.validation, 100_000)
     channels = data[1].shape[1], data[2].shape[1]
     lpips = load_lpips(options.lpips_weights)
     bins = ab_bins()

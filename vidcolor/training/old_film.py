@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..color import grey_to_lightness
+from ..sinks import h264_copy
 
 # How much of R', G' and B' an emulsion sees. Panchromatic film: BT.601's luma. Orthochromatic film
 # is blind to red, and the first films saw blue almost alone; these weights are our estimates.
@@ -98,6 +99,15 @@ def compress(grey: Tensor) -> Tensor:
     return torch.from_numpy(np.array(Image.open(file)))[None].float() / 255
 
 
+def copy_film(grey: Tensor) -> Tensor:
+    """H.264 of poor quality, as the third frame of a slow move: smeared texture, blocks, and what
+    is left of the frames before."""
+    levels = (grey[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    step = int(torch.randint(-2, 3, (1,)))
+    moved = [np.roll(levels, step * ago, axis=1) for ago in (2, 1)]
+    return torch.from_numpy(h264_copy([*moved, levels], int(_uniform(24, 40))))[None].float() / 255
+
+
 # What may happen to a picture, in the order in which it happens to film, and its share.
 _STEPS = (
     (soften, 0.5),
@@ -105,7 +115,8 @@ _STEPS = (
     (darken_corners, 0.3),
     (add_grain, 0.8),
     (scratch, 0.2),
-    (compress, 0.3),
+    (compress, 0.2),
+    (copy_film, 0.2),
 )
 
 
