@@ -14,7 +14,6 @@ while the flow explains nearly all of a picture, and those between take on the m
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .metering import processors
 from .motion import flow, level, visible, warp
 
 # Chosen on two colour clips and three synthetic moves (train/LOG.md has the figures).
@@ -45,7 +45,7 @@ _LITTLE, _ENOUGH = 0.3, 0.5
 _SETTLED, _CARRIED = 4, 2
 _TRUSTED, _NEW_SHARE = 0.5, 0.01  # at most this share of a frame may be trusted less
 _EDGE = 2  # pixels of the flow's size
-_WORKERS = min(8, os.cpu_count() or 1)
+_MOST_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Steadying:
         self._stabilizer, self._lightness = stabilizer, lightness
         self._pictures = _pictures(lightness)
         befores = self._befores(cuts)
-        with ThreadPoolExecutor(_WORKERS) as pool:
+        with ThreadPoolExecutor(min(_MOST_WORKERS, processors())) as pool:
             moves = list(pool.map(_move, self._pictures, befores))
         last = stabilizer._kept
         counts = (last.looks, last.carried) if last else (0, 0)

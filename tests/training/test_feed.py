@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -235,10 +234,9 @@ def test_crops_are_cut_out_of_pictures_of_twice_their_size() -> None:
 
 def test_a_store_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     needed = store_bytes(7, 8, "lab", 3)
-    memory = SimpleNamespace(available=needed)
-    monkeypatch.setattr("vidcolor.training.feed.psutil.virtual_memory", lambda: memory)
+    free = [needed, needed - 1]
+    monkeypatch.setattr("vidcolor.training.feed.free_memory", lambda device: free.pop(0))
     _device(enlarge=3)
-    memory.available -= 1
     with pytest.raises(TrainingError) as caught:
         _device(enlarge=3)
     assert str(caught.value) == (

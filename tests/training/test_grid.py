@@ -104,12 +104,9 @@ def test_failed_runs_are_named(tmp_path: Path, file: RecipeFile) -> None:
 
 
 def test_jobs_follow_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Memory:
-        available = 7 << 30
-
-    monkeypatch.setattr(grid.os, "cpu_count", lambda: 16)
-    monkeypatch.setattr(grid.psutil, "virtual_memory", Memory)
+    monkeypatch.setattr(grid, "processors", lambda: 16)
+    monkeypatch.setattr(grid, "free_memory", lambda device: 7 << 30)
     assert grid.jobs_that_fit() == 2
     assert grid.jobs_that_fit(5) == 5
-    monkeypatch.setattr(grid.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(grid, "processors", lambda: 1)
     assert grid.jobs_that_fit() == 1

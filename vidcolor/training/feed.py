@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import psutil
 import torch
 import torch.nn.functional as F
 import torchvision.transforms.v2 as transforms
@@ -23,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..color import grey_to_lightness, rgb_to_lab
 from ..errors import TrainingError
+from ..metering import free_memory
 from ..sources.packs import square
 from .augment import Augment, Draws, apply, draw
 from .batch import Batch
@@ -120,7 +120,7 @@ def store_bytes(pictures: int, size: int, space: str, enlarge: int = 1) -> int:
 
 
 def _check_memory(pictures: int, size: int, needed: int) -> None:
-    free = psutil.virtual_memory().available
+    free = free_memory(torch.device("cpu"))
     if needed > free:
         raise TrainingError(
             f"{pictures} pictures of {size}x{size} pixels need {needed / 1e9:.1f} GB of main "

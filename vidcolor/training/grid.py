@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import multiprocessing
-import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,10 +12,10 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from ..errors import DivergedError, TrainingError, VidcolorError
+from ..metering import free_memory, processors
 from .checkpoint import Shelf
 from .curves import plot_grid
 from .data import DataSet
@@ -42,8 +41,8 @@ _stopped = False
 
 def jobs_that_fit(wanted: int = 0) -> int:
     """How many trainings to run at once: one for each core that memory allows, or `wanted`."""
-    free = psutil.virtual_memory().available
-    return wanted or max(1, min(os.cpu_count() or 1, free // _MEMORY_PER_RUN))
+    free = free_memory(torch.device("cpu"))
+    return wanted or max(1, min(processors(), free // _MEMORY_PER_RUN))
 
 
 def _dataset(file: RecipeFile, options: Options) -> DataSet:
@@ -141,7 +140,7 @@ def _in_parallel(
 ) -> Iterator[tuple[str, dict[str, Any] | str]]:
     """Train runs in `jobs` processes; yields name and outcome as each ends."""
     context = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, processors() // jobs)
     pool = ProcessPoolExecutor(
         jobs, mp_context=context, initializer=_become_worker, initargs=(threads,)
     )

@@ -8,13 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor
 
 from ..errors import DivergedError, OutputError, RecipeError, TrainingError
 from ..evaluation import MIN_CHROMA
 from ..memory import keep_memory
+from ..metering import free_memory
 from ..models.describe import describe
 from ..weights import Entry, save_weights
 from .batch import Batch
@@ -81,7 +81,7 @@ class Training:
     def _activations(self, model: torch.nn.Module) -> float:
         """What a batch's activations take, as a share of the free memory."""
         kept = describe(model, self.recipe.size).kept_bytes * self.recipe.batch_size
-        return kept / psutil.virtual_memory().available
+        return kept / free_memory(torch.device("cpu"))
 
     def _claim_folder(self, file: RecipeFile) -> None:
         """Make the folder, or check that a resumed training goes on with the same pictures."""
