@@ -50,9 +50,9 @@ class Choice:
     batches: tuple[int, ...] = (1, 4)
     least_seconds: float = 3.0
     stage_films: tuple[tuple[FilmSize, float], ...] = (
-        (_480P, 4.0),
-        (_720P, 3.0),
-        (_1080P, 2.0),
+        (_480P, 10.0),
+        (_720P, 6.0),
+        (_1080P, 4.0),
     )
     length_size: FilmSize = _480P
     lengths: tuple[float, ...] = (2.0, 4.0, 8.0)
@@ -60,7 +60,7 @@ class Choice:
     scale_seconds: float = 2.0
     startup_warm_up: bool = True
     peers: tuple[str, ...] = tuple(PEERS)
-    peer_film: tuple[FilmSize, float] = (_480P, 4.0)
+    peer_film: tuple[FilmSize, float] = (_480P, 20.0)
     peer_frames: int = 3
     peer_seconds: float = 5.0
     peer_input: int = 0

@@ -139,7 +139,7 @@ def test_auto_uses_it_and_the_film_is_the_same(tmp_path: Path) -> None:
         return report.output
 
     by_rule = written("rule.mkv", settings)
-    assert max(seen) == 4 and sum(seen) == 13
+    assert max(seen) == 8 and sum(seen) == 13
     store_batch(colorizer, 64, 48, 7)
     by_cache = written("cache.mkv", settings)
     assert seen == [7, 6]

@@ -60,7 +60,7 @@ def run(
         yield report
 
 
-_CPU_PIXELS, _GPU_PIXELS = 4 * 720 * 576, 4 * 1920 * 1080  # of a batch
+_CPU_PIXELS, _GPU_PIXELS = 8 * 720 * 576, 4 * 1920 * 1080  # of a batch
 
 
 def batch_size(colorizer: Colorizer, settings: Settings, facts: FilmFacts) -> int:
@@ -71,7 +71,7 @@ def batch_size(colorizer: Colorizer, settings: Settings, facts: FilmFacts) -> in
     if known := cached_batch(colorizer, facts.width, facts.height):
         return known
     cpu = colorizer.device.type == "cpu"
-    pixels, most = (_CPU_PIXELS, 4) if cpu else (_GPU_PIXELS, 16)
+    pixels, most = (_CPU_PIXELS, 8) if cpu else (_GPU_PIXELS, 16)
     return max(1, min(most, pixels // (facts.width * facts.height)))
 
 

@@ -184,7 +184,7 @@ def test_frames_ahead_follow_the_batches_of_the_run(tmp_path: Path) -> None:
         path = encode(tmp_path / f"{width}.mkv", "ffv1", "yuv420p", frames(2, width, height)).path
         meter = FilmMeter(job_of(path, VERYFAST), colorizer, VERYFAST, tmp_path)
         found[width] = meter.ahead
-    assert found == {64: frames_ahead(4), 1600: frames_ahead(1)}
+    assert found == {64: frames_ahead(8), 1600: frames_ahead(1)}
     chosen = FilmMeter(job_of(path, VERYFAST), colorizer, replace(VERYFAST, batch_size=7), tmp_path)
     assert chosen.ahead == frames_ahead(7)
 
