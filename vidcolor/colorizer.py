@@ -28,6 +28,7 @@ from .temporal import Stabilizer
 from .weights import load_model
 
 logger = logging.getLogger(__name__)
+_CPU_TOGETHER = 4  # frames in the network at once; more take memory and no less time
 Result = TypeVar("Result")
 Part = TypeVar("Part", bound="Divisible")
 
@@ -234,6 +235,13 @@ class Colorizer:
         Returns:
             `(B, 2, h', w')` float32 a*b*.
         """
+        most = _CPU_TOGETHER if self.device.type == "cpu" else len(lightness)
+        parts = range(0, max(1, len(lightness)), max(1, most))
+        return torch.cat(
+            [self._network(lightness[i : i + most], shots[i : i + most]) for i in parts]
+        )
+
+    def _network(self, lightness: Tensor, shots: Sequence[int]) -> Tensor:
         ab, features = self._forward(lightness, bool(self.references))
         if self.tta:
             ab = (ab + self._forward(lightness.flip(-1), False)[0].flip(-1)) / 2
