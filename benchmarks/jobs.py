@@ -175,6 +175,7 @@ class Stages:
         return list(mark_cuts(iter(self.luma), self.source.facts.time_base))
 
     def _predict(self) -> list[Tensor]:
+        """What `Colorizer.__call__` does with an upright film and no look, step by step."""
         stabilizer, out = Stabilizer(), []
         for batch in self.batches:
             lightness = self.colorizer.seen(batch)

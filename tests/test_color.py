@@ -253,3 +253,17 @@ def test_lab_to_yuv_is_both_steps_in_one(matrix: str) -> None:
     lab = torch.cat([lightness, ab], dim=1)
     wanted = rgb_to_yuv(lab_to_rgb(lab), matrix)
     assert (lab_to_yuv(lightness, ab, matrix) - wanted).abs().max() < 1.2e-4
+
+
+def test_black_is_black() -> None:
+    black = torch.zeros(1, 3, 1, 1)
+    assert (lab_to_rgb(black) >= 0).all()
+    assert (lightness_to_grey(black[:, :1]) >= 0).all()
+
+
+def test_limits_of_chroma_have_no_steps() -> None:
+    """Along a highlight of strong yellow, where the gamut's edge is steepest."""
+    lightness = torch.linspace(85, 99, 4000).view(1, 1, 1, -1)
+    ab = torch.tensor([-15.0, 60.0]).view(1, 2, 1, 1).expand(1, 2, 1, 4000)
+    found = limit_chroma(lightness, ab)
+    assert (found[..., 1:] - found[..., :-1]).abs().max() < 0.6

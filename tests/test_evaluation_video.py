@@ -37,7 +37,10 @@ class Predicts:
     def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
         assert isinstance(batch, ColourBatch)
         ab = self.ab(batch)
-        return ab if stabilizer is None else stabilizer(film_lightness(batch), ab, batch.cuts)
+        if stabilizer is None:
+            return ab
+        steadying = stabilizer.begin(film_lightness(batch), batch.cuts)
+        return steadying.finish(ab[steadying.looks] if steadying.looks else None)
 
 
 def true_ab(batch: ColourBatch) -> Tensor:

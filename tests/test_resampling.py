@@ -19,6 +19,15 @@ def test_planes_are_enlarged_bilinearly(size: tuple[int, int]) -> None:
     assert torch.allclose(enlarge(turned, size), wanted, atol=1e-3)
 
 
+def test_other_types_and_gradients() -> None:
+    planes = torch.randn(1, 2, 5, 5, dtype=torch.float64)
+    wanted = F.interpolate(planes, size=(9, 9), mode="bilinear")
+    assert torch.equal(enlarge(planes, (9, 9)), wanted)
+    learned = planes.float().requires_grad_()
+    enlarge(learned, (9, 9)).sum().backward()
+    assert learned.grad is not None
+
+
 def test_no_planes_stay_none() -> None:
     assert enlarge(torch.zeros(0, 2, 4, 4), (8, 8)).shape == (0, 2, 8, 8)
 

@@ -183,7 +183,7 @@ class Colorizer:
         codes = batch.luma
         height, width = codes.shape[-2:]
         least = model_size(height, width, self.size, self.stride)
-        # by half while that is exact, on the integers, which is quick; the rest with a filter
+        # by half while the sides are even, on the codes, which is quick; the rest with a filter
         while not (height % 2 or width % 2) and height >= 2 * least[0] and width >= 2 * least[1]:
             codes, height, width = block_means(codes, (2, 2)), height // 2, width // 2
         grey = torch.rot90(film_grey(batch, codes), -(batch.rotation // 90), (-2, -1))

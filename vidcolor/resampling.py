@@ -29,7 +29,7 @@ def enlarge(planes: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear interpolation, borders repeated.
 
     Args:
-        planes: `(B, C, h, w)` float32.
+        planes: `(B, C, h, w)`.
         size: height and width of the result; a side that shrinks is not smoothed first.
 
     Returns:
@@ -38,7 +38,8 @@ def enlarge(planes: Tensor, size: tuple[int, int]) -> Tensor:
     count, channels, height, width = planes.shape
     if (height, width) == size:
         return planes
-    cv2 = _opencv() if planes.device.type == "cpu" else None
+    plain = planes.device.type == "cpu" and planes.dtype == torch.float32
+    cv2 = _opencv() if plain and not planes.requires_grad else None
     if cv2 is None or not count or max(height, width, *size) >= _MOST:
         return F.interpolate(planes, size=size, mode="bilinear")
     out = torch.empty(count, channels, *size)

@@ -27,7 +27,7 @@ from .metering import processors
 from .motion import flow, level, visible, warp
 
 # Chosen on two colour clips and three synthetic moves (train/LOG.md has the figures).
-MEMORY = 20  # frames
+MEMORY = 20  # frames that the network has seen
 _PRESET = "medium"  # of the flow; at half the model's size dearer than "fast" by 2 ms, and better
 _TOLERANCE = 20.0  # levels by which the moved picture may differ; the weight falls to 1/e there
 _GRAIN = 16.0  # levels of difference, at most, that are put down to the film's grain
@@ -41,10 +41,11 @@ _REACH = 8  # a place learns from those within this part of the frame's shorter 
 _THIN = 0.02  # share of trusted places nearby below which they count little
 # Mean trust with no history, and with all of it: cuts reach 0.08, shaking cameras keep 0.68.
 _LITTLE, _ENOUGH = 0.3, 0.5
-# The network looks at the first frames of a shot, then at every third one while little is new.
-_SETTLED, _CARRIED = 4, 2
+CARRIED = 2  # frames in a row that the network need not see
+_SETTLED = 4  # frames at the beginning of a shot that it sees
 _TRUSTED, _NEW_SHARE = 0.5, 0.01  # at most this share of a frame may be trusted less
-_EDGE = 2  # pixels of the flow's size
+_THING, _NEW_THING = 5, 0.75  # in no square of so many pixels may so large a share be
+_EDGE = 2  # pixels of the flow's size, as those of a thing
 _MOST_WORKERS = 8
 
 
@@ -66,7 +67,7 @@ class _State:
         carried: how many it has not seen since.
         lightness: `(h', w')` float32 L*, at the chroma's size.
         ab: `(h', w', 2)` float32, stabilised.
-        weight: `(h', w')` float32, how many frames speak for `ab`.
+        weight: `(h', w')` float32, how many frames that the network has seen speak for `ab`.
     """
 
     picture: _Picture
@@ -92,14 +93,17 @@ class Stabilizer:
         ab = batch.finish(network(lightness[batch.looks]))
 
     Args:
-        memory: frames the mean reaches back, at least 1; 1 changes nothing, if the network looks
-            at every frame.
+        memory: frames seen by the network that the mean reaches back, at least 1.
+        carried: frames in a row, at most, that the network need not see; 0 shows it all but
+            repeats, and with a memory of 1 nothing is changed then.
     """
 
-    def __init__(self, memory: int = MEMORY) -> None:
-        if memory < 1:
-            raise ValueError(f"memory must be at least 1 frame, not {memory}")
-        self.memory = memory
+    def __init__(self, memory: int = MEMORY, carried: int = CARRIED) -> None:
+        if memory < 1 or carried < 0:
+            raise ValueError(
+                f"memory must be at least 1 frame and carried not negative, not {memory}, {carried}"
+            )
+        self.memory, self.carried = memory, carried
         self._kept: _State | None = None
         self._reached: _State | None = None
 
@@ -107,24 +111,19 @@ class Stabilizer:
         """The frames of the last batch are done: the next one goes on behind them."""
         self._kept = self._reached
 
-    def begin(self, lightness: Tensor, cuts: Sequence[bool] = (), every: bool = False) -> Steadying:
+    def begin(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> Steadying:
         """Find the flow from frame to frame, and which frames the network has to see.
 
         Args:
             lightness: `(B, 1, h, w)` L* in [0, 100], at the model's size.
             cuts: for each frame whether a shot begins with it; empty for nowhere.
-            every: let the network see every frame.
 
         Raises:
             ValueError: `cuts` is neither empty nor one for each frame.
         """
         if cuts and len(cuts) != len(lightness):
             raise ValueError(f"{len(cuts)} marks of cuts for {len(lightness)} frames")
-        return Steadying(self, lightness, cuts, every)
-
-    def __call__(self, lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = ()) -> Tensor:
-        """Stabilise a batch of which the network has seen every frame: `begin` and `finish`."""
-        return self.begin(lightness, cuts, every=True).finish(ab)
+        return Steadying(self, lightness, cuts)
 
 
 class Steadying:
@@ -136,32 +135,34 @@ class Steadying:
             a frame shown twice.
     """
 
-    def __init__(
-        self, stabilizer: Stabilizer, lightness: Tensor, cuts: Sequence[bool], every: bool
-    ) -> None:
+    def __init__(self, stabilizer: Stabilizer, lightness: Tensor, cuts: Sequence[bool]) -> None:
         self._stabilizer, self._lightness = stabilizer, lightness
         self._pictures = _pictures(lightness)
         befores = self._befores(cuts)
         with ThreadPoolExecutor(min(_MOST_WORKERS, processors())) as pool:
             moves = list(pool.map(_move, self._pictures, befores))
         last = stabilizer._kept
-        counts = (last.looks, last.carried) if last else (0, 0)
-        self._moves = moves
+        looks, carried = (last.looks, last.carried) if last else (0, 0)
+        self._moves: list[_Move | None] = []
         self._counts: list[tuple[int, int] | None] = []  # looks and carried; None for a repeat
         for picture, before, move in zip(self._pictures, befores, moves, strict=True):
             if before is picture:
-                self._counts.append(None)
+                if not carried:
+                    self._moves.append(None)
+                    self._counts.append(None)
+                    continue
+                move = _no_move(picture)  # what the network has not seen may stand for long
+            elif move is None:
+                looks = carried = 0
+            elif _can_be_carried(looks, move[1]) and carried < stabilizer.carried:
+                carried += 1
+                self._moves.append(move)
+                self._counts.append((looks, carried))
                 continue
-            if move is None:
-                counts = (1, 0)
-            elif not every and _can_be_carried(*counts, move[1]):
-                counts = (counts[0], counts[1] + 1)
-            else:
-                counts = (counts[0] + 1, 0)
-            self._counts.append(counts)
-        self.looks = [
-            i for i, count in enumerate(self._counts) if every or (count and not count[1])
-        ]
+            looks, carried = looks + 1, 0
+            self._moves.append(move)
+            self._counts.append((looks, carried))
+        self.looks = [i for i, count in enumerate(self._counts) if count and not count[1]]
 
     def finish(self, ab: Tensor | None) -> Tensor:
         """The stabilised chroma of the batch.
@@ -250,11 +251,16 @@ def _pictures(lightness: Tensor) -> list[_Picture]:
     return [_Picture(each, level(each)) for each in codes]
 
 
-def _can_be_carried(looks: int, carried: int, trust: np.ndarray) -> bool:
-    """Whether a frame can do without the network: in the middle of a shot, where little is new."""
+def _can_be_carried(looks: int, trust: np.ndarray) -> bool:
+    """Whether a frame can do without the network: in the middle of a shot, with little new in it,
+    and nowhere a whole thing that is new."""
+    import cv2
+
     # not at the borders: the least flow leads out of the picture there
-    new = float((trust[_EDGE:-_EDGE, _EDGE:-_EDGE] < _TRUSTED).mean())
-    return looks >= _SETTLED and carried < _CARRIED and new < _NEW_SHARE
+    new = (trust[_EDGE:-_EDGE, _EDGE:-_EDGE] < _TRUSTED).astype(np.float32)
+    if looks < _SETTLED or float(new.mean()) >= _NEW_SHARE:
+        return False
+    return float(cv2.blur(new, (_THING, _THING)).max()) < _NEW_THING
 
 
 def _moved(last: _State, lightness: np.ndarray, move: _Move) -> _History:
@@ -305,6 +311,11 @@ def _repeats(grey: np.ndarray, other: np.ndarray) -> bool:
     return bool(
         cv2.resize(change.astype(np.float32), size, interpolation=cv2.INTER_AREA).max() < _SAME
     )
+
+
+def _no_move(picture: _Picture) -> _Move:
+    shape = picture.grey.shape
+    return np.zeros((*shape, 2), np.float32), np.ones(shape, np.float32)
 
 
 def _move(picture: _Picture, before: _Picture | None) -> _Move | None:
