@@ -292,33 +292,25 @@ def gamut_table() -> Tensor:
 
 
 @cache
-def _flat_gamut_table(device: str) -> Tensor:
-    return gamut_table().flatten().to(device)
+def _gamut_table_on(device: str) -> Tensor:
+    return gamut_table().to(device)
 
 
 def limit_chroma(lightness: Tensor, ab: Tensor) -> Tensor:
     """Scale a*, b* down to the sRGB gamut at the same lightness and hue.
 
     Args:
-        lightness: `(B, 1, H, W)` L* in [0, 100].
+        lightness: `(B, 1, H, W)` L*.
         ab: `(B, 2, H, W)`.
 
     Returns:
         `(B, 2, H, W)` with the same hue angles; L* of the resulting sRGB colour is `lightness`.
     """
-    a, b = ab[:, :1], ab[:, 1:]
-    table = _flat_gamut_table(str(ab.device))
-    # bilinear between the table's entries; `grid_sample` takes twice as long
-    hue = ((torch.atan2(b, a) / torch.pi + 1) * (_GAMUT_H / 2)).clamp(0, _GAMUT_H)
-    level = (lightness * (_GAMUT_L / 100)).clamp(0, _GAMUT_L)
-    column, row = (x.to(torch.int32) for x in (hue, level))
-    column.clamp_(max=_GAMUT_H - 1)
-    row.clamp_(max=_GAMUT_L - 1)
-    first = (row * (_GAMUT_H + 1) + column).flatten()
-    at_hue, at_level = (hue - column).flatten(), (level - row).flatten()
-    upper, lower = (
-        torch.lerp(table.index_select(0, at), table.index_select(0, at + 1), at_hue.to(table.dtype))
-        for at in (first, first + (_GAMUT_H + 1))
+    table = _gamut_table_on(str(ab.device)).to(ab.dtype)
+    a, b = ab[:, 0], ab[:, 1]
+    grid = torch.stack([torch.atan2(b, a) / torch.pi, lightness[:, 0] / 50 - 1], dim=-1)
+    limit = torch.nn.functional.grid_sample(
+        table.expand(len(ab), -1, -1, -1), grid, padding_mode="border", align_corners=True
     )
-    limit = torch.lerp(upper, lower, at_level.to(table.dtype)).view(a.shape).to(ab.dtype)
-    return ab * (limit / torch.hypot(a, b).clamp_min(1e-6)).clamp_max(1.0)
+    chroma = torch.hypot(a, b)[:, None]
+    return ab * (limit / chroma.clamp_min(1e-6)).clamp_max(1.0)

@@ -71,8 +71,9 @@ class LumaTable:
         """
         across, down = subsampling
         pairs = _pairs(chroma)
-        if not bool(self._known.index_select(0, pairs.flatten()).all()):
-            self._fill(torch.unique(pairs))
+        known = self._known.index_select(0, pairs.flatten())
+        if not bool(known.all()):
+            self._fill(torch.unique(pairs.flatten()[~known]))
         pairs *= _CODES
         out = torch.empty_like(luma)
         flat = self._rows.view(-1)
@@ -121,7 +122,7 @@ class LumaTable:
 
     def _fill(self, pairs: Tensor) -> None:
         grey, target = self._grey, self._luminance
-        for some in pairs[~self._known[pairs]].split(_AT_ONCE):
+        for some in pairs.split(_AT_ONCE):
             codes = torch.stack([some // _CODES, some % _CODES])[None, :, :, None]
             chroma = dequantize_chroma(codes, 8, self._tags.full_range)
             offsets = rgb_offsets(chroma, self._tags.matrix)  # (1, 3, pairs, 1)
