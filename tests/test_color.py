@@ -11,6 +11,7 @@ from vidcolor.color import (
     chroma_headroom,
     gamut_table,
     grey_to_lightness,
+    lab_to_levels,
     lab_to_linear,
     lab_to_rgb,
     lab_to_yuv,
@@ -267,3 +268,14 @@ def test_limits_of_chroma_have_no_steps() -> None:
     ab = torch.tensor([-15.0, 60.0]).view(1, 2, 1, 1).expand(1, 2, 1, 4000)
     found = limit_chroma(lightness, ab)
     assert (found[..., 1:] - found[..., :-1]).abs().max() < 0.6
+
+
+def test_lab_to_levels_is_lab_to_rgb_in_levels() -> None:
+    generator = torch.Generator().manual_seed(5)
+    lightness = 100 * torch.rand(1, 1, 200, 300, generator=generator)
+    ab = 30 * torch.randn(1, 2, 200, 300, generator=generator)
+    exact = lab_to_rgb(torch.cat([lightness, ab], dim=1)) * 255
+    levels = lab_to_levels(lightness, ab)
+    assert levels.dtype == torch.uint8
+    assert (levels - exact).abs().max() < 0.53
+    assert (levels == exact.round()).float().mean() > 0.995

@@ -137,6 +137,18 @@ def _gamma_table(device: str) -> Tensor:
     return linear_to_srgb(torch.linspace(0, 1, _GAMMA_STEPS + 1)).to(device)
 
 
+def _gamma_steps(lightness: Tensor, ab: Tensor) -> Tensor:
+    """The entry of `_gamma_table` for each linear R, G and B of Lab, `(B, 3, H, W)` int32."""
+    fy = (lightness + 16) / 116
+    f = torch.cat([fy.add(ab[:, :1], alpha=1 / 500), fy, fy.sub(ab[:, 1:], alpha=1 / 200)], dim=1)
+    xyz = _lab_f_inverse(f)
+    linear = torch.empty_like(xyz)
+    x, y, z = xyz.unbind(1)
+    for row, out in zip((_WXYZ_TO_RGB * _GAMMA_STEPS).tolist(), linear.unbind(1), strict=True):
+        torch.mul(x, row[0], out=out).add_(y, alpha=row[1]).add_(z, alpha=row[2])
+    return linear.add_(0.5).clamp_(0, _GAMMA_STEPS).to(torch.int32)
+
+
 def lab_to_yuv(lightness: Tensor, ab: Tensor, matrix: str) -> Tensor:
     """`rgb_to_yuv(lab_to_rgb(...), matrix)` in less than half the time, for use without gradients.
 
@@ -150,16 +162,23 @@ def lab_to_yuv(lightness: Tensor, ab: Tensor, matrix: str) -> Tensor:
     Returns:
         `(B, 3, H, W)`.
     """
-    fy = (lightness + 16) / 116
-    f = torch.cat([fy.add(ab[:, :1], alpha=1 / 500), fy, fy.sub(ab[:, 1:], alpha=1 / 200)], dim=1)
-    xyz = _lab_f_inverse(f)
-    linear = torch.empty_like(xyz)
-    x, y, z = xyz.unbind(1)
-    for row, out in zip((_WXYZ_TO_RGB * _GAMMA_STEPS).tolist(), linear.unbind(1), strict=True):
-        torch.mul(x, row[0], out=out).add_(y, alpha=row[1]).add_(z, alpha=row[2])
-    step = linear.add_(0.5).clamp_(0, _GAMMA_STEPS).to(torch.int32)
-    rgb = _gamma_table(str(step.device)).index_select(0, step.flatten()).view(step.shape)
-    return rgb_to_yuv(rgb, matrix)
+    step = _gamma_steps(lightness, ab)
+    table = _gamma_table(str(step.device))
+    return rgb_to_yuv(table.index_select(0, step.flatten()).view(step.shape), matrix)
+
+
+@cache
+def _level_table(device: str) -> Tensor:
+    """`_gamma_table` in 256 levels, uint8."""
+    return quantize_luma(_gamma_table("cpu"), 8, full_range=True).to(device)
+
+
+def lab_to_levels(lightness: Tensor, ab: Tensor) -> Tensor:
+    """`lab_to_rgb` in 256 levels, uint8 `(B, 3, H, W)`, by table like `lab_to_yuv`: in dark
+    colours one value in fifty is rounded to the other side."""
+    step = _gamma_steps(lightness, ab)
+    levels = _level_table(str(step.device))
+    return levels.index_select(0, step.flatten()).view(step.shape)
 
 
 def yuv_to_rgb(yuv: Tensor, matrix: str) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor
 from .color import (
     chroma_headroom,
     grey_to_lightness,
+    lab_to_levels,
     lab_to_rgb,
     lab_to_yuv,
     lightness_to_grey,
@@ -350,6 +351,9 @@ def _compose_rgb(
     shape = (len(ab), 3, *lightness.shape[-2:])
     codes = torch.empty(shape, dtype=_integers(format), device=ab.device)
     for rows, light, chroma in _bands(ab, lightness):
+        if format.bit_depth == 8 and not exact:
+            codes[..., rows, :] = lab_to_levels(light, chroma)
+            continue
         rgb = lab_to_rgb(torch.cat([light, chroma], dim=1))
         if exact:
             grey = _look_up(batch, _grey_table, batch.luma[..., rows, :])
