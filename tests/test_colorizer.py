@@ -341,3 +341,10 @@ def test_a_gpu_gives_the_cpu_pixels(fast):
     for ours, theirs in zip(color.planes, reference.planes, strict=True):
         difference = (ours.int() - theirs.int()).abs()
         assert (difference > 1).float().mean() < 1e-3
+
+
+def test_gmacs_grow_with_the_size() -> None:
+    own, larger = (Colorizer("fast", device="cpu", size=size) for size in (None, 448))
+    assert own.gmacs == pytest.approx(1.58, abs=0.01)
+    assert larger.gmacs == pytest.approx(4 * own.gmacs)
+    assert Colorizer("_ramp", device="cpu").gmacs == 0

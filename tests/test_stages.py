@@ -90,6 +90,8 @@ def test_threads_of_a_stage_are_its_own() -> None:
 def test_cores_are_shared(monkeypatch: pytest.MonkeyPatch, cores: int, shared: Threads) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
     assert share_threads(torch.device("cpu")) == shared
+    assert share_threads(torch.device("cpu"), gmacs=1.6) == shared
+    assert share_threads(torch.device("cpu"), gmacs=9.3) == Threads(cores, max(1, cores // 4))
     assert share_threads(torch.device("meta")) == Threads(cores, cores)
 
 

@@ -117,6 +117,11 @@ class Colorizer:
         """Whether the network's encoder can be told from the rest."""
         return hasattr(self.model, "features")
 
+    @property
+    def gmacs(self) -> float:
+        """Billions of multiply-adds for a frame, by what the weights say; 0 for unknown."""
+        return self.entry.gmacs * (self.size / self.entry.input_size) ** 2
+
     def restore(self) -> None:
         """Forget what running out of memory has changed: another film has other frames."""
         self.largest_batch = None

@@ -96,7 +96,7 @@ def colorize_film(
             f"{job.input}: no shots are found and colour is not kept in place, because {reason}"
         )
     shots = 0
-    threads = share_threads(colorizer.device)
+    threads = share_threads(colorizer.device, colorizer.gmacs)
     source = load(
         job.source,
         batch_size=batch_size(colorizer, settings, facts),

@@ -62,15 +62,25 @@ class Threads:
     compose: int
 
 
-def share_threads(device: torch.device) -> Threads:
+_HEAVY = 4.0  # billions of multiply-adds a frame from which the model takes most of the time
+
+
+def share_threads(device: torch.device, gmacs: float = 0.0) -> Threads:
     """Share the cores, or what OMP_NUM_THREADS leaves of them, between the stages of a film.
 
     Threads of one stage wait for each other at every operation, for long where another stage holds
-    the core, so on two cores each stage has one thread and the stages overlap instead.
+    the core, so on two cores each stage has one thread and the stages overlap instead. A heavy
+    model has all cores: the other stages have little to do while it works.
+
+    Args:
+        device: of the model.
+        gmacs: billions of multiply-adds that the model takes for a frame, 0 for unknown.
     """
     cores = own_threads.available()
     if device.type != "cpu":
         return Threads(cores, cores)
+    if gmacs >= _HEAVY:
+        return Threads(cores, max(1, cores // 4))
     model = max(1, cores // 2)
     return Threads(model, max(1, cores - model - 1))
 

@@ -81,7 +81,7 @@ def test_a_stage_has_the_threads_that_it_has_in_the_pipeline(
         monkeypatch.setattr(owner, name, noted)
 
     for module in (stages, batches):
-        monkeypatch.setattr(module, "share_threads", lambda device: Threads(3, 2))
+        monkeypatch.setattr(module, "share_threads", lambda device, gmacs: Threads(3, 2))
         note(module, "compose", "compose")
     note(Colorizer, "network", "model")
     note(Stabilizer, "begin", "stabilise")

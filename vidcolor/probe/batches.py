@@ -71,7 +71,7 @@ def measure_batch(
         least: seconds that each of the two is measured for at least.
     """
     device = colorizer.device
-    share = share_threads(device)
+    share = share_threads(device, colorizer.gmacs)
     if device.type == "cuda":
         torch.cuda.empty_cache()
     try:

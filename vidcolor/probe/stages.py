@@ -154,7 +154,7 @@ def measure_stages(
         OutputError: a film cannot be written with these settings.
     """
     device, facts = colorizer.device, film.facts
-    share = share_threads(device)
+    share = share_threads(device, colorizer.gmacs)
     steady = settings.stabilize and not unavailable()
     rates: dict[str, tuple[float, float]] = {}
     clock = _Clock()
