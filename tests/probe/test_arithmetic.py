@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 
 from vidcolor.frames import Segment
-from vidcolor.probe.arithmetic import Costs, Sample, costs, stretches, weights
+from vidcolor.probe.arithmetic import Costs, Sample, busyness, costs, stretches, weights
 
 KEY, OTHER, HEADER = 9000, 1000, 700
 
@@ -102,3 +102,14 @@ def test_a_short_film_has_room_for_fewer() -> None:
 def test_costs_add_up() -> None:
     found = Costs(0.04, 3.0, 500.0, 1000.0)
     assert found.seconds(100) == 7.0 and found.bytes(100) == 51_000
+
+
+def test_what_the_stretches_missed_shows_in_the_films_own_frames() -> None:
+    calm_then_busy = [100] * 600 + [300] * 400
+    at_both = [Sample(0.0, 50, 1.0), Sample(0.8, 50, 1.0)]
+    weighed = busyness(at_both, calm_then_busy)  # each stands for what is nearest to it
+    assert weighed == pytest.approx(180 / (0.4 * 100 + 0.6 * 300))
+    assert busyness([Sample(0.0, 50, 1.0)], calm_then_busy) == 3 / 2
+    assert busyness([Sample(0.7, 50, 1.0)], calm_then_busy) == 2 / 3
+    assert busyness(at_both, [100] * 1000) == 1
+    assert busyness(at_both, [0] * 1000) == busyness(at_both, []) == 1

@@ -18,7 +18,7 @@ from ..planning import FilmJob, Settings
 from ..sources import FilmSource
 from ..sources.sizes import VideoPacket, can_seek, copied_bytes, count_frames, video_packets
 from ..stages import AHEAD
-from .arithmetic import Costs, Sample, costs, stretches
+from .arithmetic import Costs, Sample, busyness, costs, stretches
 
 Measure = Callable[[float, Segment], Sample]
 Clock = Callable[[], float]
@@ -279,9 +279,13 @@ def film_costs(
         except InputError:
             # a header that promises too much, or a gap in time: the other places stand for it
             notes.append(f"{job.input}: nothing at {float(part.start or 0):.0f} s")
+    found = costs(samples, frames, key_interval(settings, rate))
+    if segment.whole and job.source.rate is None:
+        sizes = [packet.bytes for packet in video_packets(job.source.path)]
+        found = replace(found, bytes_a_frame=found.bytes_a_frame * busyness(samples, sizes))
     return FilmCosts(
         frames,
-        costs(samples, frames, key_interval(settings, rate)),
+        found,
         copied,
         False,
         tuple(samples),
