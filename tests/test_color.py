@@ -120,11 +120,11 @@ def test_grey_axis_has_no_chroma() -> None:
 
 
 def test_srgb_curve_literals() -> None:
-    # IEC 61966-2-1: the linear part ends at 0.04045; half intensity lies at 0.7353569831
-    encoded = torch.tensor([0.0, 0.04045, 0.5, 0.7353569831, 1.0], dtype=torch.float64)
-    linear = torch.tensor([0.0, 0.00313080495, 0.2140411405, 0.5, 1.0], dtype=torch.float64)
-    # 0.04045 is rounded: the parts meet at 0.0404482..., and 0.04045 is on the power already
-    torch.testing.assert_close(srgb_to_linear(encoded), linear, atol=3e-9, rtol=0)
+    # the parts meet at 0.0404482362771 (IEC 61966-2-1 rounds it to 0.04045); half intensity lies at
+    # 0.7353569831
+    encoded = torch.tensor([0.0, 0.0404482362771, 0.5, 0.7353569831, 1.0], dtype=torch.float64)
+    linear = torch.tensor([0.0, 0.0031306684425, 0.2140411405, 0.5, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(srgb_to_linear(encoded), linear, atol=1e-9, rtol=0)
     torch.testing.assert_close(linear_to_srgb(linear), encoded, atol=1e-6, rtol=0)
 
 

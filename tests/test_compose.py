@@ -1,4 +1,4 @@
-"""Compose: lightness kept on every pixel, exact luma, odd sizes, upsampling."""
+"""Compose: lightness kept on every pixel, exact luma, odd sizes, bands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from vidcolor.color import luma_levels, rgb_to_lab, yuv_to_rgb
-from vidcolor.compose import _rows, compose, film_lightness, upsample_chroma
+from vidcolor.compose import compose, film_lightness
 from vidcolor.errors import OutputError
 from vidcolor.frames import ColorBatch, ColorTags, LumaBatch, PixelFormat
 
@@ -139,39 +139,6 @@ def test_odd_sizes(size):
     assert color.planes[1].shape == (1, (size[0] + 1) // 2, (size[1] + 1) // 2)
 
 
-def test_upsampled_chroma_follows_the_edge_of_lightness():
-    lightness = torch.full((1, 1, 128, 128), 20.0)
-    lightness[..., 61:] = 80.0  # the edge lies inside a pixel of the small chroma
-    ab = torch.zeros(1, 2, 32, 32)
-    ab[:, 0] = torch.where(torch.arange(32) < 15, -20.0, 40.0)
-    ab[:, 0, :, 15] = -20 * 0.25 + 40 * 0.75
-    drawn = upsample_chroma(ab, lightness)[0, 0, 64]
-    plain = torch.nn.functional.interpolate(ab, size=(128, 128), mode="bilinear")[0, 0, 64]
-    truth = torch.where(torch.arange(128) < 61, -20.0, 40.0)
-    near = slice(56, 66)
-    assert (drawn - truth)[near].abs().mean() < 0.6 * (plain - truth)[near].abs().mean()
-    flat = torch.full((1, 1, 128, 128), 50.0)
-    constant = upsample_chroma(torch.full((1, 2, 32, 32), 12.5), flat)
-    assert torch.allclose(constant, torch.tensor(12.5), atol=1e-3)
-
-
-def test_upsampling_smooths_nothing_away() -> None:
-    """Where L* is even it is bilinear interpolation, whatever the chroma does."""
-    ab = 30 * torch.randn(1, 2, 16, 16, generator=torch.Generator().manual_seed(4))
-    plain = torch.nn.functional.interpolate(ab, size=(64, 64), mode="bilinear")
-    found = upsample_chroma(ab, torch.full((1, 1, 64, 64), 40.0))
-    assert torch.allclose(found, plain, atol=1e-3)
-
-
-def test_a_scratch_gains_no_colour():
-    """A bright line beside an edge lies beyond what the window's line was fitted to."""
-    lightness = torch.full((1, 1, 128, 128), 20.0)
-    lightness[..., 64:] = 60.0
-    lightness[..., 70] = 98.0
-    ab = torch.where(torch.arange(32) < 16, 5.0, 30.0).expand(1, 2, 32, 32).contiguous()
-    assert upsample_chroma(ab, lightness).max() <= 30.0
-
-
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("chroma", [(17, 25), (90, 30), (65, 97)], ids=str)
 def test_bands_of_rows_change_nothing(ramp_and_noise, monkeypatch, chroma, exact):
@@ -180,23 +147,13 @@ def test_bands_of_rows_change_nothing(ramp_and_noise, monkeypatch, chroma, exact
     ab = 45 * torch.randn(2, 2, *chroma, generator=torch.Generator().manual_seed(2))
     found = []
     for pixels in (1, 1500, 1 << 30):  # one row at a time, a few, all
-        monkeypatch.setattr("vidcolor.compose._CPU_BAND", pixels)
+        monkeypatch.setattr("vidcolor.upsampling._CPU_BAND", pixels)
         color = compose(batch, ab, RGB8, exact_luma=exact)
         found.append(torch.stack(color.planes).int())
     assert found[0].shape == (3, 2, 65, 97)
     for bands in found[:2]:
         assert (bands - found[2]).abs().max() <= 1
         assert (bands != found[2]).float().mean() < 0.001
-
-
-@pytest.mark.parametrize("size", [(65, 97), (12, 97), (17, 97), (17, 25), (1, 1)], ids=str)
-def test_rows_are_those_of_the_whole(size):
-    planes = torch.randn(2, 8, 17, 25, generator=torch.Generator().manual_seed(3))
-    whole = F.interpolate(planes, size=size, mode="bilinear")
-    for first in range(0, size[0], 5):
-        last = min(first + 5, size[0])
-        rows = _rows(planes, first, last, size)
-        assert torch.allclose(rows, whole[..., first:last, :], atol=1e-4)
 
 
 @pytest.mark.parametrize("format", [RGB8, yuv_format(8, (2, 2), False, "bt709")])

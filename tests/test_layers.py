@@ -20,7 +20,7 @@ LAYERS = (
     {"frames", "atomic", "stages", "memory", "devices", "metering"},
     {"color", "motion", "grading"},
     {"metrics", "video_metrics", "luma_table", "resampling"},
-    {"sources", "models", "sinks", "tensor_files", "sheets"},
+    {"sources", "models", "sinks", "tensor_files", "sheets", "upsampling"},
     {"weights", "compose", "cuts", "temporal", "reference", "inference"},
     {"colorizer", "planning"},
     {"pictures", "batch_cache"},

@@ -10,7 +10,7 @@ from vidcolor import resampling
 from vidcolor.resampling import block_means, enlarge
 
 
-@pytest.mark.parametrize("size", [(7, 9), (14, 18), (31, 50), (3, 40)], ids=str)
+@pytest.mark.parametrize("size", [(7, 9), (14, 18), (31, 50), (3, 40), (8, 40000)], ids=str)
 def test_planes_are_enlarged_bilinearly(size: tuple[int, int]) -> None:
     planes = 40 * torch.randn(2, 3, 7, 9, generator=torch.Generator().manual_seed(1))
     wanted = F.interpolate(planes, size=size, mode="bilinear")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidcolor.temporal import MEMORY, Stabilizer
+from vidcolor.temporal import MEMORY, Stabilizer, Steadying
 
 from .shots import HEIGHT, WIDTH, pan
 from .test_motion import texture
@@ -35,17 +35,23 @@ def steady(
     return batch.finish(ab[batch.looks] if batch.looks else None)
 
 
-def run(
-    lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = (), size: int = 4, memory: int = MEMORY
+def through(
+    stabilizer: Stabilizer, lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = (), size: int = 4
 ) -> Tensor:
-    """All frames through one stabilizer, which shows all to the network, in batches of `size`."""
-    stabilizer = Stabilizer(memory, carried=0)
+    """All frames through a stabilizer in batches of `size`."""
     out = []
     for i in range(0, len(ab), size):
         part = slice(i, i + size)
         out.append(steady(stabilizer, lightness[part], ab[part], cuts[part]))
         stabilizer.commit()
     return torch.cat(out)
+
+
+def run(
+    lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = (), size: int = 4, memory: int = MEMORY
+) -> Tensor:
+    """All frames, of which the network sees every one that is no repeat."""
+    return through(Stabilizer(memory, carried=0), lightness, ab, cuts, size)
 
 
 def change(ab: Tensor) -> float:
@@ -220,16 +226,25 @@ def test_wrong_arguments() -> None:
         Stabilizer().begin(lightness_of(pan(3, 1)), (True, False))
 
 
+class Noting(Stabilizer):
+    """Notes the numbers of the frames that the network has to see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks: list[int] = []
+        self._begun = 0
+
+    def begin(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> Steadying:
+        batch = super().begin(lightness, cuts)
+        self.looks += [self._begun + i for i in batch.looks]
+        self._begun += len(lightness)
+        return batch
+
+
 def carry(lightness: Tensor, truth: Tensor, size: int = 4) -> tuple[Tensor, list[int]]:
-    """All frames through a stabilizer whose network, `truth`, sees only what it asks for."""
-    stabilizer, out, looks = Stabilizer(), [], []
-    for first in range(0, len(truth), size):
-        batch = stabilizer.begin(lightness[first : first + size])
-        at = [first + i for i in batch.looks]
-        out.append(batch.finish(truth[at] if at else None))
-        stabilizer.commit()
-        looks += at
-    return torch.cat(out), looks
+    """All frames, of which the network, `truth`, sees only what it has to."""
+    stabilizer = Noting()
+    return through(stabilizer, lightness, truth, size=size), stabilizer.looks
 
 
 def calm(count: int) -> Tensor:
@@ -255,43 +270,40 @@ def test_a_frame_shown_twice_is_seen_once() -> None:
     assert [number // 2 for number in looks] == list(range(12))
 
 
+def disc_film(discs: Sequence[np.ndarray], moving: int = 99) -> tuple[Tensor, Tensor]:
+    """A bright disc, where each frame's mask says, over a grainy ground, and the chroma of both;
+    the picture freezes after frame `moving`."""
+    ground, noise = texture(*discs[0].shape, 5) // 2, np.random.default_rng(6)
+    frames, truth = [], []
+    for number, disc in enumerate(discs):
+        frame = (ground + noise.normal(0, 2, ground.shape)).clip(0, 255).astype(np.uint8)
+        frame[disc] = 230
+        frames.append(frame if number <= moving else frames[-1])
+        ab = torch.from_numpy(np.where(disc, 50.0, 5.0)).float()
+        truth.append(torch.nn.functional.avg_pool2d(ab.expand(1, 2, *disc.shape), 4)[0])
+    return lightness_of(frames), torch.stack(truth)
+
+
+def disc_at(x: int, radius: int) -> np.ndarray:
+    down, across = np.ogrid[:192, :256]
+    return (down - 90) ** 2 + (across - x) ** 2 < radius**2
+
+
 @pytest.mark.parametrize("radius", [4, 8, 14])
 @pytest.mark.parametrize("at", range(4, 9))
 def test_what_appears_and_stands_still_is_coloured(at: int, radius: int) -> None:
     """A disc appears, then the picture freezes: a slide, limited animation, a still in a film."""
-    y, x = np.ogrid[:192, :256]
-    disc = (y - 90) ** 2 + (x - 120) ** 2 < radius**2
-    ground = texture(192, 256, 5) // 2
-    noise = np.random.default_rng(6)
-    frames, truth = [], []
-    for number in range(24):
-        frame = (ground + noise.normal(0, 2, ground.shape)).clip(0, 255).astype(np.uint8)
-        if number >= at:
-            frame[disc] = 230
-        frames.append(frame if number <= at else frames[-1])
-        ab = torch.from_numpy(np.where(disc & (number >= at), 50.0, 5.0)).float()
-        truth.append(torch.nn.functional.avg_pool2d(ab.expand(1, 2, 192, 256), 4)[0])
-    wanted = torch.stack(truth)
-    found, _ = carry(lightness_of(frames), wanted)
+    disc = disc_at(120, radius)
+    lightness, wanted = disc_film([disc & (number >= at) for number in range(24)], moving=at)
+    found, _ = carry(lightness, wanted)
     assert (found[-1] - wanted[-1]).abs().max() < 12
     assert (found[-1, :, 22, 30] - 50).abs().max() < 3
 
 
 @pytest.mark.parametrize(("radius", "speed"), [(9, 6), (6, 8)])
 def test_small_fast_things_leave_nothing_behind(radius: int, speed: int) -> None:
-    y, x = np.ogrid[:192, :256]
-    ground = texture(192, 256, 7) // 2
-    noise = np.random.default_rng(8)
-    frames, truth = [], []
-    for number in range(24):
-        disc = (y - 90) ** 2 + (x - 30 - speed * number) ** 2 < radius**2
-        frame = (ground + noise.normal(0, 2, ground.shape)).clip(0, 255).astype(np.uint8)
-        frame[disc] = 230
-        frames.append(frame)
-        ab = torch.from_numpy(np.where(disc, 50.0, 5.0)).float()
-        truth.append(torch.nn.functional.avg_pool2d(ab.expand(1, 2, 192, 256), 4)[0])
-    wanted = torch.stack(truth)
-    found, _ = carry(lightness_of(frames), wanted)
+    lightness, wanted = disc_film([disc_at(30 + speed * i, radius) for i in range(24)])
+    found, _ = carry(lightness, wanted)
     worst = (found - wanted).square().sum(1).sqrt().amax(dim=(1, 2))[6:]
     assert worst.mean() < 8  # the disc and its ground are 64 apart
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .color import grey_to_lightness
-from .compose import compose, film_grey, upsample_chroma
+from .compose import compose, film_grey
 from .devices import PRECISIONS, choose_device, choose_precision, is_out_of_memory, out_of_memory
 from .errors import DeviceError, WeightsError
 from .frames import LumaBatch, picture_format
@@ -25,6 +25,7 @@ from .reference import STRIDES, References
 from .resampling import block_means
 from .sources.luma import luma_of_rgb
 from .temporal import Stabilizer
+from .upsampling import upsample_chroma
 from .weights import load_model
 
 logger = logging.getLogger(__name__)

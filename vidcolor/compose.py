@@ -8,7 +8,7 @@ FFmpeg's and OpenCV's plain conversions do); smoother chroma upsampling differs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -24,6 +24,7 @@ from .color import (
     lab_to_yuv,
     lightness_to_grey,
     limit_chroma,
+    look_up,
     luma_for_luminance,
     luma_to_grey,
     quantize_chroma,
@@ -36,107 +37,10 @@ from .color import (
 from .errors import OutputError
 from .frames import ColorBatch, LumaBatch, PixelFormat
 from .luma_table import LumaTable, dequantize_chroma, luma_table
-from .resampling import block_means, enlarge
+from .resampling import block_means
+from .upsampling import bands
 
-# How ab follows L* between its samples: chosen on true chroma made 4 to 32 times smaller.
-_SHARE = 0.5  # of the line's slope; more of it draws patterns of L* into the colours
-_FLAT = 50.0  # variance of L* below which a window counts as flat
 _GAMUT_PASSES = 6  # on noise of full contrast: 2 leave an error of 2.9 of L*, 4 of 0.9, 6 of 0.3
-_CPU_BAND, _GPU_BAND = 1 << 18, 1 << 24  # samples of chroma worked on at a time, a thread
-
-
-def _box(x: Tensor) -> Tensor:
-    """Mean over the pixel and its eight neighbours, borders counted without padding."""
-    return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-
-
-def _grown(x: Tensor, larger: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """The most, as `larger` says it, of each pixel and its eight neighbours."""
-    for dim in (-2, -1):
-        last = x.shape[dim] - 1
-        before, after = (x.narrow(dim, start, last) for start in (0, 1))
-        grown = x.clone()
-        grown.narrow(dim, 1, last).copy_(larger(after, before))
-        at = grown.narrow(dim, 0, last)
-        at.copy_(larger(at, after))
-        x = grown
-    return x
-
-
-def upsample_chroma(ab: Tensor, lightness: Tensor) -> Tensor:
-    """Upsample ab to the size of `lightness`, its edges drawn toward those of L*.
-
-    Bilinear, and where ab and L* change together, ab also follows what L* does between ab's
-    samples: a line is fitted to both in small windows, as a guided filter does (He, Sun and Tang
-    2013, "Guided image filtering", eq. 5), but each line goes through ab's own value, so that
-    nothing of ab is smoothed away.
-
-    Args:
-        ab: `(B, 2, h, w)`.
-        lightness: `(B, 1, H, W)` L* in [0, 100], H >= h or W >= w.
-
-    Returns:
-        `(B, 2, H, W)`, within the range ab has in its neighbourhood.
-    """
-    if ab.shape[-2:] == lightness.shape[-2:]:
-        return ab
-    height, width = lightness.shape[-2:]
-    return _on_lines(enlarge(_fit_lines(ab, lightness), (height, width)), lightness)
-
-
-def _fit_lines(ab: Tensor, lightness: Tensor) -> Tensor:
-    """`upsample_chroma`'s lines and their limits at ab's size: slope, offset, least and most of a*
-    and b*, `(B, 8, h, w)`."""
-    guide = F.interpolate(lightness, size=ab.shape[-2:], mode="area")
-    mean_guide, mean_ab = _box(guide), _box(ab)
-    covariance = _box(guide * ab) - mean_guide * mean_ab
-    variance = _box(guide * guide) - mean_guide**2
-    slope = _SHARE * covariance / (variance + _FLAT)
-    most, least = _grown(ab, torch.maximum), _grown(ab, torch.minimum)
-    return torch.cat([slope, ab - slope * guide, least, most], dim=1)
-
-
-def _on_lines(planes: Tensor, lightness: Tensor) -> Tensor:
-    """The ab that the lines, brought to the size of `lightness`, give there."""
-    slope, offset, least, most = planes.split(2, dim=1)
-    # a line goes on beyond the window's own L*: a scratch or a speck must not gain colour by it
-    return (slope * lightness + offset).clamp(least, most)
-
-
-def _rows(planes: Tensor, first: int, last: int, size: tuple[int, int]) -> Tensor:
-    """Rows `first` to before `last` of `enlarge(planes, size)`."""
-    height, width = size
-    if planes.shape[-2:] == size:
-        return planes[..., first:last, :]
-    small = planes.shape[-2]
-    at = torch.arange(first, last, device=planes.device, dtype=torch.float32) + 0.5
-    at = (at * (small / height) - 0.5).clamp_min(0)
-    upper = at.floor().to(torch.int64)
-    lower = (upper + 1).clamp_max(small - 1)
-    share = (at - upper)[:, None]
-    rows = torch.lerp(planes[..., upper, :], planes[..., lower, :], share)
-    return enlarge(rows, (last - first, width))
-
-
-def _bands(ab: Tensor, lightness: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """The ab of each pixel of `lightness`, in gamut, in bands of rows: they stay in the processor's
-    cache, and a scan of 100 million pixels would take many gigabytes as a whole.
-
-    Yields:
-        The band's rows, their L* and their ab.
-    """
-    height, width = lightness.shape[-2:]
-    size = (height, width)
-    full = ab.shape[-2:] == size
-    planes = ab if full else _fit_lines(ab, lightness)
-    pixels = _CPU_BAND * torch.get_num_threads() if ab.device.type == "cpu" else _GPU_BAND
-    step = max(1, pixels // max(1, width * len(ab)))
-    for first in range(0, height, step):
-        last = min(first + step, height)
-        light = lightness[..., first:last, :]
-        rows = _rows(planes, first, last, size)
-        rows = rows if full else _on_lines(rows, light)
-        yield slice(first, last), light, limit_chroma(light, rows)
 
 
 @lru_cache(maxsize=16)
@@ -163,7 +67,7 @@ def _look_up(
     """The table's value of each of the batch's luma codes, or of `codes` of its kind; float32."""
     codes = batch.luma if codes is None else codes
     table = tables(batch.bit_depth, batch.full_range, str(codes.device))
-    return table.index_select(0, codes.to(torch.int32).flatten()).view(codes.shape)
+    return look_up(table, codes.to(torch.int32))
 
 
 def film_grey(batch: LumaBatch, codes: Tensor | None = None) -> Tensor:
@@ -255,16 +159,15 @@ def _compose_yuv(
     table = luma_table(batch.full_range, tags) if by_table and not exact else None
     luma = torch.empty(film[:, 0].shape, dtype=_integers(format), device=ab.device)
     chroma = torch.empty((len(ab), 2, *lightness.shape[-2:]), dtype=luma.dtype, device=ab.device)
-    for rows, light, colour in _bands(ab, lightness):
+    for rows, light, colour in bands(ab, lightness):
         whole = slice(rows.start * ratio[1], rows.stop * ratio[1])
-        yuv = lab_to_yuv(light, colour, tags.matrix)
-        block = _Blocks(batch, film[..., whole, :], light, yuv, format)
+        yuv = lab_to_yuv(light, limit_chroma(light, colour), tags.matrix)
+        blocks = _Blocks(batch, film[..., whole, :], light, yuv, format)
         if exact:
-            luma[..., whole, :], chroma[..., rows, :] = block.exact()
-        elif table is not None:
-            luma[..., whole, :], chroma[..., rows, :] = block.by_table(table)
+            codes = blocks.exact()
         else:
-            luma[..., whole, :], chroma[..., rows, :] = block.by_newton()
+            codes = blocks.by_newton() if table is None else blocks.by_table(table)
+        luma[..., whole, :], chroma[..., rows, :] = codes
     return luma[:, :height, :width], chroma[:, 0], chroma[:, 1]
 
 
@@ -283,7 +186,7 @@ class _Blocks:
         self, batch: LumaBatch, film: Tensor, lightness: Tensor, yuv: Tensor, format: PixelFormat
     ) -> None:
         self.batch, self.film, self.lightness, self.yuv = batch, film, lightness, yuv
-        self.format, self.tags, self.depth = format, format.tags, format.bit_depth
+        self.format, self.tags = format, format.tags
         self.ends = _extremes(film, format.subsampling)
 
     def exact(self) -> tuple[Tensor, Tensor]:
@@ -311,17 +214,17 @@ class _Blocks:
         batch, ratio = self.batch, self.format.subsampling
         chroma, moved = self._fit(self.yuv, self.lightness, self.ends)
         codes = self._quantized(chroma)
-        chroma = dequantize_chroma(codes, self.depth, self.tags.full_range)
+        chroma = dequantize_chroma(codes, self.format.bit_depth, self.tags.full_range)
         luma = luma_for_luminance(
             _look_up(batch, _luminance_table, self.film),
             _repeat(rgb_offsets(chroma, self.tags.matrix), ratio),
             _look_up(batch, _grey_table, self.film) + _repeat(moved, ratio),
             steps=4,  # of noise under strong colours 2 leave an error of 20 of L*
         )
-        return quantize_luma(luma, self.depth, self.tags.full_range)[:, 0], codes
+        return quantize_luma(luma, self.format.bit_depth, self.tags.full_range)[:, 0], codes
 
     def _quantized(self, chroma: Tensor) -> Tensor:
-        return quantize_chroma(chroma, self.depth, self.tags.full_range)
+        return quantize_chroma(chroma, self.format.bit_depth, self.tags.full_range)
 
     def _fit(self, yuv: Tensor, lightness: Tensor, ends: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """`_fit_chroma` with the film's grey, moved by what colour does to Y' in the block, as a
@@ -350,7 +253,8 @@ def _compose_rgb(
     lightness = film_lightness(batch)
     shape = (len(ab), 3, *lightness.shape[-2:])
     codes = torch.empty(shape, dtype=_integers(format), device=ab.device)
-    for rows, light, chroma in _bands(ab, lightness):
+    for rows, light, chroma in bands(ab, lightness):
+        chroma = limit_chroma(light, chroma)
         if format.bit_depth == 8 and not exact:
             codes[..., rows, :] = lab_to_levels(light, chroma)
             continue

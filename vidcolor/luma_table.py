@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .color import (
+    look_up,
     luma_for_luminance,
     luma_to_grey,
     luminance_weights,
@@ -71,17 +72,16 @@ class LumaTable:
         """
         across, down = subsampling
         pairs = _pairs(chroma)
-        known = self._known.index_select(0, pairs.flatten())
+        known = look_up(self._known, pairs)
         if not bool(known.all()):
-            self._fill(torch.unique(pairs.flatten()[~known]))
+            self._fill(torch.unique(pairs[~known]))
         pairs *= _CODES
         out = torch.empty_like(luma)
         flat = self._rows.view(-1)
         for y in range(down):
             for x in range(across):
                 part = pairs + luma[:, y::down, x::across]
-                found = flat.index_select(0, part.flatten())
-                out[:, y::down, x::across] = found.view(part.shape)
+                out[:, y::down, x::across] = look_up(flat, part)
         return out
 
     @torch.inference_mode()
@@ -96,10 +96,8 @@ class LumaTable:
         Returns:
             `(B, h, w)` bool.
         """
-        pairs = _pairs(chroma).flatten()
-        least, most = (
-            limit.index_select(0, pairs).view(darkest.shape) for limit in (self._least, self._most)
-        )
+        pairs = _pairs(chroma)
+        least, most = (look_up(limit, pairs) for limit in (self._least, self._most))
         return (darkest >= least) & (brightest <= most)
 
     def _limits(self) -> tuple[Tensor, Tensor]:

@@ -10,14 +10,11 @@ import importlib
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .motion import unavailable
-
-_MOST = 1 << 15  # OpenCV's remapping takes no larger side
 
 
 @cache
@@ -40,7 +37,7 @@ def enlarge(planes: Tensor, size: tuple[int, int]) -> Tensor:
         return planes
     plain = planes.device.type == "cpu" and planes.dtype == torch.float32
     cv2 = _opencv() if plain and not planes.requires_grad else None
-    if cv2 is None or not count or max(height, width, *size) >= _MOST:
+    if cv2 is None or not count:
         return F.interpolate(planes, size=size, mode="bilinear")
     out = torch.empty(count, channels, *size)
     flat = planes.contiguous().flatten(0, 1).numpy()
@@ -68,7 +65,7 @@ def block_means(codes: Tensor, block: tuple[int, int]) -> Tensor:
     if cv2 is None:
         means = F.avg_pool2d(codes.to(torch.float32), (down, across)).round_()
         return means.to(codes.dtype)
-    out = np.empty((count, 1, *size), np.uint8)
-    for source, target in zip(codes[:, 0].numpy(), out[:, 0], strict=True):
+    out = torch.empty(count, 1, *size, dtype=torch.uint8)
+    for source, target in zip(codes[:, 0].numpy(), out[:, 0].numpy(), strict=True):
         cv2.resize(source, (size[1], size[0]), target, interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(out)
+    return out

@@ -140,28 +140,26 @@ class Steadying:
         self._pictures = _pictures(lightness)
         befores = self._befores(cuts)
         with ThreadPoolExecutor(min(_MOST_WORKERS, processors())) as pool:
-            moves = list(pool.map(_move, self._pictures, befores))
+            self._moves = moves = list(pool.map(_move, self._pictures, befores))
         last = stabilizer._kept
         looks, carried = (last.looks, last.carried) if last else (0, 0)
-        self._moves: list[_Move | None] = []
         self._counts: list[tuple[int, int] | None] = []  # looks and carried; None for a repeat
         for picture, before, move in zip(self._pictures, befores, moves, strict=True):
-            if before is picture:
-                if not carried:
-                    self._moves.append(None)
-                    self._counts.append(None)
-                    continue
-                move = _no_move(picture)  # what the network has not seen may stand for long
-            elif move is None:
-                looks = carried = 0
-            elif _can_be_carried(looks, move[1]) and carried < stabilizer.carried:
-                carried += 1
-                self._moves.append(move)
-                self._counts.append((looks, carried))
-                continue
-            looks, carried = looks + 1, 0
-            self._moves.append(move)
-            self._counts.append((looks, carried))
+            count: tuple[int, int] | None = None
+            if before is not picture or carried:  # what it has not seen may stand for long
+                if move is None:
+                    looks = 0
+                if (
+                    before is not picture
+                    and move is not None
+                    and carried < stabilizer.carried
+                    and _can_be_carried(looks, move[1])
+                ):
+                    carried += 1
+                else:
+                    looks, carried = looks + 1, 0
+                count = looks, carried
+            self._counts.append(count)
         self.looks = [i for i, count in enumerate(self._counts) if count and not count[1]]
 
     def finish(self, ab: Tensor | None) -> Tensor:
@@ -313,17 +311,16 @@ def _repeats(grey: np.ndarray, other: np.ndarray) -> bool:
     )
 
 
-def _no_move(picture: _Picture) -> _Move:
-    shape = picture.grey.shape
-    return np.zeros((*shape, 2), np.float32), np.ones(shape, np.float32)
-
-
 def _move(picture: _Picture, before: _Picture | None) -> _Move | None:
-    """How a picture has moved since the one before it; None where there is nothing before."""
+    """How a picture has moved since the one before it, not at all if it is given for that; None
+    where there is nothing before."""
     import cv2
 
-    if before is None or before is picture:
+    if before is None:
         return None
+    if before is picture:
+        shape = picture.grey.shape
+        return np.zeros((*shape, 2), np.float32), np.ones(shape, np.float32)
     now, then = picture.levelled, before.levelled
     back, forth = flow(now, then, _PRESET), flow(then, now, _PRESET)
     difference = cv2.blur(cv2.absdiff(warp(then, back), now).astype(np.float32), (_PATCH, _PATCH))

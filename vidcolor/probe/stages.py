@@ -169,14 +169,14 @@ def measure_stages(
     there = [each.to(device) for each in marked]
 
     ab = colorizer(there[0])
-    predicting: Callable[[int], object] = lambda i: colorizer(there[i])  # noqa: E731
-    some = there
     if steady:
         # in the model's thread, as in the pipeline
         steadying = _Steady(colorizer, there, ab)
         rates["stabilise"] = _rate(there, steadying, device, least, share.model)
-        some, predicting = there[: len(steadying.looks)], steadying.predict
-    rates["model"] = _rate(some, predicting, device, least, share.model)
+        some = there[: len(steadying.looks)]
+        rates["model"] = _rate(some, steadying.predict, device, least, share.model)
+    else:
+        rates["model"] = _rate(there, lambda i: colorizer(there[i]), device, least, share.model)
 
     output = folder / "stages.mkv"
     plan = check_container(output, facts, settings.encoder, settings.copy)
