@@ -47,7 +47,7 @@ def machine(*, device: str, models: Sequence[str]) -> dict[str, Any]:
     return {
         "device": device_name(colorizer.device),
         "device_type": colorizer.device.type,
-        "precision": str(colorizer.precision),
+        "precision": colorizer.precision,
         "cores": processors(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import nn
 
-from vidcolor.inference import OneDnnConv, make_ready
+from vidcolor.inference import ReadyConv, make_ready
 from vidcolor.models import create_model
+from vidcolor.models.blocks import ConvReLU6
 
 
 @pytest.mark.parametrize("name", ["fast", "best"])
@@ -37,16 +39,65 @@ def test_the_results_stay(name: str) -> None:
 
 
 @pytest.mark.parametrize("groups", [1, 4])
-def test_one_convolution(groups: int) -> None:
-    conv = nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=groups)
+@pytest.mark.parametrize("kind", [nn.Conv2d, ConvReLU6])
+@pytest.mark.parametrize("bf16", [True, False])
+def test_one_convolution(
+    groups: int, kind: type[nn.Conv2d], bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidcolor.inference.has_bf16", lambda: bf16)  # if not, it goes to torch
+    conv = kind(4, 8, 3, stride=2, padding=1, groups=groups)
+    nn.init.normal_(conv.weight, std=3)
     quick = copy.deepcopy(conv)
     make_ready(quick)
-    assert type(quick) is OneDnnConv
+    assert type(quick) is ReadyConv
     x = torch.randn(1, 4, 17, 20)
     with torch.inference_mode():
-        torch.testing.assert_close(quick(x), conv(x), rtol=1e-4, atol=1e-5)
+        wanted = conv(x)
+        assert (float(wanted.max()) == 6) == (kind is ConvReLU6)
+        torch.testing.assert_close(quick(x), wanted, rtol=1e-4, atol=1e-5)
+        for _ in range(2):
+            with torch.autocast("cpu", torch.bfloat16):
+                low = quick(x)
+            assert low.dtype == torch.bfloat16
+            torch.testing.assert_close(low.float(), wanted, rtol=0.02, atol=0.1)
+    torch.testing.assert_close(quick(x), wanted)
     quick(x).sum().backward()  # training it is still possible
     assert quick.weight.grad is not None
+
+
+class Careful(nn.Sequential):
+    """Two convolutions, the first of which must not be rounded."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 2, 1))
+
+    def exact(self) -> Iterator[nn.Module]:
+        yield self[0]
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_what_a_model_calls_exact_is_not_rounded_to_bf16(kind: torch.dtype) -> None:
+    model = Careful().eval()
+    make_ready(model)
+    x = torch.randn(1, 1, 8, 8)
+    with torch.inference_mode(), torch.autocast("cpu", kind):
+        first = model[0](x)
+        assert first.dtype == (torch.float32 if kind == torch.bfloat16 else kind)
+        assert float(first.min()) == 0  # its ReLU is part of it
+        assert isinstance(model[2], nn.Identity)
+        assert model(x).dtype == kind
+
+
+def test_a_moved_model_has_no_stale_weights() -> None:
+    conv = nn.Conv2d(1, 1, 1, bias=False)
+    make_ready(conv)
+    x = torch.ones(1, 1, 2, 2)
+    for _ in range(2):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(conv(x).float(), conv.weight.bfloat16().float().expand_as(x))
+        with torch.no_grad():
+            conv.weight += 1
+        conv.to(torch.device("cpu"))
 
 
 def test_norms_are_folded_and_odd_convolutions_left_alone() -> None:

@@ -67,7 +67,7 @@ def batch_key(colorizer: Colorizer, width: int, height: int) -> str:
             device_name(colorizer.device),
             f"{colorizer.entry.architecture} {_checksum(colorizer)}",
             f"size {colorizer.size}",
-            str(colorizer.precision),
+            colorizer.precision,
             f"2^{size_class(width, height)} pixels",
         )
     )

@@ -97,14 +97,15 @@ class Colorizer:
         make_ready(network)
         self.model = network.to(self.device).to(memory_format=torch.channels_last)
         self._asked = precision
-        self.precision = choose_precision(precision, self.device, self._has_encoder)
+        self._careful = hasattr(network, "exact")
+        self.precision = choose_precision(precision, self.device, self._careful)
         self.name = self.entry.architecture if weights is not None or model is None else model
         self.stride: int = getattr(network, "stride", 32)
         self.size = size or self.entry.input_size
         self.look = look or Look()
         self.tta = tta
         self.references = References(references, self._shrink, reference_strength)
-        if self.references.pictures and not self._has_encoder:
+        if self.references.pictures and not hasattr(network, "features"):
             raise WeightsError(
                 f"the model '{self.name}' has no encoder features to compare pictures by; "
                 "reference pictures work with the models fast and best"
@@ -112,11 +113,6 @@ class Colorizer:
         self.largest_batch: int | None = None  # found by running out of memory
         self._limiting = threading.Lock()
         self._chosen = self.device, self.precision
-
-    @property
-    def _has_encoder(self) -> bool:
-        """Whether the network's encoder can be told from the rest."""
-        return hasattr(self.model, "features")
 
     @property
     def gmacs(self) -> float:
@@ -134,9 +130,9 @@ class Colorizer:
         """Move the model; the precision becomes the new device's own where it cannot do the old."""
         self.device = device
         try:
-            self.precision = choose_precision(self._asked, device, self._has_encoder)
+            self.precision = choose_precision(self._asked, device, self._careful)
         except DeviceError:
-            self.precision = choose_precision("auto", device, self._has_encoder)
+            self.precision = choose_precision("auto", device, self._careful)
         self.model.to(device)
 
     @torch.inference_mode()
@@ -208,17 +204,15 @@ class Colorizer:
     def _forward(self, lightness: Tensor, with_features: bool) -> tuple[Tensor, dict[int, Tensor]]:
         """The network's a*b* in Lab units, and its features where they are asked for."""
         lightness = lightness.contiguous(memory_format=torch.channels_last)
-        plain = PRECISIONS["fp32"]
         # beyond the reach of 16 bits: this batch again in fp32
-        for precision in dict.fromkeys((self.precision, plain)):
+        for precision in dict.fromkeys((self.precision, "fp32")):
+            dtype = PRECISIONS[precision]
             features: dict[int, Tensor] = {}
-            if self._has_encoder:
-                with self._autocast(precision.encoder):
+            with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+                if with_features:
                     features = self.model.features(lightness)  # type: ignore[operator]
-                with self._autocast(precision.decoder):
                     ab = self.model.from_features(features)  # type: ignore[operator]
-            else:
-                with self._autocast(precision.decoder):
+                else:
                     ab = self.model(lightness)
             kept = [ab, *(features[s] for s in STRIDES if with_features)]
             if all(bool(each.isfinite().all()) for each in kept):
@@ -226,9 +220,6 @@ class Colorizer:
         raise WeightsError(
             f"the model '{self.name}' predicts values that are not finite; use other weights"
         )
-
-    def _autocast(self, dtype: torch.dtype) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
     @torch.inference_mode()
     def network(self, lightness: Tensor, shots: Sequence[int] = ()) -> Tensor:

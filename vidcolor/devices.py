@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
 from .errors import DeviceError
 
-
-@dataclass(frozen=True)
-class Precision:
-    """The arithmetic of a network's encoder and of the rest of it."""
-
-    encoder: torch.dtype
-    decoder: torch.dtype
-
-    def __str__(self) -> str:
-        return next(name for name, each in PRECISIONS.items() if each == self)
-
-
-PRECISIONS = {
-    "fp32": Precision(torch.float32, torch.float32),
-    "bf16": Precision(torch.bfloat16, torch.bfloat16),
-    "fp16": Precision(torch.float16, torch.float16),
-    # Encoders lose by bf16: up to a third of the pixels of `fast` come out otherwise. Decoders do
-    # the most of the arithmetic, and no pixel shows it (tests/test_colorizer.py).
-    "mixed": Precision(torch.float32, torch.bfloat16),
-}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(name: str) -> torch.device:
@@ -60,29 +39,27 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_precision(name: str, device: torch.device, encoder: bool = True) -> Precision:
-    """The arithmetic of the network.
+def choose_precision(name: str, device: torch.device, careful: bool = True) -> str:
+    """The arithmetic of the network, a key of `PRECISIONS`.
 
     Args:
-        name: `auto` or a key of `PRECISIONS`. `auto` is fp16 on CUDA, `mixed` on processors that
-            have bf16, and fp32 elsewhere.
+        name: `auto` or a key of `PRECISIONS`. `auto` is fp16 on CUDA, bf16 on processors that have
+            it if the network is `careful`, and fp32 elsewhere.
         device: where it runs.
-        encoder: whether the network's encoder can be told from the rest.
+        careful: whether the network names what has to stay fp32 beside bf16 (its method `exact`).
 
     Raises:
-        DeviceError: `name` is unknown, or the device or network cannot do it.
+        DeviceError: `name` is unknown, or the device cannot do it.
     """
     if name == "auto":
         if device.type == "cuda":
-            return PRECISIONS["fp16"]
-        return PRECISIONS["mixed" if device.type == "cpu" and encoder and has_bf16() else "fp32"]
+            return "fp16"
+        return "bf16" if device.type == "cpu" and careful and has_bf16() else "fp32"
     if name not in PRECISIONS:
         raise DeviceError(f"no precision is called '{name}'; use auto, {', '.join(PRECISIONS)}")
-    if name == "mixed" and not encoder:
-        raise DeviceError("the precision 'mixed' needs a model such as fast or best; use fp32")
-    if name in ("bf16", "mixed") and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise DeviceError(f"{torch.cuda.get_device_name(device)} has no bf16; use --precision fp16")
-    return PRECISIONS[name]
+    return name
 
 
 def has_bf16() -> bool:

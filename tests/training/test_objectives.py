@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vidcolor.color import lab_to_rgb
-from vidcolor.errors import TrainingError
+from vidcolor.errors import TrainingError, WeightsError
 from vidcolor.metrics import colourfulness
 from vidcolor.models import create_model
 from vidcolor.models.gamut import ab_bins
@@ -24,6 +24,7 @@ from vidcolor.training.objectives.colour_classes import ColourClasses, fit_palet
 from vidcolor.training.objectives.gamut_bins import GamutBins, smoothed
 from vidcolor.training.objectives.mean_chroma import MeanChroma
 from vidcolor.training.objectives.rgb_mse import RgbMse
+from vidcolor.weights import load_model, save_weights
 
 
 class Bins(nn.Module):
@@ -537,6 +538,38 @@ def test_perceptual_loss_is_the_sum_of_its_terms() -> None:
     truth = colourfulness(batch.rgb * 255).mean()
     pale = colourfulness(join_lab(batch.lab[:, :1], raw) * 255).mean()
     assert with_colour - huber == pytest.approx(float(1 - pale / truth), abs=0.02)
+
+
+def test_what_the_teacher_says_takes_the_truths_share() -> None:
+    truth = lab_batch(50, torch.full((2, 2, 64, 64), 6.0))
+    truth.degraded = torch.zeros(2, 1, 64, 64)  # the teacher sees the true L*
+    network, entry = load_model("fast")
+    with torch.no_grad():
+        said = entry.chroma_gain * network(truth.lab[:, :1])
+    said = nn.functional.interpolate(said, size=(64, 64), mode="bilinear")
+    raw = torch.full((2, 2, 16, 16), 3.0)
+    own, taught = AbHuber(Bare()).loss(raw, truth), AbHuber(Bare()).loss(raw, lab_batch(50, said))
+    made = AbPerceptual(Bare(), lpips=0, colour=0, teacher="fast", taught=0.75).loss(raw, truth)
+    assert abs(float(own - taught)) > 0.01
+    # the teacher works in bf16
+    assert float(made) == pytest.approx(float(0.25 * own + 0.75 * taught), rel=0.03)
+
+
+def test_a_teacher_may_be_a_file_and_pictures_of_any_size(tmp_path: Path) -> None:
+    network, entry = load_model("fast")
+    file = tmp_path / "teacher.safetensors"
+    save_weights(file, network.state_dict(), entry, torch.float32)
+    batch = Batch(pictures(side=40), "rgb")
+    raw = torch.zeros(2, 2, 10, 10)
+    losses = [
+        AbPerceptual(Bare(), lpips=0, colour=0, teacher=name).loss(raw, batch)
+        for name in ("fast", str(file))
+    ]
+    assert torch.equal(*losses)
+    with pytest.raises(WeightsError, match="no model is called 'nobody'"):
+        AbPerceptual(Bare(), teacher="nobody")
+    with pytest.raises(ValueError, match="taught must be within 0 and 1"):
+        AbPerceptual(Bare(), teacher="fast", taught=1.5)
 
 
 def test_only_paleness_has_a_price_and_the_truth_is_free() -> None:

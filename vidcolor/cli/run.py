@@ -49,11 +49,11 @@ def model_options(command: Any, several: bool = False) -> Any:
             ),
             click.option(
                 "--precision",
-                type=click.Choice(["auto", "fp32", "mixed", "bf16", "fp16"]),
+                type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
                 default="auto",
                 show_default=True,
-                help="Arithmetic of the network. mixed: bf16, but for the encoder. auto: fp16 on "
-                "CUDA, mixed on processors that have bf16, else fp32.",
+                help="Arithmetic of the network. auto: fp16 on CUDA, bf16 on processors that have "
+                "it, else fp32. fast and best keep in fp32 what bf16 would show in.",
             ),
             click.option(
                 "--size",

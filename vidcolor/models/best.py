@@ -11,6 +11,7 @@ decoder together give what is added to `fast`'s a*b*, at a quarter of the input.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -134,6 +135,11 @@ class Best(nn.Module):
     def features(self, lightness: Tensor) -> dict[int, Tensor]:
         """The encoders' features by stride, 2 to 32, of L* `(B, 1, H, W)` in [0, 100]."""
         return self.encoder(lightness / 100)
+
+    def exact(self) -> Iterator[nn.Module]:
+        """What stays fp32 beside bf16."""
+        yield from self.encoder.mobilenet.modules()
+        yield from self.encoder.resnet.exact()
 
     def forward(self, lightness: Tensor) -> Tensor:
         return self.from_features(self.features(lightness))

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 # R'G'B' in [0, 1], which ImageNet classifiers are trained on less the mean, by the deviation
 IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406])
 IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225])
+
+
+class ConvReLU6(nn.Conv2d):
+    """Convolution and ReLU6."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.relu6(super().forward(input), inplace=True)
 
 
 def conv_norm_relu(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:

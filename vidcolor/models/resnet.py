@@ -38,7 +38,7 @@ class Unit(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if first else None
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.norm(x))
+        y = F.relu(self.norm(x), inplace=True)
         return (x if self.shortcut is None else self.shortcut(y)) + self.body(y)
 
 
@@ -76,6 +76,15 @@ class ResNetEncoder(nn.Module):
         for number, stage in enumerate(self.stages):
             x = features[4 << number] = stage(x)
         return features
+
+    def exact(self) -> Iterator[nn.Module]:
+        """What stays fp32 beside bf16: what the sums of the units begin with. What each unit adds
+        may be rounded."""
+        yield self.stem[0]
+        for stage in self.stages:
+            for unit in stage.children():
+                if isinstance(unit, Unit) and unit.shortcut is not None:
+                    yield unit.shortcut
 
     def load_imagenet(self, tensors: dict[str, Tensor]) -> None:
         """Load an RGB ImageNet trunk, names `stageS_convN_weight`, `stageS_batchnormN_gamma` ...

@@ -208,7 +208,7 @@ def forecast(
     return ForecastReport(
         device=device_name(device),
         model=colorizer.name,
-        precision=str(colorizer.precision),
+        precision=colorizer.precision,
         size=colorizer.size,
         memory=device_memory(device),
         rows=ordered,

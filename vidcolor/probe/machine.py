@@ -172,7 +172,7 @@ def _probed(
         model=colorizer.name,
         size=colorizer.size,
         seen=model_size(height, width, colorizer.size, colorizer.stride),
-        precision=str(colorizer.precision),
+        precision=colorizer.precision,
         parameters=parameters,
         macs=macs,
         rows=rows,

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...inference import make_ready
 from ...metrics import colourfulness, load_lpips
+from ...weights import load_model
 from ..batch import Batch
 from .ab_regression import AbHuber
 from .base import join_lab
@@ -27,6 +29,12 @@ class AbPerceptual(AbHuber):
         lpips: factor on LPIPS.
         colour: factor on the lacking colourfulness.
         lpips_weights: AlexNet's features, a file; empty is torch's hub cache.
+        teacher: name of shipped weights, or a weights file, to learn from as well; empty for none.
+        taught: share of the Huber loss that is from the teacher instead of the truth.
+
+    Raises:
+        WeightsError: the teacher cannot be loaded.
+        ValueError: a factor or share is out of range, or AlexNet is not at hand.
     """
 
     def __init__(
@@ -37,8 +45,12 @@ class AbPerceptual(AbHuber):
         lpips: float = 1.0,
         colour: float = 0.1,
         lpips_weights: str = "",
+        teacher: str = "",
+        taught: float = 0.5,
     ) -> None:
         super().__init__(model, knee, at)
+        if not 0 <= taught <= 1:
+            raise ValueError(f"taught must be within 0 and 1, not {taught}")
         if lpips < 0 or colour < 0:
             raise ValueError(f"lpips and colour must not be negative, not {lpips} and {colour}")
         self.lpips, self.colour = lpips, colour
@@ -50,6 +62,8 @@ class AbPerceptual(AbHuber):
                 "--set objective_options={}"
             )
         self.network = network.to(self.device).requires_grad_(False)
+        self.taught = taught if teacher else 0.0
+        self.teacher = _Teacher(teacher, self.device) if self.taught else None
 
     def loss(self, raw: Tensor, batch: Batch) -> Tensor:
         """Huber loss divided by the knee + lpips * LPIPS + colour * lacking share; a scalar."""
@@ -60,7 +74,10 @@ class AbPerceptual(AbHuber):
         wanted = colourfulness(batch.rgb * 255).mean()
         # 1 of 255 levels squared keeps the gradient of a grey picture small
         lacking = F.relu(1 - colourfulness(made * 255, epsilon=1.0).mean() / wanted)
-        return super().loss(raw, batch) + self.lpips * distance + self.colour * lacking
+        huber = super().loss(raw, batch)
+        if self.teacher is not None:
+            huber = torch.lerp(huber, super().loss(raw, self.teacher(batch)), self.taught)
+        return huber + self.lpips * distance + self.colour * lacking
 
     def measures(self, made: Tensor, raw: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Also `lpips` and the `colourfulness` of each picture, to be held beside the truth's
@@ -70,3 +87,31 @@ class AbPerceptual(AbHuber):
         found["colourfulness"] = colourfulness((made * 255).round())
         found["true_colourfulness"] = colourfulness((batch.rgb * 255).round())
         return found
+
+
+class _Teacher:
+    """Trained weights that say what they make of a batch.
+
+    Args:
+        name: of shipped weights, or a weights file.
+        device: where they are to work.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        file = Path(name) if Path(name).suffix else None
+        network, self.entry = load_model(None if file else name, file)
+        make_ready(network)
+        self.network = network.to(device).to(memory_format=torch.channels_last)
+        self.stride: int = getattr(network, "stride", 32)
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Batch:
+        """The batch's pictures with the teacher's a*b* in place of their own."""
+        lightness = batch.lab[:, :1]
+        sides = lightness.shape[-2:]
+        size = [max(1, round(side / self.stride)) * self.stride for side in sides]
+        seen = F.interpolate(lightness, size=size, mode="bilinear", antialias=True)
+        with torch.autocast(seen.device.type, torch.bfloat16):
+            said = self.network(seen.contiguous(memory_format=torch.channels_last))
+        ab = F.interpolate(said.float() * self.entry.chroma_gain, size=sides, mode="bilinear")
+        return Batch(torch.cat([lightness, ab], dim=1), "lab")
