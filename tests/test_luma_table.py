@@ -65,6 +65,31 @@ def test_both_ends_of_a_block_must_be_shown() -> None:
     assert table.shows(codes[0], codes[1], chroma).tolist() == [[[False, False, False, True]]]
 
 
+@pytest.mark.parametrize("full_range", [False, True])
+def test_chroma_is_scaled_until_it_can_be_shown_and_no_further(full_range: bool) -> None:
+    generator = torch.Generator().manual_seed(8)
+    ends = torch.randint(0, 256, (2, 3, 20, 30), generator=generator).sort(dim=0).values
+    darkest, brightest = ends.to(torch.uint8)
+    wanted = torch.rand(3, 2, 20, 30, generator=generator) - 0.5
+    wanted[:, :, :10] /= 10
+    table = LumaTable(full_range, ColorTags(full_range, "bt709"))
+    found = table.fit(darkest, brightest, wanted)
+    assert found.dtype == torch.uint8 and bool(table.shows(darkest, brightest, found).all())
+
+    plain = quantize_chroma(wanted, 8, full_range)
+    free = table.shows(darkest, brightest, plain)
+    assert 0.02 < free.float().mean() < 0.9
+    assert bool((found == plain)[free[:, None].expand_as(found)].all())
+    # on the way from grey to what was wanted, and one step further would be too much
+    span = 255 if full_range else 224
+    scaled = (found.float() - 128) / span
+    length = wanted.norm(dim=1)
+    along = (scaled * wanted).sum(dim=1) / length
+    assert (scaled - along[:, None] * wanted / length[:, None]).norm(dim=1).max() < 1 / span
+    more = quantize_chroma((along + 2.5 / span)[:, None] * wanted / length[:, None], 8, full_range)
+    assert table.shows(darkest, brightest, more)[~free & (length > 0.1)].float().mean() < 0.02
+
+
 def test_it_can_be_made_inside_inference_mode_and_used_outside() -> None:
     tags = ColorTags(False, "bt709")
     luma = torch.full((1, 2, 2), 120, dtype=torch.uint8)

@@ -8,10 +8,9 @@ FFmpeg's and OpenCV's plain conversions do); smoother chroma upsampling differs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -142,6 +141,17 @@ def _fit_chroma(
     return _put(chroma, tight, some), ends
 
 
+def _pick(planes: Tensor, at: Tensor) -> Tensor:
+    """Pixels `at` of `(B, C, h, w)`, counted over batch and plane, as one row: `(1, C, 1, n)`."""
+    return planes.transpose(0, 1).flatten(1).index_select(1, at)[None, :, None]
+
+
+def _put(planes: Tensor, at: Tensor, picked: Tensor) -> Tensor:
+    """`planes` with the pixels that `_pick` gives replaced by `picked`."""
+    rows = planes.transpose(0, 1)
+    return rows.flatten(1).index_copy(1, at, picked[0, :, 0]).view(rows.shape).transpose(0, 1)
+
+
 def _integers(format: PixelFormat) -> torch.dtype:
     """The type of the format's codes."""
     return torch.uint8 if format.bit_depth == 8 else torch.int32
@@ -198,21 +208,14 @@ class _Blocks:
 
     def by_table(self, table: LumaTable) -> tuple[Tensor, Tensor]:
         """Of the film's luminance, 8 bit."""
-        codes = self._quantized(self.yuv[:, 1:])
-        shown = table.shows(self.ends[0][:, 0], self.ends[1][:, 0], codes)
-        at = torch.from_numpy(np.flatnonzero(~shown.numpy()))  # torch's takes ten times as long
-        if len(at):
-            yuv, lightness, *ends = (
-                _pick(plane, at) for plane in (self.yuv, self.lightness, *self.ends)
-            )
-            fitted, _ = self._fit(yuv, lightness, ends)
-            codes = _put(codes, at, self._quantized(fitted))
+        darkest, brightest = (end[:, 0] for end in self.ends)
+        codes = table.fit(darkest, brightest, self.yuv[:, 1:])
         return table(self.film[:, 0], codes, self.format.subsampling), codes
 
     def by_newton(self) -> tuple[Tensor, Tensor]:
         """Of the film's luminance, any depth, any device."""
         batch, ratio = self.batch, self.format.subsampling
-        chroma, moved = self._fit(self.yuv, self.lightness, self.ends)
+        chroma, moved = self._fit()
         codes = self._quantized(chroma)
         chroma = dequantize_chroma(codes, self.format.bit_depth, self.tags.full_range)
         luma = luma_for_luminance(
@@ -226,25 +229,14 @@ class _Blocks:
     def _quantized(self, chroma: Tensor) -> Tensor:
         return quantize_chroma(chroma, self.format.bit_depth, self.tags.full_range)
 
-    def _fit(self, yuv: Tensor, lightness: Tensor, ends: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def _fit(self) -> tuple[Tensor, Tensor]:
         """`_fit_chroma` with the film's grey, moved by what colour does to Y' in the block, as a
         first guess; and by how much the chroma found moves Y' from that grey, `(B, 1, h, w)`."""
-        codes = torch.stack(tuple(ends))
+        codes = torch.stack(self.ends)
         grey, luminance = (_look_up(self.batch, t, codes) for t in (_grey_table, _luminance_table))
-        guess = grey + (yuv[:, :1] - lightness_to_grey(lightness))
-        chroma, found = _fit_chroma(yuv[:, 1:], guess, luminance, self.tags.matrix)
+        guess = grey + (self.yuv[:, :1] - lightness_to_grey(self.lightness))
+        chroma, found = _fit_chroma(self.yuv[:, 1:], guess, luminance, self.tags.matrix)
         return chroma, (found - grey).mean(dim=0)
-
-
-def _pick(planes: Tensor, at: Tensor) -> Tensor:
-    """Pixels `at` of `(B, C, h, w)`, counted over batch and plane, as one row: `(1, C, 1, n)`."""
-    return planes.transpose(0, 1).flatten(1).index_select(1, at)[None, :, None]
-
-
-def _put(planes: Tensor, at: Tensor, picked: Tensor) -> Tensor:
-    """`planes` with the pixels that `_pick` gives replaced by `picked`."""
-    rows = planes.transpose(0, 1)
-    return rows.flatten(1).index_copy(1, at, picked[0, :, 0]).view(rows.shape).transpose(0, 1)
 
 
 def _compose_rgb(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from .color import (
     luma_for_luminance,
     luma_to_grey,
     luminance_weights,
+    quantize_chroma,
     quantize_luma,
     rgb_offsets,
     srgb_to_linear,
@@ -26,6 +28,7 @@ from .frames import ColorTags
 _STEPS = 6  # of Newton's method, from grey: converged for every pair
 _AT_ONCE = 1024  # pairs worked out in one piece: 20 MB in between
 _CODES = 256
+_HALVINGS = 7  # of a share of chroma: to less than a code
 _SLACK = 1e-5  # of luminance; one code is at least 3e-4
 
 
@@ -99,6 +102,37 @@ class LumaTable:
         pairs = _pairs(chroma)
         least, most = (look_up(limit, pairs) for limit in (self._least, self._most))
         return (darkest >= least) & (brightest <= most)
+
+    @torch.inference_mode()
+    def fit(self, darkest: Tensor, brightest: Tensor, chroma: Tensor) -> Tensor:
+        """The chroma codes of blocks, scaled down where not all their pixels could be shown.
+
+        Args:
+            darkest, brightest: `(B, h, w)` uint8, the film's codes.
+            chroma: `(B, 2, h, w)` wanted Cb, Cr, each in [-0.5, 0.5].
+
+        Returns:
+            `(B, 2, h, w)` uint8, of which `shows` is true everywhere.
+        """
+        codes = self._quantized(chroma)
+        shown = self.shows(darkest, brightest, codes)
+        tight = torch.from_numpy(np.flatnonzero(~shown.numpy()))  # torch's takes ten times as long
+        if not len(tight):
+            return codes
+        dark, bright = (look_up(end.flatten(), tight)[None, None] for end in (darkest, brightest))
+        rows = chroma.transpose(0, 1).flatten(1).index_select(1, tight)[None, :, None]
+        share = torch.zeros_like(rows[:, :1])  # grey can always be shown
+        for halving in range(1, _HALVINGS + 1):
+            tried = share + 0.5**halving
+            good = self.shows(dark, bright, self._quantized(rows * tried))
+            share = torch.where(good[:, None], tried, share)
+        fitted = self._quantized(rows * share)[0, :, 0]
+        planes = codes.transpose(0, 1)
+        fitted = planes.flatten(1).index_copy(1, tight, fitted)
+        return fitted.view(planes.shape).transpose(0, 1)
+
+    def _quantized(self, chroma: Tensor) -> Tensor:
+        return quantize_chroma(chroma, 8, self._tags.full_range)
 
     def _limits(self) -> tuple[Tensor, Tensor]:
         """The least and the largest luma code that each pair can be shown at, `(65536,)` uint8."""
