@@ -20,6 +20,7 @@ from vidcolor.colorizer import Colorizer
 from vidcolor.compose import compose
 from vidcolor.cuts import mark_cuts
 from vidcolor.frames import ColorBatch, LumaBatch, Segment
+from vidcolor.memory import keep_memory
 from vidcolor.metering import device_name, processors, resident_bytes, synchronize
 from vidcolor.models.describe import describe
 from vidcolor.pipeline import Progress, colorize
@@ -119,10 +120,18 @@ def run_film(
     return report.frames, wall, cpu, done[0]
 
 
+def _film_colorizer(model: str, device: str) -> Colorizer:
+    """The model, in a process that keeps its memory as `vidcolor run` does for one film."""
+    colorizer = Colorizer(model, device=device)
+    if colorizer.device.type == "cpu":
+        keep_memory()
+    return colorizer
+
+
 def film_cost(*, film: Path, output: Path, model: str, device: str) -> dict[str, Any]:
     """A film from end to end, once, after half a second of it to warm up; the peak of the GPU's
     memory is `gpu_bytes`, None without a GPU."""
-    colorizer = Colorizer(model, device=device)
+    colorizer = _film_colorizer(model, device)
     run_film(film, output, colorizer, _WARM_UP)
     frames, wall, cpu, batch = run_film(film, output, colorizer)
     return {
@@ -248,7 +257,7 @@ def stage_costs(
         `cores_bound_fps`), and how much of them is reached: `of_slowest_stage`, `of_cores_bound`,
         and `efficiency`, the share of the smaller one.
     """
-    colorizer = Colorizer(model, device=device)
+    colorizer = _film_colorizer(model, device)
     *_, batch_size = run_film(film, output, colorizer)  # its choice; and all stages' warm-up
     stages = Stages(film, output, colorizer, batch_size)
     seconds: dict[str, list[tuple[float, float]]] = {}

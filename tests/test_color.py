@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vidcolor import color
 from vidcolor.color import (
     LUMA_COEFFICIENTS,
     chroma_headroom,
@@ -22,12 +23,15 @@ from vidcolor.color import (
     luma_for_luminance,
     luma_levels,
     luma_to_grey,
+    pick,
+    put,
     quantize_chroma,
     quantize_luma,
     rgb_offsets,
     rgb_to_lab,
     rgb_to_yuv,
     srgb_to_linear,
+    where,
     yuv_to_rgb,
 )
 
@@ -212,6 +216,30 @@ def test_limit_chroma_leaves_photographic_colours_alone() -> None:
     torch.testing.assert_close(limit_chroma(lab[:, :1], lab[:, 1:]), lab[:, 1:])
     grey = torch.zeros(1, 2, 4, 4)
     assert torch.equal(limit_chroma(torch.full((1, 1, 4, 4), 50.0), grey), grey)
+
+
+@pytest.mark.parametrize("spread", [2.0, 12.0, 60.0])  # none, some and most near a limit
+def test_pale_chroma_needs_no_angle(spread: float) -> None:
+    """What skips the search for the limit is what the limit leaves alone."""
+    generator = torch.Generator().manual_seed(3)
+    lightness = 100 * torch.rand(3, 1, 40, 50, generator=generator)
+    lightness[0, 0, 0, :2] = torch.tensor([0.0, 100.0])
+    ab = spread * torch.randn(3, 2, 40, 50, generator=generator)
+    found = limit_chroma(lightness, ab)
+    torch.testing.assert_close(found, ab * color._room(lightness, ab), rtol=1e-4, atol=1e-4)
+    limited = float((found != ab).float().mean())
+    assert limited < 0.05 if spread < 5 else 0.05 < limited < 0.95
+
+
+def test_pick_and_put_are_each_others_inverse() -> None:
+    planes = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5)
+    at = where(planes[:, 0] % 3 == 1)
+    some = pick(planes, at)
+    assert some.shape == (1, 3, 1, len(at))
+    assert torch.equal(some[0, 0, 0], planes[:, 0].flatten()[at])
+    assert torch.equal(put(planes, at, some), planes)
+    moved = put(planes, at, -some)
+    assert torch.equal(moved, torch.where(planes[:, :1] % 3 == 1, -planes, planes))
 
 
 def test_gamut_table_holds_the_primaries() -> None:

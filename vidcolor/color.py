@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -138,6 +139,22 @@ def look_up(table: Tensor, index: Tensor) -> Tensor:
     return table.index_select(0, index.flatten()).view(index.shape)
 
 
+def where(marked: Tensor) -> Tensor:
+    """The numbers of the true values of `marked`, counted over all of it, on the CPU; int64."""
+    return torch.from_numpy(np.flatnonzero(marked.numpy()))  # torch's takes ten times as long
+
+
+def pick(planes: Tensor, at: Tensor) -> Tensor:
+    """Pixels `at` of `(B, C, h, w)`, counted over batch and plane, as one row: `(1, C, 1, n)`."""
+    return planes.transpose(0, 1).flatten(1).index_select(1, at)[None, :, None]
+
+
+def put(planes: Tensor, at: Tensor, picked: Tensor) -> Tensor:
+    """`planes` with the pixels that `pick` gives replaced by `picked`."""
+    rows = planes.transpose(0, 1)
+    return rows.flatten(1).index_copy(1, at, picked[0, :, 0]).view(rows.shape).transpose(0, 1)
+
+
 _GAMMA_STEPS = (1 << 16) - 1
 
 
@@ -151,7 +168,8 @@ def _gamma_steps(lightness: Tensor, ab: Tensor) -> Tensor:
     """The entry of `_gamma_table` for each linear R, G and B of Lab, `(B, 3, H, W)` int32."""
     fy = (lightness + 16) / 116
     f = torch.cat([fy.add(ab[:, :1], alpha=1 / 500), fy, fy.sub(ab[:, 1:], alpha=1 / 200)], dim=1)
-    xyz = _lab_f_inverse(f)
+    curve = f.clamp_min(_DELTA)  # _lab_f_inverse, in place
+    xyz = curve.pow(3).add_(f.sub_(curve), alpha=3 * _DELTA**2)
     linear = torch.empty_like(xyz)
     x, y, z = xyz.unbind(1)
     for row, out in zip((_WXYZ_TO_RGB * _GAMMA_STEPS).tolist(), linear.unbind(1), strict=True):
@@ -333,6 +351,27 @@ def limit_chroma(lightness: Tensor, ab: Tensor) -> Tensor:
     Returns:
         `(B, 2, H, W)` with the same hue angles; L* of the resulting sRGB colour is `lightness`.
     """
+    if ab.device.type != "cpu":
+        return ab * _room(lightness, ab)
+    # most chroma is far from any limit, and an angle costs ten multiplications
+    step = (lightness[:, 0] * (_GAMUT_L / 100)).to(torch.int32).clamp_(0, _GAMUT_L - 1)
+    squared = ab[:, 0].square().addcmul(ab[:, 1], ab[:, 1])
+    vivid = where(squared > look_up(_least_limits(), step).square_())
+    if 2 * len(vivid) > step.numel():
+        return ab * _room(lightness, ab)
+    some = pick(ab, vivid)
+    return put(ab, vivid, some * _room(pick(lightness, vivid), some))
+
+
+@cache
+def _least_limits() -> Tensor:
+    """The least entry of `gamut_table` in each cell of lightness, `(256,)`."""
+    rows = gamut_table()[0, 0].amin(dim=1)
+    return torch.minimum(rows[1:], rows[:-1])
+
+
+def _room(lightness: Tensor, ab: Tensor) -> Tensor:
+    """The factor in [0, 1] that brings a*, b* into the gamut, `(B, 1, H, W)`."""
     table = _gamut_table_on(str(ab.device)).to(ab.dtype)
     a, b = ab[:, 0], ab[:, 1]
     grid = torch.stack([torch.atan2(b, a) / torch.pi, lightness[:, 0] / 50 - 1], dim=-1)
@@ -340,4 +379,4 @@ def limit_chroma(lightness: Tensor, ab: Tensor) -> Tensor:
         table.expand(len(ab), -1, -1, -1), grid, padding_mode="border", align_corners=True
     )
     chroma = torch.hypot(a, b)[:, None]
-    return ab * (limit / chroma.clamp_min(1e-6)).clamp_max(1.0)
+    return (limit / chroma.clamp_min(1e-6)).clamp_max(1.0)

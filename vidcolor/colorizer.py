@@ -29,7 +29,7 @@ from .upsampling import upsample_chroma
 from .weights import load_model
 
 logger = logging.getLogger(__name__)
-_CPU_TOGETHER = 4  # frames in the network at once; more take memory and no less time
+_CPU_TOGETHER = 8  # frames in the network at once; more take memory and no less time
 Result = TypeVar("Result")
 Part = TypeVar("Part", bound="Divisible")
 

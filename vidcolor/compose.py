@@ -26,6 +26,8 @@ from .color import (
     look_up,
     luma_for_luminance,
     luma_to_grey,
+    pick,
+    put,
     quantize_chroma,
     quantize_luma,
     rgb_offsets,
@@ -132,24 +134,13 @@ def _fit_chroma(
     tight = torch.nonzero((room < 1).flatten())[:, 0]
     if not len(tight):
         return chroma, ends
-    some = _pick(chroma, tight)
-    found, wanted = (torch.stack([_pick(each, tight) for each in two]) for two in (ends, luminance))
+    some = pick(chroma, tight)
+    found, wanted = (torch.stack([pick(each, tight) for each in two]) for two in (ends, luminance))
     for _ in range(_GAMUT_PASSES - 1):
         offsets = rgb_offsets(some, matrix)
         found = luma_for_luminance(wanted, offsets, found)
         some = some * chroma_headroom(found[0], found[1], offsets)
-    return _put(chroma, tight, some), ends
-
-
-def _pick(planes: Tensor, at: Tensor) -> Tensor:
-    """Pixels `at` of `(B, C, h, w)`, counted over batch and plane, as one row: `(1, C, 1, n)`."""
-    return planes.transpose(0, 1).flatten(1).index_select(1, at)[None, :, None]
-
-
-def _put(planes: Tensor, at: Tensor, picked: Tensor) -> Tensor:
-    """`planes` with the pixels that `_pick` gives replaced by `picked`."""
-    rows = planes.transpose(0, 1)
-    return rows.flatten(1).index_copy(1, at, picked[0, :, 0]).view(rows.shape).transpose(0, 1)
+    return put(chroma, tight, some), ends
 
 
 def _integers(format: PixelFormat) -> torch.dtype:

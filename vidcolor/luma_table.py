@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,10 +17,13 @@ from .color import (
     luma_for_luminance,
     luma_to_grey,
     luminance_weights,
+    pick,
+    put,
     quantize_chroma,
     quantize_luma,
     rgb_offsets,
     srgb_to_linear,
+    where,
 )
 from .frames import ColorTags
 
@@ -116,20 +118,17 @@ class LumaTable:
         """
         codes = self._quantized(chroma)
         shown = self.shows(darkest, brightest, codes)
-        tight = torch.from_numpy(np.flatnonzero(~shown.numpy()))  # torch's takes ten times as long
+        tight = where(~shown)
         if not len(tight):
             return codes
-        dark, bright = (look_up(end.flatten(), tight)[None, None] for end in (darkest, brightest))
-        rows = chroma.transpose(0, 1).flatten(1).index_select(1, tight)[None, :, None]
-        share = torch.zeros_like(rows[:, :1])  # grey can always be shown
+        some = pick(chroma, tight)
+        dark, bright = (pick(end[:, None], tight)[:, 0] for end in (darkest, brightest))
+        share = torch.zeros_like(some[:, :1])  # grey can always be shown
         for halving in range(1, _HALVINGS + 1):
             tried = share + 0.5**halving
-            good = self.shows(dark, bright, self._quantized(rows * tried))
+            good = self.shows(dark, bright, self._quantized(some * tried))
             share = torch.where(good[:, None], tried, share)
-        fitted = self._quantized(rows * share)[0, :, 0]
-        planes = codes.transpose(0, 1)
-        fitted = planes.flatten(1).index_copy(1, tight, fitted)
-        return fitted.view(planes.shape).transpose(0, 1)
+        return put(codes, tight, self._quantized(some * share))
 
     def _quantized(self, chroma: Tensor) -> Tensor:
         return quantize_chroma(chroma, 8, self._tags.full_range)

@@ -24,10 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .metering import processors
-from .motion import flow, level, visible, warp
+from .motion import flow, level, squared_length, visible, warp
 
 # Chosen on two colour clips and three synthetic moves (train/LOG.md has the figures).
-MEMORY = 20  # frames that the network has seen
+MEMORY = 40  # frames that the network has seen
 _PRESET = "medium"  # of the flow; at half the model's size dearer than "fast" by 2 ms, and better
 _TOLERANCE = 20.0  # levels by which the moved picture may differ; the weight falls to 1/e there
 _GRAIN = 16.0  # levels of difference, at most, that are put down to the film's grain
@@ -214,7 +214,7 @@ class Steadying:
         ab, weight, trust = history.ab, history.weight, history.trust
         residual = ab - new
         bias, _ = _spread(residual, weight, trust)
-        odd = np.square(residual - bias).sum(axis=2)
+        odd = squared_length(residual - bias)
         trust = trust * np.exp(-odd / _ODD**2)
         bias, support = _spread(residual, weight, trust)
         known = trust[..., None]
@@ -324,6 +324,6 @@ def _move(picture: _Picture, before: _Picture | None) -> _Move | None:
     now, then = picture.levelled, before.levelled
     back, forth = flow(now, then, _PRESET), flow(then, now, _PRESET)
     difference = cv2.blur(cv2.absdiff(warp(then, back), now).astype(np.float32), (_PATCH, _PATCH))
-    excess = np.maximum(difference - min(_GRAIN, np.median(difference[::4, ::4])), 0)
+    excess = np.maximum(difference - min(_GRAIN, float(np.median(difference[::4, ::4]))), 0)
     trust = np.exp(-np.square(excess / _TOLERANCE)) * visible(back, forth, *_SLACK)
     return back, trust.astype(np.float32)

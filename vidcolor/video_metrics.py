@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .motion import flow, visible, warp
+from .motion import flow, squared_length, visible, warp
 
 DISTANCES = (1, 2, 4)  # of the frames that CDC compares
 LEAST_FRAMES = max(DISTANCES) + 1
@@ -155,7 +155,7 @@ class WarpError:
         previous, self._previous = self._previous, ab
         if motion is None or previous is None:
             return
-        change = np.square(ab - warp(previous, motion.to_previous)).sum(axis=2)
+        change = squared_length(ab - warp(previous, motion.to_previous))
         self._sum += float(change[motion.seen].mean(dtype=np.float64))
         self._pairs += 1
 
