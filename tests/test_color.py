@@ -6,19 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidcolor import color
 from vidcolor.color import (
     LUMA_COEFFICIENTS,
-    chroma_headroom,
-    gamut_table,
     grey_to_lightness,
     lab_to_levels,
-    lab_to_linear,
     lab_to_rgb,
     lab_to_yuv,
     lightness_to_grey,
     lightness_to_luminance,
-    limit_chroma,
     linear_to_srgb,
     luma_for_luminance,
     luma_levels,
@@ -188,49 +183,6 @@ def test_luma_outside_the_range_is_clipped() -> None:
     assert quantize_luma(torch.tensor([-0.1, 1.1]), 8, full_range=False).tolist() == [16, 235]
 
 
-@pytest.mark.parametrize("chroma", [5.0, 30.0, 80.0, 200.0])
-def test_limit_chroma_keeps_lightness_and_hue(chroma: float) -> None:
-    lightness = torch.linspace(0, 100, 201)[None, None, :, None].expand(1, 1, 201, 721)
-    hue = torch.linspace(-torch.pi, torch.pi, 721).expand(201, 721)
-    ab = chroma * torch.stack([hue.cos(), hue.sin()])[None]
-    limited = limit_chroma(lightness, ab)
-    lab = torch.cat([lightness, limited], dim=1)
-
-    assert float((limited.norm(dim=1) - ab.norm(dim=1)).max()) < 1e-3  # never more chroma
-    cross = limited[:, 0] * ab[:, 1] - limited[:, 1] * ab[:, 0]
-    dot = (limited * ab).sum(1)
-    assert float(dot.min()) >= 0
-    assert float((cross.abs() / chroma).max()) < 1e-4  # the same hue angle
-
-    linear = lab_to_linear(lab.double())
-    assert float(linear.min()) > -1e-6
-    assert float(linear.max()) < 1 + 1e-6
-    codes_8_bit = (lab_to_rgb(lab) * 255).round().double()
-    back = rgb_to_lab(codes_8_bit / 255)
-    # half a code in all three channels at once moves L* by up to a quarter
-    assert float((back[:, :1] - lightness).abs().max()) < 0.26
-
-
-def test_limit_chroma_leaves_photographic_colours_alone() -> None:
-    lab = rgb_to_lab(pixel((200, 120, 40)) * 0.8 + 0.1)[None].float()
-    torch.testing.assert_close(limit_chroma(lab[:, :1], lab[:, 1:]), lab[:, 1:])
-    grey = torch.zeros(1, 2, 4, 4)
-    assert torch.equal(limit_chroma(torch.full((1, 1, 4, 4), 50.0), grey), grey)
-
-
-@pytest.mark.parametrize("spread", [2.0, 12.0, 60.0])  # none, some and most near a limit
-def test_pale_chroma_needs_no_angle(spread: float) -> None:
-    """What skips the search for the limit is what the limit leaves alone."""
-    generator = torch.Generator().manual_seed(3)
-    lightness = 100 * torch.rand(3, 1, 40, 50, generator=generator)
-    lightness[0, 0, 0, :2] = torch.tensor([0.0, 100.0])
-    ab = spread * torch.randn(3, 2, 40, 50, generator=generator)
-    found = limit_chroma(lightness, ab)
-    torch.testing.assert_close(found, ab * color._room(lightness, ab), rtol=1e-4, atol=1e-4)
-    limited = float((found != ab).float().mean())
-    assert limited < 0.05 if spread < 5 else 0.05 < limited < 0.95
-
-
 def test_pick_and_put_are_each_others_inverse() -> None:
     planes = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5)
     at = where(planes[:, 0] % 3 == 1)
@@ -242,17 +194,6 @@ def test_pick_and_put_are_each_others_inverse() -> None:
     assert torch.equal(moved, torch.where(planes[:, :1] % 3 == 1, -planes, planes))
 
 
-def test_gamut_table_holds_the_primaries() -> None:
-    table = gamut_table()
-    assert table.shape == (1, 1, 257, 361)
-    assert float(table[0, 0, 0].max()) == pytest.approx(0, abs=1e-3)
-    assert float(table[0, 0, -1].max()) < 0.05
-    # the bluest blue has a chroma of 133.8; the table is lowered to the least neighbour
-    assert 125 < float(table.max()) <= 133.82
-    # the hue circle closes, but for the neighbour that each end lacks
-    torch.testing.assert_close(table[..., 0], table[..., -1], atol=1.0, rtol=0)
-
-
 @pytest.mark.parametrize("matrix", ["bt709", "smpte170m", "bt2020nc"])
 def test_luma_for_luminance_finds_the_luma(grid: Tensor, matrix: str) -> None:
     yuv = rgb_to_yuv(grid, matrix)
@@ -260,18 +201,6 @@ def test_luma_for_luminance_finds_the_luma(grid: Tensor, matrix: str) -> None:
     guess = yuv[:, :1] + 0.05
     found = luma_for_luminance(luminance, rgb_offsets(yuv[:, 1:], matrix), guess, steps=8)
     torch.testing.assert_close(found, yuv[:, :1], atol=1e-5, rtol=0)
-
-
-def test_chroma_headroom_stops_at_the_cube() -> None:
-    luma = torch.tensor([0.25, 0.5, 0.9])[None, None, None]
-    chroma = torch.tensor([[0.4, 0.4, 0.4], [-0.2, 0.0, 0.1]])[None, :, None]
-    offsets = rgb_offsets(chroma, "bt709")
-    rgb = luma + chroma_headroom(luma, luma, offsets) * offsets
-    assert float(rgb.min()) > -1e-6
-    assert float(rgb.max()) < 1 + 1e-6
-    touches = torch.minimum(rgb.amin(1), 1 - rgb.amax(1)).abs()
-    assert float(touches.max()) < 1e-6
-    assert float(chroma_headroom(luma, luma, offsets * 0.01).min()) == 1
 
 
 @pytest.mark.parametrize("matrix", ["bt709", "smpte170m"])
@@ -288,14 +217,6 @@ def test_black_is_black() -> None:
     black = torch.zeros(1, 3, 1, 1)
     assert (lab_to_rgb(black) >= 0).all()
     assert (lightness_to_grey(black[:, :1]) >= 0).all()
-
-
-def test_limits_of_chroma_have_no_steps() -> None:
-    """Along a highlight of strong yellow, where the gamut's edge is steepest."""
-    lightness = torch.linspace(85, 99, 4000).view(1, 1, 1, -1)
-    ab = torch.tensor([-15.0, 60.0]).view(1, 2, 1, 1).expand(1, 2, 1, 4000)
-    found = limit_chroma(lightness, ab)
-    assert (found[..., 1:] - found[..., :-1]).abs().max() < 0.6
 
 
 def test_lab_to_levels_is_lab_to_rgb_in_levels() -> None:

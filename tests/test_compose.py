@@ -161,3 +161,15 @@ def test_a_batch_of_no_frames(format):
     batch = luma_batch(torch.zeros(0, 1, 6, 8, dtype=torch.uint8))
     color = compose(batch, torch.zeros(0, 2, 2, 2), format)
     assert color.planes[0].shape == (0, 6, 8)
+
+
+def test_the_table_and_newtons_method_give_one_film(ramp_and_noise, monkeypatch):
+    """One is for 8 bit on the CPU, the other for all else; a film may change over to the other."""
+    batch, format = luma_batch(ramp_and_noise), yuv_format(8, (2, 2), False, "bt709")
+    ab = 30 * torch.randn(2, 2, 17, 25, generator=torch.Generator().manual_seed(1))
+    by_table = compose(batch, ab, format)
+    monkeypatch.setattr("vidcolor.compose.luma_table", lambda *_: None)
+    by_newton = compose(batch, ab, format)
+    for ours, theirs in zip(by_table.planes, by_newton.planes, strict=True):
+        difference = (ours.int() - theirs.int()).abs()
+        assert difference.max() <= 2 and (difference > 1).float().mean() < 0.005

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from vidcolor import Look
-from vidcolor.color import lab_to_rgb, limit_chroma
+from vidcolor.color import lab_to_rgb
+from vidcolor.gamut import limit_chroma
 
 
 def plane(*values: float) -> torch.Tensor:

@@ -19,6 +19,7 @@ LAYERS = (
     {"errors"},
     {"frames", "atomic", "stages", "memory", "devices", "metering"},
     {"color", "motion", "grading"},
+    {"gamut"},
     {"metrics", "video_metrics", "luma_table", "resampling"},
     {"sources", "models", "sinks", "tensor_files", "sheets", "upsampling"},
     {"weights", "compose", "cuts", "temporal", "reference", "inference"},

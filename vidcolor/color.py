@@ -257,22 +257,6 @@ def rgb_offsets(chroma: Tensor, matrix: str) -> Tensor:
     return yuv_to_rgb(torch.cat([torch.zeros_like(chroma[..., :1, :, :]), chroma], dim=-3), matrix)
 
 
-def chroma_headroom(dark: Tensor, bright: Tensor, offsets: Tensor) -> Tensor:
-    """The factor in [0, 1] on `offsets` that keeps Y' + offset inside [0, 1].
-
-    Args:
-        dark, bright: `(*, 1, H, W)` the least and the largest Y', in [0, 1], of the pixels that
-            have one chroma; the same plane where each has its own.
-        offsets: `(*, 3, H, W)` from `rgb_offsets`.
-
-    Returns:
-        `(*, 1, H, W)`.
-    """
-    high = (1 - bright) / offsets.amax(dim=-3, keepdim=True).clamp_min(1e-6)
-    low = dark / (-offsets.amin(dim=-3, keepdim=True)).clamp_min(1e-6)
-    return torch.minimum(high, low).clamp_max(1.0)
-
-
 def lightness_to_luminance(lightness: Tensor) -> Tensor:
     """L* in [0, 100] to relative luminance Y in [0, 1], any shape. Source: CIE 15:2004, 8.2.1."""
     return _lab_f_inverse((lightness + 16) / 116)
@@ -307,76 +291,3 @@ def quantize_chroma(chroma: Tensor, bit_depth: int, full_range: bool) -> Tensor:
     span = top if full_range else 224 << (bit_depth - 8)
     codes = (chroma * span + (1 << (bit_depth - 1))).round_().clamp_(0, top)
     return codes.to(torch.uint8 if bit_depth == 8 else torch.int32)
-
-
-# --------------------------------------------------------------------------- gamut
-
-_GAMUT_L, _GAMUT_H = 256, 360  # cells of the table in lightness and in hue
-
-
-@cache
-def gamut_table() -> Tensor:
-    """The largest in-gamut Lab chroma, `(1, 1, 257, 361)` float32, by lightness and hue.
-
-    Row i is L* = 100 i / 256, column j is the hue angle 2 pi j / 360 - pi. Each entry is found by
-    bisection in float64 and then lowered to the least of its neighbours in lightness and hue, so
-    that bilinear interpolation between entries stays inside the gamut.
-    """
-    lightness = torch.linspace(0, 100, _GAMUT_L + 1, dtype=torch.float64)[:, None]
-    hue = torch.linspace(-torch.pi, torch.pi, _GAMUT_H + 1, dtype=torch.float64)[None, :]
-    low = torch.zeros(_GAMUT_L + 1, _GAMUT_H + 1, dtype=torch.float64)
-    high = torch.full_like(low, 200.0)
-    for _ in range(30):
-        chroma = (low + high) / 2
-        lab = torch.stack([lightness.expand_as(chroma), chroma * hue.cos(), chroma * hue.sin()])
-        rgb = lab_to_linear(lab)
-        inside = ((rgb >= -1e-9) & (rgb <= 1 + 1e-9)).all(dim=0)
-        low, high = torch.where(inside, chroma, low), torch.where(inside, high, chroma)
-    padded = torch.nn.functional.pad(low[None, None], (1, 1, 1, 1), mode="replicate")
-    return -torch.nn.functional.max_pool2d(-padded, 3, stride=1).to(torch.float32)
-
-
-@cache
-def _gamut_table_on(device: str) -> Tensor:
-    return gamut_table().to(device)
-
-
-def limit_chroma(lightness: Tensor, ab: Tensor) -> Tensor:
-    """Scale a*, b* down to the sRGB gamut at the same lightness and hue.
-
-    Args:
-        lightness: `(B, 1, H, W)` L*.
-        ab: `(B, 2, H, W)`.
-
-    Returns:
-        `(B, 2, H, W)` with the same hue angles; L* of the resulting sRGB colour is `lightness`.
-    """
-    if ab.device.type != "cpu":
-        return ab * _room(lightness, ab)
-    # most chroma is far from any limit, and an angle costs ten multiplications
-    step = (lightness[:, 0] * (_GAMUT_L / 100)).to(torch.int32).clamp_(0, _GAMUT_L - 1)
-    squared = ab[:, 0].square().addcmul(ab[:, 1], ab[:, 1])
-    vivid = where(squared > look_up(_least_limits(), step).square_())
-    if 2 * len(vivid) > step.numel():
-        return ab * _room(lightness, ab)
-    some = pick(ab, vivid)
-    return put(ab, vivid, some * _room(pick(lightness, vivid), some))
-
-
-@cache
-def _least_limits() -> Tensor:
-    """The least entry of `gamut_table` in each cell of lightness, `(256,)`."""
-    rows = gamut_table()[0, 0].amin(dim=1)
-    return torch.minimum(rows[1:], rows[:-1])
-
-
-def _room(lightness: Tensor, ab: Tensor) -> Tensor:
-    """The factor in [0, 1] that brings a*, b* into the gamut, `(B, 1, H, W)`."""
-    table = _gamut_table_on(str(ab.device)).to(ab.dtype)
-    a, b = ab[:, 0], ab[:, 1]
-    grid = torch.stack([torch.atan2(b, a) / torch.pi, lightness[:, 0] / 50 - 1], dim=-1)
-    limit = torch.nn.functional.grid_sample(
-        table.expand(len(ab), -1, -1, -1), grid, padding_mode="border", align_corners=True
-    )
-    chroma = torch.hypot(a, b)[:, None]
-    return (limit / chroma.clamp_min(1e-6)).clamp_max(1.0)

@@ -22,12 +22,12 @@ class ReadyConv(nn.Conv2d):
     On the CPU both are one step of oneDNN. Left to itself, torch prefers its own matrix product
     for fp32 and small kernels in a single thread and for batches below 16, which takes up to twice
     as long; a film's stages have one thread each. Weights that autocast wants in 16 bits are made
-    so once and not at every call.
+    so once and not at every call, so they must not be changed afterwards.
 
     Attributes:
         activation: a key of `_ACTIVATIONS`.
         exact: whether it stays fp32 where autocast asks for bf16. (fp16 has eight times finer
-            steps.)
+            steps.) Not where gradients are wanted.
     """
 
     activation: str
@@ -47,7 +47,7 @@ class ReadyConv(nn.Conv2d):
             return activation.apart(super().forward(input))
         device = input.device.type
         dtype = self.weight.dtype
-        if torch.is_autocast_enabled(device):
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             asked = torch.get_autocast_dtype(device)
             dtype = dtype if self.exact and asked == torch.bfloat16 else asked
         input, (weight, bias) = input.to(dtype), self._in(dtype)
@@ -69,8 +69,9 @@ class ReadyConv(nn.Conv2d):
         return self._kept[dtype]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ReadyConv:
-        self._kept.clear()  # to another device, or another type
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)
+        self._kept.clear()  # the weights are on another device, or of another type
+        return self
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,14 @@ def fold_batch_norm(model: nn.Module) -> None:
         if isinstance(module, nn.Sequential):
             for i in range(len(module) - 1):
                 first, second = module[i], module[i + 1]
-                if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                if type(first) is nn.Conv2d and isinstance(second, nn.BatchNorm2d):
                     module[i], module[i + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
 
 
 def make_ready(model: nn.Module) -> None:
     """Fold batch norms and activations into convolutions, in place; for a network in evaluation
-    mode that is not trained any more."""
+    mode that is not trained any more, and whose convolutions are called in their `Sequential`
+    alone."""
     fold_batch_norm(model)
     exact = set(getattr(model, "exact", tuple)())
     convs = (module for module in model.modules() if isinstance(module, nn.Conv2d))

@@ -16,7 +16,6 @@ from .color import (
     look_up,
     luma_for_luminance,
     luma_to_grey,
-    luminance_weights,
     pick,
     put,
     quantize_chroma,
@@ -26,11 +25,11 @@ from .color import (
     where,
 )
 from .frames import ColorTags
+from .gamut import luminance_span, scaled_to_fit
 
 _STEPS = 6  # of Newton's method, from grey: converged for every pair
 _AT_ONCE = 1024  # pairs worked out in one piece: 20 MB in between
 _CODES = 256
-_HALVINGS = 7  # of a share of chroma: to less than a code
 _SLACK = 1e-5  # of luminance; one code is at least 3e-4
 
 
@@ -121,14 +120,12 @@ class LumaTable:
         tight = where(~shown)
         if not len(tight):
             return codes
-        some = pick(chroma, tight)
         dark, bright = (pick(end[:, None], tight)[:, 0] for end in (darkest, brightest))
-        share = torch.zeros_like(some[:, :1])  # grey can always be shown
-        for halving in range(1, _HALVINGS + 1):
-            tried = share + 0.5**halving
-            good = self.shows(dark, bright, self._quantized(some * tried))
-            share = torch.where(good[:, None], tried, share)
-        return put(codes, tight, self._quantized(some * share))
+
+        def fits(some: Tensor) -> Tensor:
+            return self.shows(dark, bright, self._quantized(some))[:, None]
+
+        return put(codes, tight, self._quantized(scaled_to_fit(pick(chroma, tight), fits)))
 
     def _quantized(self, chroma: Tensor) -> Tensor:
         return quantize_chroma(chroma, 8, self._tags.full_range)
@@ -138,17 +135,10 @@ class LumaTable:
         every = torch.arange(_CODES * _CODES)
         codes = torch.stack([every // _CODES, every % _CODES])[None, :, :, None]
         chroma = dequantize_chroma(codes, 8, self._tags.full_range)
-        offsets = rgb_offsets(chroma, self._tags.matrix)[0, ..., 0]
-        low = (-offsets.amin(dim=0)).clamp_min(0)  # Y' where a component is 0, and where one is 1
-        high = (1 - offsets.amax(dim=0)).clamp_max(1)
-        weights = offsets.new_tensor(luminance_weights())[:, None]
-        darkest, brightest = (
-            (srgb_to_linear((y + offsets).clamp(0, 1)) * weights).sum(dim=0) for y in (low, high)
-        )
+        offsets = rgb_offsets(chroma, self._tags.matrix)
+        darkest, brightest = (plane.flatten() for plane in luminance_span(offsets))
         least = torch.searchsorted(self._luminance, darkest - _SLACK)
         most = torch.searchsorted(self._luminance, brightest + _SLACK, right=True) - 1
-        never = low > high
-        least[never], most[never] = _CODES - 1, 0
         return least.clamp_max(_CODES - 1).to(torch.uint8), most.clamp_min(0).to(torch.uint8)
 
     def _fill(self, pairs: Tensor) -> None:

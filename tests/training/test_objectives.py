@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vidcolor.color import lab_to_rgb
-from vidcolor.errors import TrainingError, WeightsError
+from vidcolor.errors import TrainingError
 from vidcolor.metrics import colourfulness
 from vidcolor.models import create_model
 from vidcolor.models.gamut import ab_bins
@@ -566,7 +566,11 @@ def test_a_teacher_may_be_a_file_and_pictures_of_any_size(tmp_path: Path) -> Non
         for name in ("fast", str(file))
     ]
     assert torch.equal(*losses)
-    with pytest.raises(WeightsError, match="no model is called 'nobody'"):
+    with torch.no_grad():  # in a validation
+        assert AbPerceptual(Bare(), lpips=0, colour=0, teacher="fast", taught=1).loss(
+            raw, batch
+        ) == AbHuber(Bare()).loss(raw, batch)
+    with pytest.raises(ValueError, match="teacher: no model is called 'nobody'"):
         AbPerceptual(Bare(), teacher="nobody")
     with pytest.raises(ValueError, match="taught must be within 0 and 1"):
         AbPerceptual(Bare(), teacher="fast", taught=1.5)

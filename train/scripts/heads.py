@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidcolor.color import limit_chroma, rgb_to_lab
+from vidcolor.color import rgb_to_lab
+from vidcolor.gamut import limit_chroma
 from vidcolor.metrics import colourfulness, load_lpips, psnr
 from vidcolor.models.blocks import conv_norm_relu
 from vidcolor.models.gamut import ab_bins, soft_encode

@@ -52,8 +52,8 @@ def model_options(command: Any, several: bool = False) -> Any:
                 type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
                 default="auto",
                 show_default=True,
-                help="Arithmetic of the network. auto: fp16 on CUDA, bf16 on processors that have "
-                "it, else fp32. fast and best keep in fp32 what bf16 would show in.",
+                help="Arithmetic of the network. auto: fp16 on CUDA, on processors that have it "
+                "bf16 for fast and best (which keep in fp32 what would show), else fp32.",
             ),
             click.option(
                 "--size",

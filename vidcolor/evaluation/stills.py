@@ -16,8 +16,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..color import lab_to_rgb, limit_chroma, rgb_to_lab
+from ..color import lab_to_rgb, rgb_to_lab
 from ..errors import InputError
+from ..gamut import limit_chroma
 from ..metrics import (
     MIN_CHROMA,
     NO_LPIPS,

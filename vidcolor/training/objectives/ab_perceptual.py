@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...devices import PRECISIONS, choose_precision
+from ...errors import WeightsError
 from ...inference import make_ready
 from ...metrics import colourfulness, load_lpips
 from ...weights import load_model
@@ -29,12 +31,14 @@ class AbPerceptual(AbHuber):
         lpips: factor on LPIPS.
         colour: factor on the lacking colourfulness.
         lpips_weights: AlexNet's features, a file; empty is torch's hub cache.
-        teacher: name of shipped weights, or a weights file, to learn from as well; empty for none.
-        taught: share of the Huber loss that is from the teacher instead of the truth.
+        teacher: name of shipped or imported weights, or a weights file, to learn from as well;
+            empty for none.
+        taught: share of the Huber loss that is from the teacher instead of the truth, in training;
+            the loss of a validation knows no teacher.
 
     Raises:
-        WeightsError: the teacher cannot be loaded.
-        ValueError: a factor or share is out of range, or AlexNet is not at hand.
+        ValueError: a factor or share is out of range, AlexNet is not at hand, or the teacher
+            cannot be loaded.
     """
 
     def __init__(
@@ -66,7 +70,8 @@ class AbPerceptual(AbHuber):
         self.teacher = _Teacher(teacher, self.device) if self.taught else None
 
     def loss(self, raw: Tensor, batch: Batch) -> Tensor:
-        """Huber loss divided by the knee + lpips * LPIPS + colour * lacking share; a scalar."""
+        """Huber loss divided by the knee + lpips * LPIPS + colour * lacking share; a scalar. With
+        gradients a share of the Huber loss is the teacher's."""
         made = join_lab(batch.lab[:, :1], raw)
         # a mean over whole feature maps: bf16 does, and takes half the time on a CPU
         with torch.autocast(made.device.type, torch.bfloat16):
@@ -75,7 +80,7 @@ class AbPerceptual(AbHuber):
         # 1 of 255 levels squared keeps the gradient of a grey picture small
         lacking = F.relu(1 - colourfulness(made * 255, epsilon=1.0).mean() / wanted)
         huber = super().loss(raw, batch)
-        if self.teacher is not None:
+        if self.teacher is not None and torch.is_grad_enabled():
             huber = torch.lerp(huber, super().loss(raw, self.teacher(batch)), self.taught)
         return huber + self.lpips * distance + self.colour * lacking
 
@@ -98,9 +103,14 @@ class _Teacher:
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
-        file = Path(name) if Path(name).suffix else None
-        network, self.entry = load_model(None if file else name, file)
+        file = Path(name) if Path(name).is_file() else None
+        try:
+            network, self.entry = load_model(None if file else name, file)
+        except WeightsError as error:
+            raise ValueError(f"teacher: {error}") from error
         make_ready(network)
+        careful = hasattr(network, "exact")
+        self.dtype = PRECISIONS[choose_precision("auto", device, careful)]
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.stride: int = getattr(network, "stride", 32)
 
@@ -111,7 +121,8 @@ class _Teacher:
         sides = lightness.shape[-2:]
         size = [max(1, round(side / self.stride)) * self.stride for side in sides]
         seen = F.interpolate(lightness, size=size, mode="bilinear", antialias=True)
-        with torch.autocast(seen.device.type, torch.bfloat16):
+        low = self.dtype != torch.float32
+        with torch.autocast(seen.device.type, self.dtype, enabled=low):
             said = self.network(seen.contiguous(memory_format=torch.channels_last))
         ab = F.interpolate(said.float() * self.entry.chroma_gain, size=sides, mode="bilinear")
         return Batch(torch.cat([lightness, ab], dim=1), "lab")
