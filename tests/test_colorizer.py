@@ -343,3 +343,17 @@ def test_gmacs_grow_with_the_size() -> None:
     assert own.gmacs == pytest.approx(1.58, abs=0.01)
     assert larger.gmacs == pytest.approx(4 * own.gmacs)
     assert Colorizer("_ramp", device="cpu").gmacs == 0
+
+
+def test_the_network_takes_fewer_frames_the_larger_they_are(monkeypatch) -> None:
+    model = Colorizer("_ramp", device="cpu")
+    seen: list[int] = []
+
+    def network(lightness, shots):
+        seen.append(len(lightness))
+        return torch.zeros(len(lightness), 2, 8, 8)
+
+    monkeypatch.setattr(model, "_network", network)
+    for count, side in ((9, 224), (3, 512), (5, 32), (0, 64)):
+        assert model.network(torch.zeros(count, 1, side, side)).shape[0] == count
+    assert seen == [8, 1, 1, 1, 1, 5, 0]

@@ -29,7 +29,7 @@ from .upsampling import upsample_chroma
 from .weights import load_model
 
 logger = logging.getLogger(__name__)
-_CPU_TOGETHER = 8  # frames in the network at once; more take memory and no less time
+_CPU_TOGETHER = 8 * 224**2  # pixels in the network at once; of more the cache holds too little
 Result = TypeVar("Result")
 Part = TypeVar("Part", bound="Divisible")
 
@@ -232,8 +232,11 @@ class Colorizer:
         Returns:
             `(B, 2, h', w')` float32 a*b*.
         """
-        most = _CPU_TOGETHER if self.device.type == "cpu" else len(lightness)
-        parts = range(0, max(1, len(lightness)), max(1, most))
+        most = max(1, len(lightness))
+        if self.device.type == "cpu":
+            height, width = lightness.shape[-2:]
+            most = max(1, _CPU_TOGETHER // (height * width))
+        parts = range(0, max(1, len(lightness)), most)
         return torch.cat(
             [self._network(lightness[i : i + most], shots[i : i + most]) for i in parts]
         )
