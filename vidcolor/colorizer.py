@@ -29,7 +29,7 @@ from .upsampling import upsample_chroma
 from .weights import load_model
 
 logger = logging.getLogger(__name__)
-_CPU_TOGETHER = 8 * 224**2  # pixels in the network at once; of more the cache holds too little
+_CPU_TOGETHER = 4 * 256**2  # pixels in the network at once; of more the cache holds too little
 Result = TypeVar("Result")
 Part = TypeVar("Part", bound="Divisible")
 
@@ -232,14 +232,13 @@ class Colorizer:
         Returns:
             `(B, 2, h', w')` float32 a*b*.
         """
-        most = max(1, len(lightness))
+        count = most = max(1, len(lightness))
         if self.device.type == "cpu":
             height, width = lightness.shape[-2:]
             most = max(1, _CPU_TOGETHER // (height * width))
-        parts = range(0, max(1, len(lightness)), most)
-        return torch.cat(
-            [self._network(lightness[i : i + most], shots[i : i + most]) for i in parts]
-        )
+        step = math.ceil(count / math.ceil(count / most))  # one by one takes longer: even parts
+        parts = (slice(first, first + step) for first in range(0, count, step))
+        return torch.cat([self._network(lightness[part], shots[part]) for part in parts])
 
     def _network(self, lightness: Tensor, shots: Sequence[int]) -> Tensor:
         ab, features = self._forward(lightness, bool(self.references))
