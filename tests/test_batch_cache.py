@@ -52,7 +52,7 @@ def test_classes_of_frames(frame: tuple[int, int], wanted: int) -> None:
 
 
 def test_another_model_size_or_precision_has_its_own(ramp: Colorizer) -> None:
-    fast = Colorizer("fast", device="cpu")
+    fast = Colorizer("fast", device="cpu", precision="fp32")
     others = (
         fast,
         Colorizer("fast", device="cpu", precision="bf16"),
