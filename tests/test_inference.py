@@ -109,3 +109,12 @@ def test_norms_are_folded_and_odd_convolutions_left_alone() -> None:
     make_ready(model)
     assert isinstance(model[1], nn.Identity)
     assert type(model[0]) is nn.Conv2d and type(model[2]) is nn.Conv2d
+
+
+def test_a_ready_network_runs_on_the_meta_device() -> None:
+    """Which knows no autocast; architectures are described there."""
+    model = create_model("fast").eval()
+    make_ready(model)
+    with torch.no_grad():
+        ab = model.to("meta")(torch.empty(1, 1, 64, 96, device="meta"))
+    assert ab.shape == (1, 2, 16, 24)
