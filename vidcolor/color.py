@@ -140,7 +140,9 @@ def look_up(table: Tensor, index: Tensor) -> Tensor:
 
 
 def where(marked: Tensor) -> Tensor:
-    """The numbers of the true values of `marked`, counted over all of it, on the CPU; int64."""
+    """The numbers of the true values of `marked`, counted over all of it; int64."""
+    if marked.device.type != "cpu":
+        return torch.nonzero(marked.flatten())[:, 0]
     return torch.from_numpy(np.flatnonzero(marked.numpy()))  # torch's takes ten times as long
 
 

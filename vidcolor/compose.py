@@ -31,16 +31,15 @@ from .color import (
     rgb_offsets,
     rgb_to_yuv,
     srgb_to_linear,
+    where,
     yuv_to_rgb,
 )
 from .errors import OutputError
 from .frames import ColorBatch, LumaBatch, PixelFormat
-from .gamut import chroma_headroom, limit_chroma, luminance_span, scaled_to_fit
+from .gamut import ROUNDING, chroma_headroom, limit_chroma, luminance_span, scaled_to_fit
 from .luma_table import LumaTable, dequantize_chroma, luma_table
 from .resampling import block_means
 from .upsampling import bands
-
-_SLACK = 1e-5  # of luminance; one code of 8 bit is at least 3e-4
 
 
 @lru_cache(maxsize=16)
@@ -121,9 +120,9 @@ def _fit_chroma(chroma: Tensor, luminance: Tensor, matrix: str) -> Tensor:
 
     def fits(some: Tensor, ends: Tensor) -> Tensor:
         least, most = luminance_span(rgb_offsets(some, matrix))
-        return (ends[0] >= least - _SLACK) & (ends[1] <= most + _SLACK)
+        return (ends[0] >= least - ROUNDING) & (ends[1] <= most + ROUNDING)
 
-    tight = torch.nonzero(~fits(chroma, luminance).flatten())[:, 0]
+    tight = where(~fits(chroma, luminance))
     if not len(tight):
         return chroma
     ends = torch.stack([pick(end, tight) for end in luminance])

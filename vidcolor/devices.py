@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 from .errors import DeviceError
@@ -62,6 +64,7 @@ def choose_precision(name: str, device: torch.device, careful: bool = True) -> s
     return name
 
 
+@cache
 def has_bf16() -> bool:
     """Whether this processor multiplies bf16 (AVX-512 BF16 or AMX), which halves the time."""
     asked = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in _BF16)

@@ -118,6 +118,7 @@ def luminance_span(offsets: Tensor) -> tuple[Tensor, Tensor]:
     return least.masked_fill(never, 2.0), most.masked_fill(never, -1.0)
 
 
+ROUNDING = 1e-5  # of a luminance beside `luminance_span`; one code of 8 bit is at least 3e-4
 _HALVINGS = 7  # of a share of chroma: to less than a code of 8 bit
 
 

@@ -25,12 +25,11 @@ from .color import (
     where,
 )
 from .frames import ColorTags
-from .gamut import luminance_span, scaled_to_fit
+from .gamut import ROUNDING, luminance_span, scaled_to_fit
 
 _STEPS = 6  # of Newton's method, from grey: converged for every pair
 _AT_ONCE = 1024  # pairs worked out in one piece: 20 MB in between
 _CODES = 256
-_SLACK = 1e-5  # of luminance; one code is at least 3e-4
 
 
 def dequantize_chroma(codes: Tensor, bit_depth: int, full_range: bool) -> Tensor:
@@ -116,8 +115,7 @@ class LumaTable:
             `(B, 2, h, w)` uint8, of which `shows` is true everywhere.
         """
         codes = self._quantized(chroma)
-        shown = self.shows(darkest, brightest, codes)
-        tight = where(~shown)
+        tight = where(~self.shows(darkest, brightest, codes))
         if not len(tight):
             return codes
         dark, bright = (pick(end[:, None], tight)[:, 0] for end in (darkest, brightest))
@@ -137,8 +135,8 @@ class LumaTable:
         chroma = dequantize_chroma(codes, 8, self._tags.full_range)
         offsets = rgb_offsets(chroma, self._tags.matrix)
         darkest, brightest = (plane.flatten() for plane in luminance_span(offsets))
-        least = torch.searchsorted(self._luminance, darkest - _SLACK)
-        most = torch.searchsorted(self._luminance, brightest + _SLACK, right=True) - 1
+        least = torch.searchsorted(self._luminance, darkest - ROUNDING)
+        most = torch.searchsorted(self._luminance, brightest + ROUNDING, right=True) - 1
         return least.clamp_max(_CODES - 1).to(torch.uint8), most.clamp_min(0).to(torch.uint8)
 
     def _fill(self, pairs: Tensor) -> None:

@@ -547,12 +547,15 @@ def test_what_the_teacher_says_takes_the_truths_share() -> None:
     with torch.no_grad():
         said = entry.chroma_gain * network(truth.lab[:, :1])
     said = nn.functional.interpolate(said, size=(64, 64), mode="bilinear")
-    raw = torch.full((2, 2, 16, 16), 3.0)
+    raw = torch.full((2, 2, 16, 16), 3.0, requires_grad=True)
     own, taught = AbHuber(Bare()).loss(raw, truth), AbHuber(Bare()).loss(raw, lab_batch(50, said))
     made = AbPerceptual(Bare(), lpips=0, colour=0, teacher="fast", taught=0.75).loss(raw, truth)
-    assert abs(float(own - taught)) > 0.01
+    wanted = 0.25 * own + 0.75 * taught
+    assert abs((own - taught).item()) > 0.01
     # the teacher works in bf16
-    assert float(made) == pytest.approx(float(0.25 * own + 0.75 * taught), rel=0.03)
+    assert made.item() == pytest.approx(wanted.item(), rel=0.03)
+    slopes = [torch.autograd.grad(loss, raw)[0] for loss in (made, wanted)]
+    torch.testing.assert_close(*slopes, rtol=0.05, atol=1e-6)
 
 
 def test_a_teacher_may_be_a_file_and_pictures_of_any_size(tmp_path: Path) -> None:

@@ -8,11 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...devices import PRECISIONS, choose_precision
+from ...colorizer import Colorizer
 from ...errors import WeightsError
-from ...inference import make_ready
 from ...metrics import colourfulness, load_lpips
-from ...weights import load_model
 from ..batch import Batch
 from .ab_regression import AbHuber
 from .base import join_lab
@@ -66,8 +64,8 @@ class AbPerceptual(AbHuber):
                 "--set objective_options={}"
             )
         self.network = network.to(self.device).requires_grad_(False)
-        self.taught = taught if teacher else 0.0
-        self.teacher = _Teacher(teacher, self.device) if self.taught else None
+        self.taught = taught
+        self.teacher = _Teacher(teacher, self.device) if teacher and taught else None
 
     def loss(self, raw: Tensor, batch: Batch) -> Tensor:
         """Huber loss divided by the knee + lpips * LPIPS + colour * lacking share; a scalar. With
@@ -98,31 +96,25 @@ class _Teacher:
     """Trained weights that say what they make of a batch.
 
     Args:
-        name: of shipped weights, or a weights file.
-        device: where they are to work.
+        name: of shipped or imported weights, or a weights file.
+        device: where they are to work, in the arithmetic that suits it.
+
+    Raises:
+        ValueError: they cannot be loaded.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
         file = Path(name) if Path(name).is_file() else None
         try:
-            network, self.entry = load_model(None if file else name, file)
+            self.colorizer = Colorizer(None if file else name, file, device=str(device))
         except WeightsError as error:
             raise ValueError(f"teacher: {error}") from error
-        make_ready(network)
-        careful = hasattr(network, "exact")
-        self.dtype = PRECISIONS[choose_precision("auto", device, careful)]
-        self.network = network.to(device).to(memory_format=torch.channels_last)
-        self.stride: int = getattr(network, "stride", 32)
 
-    @torch.no_grad()
     def __call__(self, batch: Batch) -> Batch:
         """The batch's pictures with the teacher's a*b* in place of their own."""
-        lightness = batch.lab[:, :1]
-        sides = lightness.shape[-2:]
-        size = [max(1, round(side / self.stride)) * self.stride for side in sides]
+        lightness = batch.lab[:, :1].detach()
+        sides, stride = lightness.shape[-2:], self.colorizer.stride
+        size = [max(1, round(side / stride)) * stride for side in sides]
         seen = F.interpolate(lightness, size=size, mode="bilinear", antialias=True)
-        low = self.dtype != torch.float32
-        with torch.autocast(seen.device.type, self.dtype, enabled=low):
-            said = self.network(seen.contiguous(memory_format=torch.channels_last))
-        ab = F.interpolate(said.float() * self.entry.chroma_gain, size=sides, mode="bilinear")
+        ab = F.interpolate(self.colorizer.network(seen), size=sides, mode="bilinear")
         return Batch(torch.cat([lightness, ab], dim=1), "lab")
