@@ -16,7 +16,10 @@ from vidcolor.devices import PRECISIONS, choose_device, choose_precision, is_out
 from vidcolor.errors import DeviceError, WeightsError
 from vidcolor.frames import ColorTags, LumaBatch, PixelFormat, picture_format
 from vidcolor.grading import Look
+from vidcolor.temporal import Stabilizer
 from vidcolor.weights import manifest
+
+from .pretend_cuda import CUDA, pretend_cuda
 
 YUV = PixelFormat("yuv420p", 8, (2, 2), False, ColorTags(False, "bt709"))
 
@@ -336,6 +339,25 @@ def test_a_gpu_gives_the_cpu_pixels(fast):
     for ours, theirs in zip(color.planes, reference.planes, strict=True):
         difference = (ours.int() - theirs.int()).abs()
         assert (difference > 1).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("model", ["fast", "best"])
+def test_what_a_gpu_would_run_gives_the_same_chroma(monkeypatch, model):
+    """Stabilised, with a look and mirrored frames, and nothing of it on the wrong device."""
+    moving = torch.stack([scene().luma[0, :, :, i : i + 240] for i in range(0, 20, 4)])
+    batch = LumaBatch(moving, 8, False, tuple(range(5)), (1,) * 5, cuts=(True,) + (False,) * 4)
+    options = {"size": 64, "precision": "fp32", "look": Look(1.2, 10, -5), "tta": True}
+    wanted = Colorizer(model, device="cpu", **options)(batch, Stabilizer())
+    with pretend_cuda(monkeypatch) as device:
+        gpu = Colorizer(model, device=str(CUDA), **options)
+        del device.waits[:]
+        found = gpu(batch.to(CUDA), Stabilizer())
+        assert found.device == CUDA
+        found = found.cpu()
+    assert torch.allclose(found, wanted, atol=1e-3)
+    assert wanted.abs().max() > 5
+    # L* for the flow and for the steadying, a*b*, the result, and whether both a*b* are finite
+    assert sorted(device.waits) == ["__bool__"] * 2 + ["cpu"] * 4
 
 
 def test_gmacs_grow_with_the_size() -> None:

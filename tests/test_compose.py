@@ -11,6 +11,8 @@ from vidcolor.compose import compose, film_lightness
 from vidcolor.errors import OutputError
 from vidcolor.frames import ColorBatch, ColorTags, LumaBatch, PixelFormat
 
+from .pretend_cuda import CUDA, pretend_cuda
+
 
 def yuv_format(depth: int, subsampling: tuple[int, int], full: bool, matrix: str) -> PixelFormat:
     return PixelFormat("test", depth, subsampling, False, ColorTags(full, matrix))
@@ -164,7 +166,7 @@ def test_a_batch_of_no_frames(format):
 
 
 def test_the_table_and_newtons_method_give_one_film(ramp_and_noise, monkeypatch):
-    """One is for 8 bit on the CPU, the other for all else; a film may change over to the other."""
+    """One is for 8 bit, the other for all else."""
     batch, format = luma_batch(ramp_and_noise), yuv_format(8, (2, 2), False, "bt709")
     ab = 30 * torch.randn(2, 2, 17, 25, generator=torch.Generator().manual_seed(1))
     by_table = compose(batch, ab, format)
@@ -173,3 +175,28 @@ def test_the_table_and_newtons_method_give_one_film(ramp_and_noise, monkeypatch)
     for ours, theirs in zip(by_table.planes, by_newton.planes, strict=True):
         difference = (ours.int() - theirs.int()).abs()
         assert difference.max() <= 2 and (difference > 1).float().mean() < 0.005
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize(("depth", "format"), [
+    (8, yuv_format(8, (2, 2), False, "bt709")),
+    (8, yuv_format(8, (2, 1), False, "bt709")),
+    (10, yuv_format(10, (2, 2), False, "bt709")),
+    (8, RGB8),
+    (16, RGB16),
+])  # fmt: skip
+def test_a_gpu_writes_the_cpu_pixels(ramp_and_noise, monkeypatch, depth, format, exact):
+    """By what a GPU would run, and with few waits for it."""
+    luma = ramp_and_noise.to(torch.int32) << (depth - 8)
+    batch = luma_batch(luma.to(torch.uint8 if depth == 8 else torch.uint16), depth)
+    ab = 30 * torch.randn(2, 2, 17, 25, generator=torch.Generator().manual_seed(1))
+    wanted = compose(batch, ab, format, exact_luma=exact)
+    with pretend_cuda(monkeypatch) as device:
+        batch, ab = batch.to(CUDA), ab.to(CUDA)
+        assert batch.luma.device == CUDA
+        found = compose(batch, ab, format, exact_luma=exact)
+    for ours, theirs in zip(found.planes, wanted.planes, strict=True):
+        assert ours.device.type == "cpu"
+        difference = (ours.int() - theirs.int()).abs()
+        assert difference.max() <= 1 and (difference > 0).float().mean() < 0.01
+    assert len(device.waits) <= 5 and device.waits.count("cpu") == 3

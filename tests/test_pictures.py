@@ -23,6 +23,7 @@ from vidcolor.planning import PicturesJob, Progress
 from vidcolor.sinks import PictureReport, PictureSink
 from vidcolor.sources.pictures import PictureSource, _Quiet
 
+from .pretend_cuda import CUDA, pretend_cuda
 from .readback import files_in
 from .sources.clips import pattern
 from .test_cli_processes import RAMP, start
@@ -98,6 +99,18 @@ def test_batches_and_threads_change_nothing(tmp_path: Path, folder: Path, worker
     assert_same(tmp_path / "one", tmp_path / "more")
     with Image.open(tmp_path / "more" / "03.png") as image:
         assert image.mode == "RGBA" and image.size == SHAPES[3]
+
+
+def test_pictures_by_what_a_gpu_would_run(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = Colorizer("fast", device="cpu", size=64, precision="fp32")
+    colorize(folder, tmp_path / "cpu", colorizer=cpu)
+    with pretend_cuda(monkeypatch) as device:
+        gpu = Colorizer("fast", device=str(CUDA), size=64, precision="fp32")
+        reports = colorize(folder, tmp_path / "gpu", colorizer=gpu)
+    assert {report.status for report in reports} == {"done"} and device.waits
+    assert_same(tmp_path / "gpu", tmp_path / "cpu")
 
 
 def test_pictures_of_one_model_size_are_coloured_together(tmp_path: Path, folder: Path) -> None:

@@ -16,6 +16,7 @@ from vidcolor.frames import LumaBatch
 from vidcolor.temporal import Stabilizer
 
 from .command_line import Vidcolor
+from .pretend_cuda import CUDA, pretend_cuda
 from .readback import assert_same_pixels, luma_codes, planes_of
 from .shots import batches, pan
 from .sinks.films import read_frames
@@ -205,3 +206,28 @@ def test_without_opencv_a_film_is_coloured_frame_by_frame_with_a_warning(
     assert "colour is not kept in place, because OpenCV cannot be loaded" in report.warnings[0]
     assert "apt-get install libgl1" in report.warnings[0]
     assert_same_pixels(report.output, free)
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")
+@pytest.mark.parametrize("depth", [8, 10])
+def test_a_film_by_what_a_gpu_would_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depth: int
+) -> None:
+    """All stages, `fast` itself, two shots: the file of the CPU."""
+    luma = [plane.astype(np.uint8) for plane in pan(6, 1, 1) + pan(5, 2, 1)]
+    pix_fmt = "yuv420p" if depth == 8 else "yuv420p10le"
+    planes = [plane.astype(np.uint16) << 2 if depth == 10 else plane for plane in luma]
+    clip = encode(tmp_path / "in.mkv", "ffv1", pix_fmt, planes).path
+    settings, options = replace(STEADY, batch_size=4), {"size": 64, "precision": "fp32"}
+    cpu = Colorizer("fast", device="cpu", **options)
+    wanted = done(colorize(clip, tmp_path / "cpu.mkv", colorizer=cpu, settings=settings))
+    with pretend_cuda(monkeypatch) as device:
+        gpu = Colorizer("fast", device=str(CUDA), **options)
+        found = done(colorize(clip, tmp_path / "gpu.mkv", colorizer=gpu, settings=settings))
+    assert device.waits and gpu.device == CUDA
+    ours, theirs = (list(map(planes_of, read_frames(path))) for path in (found, wanted))
+    assert len(ours) == len(theirs) == 11
+    for one, two in zip(ours, theirs, strict=True):
+        for plane, other in zip(one, two, strict=True):
+            assert np.abs(plane.astype(int) - other).max() <= 1
+    assert np.ptp(theirs[0][1]) > 5  # in colour

@@ -142,8 +142,8 @@ def _compose_yuv(
     film = batch.luma if batch.bit_depth == 8 else batch.luma.to(torch.int32)
     film = _pad_to(film, ratio)
     lightness = _look_up(batch, _lightness_table, block_means(film, ratio))
-    by_table = depth == batch.bit_depth == 8 and ab.device.type == "cpu"
-    table = luma_table(batch.full_range, tags) if by_table and not exact else None
+    by_table = depth == batch.bit_depth == 8 and not exact
+    table = luma_table(batch.full_range, tags, str(ab.device)) if by_table else None
     luma = torch.empty(film[:, 0].shape, dtype=_integers(format), device=ab.device)
     chroma = torch.empty((len(ab), 2, *lightness.shape[-2:]), dtype=luma.dtype, device=ab.device)
     for rows, light, colour in bands(ab, lightness):
@@ -190,7 +190,7 @@ class _Blocks:
         return table(self.film[:, 0], codes, self.format.subsampling), codes
 
     def by_newton(self) -> tuple[Tensor, Tensor]:
-        """Of the film's luminance, any depth, any device."""
+        """Of the film's luminance, any depth."""
         batch, ratio = self.batch, self.format.subsampling
         ends = torch.stack([_look_up(batch, _luminance_table, codes) for codes in self.ends])
         codes = self._quantized(_fit_chroma(self.yuv[:, 1:], ends, self.tags.matrix))

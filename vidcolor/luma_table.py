@@ -2,7 +2,8 @@
 
 Newton's method for every pixel of every frame costs more than all else between the network and the
 encoder. A film has 256 luma codes and uses a few thousand pairs of chroma codes, so each answer is
-worked out once, when its pair first appears.
+worked out once: on the CPU when its pair first appears, on a GPU, which would have to be asked
+and waited for, all of them at the start.
 """
 
 from __future__ import annotations
@@ -44,22 +45,27 @@ def _pairs(chroma: Tensor) -> Tensor:
 
 
 class LumaTable:
-    """The luma codes that keep a film's luminance under given chroma codes, 8 bit, on the CPU.
+    """The luma codes that keep a film's luminance under given chroma codes, 8 bit.
 
     Args:
         full_range: of the film's luma codes.
         tags: range and matrix of what is written.
+        device: where the codes are.
     """
 
-    def __init__(self, full_range: bool, tags: ColorTags) -> None:
+    def __init__(self, full_range: bool, tags: ColorTags, device: str = "cpu") -> None:
         self._tags = tags
         grey = luma_to_grey(torch.arange(_CODES), 8, full_range)
-        self._grey, self._luminance = grey, srgb_to_linear(grey)
-        # 16 MB of address space; pages that are never written take no memory
+        luminance = srgb_to_linear(grey)
+        self._grey, self._luminance = grey.to(device), luminance.to(device)
+        # 16 MB, on the CPU of address space: pages that are never written take no memory
         with torch.inference_mode(False):  # whoever makes it, anyone may fill it
-            self._rows = torch.empty(_CODES * _CODES, _CODES, dtype=torch.uint8)
-            self._known = torch.zeros(_CODES * _CODES, dtype=torch.bool)
-            self._least, self._most = self._limits()
+            self._rows = torch.empty(_CODES * _CODES, _CODES, dtype=torch.uint8, device=device)
+            self._known = torch.zeros(_CODES * _CODES, dtype=torch.bool, device=device)
+            self._least, self._most = (limit.to(device) for limit in self._limits(luminance))
+            self._asks = self._rows.device.type == "cpu"
+            if not self._asks:
+                self._fill(where(self._least <= self._most))
 
     @torch.inference_mode()
     def __call__(self, luma: Tensor, chroma: Tensor, subsampling: tuple[int, int]) -> Tensor:
@@ -75,8 +81,7 @@ class LumaTable:
         """
         across, down = subsampling
         pairs = _pairs(chroma)
-        known = look_up(self._known, pairs)
-        if not bool(known.all()):
+        if self._asks and not bool((known := look_up(self._known, pairs)).all()):
             self._fill(torch.unique(pairs[~known]))
         pairs *= _CODES
         out = torch.empty_like(luma)
@@ -128,15 +133,16 @@ class LumaTable:
     def _quantized(self, chroma: Tensor) -> Tensor:
         return quantize_chroma(chroma, 8, self._tags.full_range)
 
-    def _limits(self) -> tuple[Tensor, Tensor]:
-        """The least and the largest luma code that each pair can be shown at, `(65536,)` uint8."""
+    def _limits(self, luminance: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the largest luma code that each pair can be shown at, `(65536,)` uint8, by
+        the relative luminance of every luma code, `(256,)`."""
         every = torch.arange(_CODES * _CODES)
         codes = torch.stack([every // _CODES, every % _CODES])[None, :, :, None]
         chroma = dequantize_chroma(codes, 8, self._tags.full_range)
         offsets = rgb_offsets(chroma, self._tags.matrix)
         darkest, brightest = (plane.flatten() for plane in luminance_span(offsets))
-        least = torch.searchsorted(self._luminance, darkest - ROUNDING)
-        most = torch.searchsorted(self._luminance, brightest + ROUNDING, right=True) - 1
+        least = torch.searchsorted(luminance, darkest - ROUNDING)
+        most = torch.searchsorted(luminance, brightest + ROUNDING, right=True) - 1
         return least.clamp_max(_CODES - 1).to(torch.uint8), most.clamp_min(0).to(torch.uint8)
 
     def _fill(self, pairs: Tensor) -> None:
@@ -152,6 +158,6 @@ class LumaTable:
 
 
 @lru_cache(maxsize=4)
-def luma_table(full_range: bool, tags: ColorTags) -> LumaTable:
+def luma_table(full_range: bool, tags: ColorTags, device: str) -> LumaTable:
     """The table for films of this range, written with these tags; kept for the next batch."""
-    return LumaTable(full_range, tags)
+    return LumaTable(full_range, tags, device)

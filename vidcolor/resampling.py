@@ -63,7 +63,9 @@ def block_means(codes: Tensor, block: tuple[int, int]) -> Tensor:
     size = (height // down, width // across)
     cv2 = _opencv() if codes.device.type == "cpu" and codes.dtype == torch.uint8 else None
     if cv2 is None:
-        means = F.avg_pool2d(codes.to(torch.float32), (down, across)).round_()
+        means = F.avg_pool2d(codes.to(torch.float32), (down, across))
+        # as OpenCV does: halves go up where a block has four codes, else to the even one
+        means = means.add_(0.5).floor_() if down == across else means.round_()
         return means.to(codes.dtype)
     out = torch.empty(count, 1, *size, dtype=torch.uint8)
     for source, target in zip(codes[:, 0].numpy(), out[:, 0].numpy(), strict=True):

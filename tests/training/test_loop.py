@@ -24,6 +24,7 @@ from vidcolor.training.run import Run
 from vidcolor.training.session import Listener, Options, Progress
 from vidcolor.weights import load_model
 
+from ..pretend_cuda import CUDA, pretend_cuda
 from .conftest import write_picture
 
 
@@ -368,6 +369,44 @@ def test_crops_by_worker_processes(tmp_path: Path, photographs: Path) -> None:
     run(file, tmp_path / "1", photographs, workers=1)
     assert same(tmp_path / "0" / "weights.safetensors", tmp_path / "1" / "weights.safetensors")
     assert first["test"]["size"] == 64
+
+
+CROPS = {
+    "model": "fast",
+    "model_options": {},
+    "objective": "ab_perceptual",
+    "objective_options": {"lpips": 1.0, "colour": 1.0, "teacher": "fast"},
+    "size": 64,
+    "fit": "crop",
+    "rotate": 0.0,
+    "degrade": 0.5,
+    "encoder_lr": 1e-4,
+    "clip_norm": 1.0,
+    "ema": 0.9,
+    "calibrate": 4,
+    "epochs": 1,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*pin_memory", "ignore:.*CUDA is not available")
+@pytest.mark.parametrize("changes", [{}, CROPS], ids=["on the device", "crops"])
+def test_a_training_by_what_a_gpu_would_run(
+    tmp_path: Path,
+    pictures: Path,
+    photographs: Path,
+    alexnet_cache: None,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+) -> None:
+    file, data = tiny(**changes), photographs if changes else pictures
+    run(file, tmp_path / "cpu", data, workers=0)
+    with pretend_cuda(monkeypatch) as device:
+        run(file, tmp_path / "gpu", data, workers=0, device=str(CUDA))
+    assert device.waits
+    wanted, found = tensors_of(tmp_path / "cpu"), tensors_of(tmp_path / "gpu")
+    assert wanted.keys() == found.keys()
+    for name, values in wanted.items():
+        assert torch.allclose(found[name].float(), values.float(), atol=1e-5), name
 
 
 def test_calibration_fits_the_norms_of_the_average_to_the_given_pictures(
