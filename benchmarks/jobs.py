@@ -188,7 +188,8 @@ class Stages:
         stabilizer, out = Stabilizer(), []
         for batch in self.batches:
             lightness = self.colorizer.seen(batch)
-            steadying = stabilizer.begin(lightness, batch.cuts)
+            motions = stabilizer.watch(lightness, batch.cuts)
+            steadying = stabilizer.begin(lightness, motions)
             looks = steadying.looks
             ab = self.colorizer.network(lightness[looks]) if looks else None
             out.append(steadying.finish(ab))
@@ -216,7 +217,8 @@ class Stages:
     def stabilise(self) -> None:
         stabilizer = Stabilizer()
         for step in self.steps:
-            stabilizer.begin(step.lightness, step.cuts).finish(step.ab)
+            motions = stabilizer.watch(step.lightness, step.cuts)
+            stabilizer.begin(step.lightness, motions).finish(step.ab)
             stabilizer.commit()
 
     def compose(self) -> None:

@@ -39,7 +39,8 @@ class Predicts:
         ab = self.ab(batch)
         if stabilizer is None:
             return ab
-        steadying = stabilizer.begin(film_lightness(batch), batch.cuts)
+        lightness = film_lightness(batch)
+        steadying = stabilizer.begin(lightness, stabilizer.watch(lightness, batch.cuts))
         return steadying.finish(ab[steadying.looks] if steadying.looks else None)
 
 

@@ -111,7 +111,7 @@ def test_out_of_memory_gives_the_same_film(
 ) -> None:
     from vidcolor import pipeline
 
-    plain_compose, plain_call = pipeline.compose, Worker.__call__
+    plain_compose, plain_chroma = pipeline.compose, Worker.chroma
 
     def crowded(batch: LumaBatch) -> None:
         if len(batch) > 2 and batch.first_index >= 6:
@@ -121,14 +121,14 @@ def test_out_of_memory_gives_the_same_film(
         crowded(batch)
         return plain_compose(batch, *args, **kwargs)
 
-    def call(self, batch, *args):
-        crowded(batch)
-        return plain_call(self, batch, *args)
+    def chroma(self, seen, *args):
+        crowded(seen.batch)
+        return plain_chroma(self, seen, *args)
 
     if where == "compose":  # the filter has gone on by then
         monkeypatch.setattr(pipeline, "compose", compose)
     else:
-        monkeypatch.setattr(Worker, "__call__", call)
+        monkeypatch.setattr(Worker, "chroma", chroma)
     colorizer, settings = moody(), replace(STEADY, batch_size=6)
     output = done(colorize(film, tmp_path / "o.mkv", colorizer=colorizer, settings=settings))
     assert colorizer.largest_batch is not None

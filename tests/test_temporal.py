@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidcolor.temporal import MEMORY, Stabilizer, Steadying
+from vidcolor.temporal import MEMORY, Motion, Stabilizer, Steadying
 
 from .shots import HEIGHT, WIDTH, pan
 from .test_motion import texture
@@ -31,7 +31,7 @@ def steady(
     stabilizer: Stabilizer, lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = ()
 ) -> Tensor:
     """A batch through a stabilizer, whose network would say `ab` of its frames."""
-    batch = stabilizer.begin(lightness, cuts)
+    batch = stabilizer.begin(lightness, stabilizer.watch(lightness, cuts))
     return batch.finish(ab[batch.looks] if batch.looks else None)
 
 
@@ -131,14 +131,20 @@ def test_a_batch_done_again_counts_once() -> None:
     lightness, ab = lightness_of(pan(8, 1)), flicker(8, (30, 0))
     wanted = run(lightness, ab, size=4)
     stabilizer = Stabilizer(carried=0)
-    steady(stabilizer, lightness[:4], ab[:4])
-    steady(stabilizer, lightness[:2], ab[:2])  # memory ran out: the same frames in smaller parts
+    motions = [*stabilizer.watch(lightness[:5]), *stabilizer.watch(lightness[5:])]  # once, ahead
+
+    def part(first: int, last: int) -> Tensor:
+        batch = stabilizer.begin(lightness[first:last], motions[first:last])
+        return batch.finish(ab[first:last][batch.looks])
+
+    part(0, 4)
+    part(0, 2)  # memory ran out: the same frames in smaller parts
     stabilizer.commit()
-    steady(stabilizer, lightness[2:6], ab[2:6])
-    second = steady(stabilizer, lightness[2:4], ab[2:4])
+    part(2, 6)
+    second = part(2, 4)
     stabilizer.commit()
     assert torch.equal(second, wanted[2:4])
-    assert torch.equal(steady(stabilizer, lightness[4:], ab[4:]), wanted[4:])
+    assert torch.equal(part(4, 8), wanted[4:])
 
 
 def moving_square(speed: int) -> tuple[list[np.ndarray], Tensor]:
@@ -223,7 +229,7 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="carried"):
         Stabilizer(carried=-1)
     with pytest.raises(ValueError, match="2 marks of cuts for 3 frames"):
-        Stabilizer().begin(lightness_of(pan(3, 1)), (True, False))
+        Stabilizer().watch(lightness_of(pan(3, 1)), (True, False))
 
 
 class Noting(Stabilizer):
@@ -234,8 +240,8 @@ class Noting(Stabilizer):
         self.looks: list[int] = []
         self._begun = 0
 
-    def begin(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> Steadying:
-        batch = super().begin(lightness, cuts)
+    def begin(self, lightness: Tensor, motions: Sequence[Motion]) -> Steadying:
+        batch = super().begin(lightness, motions)
         self.looks += [self._begun + i for i in batch.looks]
         self._begun += len(lightness)
         return batch

@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -24,7 +25,7 @@ from .inference import make_ready
 from .reference import STRIDES, References
 from .resampling import block_means
 from .sources.luma import luma_of_rgb
-from .temporal import Stabilizer
+from .temporal import Motion, Stabilizer
 from .upsampling import upsample_chroma
 from .weights import load_model
 
@@ -52,6 +53,31 @@ class Divisible(Protocol):
     def __getitem__(self: Part, part: slice, /) -> Part: ...
 
     def to(self: Part, device: torch.device, /) -> Part: ...
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a colorizer has seen of a batch, before the network; it can be divided as the batch can.
+
+    Attributes:
+        batch: the luma.
+        lightness: `(B, 1, h, w)` L*, upright, at the model's size.
+        motions: how each frame moves, for the stabilizer; empty without one.
+    """
+
+    batch: LumaBatch
+    lightness: Tensor
+    motions: tuple[Motion, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def __getitem__(self, part: slice) -> Seen:
+        return Seen(self.batch[part], self.lightness[part], self.motions[part])
+
+    def to(self, device: torch.device) -> Seen:
+        """The same on `device`."""
+        return replace(self, batch=self.batch.to(device), lightness=self.lightness.to(device))
 
 
 class Colorizer:
@@ -135,9 +161,8 @@ class Colorizer:
             self.precision = choose_precision("auto", device, self._careful)
         self.model.to(device)
 
-    @torch.inference_mode()
     def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
-        """Predict a batch's chroma at the model's resolution.
+        """Predict a batch's chroma at the model's resolution: `see`, then `chroma`.
 
         Args:
             batch: luma on this colorizer's device.
@@ -147,11 +172,24 @@ class Colorizer:
         Returns:
             `(B, 2, h, w)` float32 a*b*, with the look, oriented like the batch's luma.
         """
+        return self.chroma(self.see(batch, stabilizer), stabilizer)
+
+    @torch.inference_mode()
+    def see(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Seen:
+        """What comes before the network: L* at the model's size, and how the frames move. It may
+        run ahead in another thread; with a stabilizer each frame is seen once, in order."""
         lightness = self.seen(batch)
+        motions = stabilizer.watch(lightness, batch.cuts) if stabilizer else ()
+        return Seen(batch, lightness, tuple(motions))
+
+    @torch.inference_mode()
+    def chroma(self, seen: Seen, stabilizer: Stabilizer | None = None) -> Tensor:
+        """Predict the chroma of what `see` has given, with the same stabilizer; see `__call__`."""
+        batch, lightness = seen.batch, seen.lightness
         if stabilizer is None:
             ab = self.network(lightness, batch.shots)
         else:
-            steadying = stabilizer.begin(lightness, batch.cuts)
+            steadying = stabilizer.begin(lightness, seen.motions)
             looks = steadying.looks
             shots = [batch.shots[i] for i in looks] if batch.shots else ()
             ab = steadying.finish(self.network(lightness[looks], shots) if looks else None)

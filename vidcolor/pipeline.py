@@ -2,7 +2,8 @@
 
     for batch in source: sink.write(compose(batch, colorizer(batch)))
 
-For a film the three are threads that run ahead of each other, as decoding is (`stages.py`).
+For a film these are threads that run ahead of each other, as decoding is (`stages.py`); with a GPU
+the motion from frame to frame has one of its own before the model.
 Jobs are planned first (`planning.py`), so that what cannot work is said before the work begins; a
 job that fails does not stop the others.
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 from torch import Tensor
 
 from .batch_cache import cached_batch
-from .colorizer import Colorizer
+from .colorizer import Colorizer, Seen
 from .compose import compose
 from .cuts import mark_cuts
 from .devices import is_out_of_memory, out_of_memory
@@ -105,7 +106,7 @@ def colorize_film(
         through=partial(mark_cuts, time_base=facts.time_base) if marked else None,
     )
 
-    def predicted() -> Generator[tuple[LumaBatch, Tensor]]:
+    def seen() -> Generator[Seen]:
         nonlocal turned, shots
         with closing(source):
             for batch in source:
@@ -115,7 +116,16 @@ def colorize_film(
                 if batch.is_color and not turned:
                     turned = True
                     report.warnings.append(f"{job.input}: turns to colour; only its luma is used")
-                for pair in colorizer.with_backoff(batch, lambda p: (p, colorizer(p, stabilizer))):
+                yield _seen(batch, colorizer, stabilizer)
+
+    def predicted() -> Generator[tuple[LumaBatch, Tensor]]:
+        # a GPU need not wait for the flow; on the CPU one more thread costs more than it brings
+        apart = colorizer.device.type != "cpu"
+        with closing(ahead(seen, "motion", threads=threads.model) if apart else seen()) as batches:
+            for batch in batches:
+                for pair in colorizer.with_backoff(
+                    batch, lambda part: (part.batch, colorizer.chroma(part, stabilizer))
+                ):
                     if stabilizer is not None:
                         stabilizer.commit()
                     yield pair
@@ -157,6 +167,16 @@ def colorize_film(
         report.status = "incomplete"
         report.error = str(_damaged(job.input, damage, written.path))
     return report
+
+
+def _seen(batch: LumaBatch, colorizer: Colorizer, stabilizer: Stabilizer | None) -> Seen:
+    """`Colorizer.see`, on the CPU where the device's memory does not suffice."""
+    try:
+        return colorizer.see(batch, stabilizer)
+    except RuntimeError as error:
+        if not is_out_of_memory(error) or batch.luma.device.type == "cpu":
+            raise
+    return colorizer.see(batch.to("cpu"), stabilizer)
 
 
 def _composed(

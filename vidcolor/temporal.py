@@ -57,12 +57,24 @@ class _Picture:
     levelled: np.ndarray
 
 
+# The flow to the frame before, `(h, w, 2)`, and how far it can be trusted, `(h, w)` in [0, 1].
+_Flow = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How a frame has moved since the one before it that was no repeat: not at all if it repeats
+    that one; None where there is nothing before, as behind a cut."""
+
+    repeats: bool
+    move: _Flow | None
+
+
 @dataclass(frozen=True)
 class _State:
     """What is kept of the last frame that was no repeat.
 
     Attributes:
-        picture: the frame.
         looks: how many frames of the shot the network has seen, this one included.
         carried: how many it has not seen since.
         lightness: `(h', w')` float32 L*, at the chroma's size.
@@ -70,7 +82,6 @@ class _State:
         weight: `(h', w')` float32, how many frames that the network has seen speak for `ab`.
     """
 
-    picture: _Picture
     looks: int
     carried: int
     lightness: np.ndarray
@@ -78,19 +89,17 @@ class _State:
     weight: np.ndarray
 
 
-# The flow to the frame before, `(h, w, 2)`, and how far it can be trusted, `(h, w)` in [0, 1].
-_Move = tuple[np.ndarray, np.ndarray]
-
-
 class Stabilizer:
     """The chroma filter of one film: frames in, in order, batch by batch.
 
-    A batch starts from where the last `commit` left the film, so one that has to be done again
-    (out of memory) is done again from the same state. Results do not depend on how the frames are
-    cut into batches.
-
-        batch = stabilizer.begin(lightness, cuts)
+        motions = stabilizer.watch(lightness, cuts)
+        batch = stabilizer.begin(lightness, motions)
         ab = batch.finish(network(lightness[batch.looks]))
+        stabilizer.commit()
+
+    `watch` may be batches ahead, in another thread. The rest of a batch starts from where the last
+    `commit` left the film, so one that has to be done again, in parts too (out of memory), is done
+    again from the same state. Results do not depend on how the frames are cut into batches.
 
     Args:
         memory: frames seen by the network that the mean reaches back, at least 1.
@@ -104,15 +113,12 @@ class Stabilizer:
                 f"memory must be at least 1 frame and carried not negative, not {memory}, {carried}"
             )
         self.memory, self.carried = memory, carried
+        self._last: _Picture | None = None  # that `watch` has seen and that was no repeat
         self._kept: _State | None = None
         self._reached: _State | None = None
 
-    def commit(self) -> None:
-        """The frames of the last batch are done: the next one goes on behind them."""
-        self._kept = self._reached
-
-    def begin(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> Steadying:
-        """Find the flow from frame to frame, and which frames the network has to see.
+    def watch(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> list[Motion]:
+        """Find the flow from frame to frame; each frame of the film is watched once.
 
         Args:
             lightness: `(B, 1, h, w)` L* in [0, 100], at the model's size.
@@ -123,7 +129,36 @@ class Stabilizer:
         """
         if cuts and len(cuts) != len(lightness):
             raise ValueError(f"{len(cuts)} marks of cuts for {len(lightness)} frames")
-        return Steadying(self, lightness, cuts)
+        pictures, last = _pictures(lightness), self._last
+        befores: list[_Picture | None] = []
+        for i, picture in enumerate(pictures):
+            if (cuts and cuts[i]) or (last is not None and last.grey.shape != picture.grey.shape):
+                last = None
+            if last is not None and _repeats(picture.grey, last.grey):
+                befores.append(picture)  # goes on from itself
+                continue
+            befores.append(last)
+            last = picture
+        with ThreadPoolExecutor(min(_MOST_WORKERS, processors())) as pool:
+            moves = list(pool.map(_move, pictures, befores))
+        self._last = last
+        return [
+            Motion(before is picture, move)
+            for picture, before, move in zip(pictures, befores, moves, strict=True)
+        ]
+
+    def begin(self, lightness: Tensor, motions: Sequence[Motion]) -> Steadying:
+        """Find out which frames the network has to see.
+
+        Args:
+            lightness: `(B, 1, h, w)` L* in [0, 100], at the model's size.
+            motions: what `watch` has found of these frames.
+        """
+        return Steadying(self, lightness, motions)
+
+    def commit(self) -> None:
+        """The frames of the last batch are done: the next one goes on behind them."""
+        self._kept = self._reached
 
 
 class Steadying:
@@ -135,25 +170,23 @@ class Steadying:
             a frame shown twice.
     """
 
-    def __init__(self, stabilizer: Stabilizer, lightness: Tensor, cuts: Sequence[bool]) -> None:
-        self._stabilizer, self._lightness = stabilizer, lightness
-        self._pictures = _pictures(lightness)
-        befores = self._befores(cuts)
-        with ThreadPoolExecutor(min(_MOST_WORKERS, processors())) as pool:
-            self._moves = moves = list(pool.map(_move, self._pictures, befores))
+    def __init__(
+        self, stabilizer: Stabilizer, lightness: Tensor, motions: Sequence[Motion]
+    ) -> None:
+        self._stabilizer, self._lightness, self._motions = stabilizer, lightness, motions
         last = stabilizer._kept
         looks, carried = (last.looks, last.carried) if last else (0, 0)
         self._counts: list[tuple[int, int] | None] = []  # looks and carried; None for a repeat
-        for picture, before, move in zip(self._pictures, befores, moves, strict=True):
+        for motion in motions:
             count: tuple[int, int] | None = None
-            if before is not picture or carried:  # what it has not seen may stand for long
-                if move is None:
+            if not motion.repeats or carried:  # what it has not seen may stand for long
+                if motion.move is None:
                     looks = 0
                 if (
-                    before is not picture
-                    and move is not None
+                    not motion.repeats
+                    and motion.move is not None
                     and carried < stabilizer.carried
-                    and _can_be_carried(looks, move[1])
+                    and _can_be_carried(looks, motion.move[1])
                 ):
                     carried += 1
                 else:
@@ -180,34 +213,19 @@ class Steadying:
         )
         seen = dict(zip(self.looks, chroma, strict=True))
         out = []
-        for i, (picture, count) in enumerate(zip(self._pictures, self._counts, strict=True)):
-            move = self._moves[i]
+        for i, (motion, count) in enumerate(zip(self._motions, self._counts, strict=True)):
             if count is None:
                 assert last is not None  # a repeat: what was said stays said
-            elif last is None or move is None:
-                last = _State(picture, *count, light[i], seen[i], np.ones(size, np.float32))
+            elif last is None or motion.move is None:
+                last = _State(*count, light[i], seen[i], np.ones(size, np.float32))
             else:
-                history = _moved(last, light[i], move)
+                history = _moved(last, light[i], motion.move)
                 new = self._mean(history, seen[i]) if i in seen else history.carried
-                last = _State(picture, *count, light[i], *new)
+                last = _State(*count, light[i], *new)
             out.append(last.ab)
         self._stabilizer._reached = last
         like = self._lightness if ab is None else ab
         return torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2).to(like)
-
-    def _befores(self, cuts: Sequence[bool]) -> list[_Picture | None]:
-        """For each frame the one it goes on from: None at a cut, itself where it is a repeat."""
-        befores: list[_Picture | None] = []
-        last = self._stabilizer._kept.picture if self._stabilizer._kept else None
-        for i, picture in enumerate(self._pictures):
-            if (cuts and cuts[i]) or (last is not None and last.grey.shape != picture.grey.shape):
-                last = None
-            if last is not None and _repeats(picture.grey, last.grey):
-                befores.append(picture)
-                continue
-            befores.append(last)
-            last = picture
-        return befores
 
     def _mean(self, history: _History, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The running mean of the chroma, and its weight: with the network's `new` value."""
@@ -261,7 +279,7 @@ def _can_be_carried(looks: int, trust: np.ndarray) -> bool:
     return float(cv2.blur(new, (_THING, _THING)).max()) < _NEW_THING
 
 
-def _moved(last: _State, lightness: np.ndarray, move: _Move) -> _History:
+def _moved(last: _State, lightness: np.ndarray, move: _Flow) -> _History:
     """The last frame's chroma, moved to where things stand now."""
     import cv2
 
@@ -311,7 +329,7 @@ def _repeats(grey: np.ndarray, other: np.ndarray) -> bool:
     )
 
 
-def _move(picture: _Picture, before: _Picture | None) -> _Move | None:
+def _move(picture: _Picture, before: _Picture | None) -> _Flow | None:
     """How a picture has moved since the one before it, not at all if it is given for that; None
     where there is nothing before."""
     import cv2

@@ -243,7 +243,9 @@ class _Steady:
         self.looks: list[list[int]] = []
 
     def __call__(self, number: int) -> None:
-        steadying = self._stabilizer.begin(self._small[number], self._batches[number].cuts)
+        lightness, stabilizer = self._small[number], self._stabilizer
+        motions = stabilizer.watch(lightness, self._batches[number].cuts)
+        steadying = stabilizer.begin(lightness, motions)
         looks = steadying.looks
         steadying.finish(self._ab[:1].expand(len(looks), -1, -1, -1) if looks else None)
         self._stabilizer.commit()
