@@ -2,8 +2,8 @@
 
     for batch in source: sink.write(compose(batch, colorizer(batch)))
 
-For a film these are threads that run ahead of each other, as decoding is (`stages.py`); with a GPU
-the motion from frame to frame has one of its own before the model.
+For a film these are threads that run ahead of each other (`stages.py`); the motion from frame to
+frame is found in one before the model.
 Jobs are planned first (`planning.py`), so that what cannot work is said before the work begins; a
 job that fails does not stop the others.
 """
@@ -104,6 +104,8 @@ def colorize_film(
         workers=settings.workers or 0,  # FFmpeg's decoders have threads of their own
         device=colorizer.device,
         through=partial(mark_cuts, time_base=facts.time_base) if marked else None,
+        # on the CPU the stage behind it has room for it, and one thread less is quicker
+        prefetch=colorizer.device.type != "cpu",
     )
 
     def seen() -> Generator[Seen]:
@@ -119,9 +121,7 @@ def colorize_film(
                 yield _seen(batch, colorizer, stabilizer)
 
     def predicted() -> Generator[tuple[LumaBatch, Tensor]]:
-        # a GPU need not wait for the flow; on the CPU one more thread costs more than it brings
-        apart = colorizer.device.type != "cpu"
-        with closing(ahead(seen, "motion", threads=threads.model) if apart else seen()) as batches:
+        with closing(ahead(seen, "motion", threads=threads.model)) as batches:
             for batch in batches:
                 for pair in colorizer.with_backoff(
                     batch, lambda part: (part.batch, colorizer.chroma(part, stabilizer))

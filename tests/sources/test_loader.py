@@ -57,10 +57,11 @@ def settle() -> None:
     raise AssertionError("a thread or process was left over")
 
 
+@pytest.mark.parametrize("prefetch", [True, False])
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])
-def test_every_frame_once_in_order(grey_film: Clip, workers: int) -> None:
+def test_every_frame_once_in_order(grey_film: Clip, workers: int, prefetch: bool) -> None:
     source = FilmSource(grey_film.path)
-    batches = list(load(source, batch_size=2, workers=workers, device=CPU))
+    batches = list(load(source, batch_size=2, workers=workers, device=CPU, prefetch=prefetch))
     luma = np.concatenate([b.luma.numpy()[:, 0] for b in batches])
     assert np.array_equal(luma, grey_film.luma)
     assert [b.first_index for b in batches] == [0, 2, 4, 6, 8, 10]

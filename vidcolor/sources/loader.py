@@ -128,6 +128,7 @@ def load(
     workers: int,
     device: torch.device,
     through: Callable[[Iterator[LumaBatch]], Iterator[LumaBatch]] | None = None,
+    prefetch: bool = True,
 ) -> Generator[LumaBatch, None, None]:
     """A source's batches on a device, in order, decoded ahead.
 
@@ -139,6 +140,7 @@ def load(
         device: where the batches go.
         through: a stage on the way there, such as one that marks cuts: it takes the batches in
             order and gives them on, also in order; it runs in the prefetching thread.
+        prefetch: in a thread of its own; else everything is done when a batch is asked for.
 
     Close the iterator (or let it go) to stop early: that ends its thread and processes.
 
@@ -178,6 +180,6 @@ def load(
                     raise item
                 yield copier.copied(item)
 
-    with closing(ahead(copied, "prefetcher")) as batches:
+    with closing(ahead(copied, "prefetcher") if prefetch else copied()) as batches:
         for batch, done in batches:
             yield copier.ready(batch, done)
