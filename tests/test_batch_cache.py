@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from vidcolor import Colorizer, EncoderSettings, Settings, colorize
 from vidcolor.batch_cache import batch_key, cache_file, cached_batch, size_class, store_batch
+from vidcolor.colorizer import Seen
 from vidcolor.frames import LumaBatch
+from vidcolor.temporal import Stabilizer
 
 from .readback import planes_of
 from .sinks.films import read_frames
@@ -125,9 +126,9 @@ def test_auto_uses_it_and_the_film_is_the_same(tmp_path: Path) -> None:
     seen: list[int] = []
 
     class Counting(Colorizer):
-        def __call__(self, batch: LumaBatch, stabilizer: object = None) -> torch.Tensor:
+        def see(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Seen:
             seen.append(len(batch))
-            return super().__call__(batch, stabilizer)  # type: ignore[arg-type]
+            return super().see(batch, stabilizer)
 
     colorizer = Counting("fast", device="cpu", size=64)
     settings = Settings(encoder=EncoderSettings("ffv1"))
