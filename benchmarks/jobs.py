@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcolor.colorizer import Colorizer
+from vidcolor.colorizer import Colorizer, Seen
 from vidcolor.compose import compose
 from vidcolor.cuts import mark_cuts
 from vidcolor.frames import ColorBatch, LumaBatch, Segment
@@ -32,7 +32,7 @@ from vidcolor.weights import load_model
 
 from .alone import Stopwatch, peak_bytes
 
-STAGES = ("decode", "cuts", "model", "stabilise", "compose", "encode")
+STAGES = ("decode", "cuts", "motion", "model", "stabilise", "compose", "encode")
 _WARM_UP = Segment(None, Fraction(1, 2))  # of a film, so that libraries are awake
 
 
@@ -148,8 +148,7 @@ def film_cost(*, film: Path, output: Path, model: str, device: str) -> dict[str,
 class _Step:
     """What the stabilizer is given of a batch, and which frames the network looks at."""
 
-    lightness: Tensor
-    cuts: Sequence[bool]
+    seen: Seen
     looks: list[int]
     ab: Tensor | None
 
@@ -186,16 +185,18 @@ class Stages:
     def _predict(self) -> list[Tensor]:
         """What `Colorizer.__call__` does with an upright film and no look, step by step."""
         stabilizer, out = Stabilizer(), []
-        for batch in self.batches:
-            lightness = self.colorizer.seen(batch)
-            motions = stabilizer.watch(lightness, batch.cuts)
-            steadying = stabilizer.begin(lightness, motions)
+        for seen in self._see():
+            steadying = stabilizer.begin(seen.lightness, seen.motions)
             looks = steadying.looks
-            ab = self.colorizer.network(lightness[looks]) if looks else None
+            ab = self.colorizer.network(seen.lightness[looks]) if looks else None
             out.append(steadying.finish(ab))
             stabilizer.commit()
-            self.steps.append(_Step(lightness, batch.cuts, looks, ab))
+            self.steps.append(_Step(seen, looks, ab))
         return out
+
+    def _see(self) -> list[Seen]:
+        stabilizer = Stabilizer()
+        return [self.colorizer.see(batch, stabilizer) for batch in self.batches]
 
     def _compose(self) -> list[ColorBatch]:
         format = self.job.plan.format
@@ -208,17 +209,18 @@ class Stages:
     def cuts(self) -> None:
         self._marked()
 
+    def motion(self) -> None:
+        self._see()
+
     def model(self) -> None:
-        for batch, step in zip(self.batches, self.steps, strict=True):
-            lightness = self.colorizer.seen(batch)
+        for step in self.steps:
             if step.looks:
-                self.colorizer.network(lightness[step.looks])
+                self.colorizer.network(step.seen.lightness[step.looks])
 
     def stabilise(self) -> None:
         stabilizer = Stabilizer()
         for step in self.steps:
-            motions = stabilizer.watch(step.lightness, step.cuts)
-            stabilizer.begin(step.lightness, motions).finish(step.ab)
+            stabilizer.begin(step.seen.lightness, step.seen.motions).finish(step.ab)
             stabilizer.commit()
 
     def compose(self) -> None:

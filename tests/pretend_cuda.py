@@ -2,8 +2,8 @@
 
 `OnCuda` tensors lie in main memory and say that they lie on `CUDA`. Within `PretendCuda` they
 refuse what real ones refuse, tensors of the CPU beside them and numpy, and it counts what the CPU
-would wait for. The values are the CPU's. There is nothing of streams but their names, and
-everything comes in order; autocast is not pretended.
+would wait for by name. The values are the CPU's. There is nothing of streams but their names, and
+everything comes in order; autocast is not pretended, and every type can be worked on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-CUDA = torch.device("cuda", 7)  # what is kept for it can be no real one's
+CUDA = torch.device("cuda", 99)  # what is kept for it can be no real one's
 
 _MOVES = (Tensor.to, Tensor.cpu, Tensor.copy_)
 _INDEXING = (Tensor.__getitem__, Tensor.__setitem__)  # an index may lie on the CPU
@@ -121,15 +121,16 @@ def pretend_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendCuda]:
     run = threading.Thread.run
 
     def to(self: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
-        if not any(map(_names_cuda, args)):
+        if not any(isinstance(value, (str, torch.device)) for value in args):
             return move(self, *args, **kwargs)
+        moved = on_cuda if any(map(_names_cuda, args)) else _on_cpu
         for module in self.modules():
             for name, value in module._parameters.items():
                 if value is not None:
-                    there = nn.Parameter(on_cuda(value.detach()), value.requires_grad)
+                    there = nn.Parameter(moved(value.detach()), value.requires_grad)
                     module._parameters[name] = there
             for name, buffer in module._buffers.items():
-                module._buffers[name] = on_cuda(buffer)
+                module._buffers[name] = moved(buffer)
         return self
 
     with monkeypatch.context() as patch, PretendCuda() as pretend:

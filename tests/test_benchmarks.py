@@ -115,7 +115,7 @@ def test_all_of_it_quickly(tmp_path: Path) -> None:
     (film,) = found["stages"]["films"]
     assert (film["frame"], film["width"], film["height"], film["frames"]) == ("96x64", 96, 64, 12)
     rows = {row["stage"]: row for row in film["rows"]}
-    assert list(rows) == ["decode", "cuts", "model", "stabilise", "compose", "encode"]
+    assert list(rows) == ["decode", "cuts", "motion", "model", "stabilise", "compose", "encode"]
     for row in rows.values():
         assert math.isclose(row["stage_fps"] * row["stage_ms"], 1000)
         assert row["stage_cpu_ms"] >= 0

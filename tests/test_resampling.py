@@ -46,9 +46,11 @@ def test_block_means(block: tuple[int, int], type: torch.dtype) -> None:
 
 def test_without_opencv_torch_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(3)
-    codes = torch.randint(0, 256, (1, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    codes = torch.randint(0, 256, (1, 1, 32, 32), dtype=torch.uint8, generator=generator)
     planes = torch.randn(1, 2, 5, 5, generator=generator)
-    with_opencv = block_means(codes, (2, 2)), enlarge(planes, (13, 11))
+    blocks = ((2, 2), (2, 1), (1, 2))
+    with_opencv = [block_means(codes, block) for block in blocks], enlarge(planes, (13, 11))
     monkeypatch.setattr(resampling, "_opencv", lambda: None)
-    assert torch.equal(block_means(codes, (2, 2)), with_opencv[0])
+    for block, means in zip(blocks, with_opencv[0], strict=True):
+        assert torch.equal(block_means(codes, block), means)
     assert torch.allclose(enlarge(planes, (13, 11)), with_opencv[1], atol=1e-4)

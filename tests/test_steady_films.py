@@ -37,8 +37,8 @@ class Moody(torch.nn.Module):
         return torch.cat([10 + 12 * mood + 0 * small, 20 - 12 * mood + 0 * small], dim=1)
 
 
-def moody() -> Colorizer:
-    colorizer = Colorizer("_ramp", device="cpu", size=96)
+def moody(device: str = "cpu") -> Colorizer:
+    colorizer = Colorizer("_ramp", device=device, size=96, precision="fp32")
     colorizer.model = Moody()
     return colorizer
 
@@ -105,13 +105,13 @@ def test_films_of_one_run_do_not_meet(film: Path, steady: Path, tmp_path: Path) 
         assert_same_pixels(folder / name, steady)
 
 
-@pytest.mark.parametrize("where", ["model", "compose"])
+@pytest.mark.parametrize("where", ["see", "model", "compose"])
 def test_out_of_memory_gives_the_same_film(
     film: Path, steady: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     from vidcolor import pipeline
 
-    plain_compose, plain_chroma = pipeline.compose, Worker.chroma
+    plain_compose, plain_chroma, plain_see = pipeline.compose, Worker.chroma, Worker.see
 
     def crowded(batch: LumaBatch) -> None:
         if len(batch) > 2 and batch.first_index >= 6:
@@ -125,8 +125,14 @@ def test_out_of_memory_gives_the_same_film(
         crowded(seen.batch)
         return plain_chroma(self, seen, *args)
 
+    def see(self, batch, *args):
+        crowded(batch)
+        return plain_see(self, batch, *args)
+
     if where == "compose":  # the filter has gone on by then
         monkeypatch.setattr(pipeline, "compose", compose)
+    elif where == "see":
+        monkeypatch.setattr(Worker, "see", see)
     else:
         monkeypatch.setattr(Worker, "chroma", chroma)
     colorizer, settings = moody(), replace(STEADY, batch_size=6)
@@ -231,3 +237,25 @@ def test_a_film_by_what_a_gpu_would_run(
         for plane, other in zip(one, two, strict=True):
             assert np.abs(plane.astype(int) - other).max() <= 1
     assert np.ptp(theirs[0][1]) > 5  # in colour
+
+
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")
+@pytest.mark.parametrize("where", ["see", "chroma"])
+def test_a_film_goes_on_on_the_cpu_where_a_gpu_has_no_memory(
+    film: Path, steady: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    plain = getattr(Worker, where)
+
+    def crowded(self, part, *args):
+        batch = part if where == "see" else part.batch
+        if batch.luma.device == CUDA and batch.first_index >= 6:
+            raise torch.OutOfMemoryError("injected")
+        return plain(self, part, *args)
+
+    monkeypatch.setattr(Worker, where, crowded)
+    settings = replace(STEADY, batch_size=6)
+    with pretend_cuda(monkeypatch):
+        colorizer = moody(str(CUDA))
+        output = done(colorize(film, tmp_path / "o.mkv", colorizer=colorizer, settings=settings))
+    assert colorizer.device.type == ("cpu" if where == "chroma" else "cuda")
+    assert_same_pixels(output, steady)

@@ -166,8 +166,8 @@ class Colorizer:
 
         Args:
             batch: luma on this colorizer's device.
-            stabilizer: of the batch's film, to keep colour in place from frame to frame; `commit`
-                it when the batch is done.
+            stabilizer: of the batch's film, to keep colour in place from frame to frame; call once
+                a batch, and `commit` it then. To do a batch again, keep what `see` gave.
 
         Returns:
             `(B, 2, h, w)` float32 a*b*, with the look, oriented like the batch's luma.
@@ -178,7 +178,7 @@ class Colorizer:
     def see(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Seen:
         """What comes before the network: L* at the model's size, and how the frames move. It may
         run ahead in another thread; with a stabilizer each frame is seen once, in order."""
-        lightness = self.seen(batch)
+        lightness = self.lightness(batch)
         motions = stabilizer.watch(lightness, batch.cuts) if stabilizer else ()
         return Seen(batch, lightness, tuple(motions))
 
@@ -213,12 +213,12 @@ class Colorizer:
         Returns:
             What `__call__` gives for each.
         """
-        lightness = torch.cat([self.seen(picture) for picture in pictures])
+        lightness = torch.cat([self.lightness(picture) for picture in pictures])
         ab = self._with_look(self.network(lightness), lightness)
         return list(ab.split([len(picture) for picture in pictures]))
 
     @torch.inference_mode()
-    def seen(self, batch: LumaBatch) -> Tensor:
+    def lightness(self, batch: LumaBatch) -> Tensor:
         """What the model sees of a batch: L* `(B, 1, h, w)`, upright."""
         codes = batch.luma
         height, width = codes.shape[-2:]
@@ -264,7 +264,7 @@ class Colorizer:
         """What the network predicts, before stabilising and the look.
 
         Args:
-            lightness: `(B, 1, h, w)` L* at the model's size, from `seen`.
+            lightness: `(B, 1, h, w)` L* at the model's size, from `lightness`.
             shots: number of each frame's shot, for references.
 
         Returns:

@@ -104,11 +104,11 @@ def colorize_film(
         workers=settings.workers or 0,  # FFmpeg's decoders have threads of their own
         device=colorizer.device,
         through=partial(mark_cuts, time_base=facts.time_base) if marked else None,
-        # on the CPU the stage behind it has room for it, and one thread less is quicker
+        # on the CPU the stage behind it has room for it; on two cores one thread less is quicker
         prefetch=colorizer.device.type != "cpu",
     )
 
-    def seen() -> Generator[Seen]:
+    def watched() -> Generator[Seen]:
         nonlocal turned, shots
         with closing(source):
             for batch in source:
@@ -118,10 +118,10 @@ def colorize_film(
                 if batch.is_color and not turned:
                     turned = True
                     report.warnings.append(f"{job.input}: turns to colour; only its luma is used")
-                yield _seen(batch, colorizer, stabilizer)
+                yield from _watched(batch, colorizer, stabilizer)
 
     def predicted() -> Generator[tuple[LumaBatch, Tensor]]:
-        with closing(ahead(seen, "motion", threads=threads.model)) as batches:
+        with closing(ahead(watched, "motion", threads=threads.model)) as batches:
             for batch in batches:
                 for pair in colorizer.with_backoff(
                     batch, lambda part: (part.batch, colorizer.chroma(part, stabilizer))
@@ -169,14 +169,31 @@ def colorize_film(
     return report
 
 
-def _seen(batch: LumaBatch, colorizer: Colorizer, stabilizer: Stabilizer | None) -> Seen:
-    """`Colorizer.see`, on the CPU where the device's memory does not suffice."""
+def _watched(
+    batch: LumaBatch, colorizer: Colorizer, stabilizer: Stabilizer | None
+) -> Iterator[Seen]:
+    """`Colorizer.see`, in halves where memory does not suffice, and at last on the CPU.
+
+    Raises:
+        DeviceError: not even one frame can be seen there.
+    """
+    half = len(batch) // 2
     try:
-        return colorizer.see(batch, stabilizer)
+        seen = colorizer.see(batch, stabilizer)
     except RuntimeError as error:
-        if not is_out_of_memory(error) or batch.luma.device.type == "cpu":
+        if not is_out_of_memory(error):
             raise
-    return colorizer.see(batch.to("cpu"), stabilizer)
+        if not half and batch.luma.device.type == "cpu":
+            raise out_of_memory() from error
+    else:
+        yield seen
+        return
+    parts = [batch.to("cpu")]
+    if half:
+        colorizer.limit_batch(half)
+        parts = [batch[:half], batch[half:]]
+    for part in parts:
+        yield from _watched(part, colorizer, stabilizer)
 
 
 def _composed(

@@ -56,7 +56,8 @@ own_threads = _OwnThreads()
 
 @dataclass(frozen=True)
 class Threads:
-    """How many threads of torch each stage may use; decoders and encoders have their own."""
+    """How many threads of torch each stage may use, the motion as many as the model; decoders,
+    encoders and the flow have their own."""
 
     model: int
     compose: int

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+import torch
 
 from vidcolor import Colorizer, EncoderSettings, Settings
 from vidcolor.errors import InputError
@@ -184,9 +185,12 @@ def test_frames_ahead_follow_the_batches_of_the_run(tmp_path: Path) -> None:
         path = encode(tmp_path / f"{width}.mkv", "ffv1", "yuv420p", frames(2, width, height)).path
         meter = FilmMeter(job_of(path, VERYFAST), colorizer, VERYFAST, tmp_path)
         found[width] = meter.ahead
-    assert found == {64: frames_ahead(8), 1600: frames_ahead(1)}
+    assert found == {
+        64: frames_ahead(8, torch.device("cpu")),
+        1600: frames_ahead(1, torch.device("cpu")),
+    }
     chosen = FilmMeter(job_of(path, VERYFAST), colorizer, replace(VERYFAST, batch_size=7), tmp_path)
-    assert chosen.ahead == frames_ahead(7)
+    assert chosen.ahead == frames_ahead(7, torch.device("cpu"))
 
 
 def run_size(job: FilmJob, colorizer: Colorizer, settings: Settings) -> int:

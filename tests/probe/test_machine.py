@@ -18,7 +18,7 @@ from vidcolor.batch_cache import cached_batch
 from vidcolor.errors import WeightsError
 from vidcolor.probe import batches, machine, stages
 from vidcolor.probe.machine import MachineReport, network_costs, probe_machine
-from vidcolor.probe.stages import STAGES, Stages, measure_stages
+from vidcolor.probe.stages import STAGES, Stages, measure_stages, threads_of
 from vidcolor.probe.synthetic import film_length, frames, write_film
 from vidcolor.stages import Threads
 from vidcolor.temporal import Stabilizer
@@ -84,10 +84,11 @@ def test_a_stage_has_the_threads_that_it_has_in_the_pipeline(
         monkeypatch.setattr(module, "share_threads", lambda device, gmacs: Threads(3, 2))
         note(module, "compose", "compose")
     note(Colorizer, "network", "model")
+    note(Stabilizer, "watch", "motion")
     note(Stabilizer, "begin", "stabilise")
     monkeypatch.setattr(stages, "colorize_film", lambda *given: None)
     measure_stages(colorizer, film, FAST_ENCODER, tmp_path, 2, least=10)
-    assert seen == {"model": {3}, "stabilise": {3}, "compose": {2}}
+    assert seen == {"motion": {3}, "model": {3}, "stabilise": {3}, "compose": {2}}
     seen.clear()
     batches.measure_batch(colorizer, 96, 64, 2, 0, least=0)
     assert seen == {"model": {3}, "compose": {2}}
@@ -102,6 +103,10 @@ def test_the_slowest_stage_binds() -> None:
     shared = Stages(fps, {"decode": 0.001, "model": 0.049, "encode": 0.05}, 2, 18.0)
     assert shared.binds == "processors" and shared.efficiency == pytest.approx(0.9)
     assert Stages().binds is None and Stages().efficiency is None
+    for device, name, wanted in (("cpu", "decode and motion", 90), ("cuda", "motion", 100)):
+        threads = threads_of(torch.device(device))
+        apart = Stages({"decode": 900.0, "motion": 100.0}, {}, 2, 1.0, threads)
+        assert apart.bounds[name] == pytest.approx(wanted)
     assert json.loads(json.dumps(found.to_dict()))["binds"] == "model and stabilise"
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+import torch
+
 from ..colorizer import Colorizer
 from ..cuts import LOOKAHEAD
 from ..errors import InputError
@@ -19,6 +21,7 @@ from ..sources import FilmSource
 from ..sources.sizes import VideoPacket, can_seek, copied_bytes, count_frames, video_packets
 from ..stages import AHEAD
 from .arithmetic import Costs, Sample, busyness, costs, stretches
+from .stages import threads_of
 
 Measure = Callable[[float, Segment], Sample]
 Clock = Callable[[], float]
@@ -26,7 +29,6 @@ Clock = Callable[[], float]
 _STEADY_FRAMES = 32  # that a stretch goes on for when every stage is busy
 _STEADY_SECONDS = 1.0  # and this long at least
 _WARM_FRAMES = 8  # beyond the encoder's delay
-_BATCHES_AHEAD = 3 * (AHEAD + 1)  # of reading, model and composing: some wait, one is at work
 _PLACES = 3  # after the beginning
 _RATE = Fraction(25)  # where a film has none: stretches need moments
 
@@ -110,7 +112,8 @@ class FilmMeter:
         self.job, self.colorizer, self.settings, self.folder = job, colorizer, settings, folder
         self.peak = Peak()
         self._warm = encoder_delay(settings) + _WARM_FRAMES
-        self.ahead = frames_ahead(batch_size(colorizer, settings, job.source.facts))
+        batch = batch_size(colorizer, settings, job.source.facts)
+        self.ahead = frames_ahead(batch, colorizer.device)
 
     def measure(self, place: float, segment: Segment) -> Sample:
         """Run one stretch.
@@ -173,9 +176,10 @@ class FilmMeter:
         )
 
 
-def frames_ahead(batch: int) -> int:
+def frames_ahead(batch: int, device: torch.device) -> int:
     """Frames, about, that are read and searched for cuts before the present one is written."""
-    return LOOKAHEAD + _BATCHES_AHEAD * batch
+    # in each thread before the encoder one batch is at work, and some wait behind it
+    return LOOKAHEAD + (len(threads_of(device)) - 1) * (AHEAD + 1) * batch
 
 
 def steady_part(stamps: Sequence[tuple[int, float]], warm: int, last: int) -> tuple[int, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..colorizer import Colorizer
+from ..colorizer import Colorizer, Seen
 from ..compose import compose
 from ..cuts import mark_cuts
 from ..frames import ColorBatch, LumaBatch
@@ -22,9 +22,16 @@ from ..sources import FilmSource
 from ..stages import in_thread, share_threads
 from ..temporal import Stabilizer
 
-STAGES = ("decode", "cuts", "model", "stabilise", "compose", "encode")
-THREADS = (("decode", "cuts"), ("model", "stabilise"), ("compose",), ("encode",))
+STAGES = ("decode", "cuts", "motion", "model", "stabilise", "compose", "encode")
+_LATER = (("model", "stabilise"), ("compose",), ("encode",))
 _LEAST = 1.0  # seconds that a stage is measured for, if the film is long enough
+
+
+def threads_of(device: torch.device) -> tuple[tuple[str, ...], ...]:
+    """The stages that have a thread of the pipeline together."""
+    if device.type == "cpu":
+        return (("decode", "cuts", "motion"), *_LATER)
+    return (("decode", "cuts"), ("motion",), *_LATER)
 
 
 @dataclass(frozen=True)
@@ -38,12 +45,14 @@ class Stages:
         processors: that all of them share.
         end_to_end: frames a second of the whole pipeline, from the first batch written to the
             last.
+        threads: see `threads_of`.
     """
 
     fps: dict[str, float] = field(default_factory=dict)
     work: dict[str, float] = field(default_factory=dict)
     processors: int = 1
     end_to_end: float = 0.0
+    threads: tuple[tuple[str, ...], ...] = threads_of(torch.device("cpu"))
 
     @property
     def bounds(self) -> dict[str, float]:
@@ -51,7 +60,7 @@ class Stages:
         more processor seconds of work in a second than there are processors."""
         found = {
             " and ".join(some): 1 / sum(1 / self.fps[name] for name in some)
-            for some in ([name for name in each if name in self.fps] for each in THREADS)
+            for some in ([name for name in each if name in self.fps] for each in self.threads)
             if some
         }
         if spent := sum(self.work.values()):
@@ -83,7 +92,7 @@ class Stages:
 
 
 def _rate(
-    batches: Sequence[LumaBatch],
+    batches: Sequence[LumaBatch | Seen],
     work: Callable[[int], object],
     device: torch.device,
     least: float,
@@ -97,7 +106,7 @@ def _rate(
 
 
 def _timed(
-    batches: Sequence[LumaBatch],
+    batches: Sequence[LumaBatch | Seen],
     work: Callable[[int], object],
     device: torch.device,
     least: float,
@@ -169,14 +178,22 @@ def measure_stages(
     there = [each.to(device) for each in marked]
 
     ab = colorizer(there[0])
-    if steady:
-        # in the model's thread, as in the pipeline
-        steadying = _Steady(colorizer, there, ab)
-        rates["stabilise"] = _rate(there, steadying, device, least, share.model)
-        some = there[: len(steadying.looks)]
+    stabilizer = Stabilizer() if steady else None
+    seen: list[Seen] = []
+
+    def seeing(number: int) -> None:
+        seen.append(colorizer.see(there[number], stabilizer))
+
+    rates["motion"] = _rate(there, seeing, device, least, share.model)
+    if stabilizer is not None:
+        steadying = _Steady(colorizer, stabilizer, seen, ab)
+        rates["stabilise"] = _rate(seen, steadying, device, least, share.model)
+        some = seen[: len(steadying.looks)]
         rates["model"] = _rate(some, steadying.predict, device, least, share.model)
     else:
-        rates["model"] = _rate(there, lambda i: colorizer(there[i]), device, least, share.model)
+        rates["model"] = _rate(
+            seen, lambda i: colorizer.chroma(seen[i]), device, least, share.model
+        )
 
     output = folder / "stages.mkv"
     plan = check_container(output, facts, settings.encoder, settings.copy)
@@ -223,35 +240,36 @@ def measure_stages(
         {name: rates[name][1] for name in ordered},
         processors(),
         (last - first) / max(1e-9, ended - began),
+        threads_of(device),
     )
 
 
 class _Steady:
-    """The stabilizer's work on each batch, with its lightness made beforehand; and the model's, on
-    the frames that the stabilizer has asked for.
+    """The stabilizer's work on each batch that was seen; and the model's, on the frames that the
+    stabilizer has asked for.
 
     Attributes:
         looks: the numbers of those frames, for each batch worked on so far.
     """
 
     def __init__(
-        self, colorizer: Colorizer, batches: Sequence[LumaBatch], ab: torch.Tensor
+        self,
+        colorizer: Colorizer,
+        stabilizer: Stabilizer,
+        seen: Sequence[Seen],
+        ab: torch.Tensor,
     ) -> None:
-        self._colorizer, self._batches, self._ab = colorizer, batches, ab
-        self._small = [colorizer.seen(each) for each in batches]
-        self._stabilizer = Stabilizer()
+        self._colorizer, self._stabilizer, self._seen, self._ab = colorizer, stabilizer, seen, ab
         self.looks: list[list[int]] = []
 
     def __call__(self, number: int) -> None:
-        lightness, stabilizer = self._small[number], self._stabilizer
-        motions = stabilizer.watch(lightness, self._batches[number].cuts)
-        steadying = stabilizer.begin(lightness, motions)
+        seen = self._seen[number]
+        steadying = self._stabilizer.begin(seen.lightness, seen.motions)
         looks = steadying.looks
         steadying.finish(self._ab[:1].expand(len(looks), -1, -1, -1) if looks else None)
         self._stabilizer.commit()
         self.looks.append(looks)
 
     def predict(self, number: int) -> None:
-        lightness = self._colorizer.seen(self._batches[number])
         if looks := self.looks[number]:
-            self._colorizer.network(lightness[looks])
+            self._colorizer.network(self._seen[number].lightness[looks])

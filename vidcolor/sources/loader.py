@@ -130,17 +130,19 @@ def load(
     through: Callable[[Iterator[LumaBatch]], Iterator[LumaBatch]] | None = None,
     prefetch: bool = True,
 ) -> Generator[LumaBatch, None, None]:
-    """A source's batches on a device, in order, decoded ahead.
+    """A source's batches on a device, in order.
 
     Args:
         source: its luma arrives on `device` as `(B, 1, H, W)` uint8 or uint16.
         batch_size: frames a batch, at least 1.
-        workers: decoding processes; 0 decodes in the prefetching thread. Each imports the calling
+        workers: decoding processes; 0 decodes in the thread
+            that the batches come from. Each imports the calling
             program anew, so with workers a script needs `if __name__ == "__main__":`.
         device: where the batches go.
         through: a stage on the way there, such as one that marks cuts: it takes the batches in
-            order and gives them on, also in order; it runs in the prefetching thread.
-        prefetch: in a thread of its own; else everything is done when a batch is asked for.
+            order and gives them on, also in order; it runs in that thread.
+        prefetch: work ahead in a thread of its own; else in the caller's, when a batch is asked
+            for.
 
     Close the iterator (or let it go) to stop early: that ends its thread and processes.
 
