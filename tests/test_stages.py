@@ -92,7 +92,7 @@ def test_cores_are_shared(monkeypatch: pytest.MonkeyPatch, cores: int, shared: T
     assert share_threads(torch.device("cpu")) == shared
     assert share_threads(torch.device("cpu"), gmacs=1.6) == shared
     assert share_threads(torch.device("cpu"), gmacs=9.3) == Threads(cores, max(1, cores // 4))
-    assert share_threads(torch.device("meta")) == Threads(cores, cores)
+    assert share_threads(torch.device("meta")) == Threads(cores, cores, prefetch=True)
 
 
 def test_two_films_at_once_leave_the_threads_as_they_were() -> None:

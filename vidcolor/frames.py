@@ -216,6 +216,11 @@ class LumaBatch:
             shots=self.shots[part],
         )
 
+    @property
+    def device(self) -> torch.device:
+        """Where the luma is."""
+        return self.luma.device
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> LumaBatch:
         """The same batch with its luma on `device`."""
         return replace(self, luma=self.luma.to(device, non_blocking=non_blocking))

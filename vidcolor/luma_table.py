@@ -63,9 +63,12 @@ class LumaTable:
             self._rows = torch.empty(_CODES * _CODES, _CODES, dtype=torch.uint8, device=device)
             self._known = torch.zeros(_CODES * _CODES, dtype=torch.bool, device=device)
             self._least, self._most = (limit.to(device) for limit in self._limits(luminance))
-            self._asks = self._rows.device.type == "cpu"
-            if not self._asks:
+            if not self._fills_on_demand:
                 self._fill(where(self._least <= self._most))
+
+    @property
+    def _fills_on_demand(self) -> bool:
+        return self._known.device.type == "cpu"
 
     @torch.inference_mode()
     def __call__(self, luma: Tensor, chroma: Tensor, subsampling: tuple[int, int]) -> Tensor:
@@ -81,7 +84,7 @@ class LumaTable:
         """
         across, down = subsampling
         pairs = _pairs(chroma)
-        if self._asks and not bool((known := look_up(self._known, pairs)).all()):
+        if self._fills_on_demand and not bool((known := look_up(self._known, pairs)).all()):
             self._fill(torch.unique(pairs[~known]))
         pairs *= _CODES
         out = torch.empty_like(luma)

@@ -12,20 +12,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
 from .batch_cache import cached_batch
-from .colorizer import Colorizer, Seen
+from .colorizer import Colorizer, Divisible, Seen
 from .compose import compose
 from .cuts import mark_cuts
 from .devices import is_out_of_memory, out_of_memory
 from .errors import DamagedInputError, InputError, VidcolorError
-from .frames import ColorBatch, FilmFacts, LumaBatch, PixelFormat
+from .frames import ColorBatch, FilmFacts, LumaBatch
 from .motion import unavailable
 from .pictures import colorize_pictures
 from .planning import FilmJob, Job, PicturesJob, Progress, Report, Settings, Watch, plan
@@ -38,6 +41,8 @@ from .temporal import Stabilizer
 _HDR_TRANSFERS, _BT2020_PRIMARIES = (16, 18), 9
 
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+Part = TypeVar("Part", bound="_Placed")
 
 
 def run(
@@ -104,8 +109,7 @@ def colorize_film(
         workers=settings.workers or 0,  # FFmpeg's decoders have threads of their own
         device=colorizer.device,
         through=partial(mark_cuts, time_base=facts.time_base) if marked else None,
-        # on the CPU the stage behind it has room for it; on two cores one thread less is quicker
-        prefetch=colorizer.device.type != "cpu",
+        prefetch=threads.prefetch,
     )
 
     def watched() -> Generator[Seen]:
@@ -118,22 +122,27 @@ def colorize_film(
                 if batch.is_color and not turned:
                     turned = True
                     report.warnings.append(f"{job.input}: turns to colour; only its luma is used")
-                yield from _watched(batch, colorizer, stabilizer)
+                yield from _with_halving(
+                    batch, lambda part: colorizer.see(part, stabilizer), colorizer
+                )
 
-    def predicted() -> Generator[tuple[LumaBatch, Tensor]]:
+    def predicted() -> Generator[_Predicted]:
         with closing(ahead(watched, "motion", threads=threads.model)) as batches:
             for batch in batches:
                 for pair in colorizer.with_backoff(
-                    batch, lambda part: (part.batch, colorizer.chroma(part, stabilizer))
+                    batch, lambda part: _Predicted(part.batch, colorizer.chroma(part, stabilizer))
                 ):
                     if stabilizer is not None:
                         stabilizer.commit()
                     yield pair
 
+    def composing(pair: _Predicted) -> ColorBatch:
+        return compose(pair.batch, pair.ab, job.plan.format, exact_luma=settings.exact_luma)
+
     def composed() -> Generator[ColorBatch]:
         with closing(ahead(predicted, "model", threads=threads.model)) as pairs:
-            for part, ab in pairs:
-                yield from _composed(part, ab, job.plan.format, settings.exact_luma, colorizer)
+            for pair in pairs:
+                yield from _with_halving(pair, composing, colorizer)
 
     sink = FilmSink(
         job.output,
@@ -169,58 +178,60 @@ def colorize_film(
     return report
 
 
-def _watched(
-    batch: LumaBatch, colorizer: Colorizer, stabilizer: Stabilizer | None
-) -> Iterator[Seen]:
-    """`Colorizer.see`, in halves where memory does not suffice, and at last on the CPU.
+class _Placed(Divisible, Protocol):
+    """Frames that can be worked on in parts, and where they are."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """A batch and its a*b*, on one device."""
+
+    batch: LumaBatch
+    ab: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        return self.ab.device
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def __getitem__(self, part: slice) -> _Predicted:
+        return _Predicted(self.batch[part], self.ab[part])
+
+    def to(self, device: torch.device) -> _Predicted:
+        return _Predicted(self.batch.to(device), self.ab.to(device))
+
+
+def _with_halving(
+    part: Part, work: Callable[[Part], Result], colorizer: Colorizer
+) -> Iterator[Result]:
+    """`work`, in halves where memory does not suffice, and at last on the CPU. Unlike
+    `Colorizer.with_backoff` it leaves the model where it is, which other threads use.
 
     Raises:
-        DeviceError: not even one frame can be seen there.
-    """
-    half = len(batch) // 2
-    try:
-        seen = colorizer.see(batch, stabilizer)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        if not half and batch.luma.device.type == "cpu":
-            raise out_of_memory() from error
-    else:
-        yield seen
-        return
-    parts = [batch.to("cpu")]
-    if half:
-        colorizer.limit_batch(half)
-        parts = [batch[:half], batch[half:]]
-    for part in parts:
-        yield from _watched(part, colorizer, stabilizer)
-
-
-def _composed(
-    part: LumaBatch, ab: Tensor, format: PixelFormat, exact_luma: bool, colorizer: Colorizer
-) -> Iterator[ColorBatch]:
-    """`compose`, in halves where memory does not suffice, and at last on the CPU.
-
-    Raises:
-        DeviceError: not even one frame can be composed there.
+        DeviceError: not even one frame can be worked on there.
     """
     half = len(part) // 2
     try:
-        color = compose(part, ab, format, exact_luma=exact_luma)
+        result = work(part)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        if not half and ab.device.type == "cpu":
+        if not half and part.device.type == "cpu":
             raise out_of_memory() from error
     else:
-        yield color
+        yield result
         return
-    parts = [(part.to("cpu"), ab.cpu())]
+    parts = [part.to(torch.device("cpu"))]
     if half:
         colorizer.limit_batch(half)
-        parts = [(part[:half], ab[:half]), (part[half:], ab[half:])]
-    for each, its_ab in parts:
-        yield from _composed(each, its_ab, format, exact_luma, colorizer)
+        parts = [part[:half], part[half:]]
+    for each in parts:
+        yield from _with_halving(each, work, colorizer)
 
 
 def _damaged(path: Path, damage: list[str], kept: Path) -> DamagedInputError:

@@ -61,6 +61,7 @@ class Threads:
 
     model: int
     compose: int
+    prefetch: bool = False  # whether reading has a thread of its own before the motion's
 
 
 _HEAVY = 4.0  # billions of multiply-adds a frame from which the model takes most of the time
@@ -79,7 +80,7 @@ def share_threads(device: torch.device, gmacs: float = 0.0) -> Threads:
     """
     cores = own_threads.available()
     if device.type != "cpu":
-        return Threads(cores, cores)
+        return Threads(cores, cores, prefetch=True)  # the motion waits for the device
     if gmacs >= _HEAVY:
         return Threads(cores, max(1, cores // 4))
     model = max(1, cores // 2)

@@ -20,7 +20,7 @@ from vidcolor.probe import batches, machine, stages
 from vidcolor.probe.machine import MachineReport, network_costs, probe_machine
 from vidcolor.probe.stages import STAGES, Stages, measure_stages, threads_of
 from vidcolor.probe.synthetic import film_length, frames, write_film
-from vidcolor.stages import Threads
+from vidcolor.stages import Threads, share_threads
 from vidcolor.temporal import Stabilizer
 
 FAST_ENCODER = Settings(encoder=EncoderSettings(preset="ultrafast"))
@@ -104,7 +104,7 @@ def test_the_slowest_stage_binds() -> None:
     assert shared.binds == "processors" and shared.efficiency == pytest.approx(0.9)
     assert Stages().binds is None and Stages().efficiency is None
     for device, name, wanted in (("cpu", "decode and motion", 90), ("cuda", "motion", 100)):
-        threads = threads_of(torch.device(device))
+        threads = threads_of(share_threads(torch.device(device)))
         apart = Stages({"decode": 900.0, "motion": 100.0}, {}, 2, 1.0, threads)
         assert apart.bounds[name] == pytest.approx(wanted)
     assert json.loads(json.dumps(found.to_dict()))["binds"] == "model and stabilise"

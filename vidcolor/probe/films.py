@@ -19,7 +19,7 @@ from ..pipeline import Progress, batch_size, colorize_film
 from ..planning import FilmJob, Settings
 from ..sources import FilmSource
 from ..sources.sizes import VideoPacket, can_seek, copied_bytes, count_frames, video_packets
-from ..stages import AHEAD
+from ..stages import AHEAD, share_threads
 from .arithmetic import Costs, Sample, busyness, costs, stretches
 from .stages import threads_of
 
@@ -179,7 +179,7 @@ class FilmMeter:
 def frames_ahead(batch: int, device: torch.device) -> int:
     """Frames, about, that are read and searched for cuts before the present one is written."""
     # in each thread before the encoder one batch is at work, and some wait behind it
-    return LOOKAHEAD + (len(threads_of(device)) - 1) * (AHEAD + 1) * batch
+    return LOOKAHEAD + (len(threads_of(share_threads(device))) - 1) * (AHEAD + 1) * batch
 
 
 def steady_part(stamps: Sequence[tuple[int, float]], warm: int, last: int) -> tuple[int, float]:

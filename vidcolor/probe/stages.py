@@ -19,7 +19,7 @@ from ..pipeline import colorize_film
 from ..planning import FilmJob, Settings
 from ..sinks import FilmSink, check_container
 from ..sources import FilmSource
-from ..stages import in_thread, share_threads
+from ..stages import Threads, in_thread, share_threads
 from ..temporal import Stabilizer
 
 STAGES = ("decode", "cuts", "motion", "model", "stabilise", "compose", "encode")
@@ -27,11 +27,11 @@ _LATER = (("model", "stabilise"), ("compose",), ("encode",))
 _LEAST = 1.0  # seconds that a stage is measured for, if the film is long enough
 
 
-def threads_of(device: torch.device) -> tuple[tuple[str, ...], ...]:
+def threads_of(share: Threads) -> tuple[tuple[str, ...], ...]:
     """The stages that have a thread of the pipeline together."""
-    if device.type == "cpu":
-        return (("decode", "cuts", "motion"), *_LATER)
-    return (("decode", "cuts"), ("motion",), *_LATER)
+    if share.prefetch:
+        return (("decode", "cuts"), ("motion",), *_LATER)
+    return (("decode", "cuts", "motion"), *_LATER)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Stages:
     work: dict[str, float] = field(default_factory=dict)
     processors: int = 1
     end_to_end: float = 0.0
-    threads: tuple[tuple[str, ...], ...] = threads_of(torch.device("cpu"))
+    threads: tuple[tuple[str, ...], ...] = threads_of(Threads(1, 1))
 
     @property
     def bounds(self) -> dict[str, float]:
@@ -240,7 +240,7 @@ def measure_stages(
         {name: rates[name][1] for name in ordered},
         processors(),
         (last - first) / max(1e-9, ended - began),
-        threads_of(device),
+        threads_of(share),
     )
 
 
