@@ -33,6 +33,7 @@ class Choice:
         batches: frames a batch in `models`.
         least_seconds: of calls of a model in `models`.
         stage_films: size and seconds of the films of `stages`.
+        whole_times: how many times as long the films are that go from end to end there.
         length_size: of the films of `length` in `scaling`.
         lengths: seconds of these films.
         scale_sizes, scale_seconds: of the films of `frame_size` in `scaling`.
@@ -54,13 +55,14 @@ class Choice:
         (_720P, 6.0),
         (_1080P, 4.0),
     )
+    whole_times: int = 3
     length_size: FilmSize = _480P
     lengths: tuple[float, ...] = (2.0, 4.0, 8.0)
     scale_sizes: tuple[FilmSize, ...] = (_480P, _720P, _1080P)
     scale_seconds: float = 2.0
     startup_warm_up: bool = True
     peers: tuple[str, ...] = tuple(PEERS)
-    peer_film: tuple[FilmSize, float] = (_480P, 20.0)
+    peer_film: tuple[FilmSize, float] = (_480P, 60.0)
     peer_frames: int = 3
     peer_seconds: float = 5.0
     peer_input: int = 0
@@ -107,6 +109,7 @@ def stages(bench: Bench) -> dict[str, Any]:
             found = alone(
                 jobs.stage_costs,
                 film=bench.film(size, seconds),
+                whole=bench.film(size, bench.choice.whole_times * seconds),
                 output=bench.folder / "stages.mp4",
                 model=name,
                 device=bench.choice.device,

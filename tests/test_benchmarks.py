@@ -114,6 +114,7 @@ def test_all_of_it_quickly(tmp_path: Path) -> None:
 
     (film,) = found["stages"]["films"]
     assert (film["frame"], film["width"], film["height"], film["frames"]) == ("96x64", 96, 64, 12)
+    assert film["whole_frames"] == 36 and "end to end, 36 frames" in table
     rows = {row["stage"]: row for row in film["rows"]}
     assert list(rows) == ["decode", "cuts", "motion", "model", "stabilise", "compose", "encode"]
     for row in rows.values():

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -139,8 +140,8 @@ class Stabilizer:
                 continue
             befores.append(last)
             last = picture
-        with ThreadPoolExecutor(min(_MOST_WORKERS, processors())) as pool:
-            moves = list(pool.map(_move, pictures, befores))
+        pool = _pool()
+        moves = list((pool.map if pool else map)(_move, pictures, befores))
         self._last = last
         return [
             Motion(before is picture, move)
@@ -256,6 +257,14 @@ class _History:
         """The chroma and weight of a frame that the network does not see. What is new in it takes
         the colour that stood there, and no weight: the network's next word counts."""
         return self.ab, (self.trust[..., None] * self.weight)[..., 0]
+
+
+@cache
+def _pool() -> ThreadPoolExecutor | None:
+    """Where flows are found side by side, on half of the processors; None where that is one. It
+    stays, because a new thread needs working memory of its own for them."""
+    count = min(_MOST_WORKERS, processors() // 2)
+    return ThreadPoolExecutor(count, thread_name_prefix="flow") if count > 1 else None
 
 
 def _pictures(lightness: Tensor) -> list[_Picture]:
