@@ -7,9 +7,9 @@ the same frames.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from vidcolor.pipeline import Progress, colorize
 from vidcolor.planning import FilmJob, Settings, plan
 from vidcolor.sinks import FilmSink
 from vidcolor.sources import FilmSource
+from vidcolor.stages import in_thread, share_threads, side_by_side
 from vidcolor.temporal import Stabilizer
 from vidcolor.weights import load_model
 
@@ -144,15 +145,6 @@ def film_cost(*, film: Path, output: Path, model: str, device: str) -> dict[str,
     }
 
 
-@dataclass(frozen=True)
-class _Step:
-    """What the stabilizer is given of a batch, and which frames the network looks at."""
-
-    seen: Seen
-    looks: list[int]
-    ab: Tensor | None
-
-
 class Stages:
     """The stages of one film's colorization, each of which can run alone on all of its frames.
 
@@ -174,25 +166,19 @@ class Stages:
         self.luma = list(self.source.batches(batch_size))
         self.marked = list(self._marked())
         self.batches = [batch.to(colorizer.device) for batch in self.marked]
-        self.steps: list[_Step] = []
-        self.ab = self._predict()
+        self.seen = self._see()
+        self.said = [colorizer.chroma(seen) for seen in self.seen]
+        self.ab = self._steady()
         self.colors: list[ColorBatch] = self._compose()
         self.frames = sum(len(batch) for batch in self.luma)
 
     def _marked(self) -> list[LumaBatch]:
         return list(mark_cuts(iter(self.luma), self.source.facts.time_base))
 
-    def _predict(self) -> list[Tensor]:
-        """What `Colorizer.__call__` does with an upright film and no look, step by step."""
-        stabilizer, out = Stabilizer(), []
-        for seen in self._see():
-            steadying = stabilizer.begin(seen.lightness, seen.motions)
-            looks = steadying.looks
-            ab = self.colorizer.network(seen.lightness[looks]) if looks else None
-            out.append(steadying.finish(ab))
-            stabilizer.commit()
-            self.steps.append(_Step(seen, looks, ab))
-        return out
+    def _steady(self) -> list[Tensor]:
+        stabilizer, finish = Stabilizer(), self.colorizer.finish
+        pairs = zip(self.seen, self.said, strict=True)
+        return [finish(seen, ab, stabilizer) for seen, ab in pairs]
 
     def _see(self) -> list[Seen]:
         stabilizer = Stabilizer()
@@ -213,15 +199,20 @@ class Stages:
         self._see()
 
     def model(self) -> None:
-        for step in self.steps:
-            if step.looks:
-                self.colorizer.network(step.seen.lightness[step.looks])
+        share = share_threads(self.colorizer.device, self.colorizer.gmacs)
+
+        def work(seen: Seen) -> None:
+            self.colorizer.chroma(seen)
+            synchronize(self.colorizer.device)
+
+        def given() -> Generator[Seen]:
+            yield from self.seen
+
+        for _ in side_by_side(given, work, "model", workers=share.workers, threads=share.model):
+            pass
 
     def stabilise(self) -> None:
-        stabilizer = Stabilizer()
-        for step in self.steps:
-            stabilizer.begin(step.seen.lightness, step.seen.motions).finish(step.ab)
-            stabilizer.commit()
+        self._steady()
 
     def compose(self) -> None:
         self._compose()
@@ -281,9 +272,12 @@ def stage_costs(
         synchronize(colorizer.device)
         seconds.setdefault(name, []).append(watch.read())
 
+    share = share_threads(colorizer.device, colorizer.gmacs)
+    threads = {"compose": share.compose, "stabilise": share.compose}
     for _ in range(rounds):
         for name in STAGES:
-            time(name, getattr(stages, name))
+            work = partial(in_thread, getattr(stages, name), name, threads.get(name, share.model))
+            time(name, work)
         whole_frames, wall, cpu, _ = run_film(whole, output, colorizer)
         ends.append((wall / whole_frames, cpu / whole_frames))
     count = stages.frames

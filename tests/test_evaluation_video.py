@@ -40,8 +40,9 @@ class Predicts:
         if stabilizer is None:
             return ab
         lightness = film_lightness(batch)
-        steadying = stabilizer.begin(lightness, stabilizer.watch(lightness, batch.cuts))
-        return steadying.finish(ab[steadying.looks] if steadying.looks else None)
+        motions = stabilizer.watch(lightness, batch.cuts)
+        looks = [i for i, motion in enumerate(motions) if motion.look]
+        return stabilizer.steady(lightness, motions, ab[looks] if looks else None)
 
 
 def true_ab(batch: ColourBatch) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Generator
 import pytest
 import torch
 
-from vidcolor.stages import AHEAD, Threads, ahead, own_threads, share_threads
+from vidcolor.stages import AHEAD, Threads, ahead, own_threads, share_threads, side_by_side
 
 
 def count(end: int, made: list[int], closed: list[bool] | None = None) -> Generator[int]:
@@ -24,7 +24,7 @@ def count(end: int, made: list[int], closed: list[bool] | None = None) -> Genera
 
 def settle(name: str) -> None:
     end = time.monotonic() + 20
-    while any(thread.name == name for thread in threading.enumerate()):
+    while any(thread.name.startswith(name) for thread in threading.enumerate()):
         assert time.monotonic() < end, "the thread was left over"
         time.sleep(0.01)
 
@@ -72,6 +72,69 @@ def test_closing_closes_what_it_stands_on() -> None:
     assert closed == [True]
 
 
+def test_side_by_side_in_order() -> None:
+    """Two at once, or the barrier would break; and the last are slower than the first."""
+    both = threading.Barrier(2, timeout=20)
+    before = torch.get_num_threads()
+
+    def work(number: int) -> tuple[int, int]:
+        both.wait()
+        time.sleep(0.002 * (number % 2 == 0))
+        return number, torch.get_num_threads()
+
+    results = side_by_side(lambda: count(40, []), work, "both", workers=2, threads=3)
+    assert list(results) == [(number, 3) for number in range(40)]
+    settle("both")
+    assert torch.get_num_threads() == own_threads.available() == before
+
+
+def test_side_by_side_is_not_far_ahead() -> None:
+    made: list[int] = []
+    results = side_by_side(lambda: count(100, made), lambda i: i, "near", workers=2, threads=1)
+    assert next(results) == 0
+    time.sleep(0.3)
+    assert 1 + AHEAD <= len(made) <= 2 + AHEAD
+    results.close()
+    settle("near")
+
+
+@pytest.mark.parametrize("where", ["items", "work"])
+def test_errors_of_side_by_side_come_in_their_turn(where: str) -> None:
+    closed: list[bool] = []
+
+    def items() -> Generator[int]:
+        yield from count(4, [], closed)
+        if where == "items":
+            raise ZeroDivisionError("a bug")
+        yield from range(4, 100)
+
+    def work(number: int) -> int:
+        time.sleep(0.02)
+        if number == 4:
+            raise ZeroDivisionError("a bug")
+        return number
+
+    seen = []
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        for number in side_by_side(items, work, "failing", workers=2, threads=1):
+            seen.append(number)
+    assert seen == [0, 1, 2, 3] and closed == [True]
+    settle("failing")
+    assert own_threads.available() == torch.get_num_threads()
+
+
+def test_closing_side_by_side_ends_it() -> None:
+    closed: list[bool] = []
+    done: list[int] = []
+    results = side_by_side(
+        lambda: count(10_000, [], closed), done.append, "ended", workers=2, threads=1
+    )
+    next(results)
+    results.close()
+    settle("ended")
+    assert closed == [True] and len(done) < 20
+
+
 def test_threads_of_a_stage_are_its_own() -> None:
     before = torch.get_num_threads()
 
@@ -91,7 +154,8 @@ def test_cores_are_shared(monkeypatch: pytest.MonkeyPatch, cores: int, shared: T
     monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
     assert share_threads(torch.device("cpu")) == shared
     assert share_threads(torch.device("cpu"), gmacs=1.6) == shared
-    assert share_threads(torch.device("cpu"), gmacs=9.3) == Threads(cores, max(1, cores // 4))
+    heavy = Threads(max(1, cores // 2), max(1, cores // 4), workers=min(2, cores))
+    assert share_threads(torch.device("cpu"), gmacs=9.3) == heavy
     assert share_threads(torch.device("meta")) == Threads(cores, cores, prefetch=True)
 
 

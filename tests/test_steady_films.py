@@ -105,13 +105,13 @@ def test_films_of_one_run_do_not_meet(film: Path, steady: Path, tmp_path: Path) 
         assert_same_pixels(folder / name, steady)
 
 
-@pytest.mark.parametrize("where", ["see", "model", "compose"])
+@pytest.mark.parametrize("where", ["see", "chroma", "finish", "compose"])
 def test_out_of_memory_gives_the_same_film(
     film: Path, steady: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     from vidcolor import pipeline
 
-    plain_compose, plain_chroma, plain_see = pipeline.compose, Worker.chroma, Worker.see
+    plain_compose = pipeline.compose
 
     def crowded(batch: LumaBatch) -> None:
         if len(batch) > 2 and batch.first_index >= 6:
@@ -121,20 +121,19 @@ def test_out_of_memory_gives_the_same_film(
         crowded(batch)
         return plain_compose(batch, *args, **kwargs)
 
-    def chroma(self, seen, *args):
-        crowded(seen.batch)
-        return plain_chroma(self, seen, *args)
+    def patch(name: str) -> None:
+        plain = getattr(Worker, name)
 
-    def see(self, batch, *args):
-        crowded(batch)
-        return plain_see(self, batch, *args)
+        def patched(self, given, *args):
+            crowded(getattr(given, "batch", given))
+            return plain(self, given, *args)
 
-    if where == "compose":  # the filter has gone on by then
+        monkeypatch.setattr(Worker, name, patched)
+
+    if where == "compose":
         monkeypatch.setattr(pipeline, "compose", compose)
-    elif where == "see":
-        monkeypatch.setattr(Worker, "see", see)
     else:
-        monkeypatch.setattr(Worker, "chroma", chroma)
+        patch(where)
     colorizer, settings = moody(), replace(STEADY, batch_size=6)
     output = done(colorize(film, tmp_path / "o.mkv", colorizer=colorizer, settings=settings))
     assert colorizer.largest_batch is not None
@@ -147,13 +146,13 @@ def test_sequences_are_stabilised_and_pictures_are_not(
     from PIL import Image
 
     frames_given = []
-    plain = Stabilizer.begin
+    plain = Stabilizer.steady
 
     def call(self, lightness, *more):
         frames_given.append(len(lightness))
         return plain(self, lightness, *more)
 
-    monkeypatch.setattr(Stabilizer, "begin", call)
+    monkeypatch.setattr(Stabilizer, "steady", call)
     (tmp_path / "in").mkdir()
     for i, frame in enumerate(pan(3, 1)):
         Image.fromarray(frame).save(tmp_path / "in" / f"{i:03d}.png")

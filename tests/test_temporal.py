@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidcolor.temporal import MEMORY, Motion, Stabilizer, Steadying
+from vidcolor.temporal import MEMORY, Motion, Stabilizer
 
 from .shots import HEIGHT, WIDTH, pan
 from .test_motion import texture
@@ -31,8 +31,14 @@ def steady(
     stabilizer: Stabilizer, lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = ()
 ) -> Tensor:
     """A batch through a stabilizer, whose network would say `ab` of its frames."""
-    batch = stabilizer.begin(lightness, stabilizer.watch(lightness, cuts))
-    return batch.finish(ab[batch.looks] if batch.looks else None)
+    return said(stabilizer, lightness, stabilizer.watch(lightness, cuts), ab)
+
+
+def said(
+    stabilizer: Stabilizer, lightness: Tensor, motions: Sequence[Motion], ab: Tensor
+) -> Tensor:
+    looks = [i for i, motion in enumerate(motions) if motion.look]
+    return stabilizer.steady(lightness, motions, ab[looks] if looks else None)
 
 
 def through(
@@ -43,7 +49,6 @@ def through(
     for i in range(0, len(ab), size):
         part = slice(i, i + size)
         out.append(steady(stabilizer, lightness[part], ab[part], cuts[part]))
-        stabilizer.commit()
     return torch.cat(out)
 
 
@@ -122,29 +127,36 @@ def test_a_film_goes_on_from_its_own_frames_alone() -> None:
     lightness, ab = lightness_of(pan(8, 1)), flicker(8, (30, 0))
     stabilizer = Stabilizer(carried=0)
     first = steady(stabilizer, lightness, ab)
-    stabilizer.commit()
     assert not torch.equal(steady(stabilizer, lightness, ab), first)
     assert torch.equal(steady(Stabilizer(carried=0), lightness, ab), first)
 
 
-def test_a_batch_done_again_counts_once() -> None:
+def test_frames_are_watched_ahead_and_in_other_batches() -> None:
+    lightness, ab = calm(12), flicker(12, (30, 0))
+    wanted = through(Stabilizer(), lightness, ab, size=4)
+    stabilizer = Stabilizer()
+    motions = [*stabilizer.watch(lightness[:5]), *stabilizer.watch(lightness[5:])]
+    assert not all(motion.look for motion in motions)
+    out = [
+        said(stabilizer, lightness[first:last], motions[first:last], ab[first:last])
+        for first, last in ((0, 3), (3, 4), (4, 9), (9, 12))
+    ]
+    assert torch.equal(torch.cat(out), wanted)
+
+
+def test_frames_that_failed_can_be_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when memory runs out at the last step, and then in smaller parts."""
     lightness, ab = lightness_of(pan(8, 1)), flicker(8, (30, 0))
-    wanted = run(lightness, ab, size=4)
+    wanted = run(lightness, ab)
     stabilizer = Stabilizer(carried=0)
-    motions = [*stabilizer.watch(lightness[:5]), *stabilizer.watch(lightness[5:])]  # once, ahead
-
-    def part(first: int, last: int) -> Tensor:
-        batch = stabilizer.begin(lightness[first:last], motions[first:last])
-        return batch.finish(ab[first:last][batch.looks])
-
-    part(0, 4)
-    part(0, 2)  # memory ran out: the same frames in smaller parts
-    stabilizer.commit()
-    part(2, 6)
-    second = part(2, 4)
-    stabilizer.commit()
-    assert torch.equal(second, wanted[2:4])
-    assert torch.equal(part(4, 8), wanted[4:])
+    motions = stabilizer.watch(lightness)
+    assert torch.equal(said(stabilizer, lightness[:2], motions[:2], ab[:2]), wanted[:2])
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "stack", lambda arrays: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            said(stabilizer, lightness[2:6], motions[2:6], ab[2:6])
+    parts = [said(stabilizer, lightness[i:][:3], motions[i:][:3], ab[i:][:3]) for i in (2, 5)]
+    assert torch.equal(torch.cat(parts), wanted[2:])
 
 
 def moving_square(speed: int) -> tuple[list[np.ndarray], Tensor]:
@@ -238,13 +250,13 @@ class Noting(Stabilizer):
     def __init__(self) -> None:
         super().__init__()
         self.looks: list[int] = []
-        self._begun = 0
+        self._watched = 0
 
-    def begin(self, lightness: Tensor, motions: Sequence[Motion]) -> Steadying:
-        batch = super().begin(lightness, motions)
-        self.looks += [self._begun + i for i in batch.looks]
-        self._begun += len(lightness)
-        return batch
+    def watch(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> list[Motion]:
+        motions = super().watch(lightness, cuts)
+        self.looks += [self._watched + i for i, motion in enumerate(motions) if motion.look]
+        self._watched += len(motions)
+        return motions
 
 
 def carry(lightness: Tensor, truth: Tensor, size: int = 4) -> tuple[Tensor, list[int]]:

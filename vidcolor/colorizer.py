@@ -72,6 +72,11 @@ class Seen:
     def __len__(self) -> int:
         return len(self.batch)
 
+    @property
+    def looks(self) -> list[int]:
+        """Numbers of the frames that the network has to see: all of them without a stabilizer."""
+        return [i for i in range(len(self)) if not self.motions or self.motions[i].look]
+
     def __getitem__(self, part: slice) -> Seen:
         return Seen(self.batch[part], self.lightness[part], self.motions[part])
 
@@ -162,17 +167,18 @@ class Colorizer:
         self.model.to(device)
 
     def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
-        """Predict a batch's chroma at the model's resolution: `see`, then `chroma`.
+        """Predict a batch's chroma at the model's resolution: `see`, `chroma`, `finish`.
 
         Args:
             batch: luma on this colorizer's device.
-            stabilizer: of the batch's film, to keep colour in place from frame to frame; call once
-                a batch, and `commit` it then. To do a batch again, keep what `see` gave.
+            stabilizer: of the batch's film, to keep colour in place from frame to frame; each
+                frame is given once, in order.
 
         Returns:
             `(B, 2, h, w)` float32 a*b*, with the look, oriented like the batch's luma.
         """
-        return self.chroma(self.see(batch, stabilizer), stabilizer)
+        seen = self.see(batch, stabilizer)
+        return self.finish(seen, self.chroma(seen), stabilizer)
 
     @torch.inference_mode()
     def see(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Seen:
@@ -182,19 +188,23 @@ class Colorizer:
         motions = stabilizer.watch(lightness, batch.cuts) if stabilizer else ()
         return Seen(batch, lightness, tuple(motions))
 
+    def chroma(self, seen: Seen) -> Tensor | None:
+        """What the network says of the frames that it has to see, `(n, 2, h, w)` for n `looks`;
+        None where there are none. In any order, and on the CPU in several threads at once."""
+        looks = seen.looks
+        if not looks:
+            return None
+        shots = [seen.batch.shots[i] for i in looks] if seen.batch.shots else ()
+        return self.network(seen.lightness[looks], shots)
+
     @torch.inference_mode()
-    def chroma(self, seen: Seen, stabilizer: Stabilizer | None = None) -> Tensor:
-        """Predict the chroma of what `see` has given, with the same stabilizer; see `__call__`."""
-        batch, lightness = seen.batch, seen.lightness
-        if stabilizer is None:
-            ab = self.network(lightness, batch.shots)
-        else:
-            steadying = stabilizer.begin(lightness, seen.motions)
-            looks = steadying.looks
-            shots = [batch.shots[i] for i in looks] if batch.shots else ()
-            ab = steadying.finish(self.network(lightness[looks], shots) if looks else None)
-        ab = self._with_look(ab, lightness)
-        return torch.rot90(ab, batch.rotation // 90, (-2, -1))
+    def finish(self, seen: Seen, ab: Tensor | None, stabilizer: Stabilizer | None) -> Tensor:
+        """What comes behind the network, with what `chroma` has given; see `__call__`."""
+        if stabilizer is not None:
+            ab = stabilizer.steady(seen.lightness, seen.motions, ab)
+        assert ab is not None  # without a stabilizer the network sees every frame
+        ab = self._with_look(ab, seen.lightness)
+        return torch.rot90(ab, seen.batch.rotation // 90, (-2, -1))
 
     def seen_size(self, picture: LumaBatch) -> tuple[int, int]:
         """Height and width at which the model sees an upright picture."""

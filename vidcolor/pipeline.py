@@ -34,7 +34,7 @@ from .pictures import colorize_pictures
 from .planning import FilmJob, Job, PicturesJob, Progress, Report, Settings, Watch, plan
 from .sinks import FilmSink
 from .sources import load
-from .stages import ahead, share_threads
+from .stages import ahead, share_threads, side_by_side
 from .temporal import Stabilizer
 
 # Code points of ITU-T H.273: PQ and HLG; BT.2020.
@@ -126,23 +126,31 @@ def colorize_film(
                     batch, lambda part: colorizer.see(part, stabilizer), colorizer
                 )
 
-    def predicted() -> Generator[_Predicted]:
-        with closing(ahead(watched, "motion", threads=threads.model)) as batches:
-            for batch in batches:
-                for pair in colorizer.with_backoff(
-                    batch, lambda part: _Predicted(part.batch, colorizer.chroma(part, stabilizer))
-                ):
-                    if stabilizer is not None:
-                        stabilizer.commit()
-                    yield pair
+    def predicted(seen: Seen) -> list[_Predicted]:
+        def chroma(part: Seen) -> _Predicted:
+            return _Predicted(part, colorizer.chroma(part))
 
-    def composing(pair: _Predicted) -> ColorBatch:
-        return compose(pair.batch, pair.ab, job.plan.format, exact_luma=settings.exact_luma)
+        return list(colorizer.with_backoff(seen, chroma))
+
+    def finished(part: _Predicted) -> _Finished:
+        return _Finished(part.seen.batch, colorizer.finish(part.seen, part.ab, stabilizer))
+
+    def colored(part: _Finished) -> ColorBatch:
+        return compose(part.batch, part.ab, job.plan.format, exact_luma=settings.exact_luma)
 
     def composed() -> Generator[ColorBatch]:
-        with closing(ahead(predicted, "model", threads=threads.model)) as pairs:
-            for pair in pairs:
-                yield from _with_halving(pair, composing, colorizer)
+        model = side_by_side(
+            lambda: ahead(watched, "motion", threads=threads.model),
+            predicted,
+            "model",
+            workers=threads.workers,
+            threads=threads.model,
+        )
+        with closing(model) as batches:
+            for parts in batches:
+                for part in parts:
+                    for whole in _with_halving(part, finished, colorizer):
+                        yield from _with_halving(whole, colored, colorizer)
 
     sink = FilmSink(
         job.output,
@@ -187,6 +195,30 @@ class _Placed(Divisible, Protocol):
 
 @dataclass(frozen=True)
 class _Predicted:
+    """What was seen of a batch, and what the network says of the frames that it had to see."""
+
+    seen: Seen
+    ab: Tensor | None
+
+    @property
+    def device(self) -> torch.device:
+        return self.seen.batch.device
+
+    def __len__(self) -> int:
+        return len(self.seen)
+
+    def __getitem__(self, part: slice) -> _Predicted:
+        first, last, _ = part.indices(len(self))
+        before, until = (sum(i < end for i in self.seen.looks) for end in (first, last))
+        ab = None if self.ab is None or before == until else self.ab[before:until]
+        return _Predicted(self.seen[part], ab)
+
+    def to(self, device: torch.device) -> _Predicted:
+        return _Predicted(self.seen.to(device), None if self.ab is None else self.ab.to(device))
+
+
+@dataclass(frozen=True)
+class _Finished:
     """A batch and its a*b*, on one device."""
 
     batch: LumaBatch
@@ -199,11 +231,11 @@ class _Predicted:
     def __len__(self) -> int:
         return len(self.batch)
 
-    def __getitem__(self, part: slice) -> _Predicted:
-        return _Predicted(self.batch[part], self.ab[part])
+    def __getitem__(self, part: slice) -> _Finished:
+        return _Finished(self.batch[part], self.ab[part])
 
-    def to(self, device: torch.device) -> _Predicted:
-        return _Predicted(self.batch.to(device), self.ab.to(device))
+    def to(self, device: torch.device) -> _Finished:
+        return _Finished(self.batch.to(device), self.ab.to(device))
 
 
 def _with_halving(

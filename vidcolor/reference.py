@@ -14,6 +14,7 @@ reference fits.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,6 +219,7 @@ class References:
         self.strength = strength
         self.pictures = tuple(read_reference(path, shrink) for path in files)
         self._palettes: dict[tuple[int | None, torch.device], Palette] = {}
+        self._making = threading.Lock()  # threads of the model may want the same one
 
     def __bool__(self) -> bool:
         """Whether they change anything."""
@@ -266,9 +268,10 @@ class References:
         device: torch.device,
     ) -> Palette:
         key = shot, device
-        if key not in self._palettes:
-            pictures = self.pictures if shot is None else self.pictures[shot : shot + 1]
-            while len(self._palettes) >= _PALETTES:  # the oldest: shots do not come back
-                del self._palettes[next(iter(self._palettes))]
-            self._palettes[key] = Palette(pictures, describe, device)
-        return self._palettes[key]
+        with self._making:
+            if key not in self._palettes:
+                pictures = self.pictures if shot is None else self.pictures[shot : shot + 1]
+                while len(self._palettes) >= _PALETTES:  # the oldest: shots do not come back
+                    del self._palettes[next(iter(self._palettes))]
+                self._palettes[key] = Palette(pictures, describe, device)
+            return self._palettes[key]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 import torch
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 AHEAD = 2  # items waiting between two stages; one more is being made
 _JOIN_SECONDS = 15.0  # DataLoader gives each of its workers 5 s to end before it kills them
@@ -56,12 +58,19 @@ own_threads = _OwnThreads()
 
 @dataclass(frozen=True)
 class Threads:
-    """How many threads of torch each stage may use, the motion as many as the model; decoders,
-    encoders and the flow have their own."""
+    """How many threads each stage may use; decoders, encoders and the flow have their own.
+
+    Attributes:
+        model: of torch, in each of the model's workers and in the motion's thread.
+        compose: of torch, in the thread that composes.
+        workers: batches that are in the model at once.
+        prefetch: reading has a thread of its own before the motion's.
+    """
 
     model: int
     compose: int
-    prefetch: bool = False  # whether reading has a thread of its own before the motion's
+    workers: int = 1
+    prefetch: bool = False
 
 
 _HEAVY = 4.0  # billions of multiply-adds a frame from which the model takes most of the time
@@ -71,8 +80,8 @@ def share_threads(device: torch.device, gmacs: float = 0.0) -> Threads:
     """Share the cores, or what OMP_NUM_THREADS leaves of them, between the stages of a film.
 
     Threads of one stage wait for each other at every operation, for long where another stage holds
-    the core, so on two cores each stage has one thread and the stages overlap instead. A heavy
-    model has all cores: the other stages have little to do while it works.
+    the core. So on two cores each stage has one thread, and the stages overlap instead. A heavy
+    model has all cores, in two batches at once: the other stages have little to do.
 
     Args:
         device: of the model.
@@ -81,10 +90,10 @@ def share_threads(device: torch.device, gmacs: float = 0.0) -> Threads:
     cores = own_threads.available()
     if device.type != "cpu":
         return Threads(cores, cores, prefetch=True)  # the motion waits for the device
+    half = max(1, cores // 2)
     if gmacs >= _HEAVY:
-        return Threads(cores, max(1, cores // 4))
-    model = max(1, cores // 2)
-    return Threads(model, max(1, cores - model - 1))
+        return Threads(half, max(1, cores // 4), min(2, cores))
+    return Threads(half, max(1, cores - half - 1))
 
 
 def ahead(
@@ -118,6 +127,52 @@ def ahead(
             del item  # not to be kept while the next one is waited for
     finally:
         runner.close()
+
+
+def side_by_side(
+    items: Callable[[], Generator[Item]],
+    work: Callable[[Item], Result],
+    name: str,
+    *,
+    workers: int,
+    threads: int,
+) -> Generator[Result]:
+    """Work on a generator's items in several threads, ahead; the results come in their order.
+
+    Args:
+        items: makes the generator; it runs as that of `ahead` does.
+        work: what is done with each item.
+        name: of the threads.
+        workers: items at work at once.
+        threads: for torch in each of these.
+
+    Close the result to end it early. What the generator or `work` raises is raised here, in its
+    turn.
+    """
+    begun: list[None] = []
+
+    def begin() -> None:
+        own_threads.begin(threads)
+        begun.append(None)
+
+    def given() -> Generator[Future[Result]]:
+        try:
+            with ThreadPoolExecutor(workers, name, begin) as pool, closing(items()) as found:
+                try:
+                    for item in found:
+                        yield pool.submit(work, item)
+                        del item
+                except GeneratorExit:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+        finally:
+            for _ in begun:
+                own_threads.end()
+
+    with closing(ahead(given, name)) as results:
+        for result in results:
+            yield result.result()
+            del result
 
 
 def in_thread(work: Callable[[], Item], name: str, threads: int) -> Item:

@@ -14,7 +14,7 @@ while the flow explains nearly all of a picture, and those between take on the m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -64,10 +64,18 @@ _Flow = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Motion:
-    """How a frame has moved since the one before it that was no repeat: not at all if it repeats
-    that one; None where there is nothing before, as behind a cut."""
+    """How a frame has moved since the one before it that was no repeat.
+
+    Attributes:
+        repeats: nothing has changed since that one.
+        look: the network has to see the frame. Where a flow explains nearly all of a picture, its
+            chroma is carried on from the frame before instead, and so is that of a repeat.
+        move: the flow, of length 0 for a repeat; None where there is nothing before, as behind a
+            cut.
+    """
 
     repeats: bool
+    look: bool
     move: _Flow | None
 
 
@@ -76,15 +84,11 @@ class _State:
     """What is kept of the last frame that was no repeat.
 
     Attributes:
-        looks: how many frames of the shot the network has seen, this one included.
-        carried: how many it has not seen since.
         lightness: `(h', w')` float32 L*, at the chroma's size.
         ab: `(h', w', 2)` float32, stabilised.
         weight: `(h', w')` float32, how many frames that the network has seen speak for `ab`.
     """
 
-    looks: int
-    carried: int
     lightness: np.ndarray
     ab: np.ndarray
     weight: np.ndarray
@@ -94,13 +98,12 @@ class Stabilizer:
     """The chroma filter of one film: frames in, in order, batch by batch.
 
         motions = stabilizer.watch(lightness, cuts)
-        batch = stabilizer.begin(lightness, motions)
-        ab = batch.finish(network(lightness[batch.looks]))
-        stabilizer.commit()
+        looks = [i for i, motion in enumerate(motions) if motion.look]
+        ab = stabilizer.steady(lightness, motions, network(lightness[looks]) if looks else None)
 
-    `watch` may be batches ahead, in another thread. The rest of a batch starts from where the last
-    `commit` left the film, so one that has to be done again, in parts too (out of memory), is done
-    again from the same state. Results do not depend on how the frames are cut into batches.
+    `watch` may be batches ahead of `steady`, in another thread, and what lies between them keeps
+    no order. Results do not depend on how the frames are cut into batches, nor on whether `steady`
+    gets the same ones as `watch`.
 
     Args:
         memory: frames seen by the network that the mean reaches back, at least 1.
@@ -114,12 +117,15 @@ class Stabilizer:
                 f"memory must be at least 1 frame and carried not negative, not {memory}, {carried}"
             )
         self.memory, self.carried = memory, carried
-        self._last: _Picture | None = None  # that `watch` has seen and that was no repeat
-        self._kept: _State | None = None
-        self._reached: _State | None = None
+        # of `watch`: the last frame that was no repeat, how many frames of its shot the network has
+        # to see, and how many it has not to see since
+        self._last: _Picture | None = None
+        self._looks = self._unseen = 0
+        self._state: _State | None = None  # of `steady`
 
     def watch(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> list[Motion]:
-        """Find the flow from frame to frame; each frame of the film is watched once.
+        """Find the flow from frame to frame, and which of them the network has to see; each frame
+        of the film is watched once.
 
         Args:
             lightness: `(B, 1, h, w)` L* in [0, 100], at the model's size.
@@ -144,89 +150,58 @@ class Stabilizer:
         moves = list((pool.map if pool else map)(_move, pictures, befores))
         self._last = last
         return [
-            Motion(before is picture, move)
+            self._judged(before is picture, move)
             for picture, before, move in zip(pictures, befores, moves, strict=True)
         ]
 
-    def begin(self, lightness: Tensor, motions: Sequence[Motion]) -> Steadying:
-        """Find out which frames the network has to see.
+    def _judged(self, repeats: bool, move: _Flow | None) -> Motion:
+        """The next frame's motion: whether the network has to see it."""
+        if repeats and not self._unseen:
+            return Motion(repeats, False, move)
+        if move is None:
+            self._looks = 0
+        look = (
+            repeats  # of what it has not seen, and that may stand for long
+            or move is None
+            or self._unseen >= self.carried
+            or not _can_be_carried(self._looks, move[1])
+        )
+        self._unseen = 0 if look else self._unseen + 1
+        self._looks += look
+        return Motion(repeats, look, move)
+
+    def steady(self, lightness: Tensor, motions: Sequence[Motion], ab: Tensor | None) -> Tensor:
+        """The stabilised chroma of the next frames.
 
         Args:
             lightness: `(B, 1, h, w)` L* in [0, 100], at the model's size.
             motions: what `watch` has found of these frames.
-        """
-        return Steadying(self, lightness, motions)
-
-    def commit(self) -> None:
-        """The frames of the last batch are done: the next one goes on behind them."""
-        self._kept = self._reached
-
-
-class Steadying:
-    """One batch of frames on its way through a `Stabilizer`, which makes it.
-
-    Attributes:
-        looks: numbers of the frames that the network has to see. Where a flow explains nearly all
-            of a picture, its chroma is carried on from the frame before instead, and so is that of
-            a frame shown twice.
-    """
-
-    def __init__(
-        self, stabilizer: Stabilizer, lightness: Tensor, motions: Sequence[Motion]
-    ) -> None:
-        self._stabilizer, self._lightness, self._motions = stabilizer, lightness, motions
-        last = stabilizer._kept
-        looks, carried = (last.looks, last.carried) if last else (0, 0)
-        self._counts: list[tuple[int, int] | None] = []  # looks and carried; None for a repeat
-        for motion in motions:
-            count: tuple[int, int] | None = None
-            if not motion.repeats or carried:  # what it has not seen may stand for long
-                if motion.move is None:
-                    looks = 0
-                if (
-                    not motion.repeats
-                    and motion.move is not None
-                    and carried < stabilizer.carried
-                    and _can_be_carried(looks, motion.move[1])
-                ):
-                    carried += 1
-                else:
-                    looks, carried = looks + 1, 0
-                count = looks, carried
-            self._counts.append(count)
-        self.looks = [i for i, count in enumerate(self._counts) if count and not count[1]]
-
-    def finish(self, ab: Tensor | None) -> Tensor:
-        """The stabilised chroma of the batch.
-
-        Args:
-            ab: `(len(looks), 2, h', w')` a*b* of the frames that `looks` names, at the network's
-                own size; None where it names none.
+            ab: `(n, 2, h', w')` a*b* of the n of them that have a `look`, at the network's own
+                size; None where there are none.
 
         Returns:
             `(B, 2, h', w')`, on the device and of the type of `ab`, or of the lightness.
         """
-        last = self._stabilizer._kept
+        last = self._state
         size = ab.shape[-2:] if ab is not None else last.ab.shape[:2] if last is not None else ()
-        light = F.interpolate(self._lightness, size=size, mode="area")[:, 0].float().cpu().numpy()
-        chroma: Iterable[np.ndarray] = (
-            [] if ab is None else ab.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        light = F.interpolate(lightness, size=size, mode="area")[:, 0].float().cpu().numpy()
+        seen: Iterator[np.ndarray] = iter(
+            () if ab is None else ab.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
         )
-        seen = dict(zip(self.looks, chroma, strict=True))
         out = []
-        for i, (motion, count) in enumerate(zip(self._motions, self._counts, strict=True)):
-            if count is None:
-                assert last is not None  # a repeat: what was said stays said
-            elif last is None or motion.move is None:
-                last = _State(*count, light[i], seen[i], np.ones(size, np.float32))
-            else:
-                history = _moved(last, light[i], motion.move)
-                new = self._mean(history, seen[i]) if i in seen else history.carried
-                last = _State(*count, light[i], *new)
+        for here, motion in zip(light, motions, strict=True):
+            new = next(seen) if motion.look else None
+            if last is None or motion.move is None:
+                assert new is not None
+                last = _State(here, new, np.ones(size, np.float32))
+            elif new is not None or not motion.repeats:  # of a repeat, what was said stays said
+                history = _moved(last, here, motion.move)
+                last = _State(here, *(history.carried if new is None else self._mean(history, new)))
             out.append(last.ab)
-        self._stabilizer._reached = last
-        like = self._lightness if ab is None else ab
-        return torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2).to(like)
+        like = lightness if ab is None else ab
+        steadied = torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2).to(like)
+        self._state = last  # at the end: what failed before can be done again
+        return steadied
 
     def _mean(self, history: _History, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The running mean of the chroma, and its weight: with the network's `new` value."""
@@ -238,7 +213,7 @@ class Steadying:
         bias, support = _spread(residual, weight, trust)
         known = trust[..., None]
         ab = known * ab + (1 - known) * (new + bias)
-        most = self._stabilizer.memory - 1
+        most = self.memory - 1
         seen = np.minimum(known * weight + (1 - known) * support, most)
         return (seen * ab + new) / (seen + 1), seen[..., 0] + 1
 

@@ -85,10 +85,10 @@ def test_a_stage_has_the_threads_that_it_has_in_the_pipeline(
         note(module, "compose", "compose")
     note(Colorizer, "network", "model")
     note(Stabilizer, "watch", "motion")
-    note(Stabilizer, "begin", "stabilise")
+    note(Stabilizer, "steady", "stabilise")
     monkeypatch.setattr(stages, "colorize_film", lambda *given: None)
     measure_stages(colorizer, film, FAST_ENCODER, tmp_path, 2, least=10)
-    assert seen == {"motion": {3}, "model": {3}, "stabilise": {3}, "compose": {2}}
+    assert seen == {"motion": {3}, "model": {3}, "stabilise": {2}, "compose": {2}}
     seen.clear()
     batches.measure_batch(colorizer, 96, 64, 2, 0, least=0)
     assert seen == {"model": {3}, "compose": {2}}
@@ -96,10 +96,10 @@ def test_a_stage_has_the_threads_that_it_has_in_the_pipeline(
 
 
 def test_the_slowest_stage_binds() -> None:
-    fps = {"decode": 900.0, "model": 40.0, "stabilise": 120.0, "encode": 80.0}
+    fps = {"decode": 900.0, "model": 50.0, "stabilise": 120.0, "compose": 40.0, "encode": 80.0}
     found = Stages(fps, {"model": 0.03}, 2, 27.0)
-    assert found.bounds["model and stabilise"] == pytest.approx(30)
-    assert found.binds == "model and stabilise" and found.efficiency == pytest.approx(0.9)
+    assert found.bounds["stabilise and compose"] == pytest.approx(30)
+    assert found.binds == "stabilise and compose" and found.efficiency == pytest.approx(0.9)
     shared = Stages(fps, {"decode": 0.001, "model": 0.049, "encode": 0.05}, 2, 18.0)
     assert shared.binds == "processors" and shared.efficiency == pytest.approx(0.9)
     assert Stages().binds is None and Stages().efficiency is None
@@ -107,7 +107,7 @@ def test_the_slowest_stage_binds() -> None:
         threads = threads_of(share_threads(torch.device(device)))
         apart = Stages({"decode": 900.0, "motion": 100.0}, {}, 2, 1.0, threads)
         assert apart.bounds[name] == pytest.approx(wanted)
-    assert json.loads(json.dumps(found.to_dict()))["binds"] == "model and stabilise"
+    assert json.loads(json.dumps(found.to_dict()))["binds"] == "stabilise and compose"
 
 
 def test_parameters_and_macs_are_those_of_the_model_as_it_was_trained() -> None:

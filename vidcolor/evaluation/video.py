@@ -221,7 +221,6 @@ def evaluate_clip(
             there = batch.to(colorizer.device)
             per_frame.add(_in_colour(there, colorizer(there)), batch.rgb, motions)
             stabilised.add(_in_colour(there, colorizer(there, stabilizer)), batch.rgb, motions)
-            stabilizer.commit()
             progress(truth.frames)
     if truth.frames < LEAST_FRAMES:
         cause = f" ({damage[0]})" if damage else ""

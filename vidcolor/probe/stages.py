@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,11 +19,11 @@ from ..pipeline import colorize_film
 from ..planning import FilmJob, Settings
 from ..sinks import FilmSink, check_container
 from ..sources import FilmSource
-from ..stages import Threads, in_thread, share_threads
+from ..stages import Threads, share_threads, side_by_side
 from ..temporal import Stabilizer
 
 STAGES = ("decode", "cuts", "motion", "model", "stabilise", "compose", "encode")
-_LATER = (("model", "stabilise"), ("compose",), ("encode",))
+_LATER = (("model",), ("stabilise", "compose"), ("encode",))
 _LEAST = 1.0  # seconds that a stage is measured for, if the film is long enough
 
 
@@ -97,32 +97,33 @@ def _rate(
     device: torch.device,
     least: float,
     threads: int,
+    workers: int = 1,
 ) -> tuple[float, float]:
     """Frames a second of `work`, and its processor seconds a frame. It is given the number of each
     batch, from the second batch on until `least` seconds have gone by; of the only one where there
-    is no second. It is done in a thread with as many threads of torch as the stage has in the
-    pipeline."""
-    return in_thread(lambda: _timed(batches, work, device, least), "measured", threads)
+    is no second. It is done in as many threads, with as many threads of torch, as the stage has in
+    the pipeline."""
 
-
-def _timed(
-    batches: Sequence[LumaBatch | Seen],
-    work: Callable[[int], object],
-    device: torch.device,
-    least: float,
-) -> tuple[float, float]:
-    synchronize(device)
-    if len(batches) > 1:
-        work(0)
-        synchronize(device)
-    done, clock = 0, _Clock()
-    for number in range(min(1, len(batches) - 1), len(batches)):
+    def done(number: int) -> int:
         work(number)
         synchronize(device)
-        done += len(batches[number])
-        if clock.seconds >= least:
-            break
-    return clock.rates(done)
+        return len(batches[number])
+
+    def run(numbers: Callable[[], Generator[int]]) -> int:
+        return sum(side_by_side(numbers, done, "measured", workers=workers, threads=threads))
+
+    def first() -> Generator[int]:
+        yield from range(min(1, len(batches) - 1))
+
+    def others() -> Generator[int]:
+        for number in range(min(1, len(batches) - 1), len(batches)):
+            yield number
+            if clock.seconds >= least:
+                break
+
+    run(first)
+    clock = _Clock()
+    return clock.rates(run(others))
 
 
 class _Clock:
@@ -185,15 +186,17 @@ def measure_stages(
         seen.append(colorizer.see(there[number], stabilizer))
 
     rates["motion"] = _rate(there, seeing, device, least, share.model)
+    rates["model"] = _rate(
+        seen, lambda i: colorizer.chroma(seen[i]), device, least, share.model, share.workers
+    )
     if stabilizer is not None:
-        steadying = _Steady(colorizer, stabilizer, seen, ab)
-        rates["stabilise"] = _rate(seen, steadying, device, least, share.model)
-        some = seen[: len(steadying.looks)]
-        rates["model"] = _rate(some, steadying.predict, device, least, share.model)
-    else:
-        rates["model"] = _rate(
-            seen, lambda i: colorizer.chroma(seen[i]), device, least, share.model
-        )
+
+        def finishing(number: int) -> None:
+            looks = len(seen[number].looks)
+            like = ab[:1].expand(looks, -1, -1, -1) if looks else None
+            colorizer.finish(seen[number], like, stabilizer)
+
+        rates["stabilise"] = _rate(seen, finishing, device, least, share.compose)
 
     output = folder / "stages.mkv"
     plan = check_container(output, facts, settings.encoder, settings.copy)
@@ -242,34 +245,3 @@ def measure_stages(
         (last - first) / max(1e-9, ended - began),
         threads_of(share),
     )
-
-
-class _Steady:
-    """The stabilizer's work on each batch that was seen; and the model's, on the frames that the
-    stabilizer has asked for.
-
-    Attributes:
-        looks: the numbers of those frames, for each batch worked on so far.
-    """
-
-    def __init__(
-        self,
-        colorizer: Colorizer,
-        stabilizer: Stabilizer,
-        seen: Sequence[Seen],
-        ab: torch.Tensor,
-    ) -> None:
-        self._colorizer, self._stabilizer, self._seen, self._ab = colorizer, stabilizer, seen, ab
-        self.looks: list[list[int]] = []
-
-    def __call__(self, number: int) -> None:
-        seen = self._seen[number]
-        steadying = self._stabilizer.begin(seen.lightness, seen.motions)
-        looks = steadying.looks
-        steadying.finish(self._ab[:1].expand(len(looks), -1, -1, -1) if looks else None)
-        self._stabilizer.commit()
-        self.looks.append(looks)
-
-    def predict(self, number: int) -> None:
-        if looks := self.looks[number]:
-            self._colorizer.network(self._seen[number].lightness[looks])
