@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from vidcolor import Colorizer, EncoderSettings, Report, Settings, colorize
 from vidcolor.colorizer import Colorizer as Worker
 from vidcolor.frames import LumaBatch
+from vidcolor.stages import Threads
 from vidcolor.temporal import Stabilizer
 
 from .command_line import Vidcolor
@@ -138,6 +140,31 @@ def test_out_of_memory_gives_the_same_film(
     output = done(colorize(film, tmp_path / "o.mkv", colorizer=colorizer, settings=settings))
     assert colorizer.largest_batch is not None
     assert_same_pixels(output, steady)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_batches_in_the_model_at_once_change_nothing(
+    film: Path, steady: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """Though a later batch may be ready long before an earlier one."""
+    from vidcolor import pipeline
+
+    plain, at_work = Worker.chroma, []
+
+    def chroma(self, seen):
+        at_work.append(1)
+        most.append(len(at_work))
+        time.sleep(0.02 * (seen.batch.first_index % 4 == 0))
+        at_work.pop()
+        return plain(self, seen)
+
+    most: list[int] = []
+    monkeypatch.setattr(Worker, "chroma", chroma)
+    monkeypatch.setattr(pipeline, "share_threads", lambda *given: Threads(1, 1, workers))
+    settings = replace(STEADY, batch_size=2)
+    output = done(colorize(film, tmp_path / "o.mkv", colorizer=moody(), settings=settings))
+    assert_same_pixels(output, steady)
+    assert max(most) == 1 if workers == 1 else 2 <= max(most) <= workers
 
 
 def test_sequences_are_stabilised_and_pictures_are_not(
