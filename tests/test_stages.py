@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Generator
 
+import cv2
 import pytest
 import torch
 
-from vidcolor.stages import AHEAD, Threads, ahead, own_threads, share_threads, side_by_side
+from vidcolor.stages import AHEAD, Threads, Workers, ahead, own_threads, share_threads, side_by_side
 
 
 def count(end: int, made: list[int], closed: list[bool] | None = None) -> Generator[int]:
@@ -133,6 +134,21 @@ def test_closing_side_by_side_ends_it() -> None:
     results.close()
     settle("ended")
     assert closed == [True] and len(done) < 20
+
+
+def test_opencv_has_no_threads_of_its_own_meanwhile() -> None:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        stage = ahead(lambda: count(10, []), "stage", threads=1)
+        assert next(stage) == 0 and cv2.getNumThreads() == 1
+        with Workers(2, "pool", 1) as pool:
+            assert pool.submit(cv2.getNumThreads).result() == 1
+            stage.close()
+            assert cv2.getNumThreads() == 1  # the pool has not ended
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_threads_of_a_stage_are_its_own() -> None:

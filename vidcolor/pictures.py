@@ -12,7 +12,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ from .metering import free_memory, processors
 from .planning import PicturesJob, Progress, Report, Settings, Watch
 from .sinks import PictureReport, PictureSink
 from .sources import PictureSource
-from .stages import own_threads
+from .stages import Workers, own_threads
 
 Result = TypeVar("Result")
 
@@ -125,11 +125,9 @@ class _Line:
         self._room = int(free_memory(torch.device("cpu")) * _SHARE / _BYTES_A_PIXEL)
         own = own_threads.available()
         each = max(1, own // threads)
-        self._begun: list[int] = []  # an entry for each thread that has its own torch threads
-        self._pool = ThreadPoolExecutor(threads, "pictures", self._begin, (each,))
-        self._colorists = self._pool
+        self._pool = self._colorists = Workers(threads, "pictures", each)
         if colorizer.device.type != "cpu":
-            self._colorists = ThreadPoolExecutor(1, "colorist", self._begin, (own,))
+            self._colorists = Workers(1, "colorist", own)
         self._events: queue.SimpleQueue[tuple[Callable[[Any], None], Future[Any]]]
         self._events = queue.SimpleQueue()
         self._sizes = (self._source.count_pixels(index) for index in range(self._count))
@@ -156,16 +154,10 @@ class _Line:
             # what is being written is written, or taken away again
             for pool in (self._colorists, self._pool):
                 pool.shutdown(cancel_futures=True)
-            for _ in self._begun:
-                own_threads.end()
-
-    def _begin(self, threads: int) -> None:
-        own_threads.begin(threads)
-        self._begun.append(threads)
 
     def _do(
         self,
-        pool: ThreadPoolExecutor,
+        pool: Workers,
         then: Callable[[Result], None],
         work: Callable[..., Result],
         *arguments: Any,

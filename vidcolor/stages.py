@@ -27,17 +27,21 @@ _JOIN_SECONDS = 15.0  # DataLoader gives each of its workers 5 s to end before i
 
 class _OwnThreads:
     """Sets torch's number of threads for single threads of this process, and puts right what that
-    does to others: the last number set is what new threads begin with."""
+    does to others: the last number set is what new threads begin with. OpenCV, whose number is one
+    for the whole process, has no more than the calling thread meanwhile: on pictures of a few
+    hundred pixels a side its threads wait in loops for longer than they work."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._count = self._before = 0
+        self._opencv = -1  # its threads before, where it can be loaded
 
     def begin(self, count: int) -> None:
         """The calling thread has `count` threads for torch from now on."""
         with self._lock:
             if not self._count:
                 self._before = torch.get_num_threads()
+                self._opencv = _set_opencv_threads(1)
             self._count += 1
             torch.set_num_threads(count)
 
@@ -46,11 +50,49 @@ class _OwnThreads:
         with self._lock:
             self._count -= 1
             torch.set_num_threads(self._before)
+            if not self._count and self._opencv > 0:
+                _set_opencv_threads(self._opencv)
 
     def available(self) -> int:
         """Threads that torch would have but for those that have begun."""
         with self._lock:
             return self._before if self._count else torch.get_num_threads()
+
+
+class Workers(ThreadPoolExecutor):
+    """A pool of threads, each with a number of threads for torch of its own.
+
+    Args:
+        count: of threads, at most.
+        name: of the threads.
+        threads: for torch in each of them.
+    """
+
+    def __init__(self, count: int, name: str, threads: int) -> None:
+        super().__init__(count, name, self._begin, (threads,))
+        self._begun: list[int] = []
+
+    def _begin(self, threads: int) -> None:
+        own_threads.begin(threads)
+        self._begun.append(threads)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the threads, behind the work that has begun; it is always waited for."""
+        super().shutdown(cancel_futures=cancel_futures)
+        while self._begun:
+            self._begun.pop()
+            own_threads.end()
+
+
+def _set_opencv_threads(count: int) -> int:
+    """Give OpenCV so many threads; how many it had, -1 where it cannot be loaded."""
+    try:
+        import cv2
+    except ImportError:
+        return -1
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(count)
+    return before
 
 
 own_threads = _OwnThreads()
@@ -149,25 +191,16 @@ def side_by_side(
     Close the result to end it early. What the generator or `work` raises is raised here, in its
     turn.
     """
-    begun: list[None] = []
-
-    def begin() -> None:
-        own_threads.begin(threads)
-        begun.append(None)
 
     def given() -> Generator[Future[Result]]:
-        try:
-            with ThreadPoolExecutor(workers, name, begin) as pool, closing(items()) as found:
-                try:
-                    for item in found:
-                        yield pool.submit(work, item)
-                        del item
-                except GeneratorExit:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
-        finally:
-            for _ in begun:
-                own_threads.end()
+        with Workers(workers, name, threads) as pool, closing(items()) as found:
+            try:
+                for item in found:
+                    yield pool.submit(work, item)
+                    del item
+            except GeneratorExit:
+                pool.shutdown(cancel_futures=True)
+                raise
 
     with closing(ahead(given, name)) as results:
         for result in results:
