@@ -176,9 +176,11 @@ class Stages:
         return list(mark_cuts(iter(self.luma), self.source.facts.time_base))
 
     def _steady(self) -> list[Tensor]:
-        stabilizer, finish = Stabilizer(), self.colorizer.finish
+        stabilizer, colorizer = Stabilizer(), self.colorizer
         pairs = zip(self.seen, self.said, strict=True)
-        return [finish(seen, ab, stabilizer) for seen, ab in pairs]
+        return [
+            colorizer.finish(seen, colorizer.steady(seen, ab, stabilizer)) for seen, ab in pairs
+        ]
 
     def _see(self) -> list[Seen]:
         stabilizer = Stabilizer()

@@ -42,7 +42,7 @@ class Predicts:
         lightness = film_lightness(batch)
         motions = stabilizer.watch(lightness, batch.cuts)
         looks = [i for i, motion in enumerate(motions) if motion.look]
-        return stabilizer.steady(lightness, motions, ab[looks] if looks else None)
+        return stabilizer.steady(motions, ab[looks] if looks else None)
 
 
 def true_ab(batch: ColourBatch) -> Tensor:

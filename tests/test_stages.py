@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Generator
 
 import cv2
@@ -122,6 +125,40 @@ def test_errors_of_side_by_side_come_in_their_turn(where: str) -> None:
     assert seen == [0, 1, 2, 3] and closed == [True]
     settle("failing")
     assert own_threads.available() == torch.get_num_threads()
+
+
+def test_a_failed_work_lets_go_of_what_it_held() -> None:
+    class Held:
+        pass
+
+    held: list[weakref.ref[Held]] = []
+
+    def work(number: int) -> None:
+        thing = Held()
+        held.append(weakref.ref(thing))
+        raise ZeroDivisionError(str(number) + str(thing))
+
+    gc.disable()
+    try:
+        with pytest.raises(ZeroDivisionError) as failed:
+            list(side_by_side(lambda: count(3, []), work, "held", workers=1, threads=1))
+        settle("held")
+        del failed
+        assert held and not any(each() for each in held)
+    finally:
+        gc.enable()
+
+
+def test_opencv_that_cannot_be_loaded_does_not_stop_a_stage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Broken:
+        def __getattr__(self, name: str) -> None:
+            raise AttributeError("numpy.core.multiarray failed to import")
+
+    monkeypatch.setitem(sys.modules, "cv2", Broken())
+    assert list(ahead(lambda: count(3, []), "without", threads=1)) == [0, 1, 2]
+    settle("without")
 
 
 def test_closing_side_by_side_ends_it() -> None:

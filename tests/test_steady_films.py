@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,7 +107,7 @@ def test_films_of_one_run_do_not_meet(film: Path, steady: Path, tmp_path: Path) 
         assert_same_pixels(folder / name, steady)
 
 
-@pytest.mark.parametrize("where", ["see", "chroma", "finish", "compose"])
+@pytest.mark.parametrize("where", ["see", "chroma", "steady", "_with_look", "compose"])
 def test_out_of_memory_gives_the_same_film(
     film: Path, steady: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -123,11 +123,18 @@ def test_out_of_memory_gives_the_same_film(
         crowded(batch)
         return plain_compose(batch, *args, **kwargs)
 
+    looked: list[int] = []
+
     def patch(name: str) -> None:
         plain = getattr(Worker, name)
 
         def patched(self, given, *args):
-            crowded(getattr(given, "batch", given))
+            if name == "_with_look":  # of it the batch cannot be told
+                looked.append(len(given))
+                if len(looked) == 2:
+                    raise torch.OutOfMemoryError("injected")
+            else:
+                crowded(getattr(given, "batch", getattr(given, "seen", given)))
             return plain(self, given, *args)
 
         monkeypatch.setattr(Worker, name, patched)
@@ -146,25 +153,56 @@ def test_out_of_memory_gives_the_same_film(
 def test_batches_in_the_model_at_once_change_nothing(
     film: Path, steady: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    """Though a later batch may be ready long before an earlier one."""
+    """Though a later batch is ready before the first."""
     from vidcolor import pipeline
 
-    plain, at_work = Worker.chroma, []
+    plain, second = Worker.chroma, threading.Event()
+    at_work: list[int] = []
+    most: list[int] = []
 
     def chroma(self, seen):
         at_work.append(1)
         most.append(len(at_work))
-        time.sleep(0.02 * (seen.batch.first_index % 4 == 0))
+        if seen.batch.first_index:
+            second.set()
+        elif workers > 1:
+            assert second.wait(30)
+        ab = plain(self, seen)
         at_work.pop()
-        return plain(self, seen)
+        return ab
 
-    most: list[int] = []
     monkeypatch.setattr(Worker, "chroma", chroma)
     monkeypatch.setattr(pipeline, "share_threads", lambda *given: Threads(1, 1, workers))
     settings = replace(STEADY, batch_size=2)
     output = done(colorize(film, tmp_path / "o.mkv", colorizer=moody(), settings=settings))
     assert_same_pixels(output, steady)
     assert max(most) == 1 if workers == 1 else 2 <= max(most) <= workers
+
+
+def test_one_frame_at_a_time_where_two_at_once_do_not_fit(
+    film: Path, steady: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vidcolor import pipeline
+
+    plain, at_work, failed = Worker.chroma, threading.Semaphore(1), threading.Event()
+
+    def chroma(self, seen):
+        if not at_work.acquire(blocking=False):
+            failed.set()
+            raise torch.OutOfMemoryError("injected")
+        try:
+            if not failed.is_set():
+                failed.wait(30)  # until another has found no room
+            return plain(self, seen)
+        finally:
+            at_work.release()
+
+    monkeypatch.setattr(Worker, "chroma", chroma)
+    monkeypatch.setattr(pipeline, "share_threads", lambda *given: Threads(1, 1, 2))
+    settings = replace(STEADY, batch_size=1)
+    output = done(colorize(film, tmp_path / "o.mkv", colorizer=moody(), settings=settings))
+    assert failed.is_set()
+    assert_same_pixels(output, steady)
 
 
 def test_sequences_are_stabilised_and_pictures_are_not(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,14 +34,12 @@ def steady(
     stabilizer: Stabilizer, lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = ()
 ) -> Tensor:
     """A batch through a stabilizer, whose network would say `ab` of its frames."""
-    return said(stabilizer, lightness, stabilizer.watch(lightness, cuts), ab)
+    return said(stabilizer, stabilizer.watch(lightness, cuts), ab)
 
 
-def said(
-    stabilizer: Stabilizer, lightness: Tensor, motions: Sequence[Motion], ab: Tensor
-) -> Tensor:
+def said(stabilizer: Stabilizer, motions: Sequence[Motion], ab: Tensor) -> Tensor:
     looks = [i for i, motion in enumerate(motions) if motion.look]
-    return stabilizer.steady(lightness, motions, ab[looks] if looks else None)
+    return stabilizer.steady(motions, ab[looks] if looks else None)
 
 
 def through(
@@ -138,7 +139,7 @@ def test_frames_are_watched_ahead_and_in_other_batches() -> None:
     motions = [*stabilizer.watch(lightness[:5]), *stabilizer.watch(lightness[5:])]
     assert not all(motion.look for motion in motions)
     out = [
-        said(stabilizer, lightness[first:last], motions[first:last], ab[first:last])
+        said(stabilizer, motions[first:last], ab[first:last])
         for first, last in ((0, 3), (3, 4), (4, 9), (9, 12))
     ]
     assert torch.equal(torch.cat(out), wanted)
@@ -150,12 +151,18 @@ def test_frames_that_failed_can_be_done_again(monkeypatch: pytest.MonkeyPatch) -
     wanted = run(lightness, ab)
     stabilizer = Stabilizer(carried=0)
     motions = stabilizer.watch(lightness)
-    assert torch.equal(said(stabilizer, lightness[:2], motions[:2], ab[:2]), wanted[:2])
+    assert torch.equal(said(stabilizer, motions[:2], ab[:2]), wanted[:2])
+    plain, calls = np.stack, []
+
+    def stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        calls.append(1)
+        return plain(arrays) if len(calls) == 1 else 1 / 0  # what comes last
+
     with monkeypatch.context() as patched:
-        patched.setattr(np, "stack", lambda arrays: 1 / 0)
+        patched.setattr(np, "stack", stack)
         with pytest.raises(ZeroDivisionError):
-            said(stabilizer, lightness[2:6], motions[2:6], ab[2:6])
-    parts = [said(stabilizer, lightness[i:][:3], motions[i:][:3], ab[i:][:3]) for i in (2, 5)]
+            said(stabilizer, motions[2:6], ab[2:6])
+    parts = [said(stabilizer, motions[i:][:3], ab[i:][:3]) for i in (2, 5)]
     assert torch.equal(torch.cat(parts), wanted[2:])
 
 
@@ -242,6 +249,10 @@ def test_wrong_arguments() -> None:
         Stabilizer(carried=-1)
     with pytest.raises(ValueError, match="2 marks of cuts for 3 frames"):
         Stabilizer().watch(lightness_of(pan(3, 1)), (True, False))
+    motions = Stabilizer(carried=0).watch(lightness_of(pan(3, 1)))
+    for given in (None, flicker(2, (0, 0)), flicker(4, (0, 0))):
+        with pytest.raises(ValueError, match="where the network had to see 3"):
+            Stabilizer(carried=0).steady(motions, given)
 
 
 class Noting(Stabilizer):
@@ -263,6 +274,26 @@ def carry(lightness: Tensor, truth: Tensor, size: int = 4) -> tuple[Tensor, list
     """All frames, of which the network, `truth`, sees only what it has to."""
     stabilizer = Noting()
     return through(stabilizer, lightness, truth, size=size), stabilizer.looks
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_process_has_flows_too() -> None:
+    code = """
+import os, sys, cv2, torch
+from vidcolor import temporal
+torch.set_num_threads(1), cv2.setNumThreads(1)  # theirs do not live through a fork either
+temporal.processors = lambda: 4
+frames = torch.rand(3, 1, 64, 64) * 100
+watch = lambda: temporal.Stabilizer().watch(frames)
+watch()
+child = os.fork()
+if not child:
+    watch()
+    os._exit(7)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    warm = [sys.executable, "-W", "ignore", "-c", code]
+    assert subprocess.run(warm, timeout=60, check=False).returncode == 7
 
 
 def calm(count: int) -> Tensor:

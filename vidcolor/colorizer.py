@@ -25,6 +25,7 @@ from .inference import make_ready
 from .reference import STRIDES, References
 from .resampling import block_means
 from .sources.luma import luma_of_rgb
+from .stages import Turns
 from .temporal import Motion, Stabilizer
 from .upsampling import upsample_chroma
 from .weights import load_model
@@ -142,7 +143,7 @@ class Colorizer:
                 "reference pictures work with the models fast and best"
             )
         self.largest_batch: int | None = None  # found by running out of memory
-        self._limiting = threading.Lock()
+        self._limiting, self._turns = threading.Lock(), Turns()
         self._chosen = self.device, self.precision
 
     @property
@@ -167,7 +168,7 @@ class Colorizer:
         self.model.to(device)
 
     def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
-        """Predict a batch's chroma at the model's resolution: `see`, `chroma`, `finish`.
+        """Predict a batch's chroma at the model's resolution: `see`, `chroma`, `steady`, `finish`.
 
         Args:
             batch: luma on this colorizer's device.
@@ -178,7 +179,7 @@ class Colorizer:
             `(B, 2, h, w)` float32 a*b*, with the look, oriented like the batch's luma.
         """
         seen = self.see(batch, stabilizer)
-        return self.finish(seen, self.chroma(seen), stabilizer)
+        return self.finish(seen, self.steady(seen, self.chroma(seen), stabilizer))
 
     @torch.inference_mode()
     def see(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Seen:
@@ -191,19 +192,27 @@ class Colorizer:
     def chroma(self, seen: Seen) -> Tensor | None:
         """What the network says of the frames that it has to see, `(n, 2, h, w)` for n `looks`;
         None where there are none. In any order, and on the CPU in several threads at once."""
-        looks = seen.looks
+        looks, lightness, shots = seen.looks, seen.lightness, seen.batch.shots
         if not looks:
             return None
-        shots = [seen.batch.shots[i] for i in looks] if seen.batch.shots else ()
-        return self.network(seen.lightness[looks], shots)
+        if len(looks) < len(seen):
+            lightness, shots = lightness[looks], tuple(shots[i] for i in looks if shots)
+        ab = self.network(lightness, shots)
+        return ab.cpu() if seen.motions else ab  # where the stabilizer is
 
     @torch.inference_mode()
-    def finish(self, seen: Seen, ab: Tensor | None, stabilizer: Stabilizer | None) -> Tensor:
-        """What comes behind the network, with what `chroma` has given; see `__call__`."""
+    def steady(self, seen: Seen, ab: Tensor | None, stabilizer: Stabilizer | None) -> Tensor:
+        """The chroma of all frames by what `chroma` has given, `(B, 2, h, w)`; with a stabilizer
+        each frame once, in order. What fails may be done again, in parts too."""
         if stabilizer is not None:
-            ab = stabilizer.steady(seen.lightness, seen.motions, ab)
-        assert ab is not None  # without a stabilizer the network sees every frame
-        ab = self._with_look(ab, seen.lightness)
+            return stabilizer.steady(seen.motions, ab)
+        assert ab is not None  # without one the network sees every frame
+        return ab
+
+    @torch.inference_mode()
+    def finish(self, seen: Seen, ab: Tensor) -> Tensor:
+        """What comes last, with what `steady` has given; see `__call__`."""
+        ab = self._with_look(ab.to(seen.lightness), seen.lightness)
         return torch.rot90(ab, seen.batch.rotation // 90, (-2, -1))
 
     def seen_size(self, picture: LumaBatch) -> tuple[int, int]:
@@ -344,23 +353,25 @@ class Colorizer:
     def with_backoff(self, batch: Part, work: Callable[[Part], Result]) -> Iterator[Result]:
         """Run `work` on a batch, or on parts of it where memory does not suffice.
 
-        Out of memory halves the part, down to one frame; then the model moves to the CPU, with a
-        warning. Every frame is worked on exactly once, in order; the size that fits is kept for
-        the batches that follow.
+        Out of memory halves the part, down to one frame, and lets threads take turns from then on;
+        then the model moves to the CPU, with a warning. Every frame is worked on exactly once, in
+        order; the size that fits is kept for the batches that follow.
 
         Yields:
             The results of `work`, in the order of the frames.
         """
         first = 0
         failed: RuntimeError | None = None
-        count = 0
+        count, alone = 0, False
         while first < len(batch):
             if failed is not None:  # behind the handler, which would hold on to the memory
-                self._give_way(count, failed)
+                self._give_way(count, failed, alone)
                 failed = None
             count = min(len(batch) - first, self.largest_batch or len(batch))
             try:
-                result = work(batch[first : first + count].to(self.device))
+                alone = self.largest_batch is not None  # where memory is short
+                with self._turns.taken(alone):
+                    result = work(batch[first : first + count].to(self.device))
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -376,16 +387,14 @@ class Colorizer:
                 return
             self.largest_batch = count
         logger.warning("out of memory on %s: going on with batches of %d", self.device, count)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()  # nothing where CUDA is not in use
 
-    def _give_way(self, count: int, error: RuntimeError) -> None:
-        if count > 1:
-            self.limit_batch(count // 2)
+    def _give_way(self, count: int, error: RuntimeError, alone: bool) -> None:
+        if count > 1 or not alone:
+            self.limit_batch(max(1, count // 2))
         elif self.device.type != "cpu":
             logger.warning("out of memory on %s for one frame: going on on the CPU", self.device)
             self.to(torch.device("cpu"))
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            torch.cuda.empty_cache()
         else:
             raise out_of_memory() from error

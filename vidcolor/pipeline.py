@@ -28,7 +28,7 @@ from .compose import compose
 from .cuts import mark_cuts
 from .devices import is_out_of_memory, out_of_memory
 from .errors import DamagedInputError, InputError, VidcolorError
-from .frames import ColorBatch, FilmFacts, LumaBatch
+from .frames import ColorBatch, FilmFacts
 from .motion import unavailable
 from .pictures import colorize_pictures
 from .planning import FilmJob, Job, PicturesJob, Progress, Report, Settings, Watch, plan
@@ -132,11 +132,12 @@ def colorize_film(
 
         return list(colorizer.with_backoff(seen, chroma))
 
-    def finished(part: _Predicted) -> _Finished:
-        return _Finished(part.seen.batch, colorizer.finish(part.seen, part.ab, stabilizer))
+    def steadied(part: _Predicted) -> _Steadied:
+        return _Steadied(part.seen, colorizer.steady(part.seen, part.ab, stabilizer))
 
-    def colored(part: _Finished) -> ColorBatch:
-        return compose(part.batch, part.ab, job.plan.format, exact_luma=settings.exact_luma)
+    def colored(part: _Steadied) -> ColorBatch:
+        ab = colorizer.finish(part.seen, part.ab)
+        return compose(part.seen.batch, ab, job.plan.format, exact_luma=settings.exact_luma)
 
     def composed() -> Generator[ColorBatch]:
         model = side_by_side(
@@ -149,7 +150,7 @@ def colorize_film(
         with closing(model) as batches:
             for parts in batches:
                 for part in parts:
-                    for whole in _with_halving(part, finished, colorizer):
+                    for whole in _with_halving(part, steadied, colorizer):
                         yield from _with_halving(whole, colored, colorizer)
 
     sink = FilmSink(
@@ -218,24 +219,24 @@ class _Predicted:
 
 
 @dataclass(frozen=True)
-class _Finished:
-    """A batch and its a*b*, on one device."""
+class _Steadied:
+    """What was seen of a batch, and the a*b* of all its frames."""
 
-    batch: LumaBatch
+    seen: Seen
     ab: Tensor
 
     @property
     def device(self) -> torch.device:
-        return self.ab.device
+        return self.seen.batch.device
 
     def __len__(self) -> int:
-        return len(self.batch)
+        return len(self.seen)
 
-    def __getitem__(self, part: slice) -> _Finished:
-        return _Finished(self.batch[part], self.ab[part])
+    def __getitem__(self, part: slice) -> _Steadied:
+        return _Steadied(self.seen[part], self.ab[part])
 
-    def to(self, device: torch.device) -> _Finished:
-        return _Finished(self.batch.to(device), self.ab.to(device))
+    def to(self, device: torch.device) -> _Steadied:
+        return _Steadied(self.seen.to(device), self.ab.to(device))
 
 
 def _with_halving(

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -84,14 +84,36 @@ class Workers(ThreadPoolExecutor):
             own_threads.end()
 
 
+class Turns:
+    """What several threads do at once, or, where it has to be, one after another."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._at_work = 0
+
+    @contextmanager
+    def taken(self, alone: bool) -> Iterator[None]:
+        """A turn; if `alone`, one that begins when all others have ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: not (alone and self._at_work))
+            self._at_work += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._at_work -= 1
+                self._changed.notify_all()
+
+
 def _set_opencv_threads(count: int) -> int:
     """Give OpenCV so many threads; how many it had, -1 where it cannot be loaded."""
     try:
         import cv2
-    except ImportError:
+
+        before = cv2.getNumThreads()
+        cv2.setNumThreads(count)
+    except Exception:  # one made for another numpy fails in many ways; whoever needs it says so
         return -1
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(count)
     return before
 
 
@@ -123,7 +145,7 @@ def share_threads(device: torch.device, gmacs: float = 0.0) -> Threads:
 
     Threads of one stage wait for each other at every operation, for long where another stage holds
     the core. So on two cores each stage has one thread, and the stages overlap instead. A heavy
-    model has all cores, in two batches at once: the other stages have little to do.
+    model has two batches at once, each with half the cores: the other stages have little to do.
 
     Args:
         device: of the model.
@@ -185,26 +207,36 @@ def side_by_side(
         items: makes the generator; it runs as that of `ahead` does.
         work: what is done with each item.
         name: of the threads.
-        workers: items at work at once.
+        workers: items at work at once, at most; no more than `AHEAD` + 2 are under way.
         threads: for torch in each of these.
 
-    Close the result to end it early. What the generator or `work` raises is raised here, in its
-    turn.
+    Close the result to end it early; work that has begun is waited for. What the generator or
+    `work` raises is raised here, in its turn.
     """
 
     def given() -> Generator[Future[Result]]:
         with Workers(workers, name, threads) as pool, closing(items()) as found:
             try:
-                for item in found:
-                    yield pool.submit(work, item)
-                    del item
+                try:
+                    for item in found:
+                        yield pool.submit(work, item)
+                        del item
+                except Exception as error:  # in its turn, and not before the work that waits
+                    failed: Future[Result] = Future()
+                    failed.set_exception(error)
+                    yield failed
+                    del failed
             except GeneratorExit:
                 pool.shutdown(cancel_futures=True)
                 raise
 
     with closing(ahead(given, name)) as results:
-        for result in results:
-            yield result.result()
+        for future in results:
+            try:
+                result = future.result()
+            finally:  # its error's traceback holds this frame, and this frame would hold it
+                del future
+            yield result
             del result
 
 
@@ -234,9 +266,11 @@ class _Runner:
         self._thread.start()
 
     def _pull(self) -> None:
-        if self._threads is not None:
-            own_threads.begin(self._threads)
+        begun = False
         try:
+            if self._threads is not None:
+                own_threads.begin(self._threads)
+                begun = True
             with closing(self._items()) as items:  # closed here: that ends what it stands on
                 for item in items:
                     if not self._put((item, None)):
@@ -247,7 +281,7 @@ class _Runner:
         else:
             self._put((_END, None))
         finally:
-            if self._threads is not None:
+            if begun:
                 own_threads.end()
 
     def _put(self, entry: tuple[Any, BaseException | None]) -> bool:

@@ -14,6 +14,7 @@ while the flow explains nearly all of a picture, and those between take on the m
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -72,11 +73,13 @@ class Motion:
             chroma is carried on from the frame before instead, and so is that of a repeat.
         move: the flow, of length 0 for a repeat; None where there is nothing before, as behind a
             cut.
+        lightness: the frame's L*, `(h, w)` float32, at the model's size.
     """
 
     repeats: bool
     look: bool
     move: _Flow | None
+    lightness: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class Stabilizer:
 
         motions = stabilizer.watch(lightness, cuts)
         looks = [i for i, motion in enumerate(motions) if motion.look]
-        ab = stabilizer.steady(lightness, motions, network(lightness[looks]) if looks else None)
+        ab = stabilizer.steady(motions, network(lightness[looks]) if looks else None)
 
     `watch` may be batches ahead of `steady`, in another thread, and what lies between them keeps
     no order. Results do not depend on how the frames are cut into batches, nor on whether `steady`
@@ -149,15 +152,16 @@ class Stabilizer:
         pool = _pool()
         moves = list((pool.map if pool else map)(_move, pictures, befores))
         self._last = last
+        light = lightness[:, 0].float().cpu().numpy()
         return [
-            self._judged(before is picture, move)
-            for picture, before, move in zip(pictures, befores, moves, strict=True)
+            Motion(before is picture, self._judged(before is picture, move), move, here)
+            for picture, before, move, here in zip(pictures, befores, moves, light, strict=True)
         ]
 
-    def _judged(self, repeats: bool, move: _Flow | None) -> Motion:
-        """The next frame's motion: whether the network has to see it."""
+    def _judged(self, repeats: bool, move: _Flow | None) -> bool:
+        """Whether the network has to see the next frame."""
         if repeats and not self._unseen:
-            return Motion(repeats, False, move)
+            return False
         if move is None:
             self._looks = 0
         look = (
@@ -168,23 +172,30 @@ class Stabilizer:
         )
         self._unseen = 0 if look else self._unseen + 1
         self._looks += look
-        return Motion(repeats, look, move)
+        return look
 
-    def steady(self, lightness: Tensor, motions: Sequence[Motion], ab: Tensor | None) -> Tensor:
-        """The stabilised chroma of the next frames.
+    def steady(self, motions: Sequence[Motion], ab: Tensor | None) -> Tensor:
+        """The stabilised chroma of the next frames; each frame once, in order. If it fails, they
+        can be given again.
 
         Args:
-            lightness: `(B, 1, h, w)` L* in [0, 100], at the model's size.
             motions: what `watch` has found of these frames.
             ab: `(n, 2, h', w')` a*b* of the n of them that have a `look`, at the network's own
-                size; None where there are none.
+                size, on any device; None where there are none.
 
         Returns:
-            `(B, 2, h', w')`, on the device and of the type of `ab`, or of the lightness.
+            `(B, 2, h', w')` float32 on the CPU.
+
+        Raises:
+            ValueError: `ab` is not of as many frames as have a `look`.
         """
+        wanted, given = sum(motion.look for motion in motions), 0 if ab is None else len(ab)
+        if wanted != given:
+            raise ValueError(f"chroma of {given} frames, where the network had to see {wanted}")
         last = self._state
         size = ab.shape[-2:] if ab is not None else last.ab.shape[:2] if last is not None else ()
-        light = F.interpolate(lightness, size=size, mode="area")[:, 0].float().cpu().numpy()
+        lightness = torch.from_numpy(np.stack([motion.lightness for motion in motions]))[:, None]
+        light = F.interpolate(lightness, size=size, mode="area")[:, 0].numpy()
         seen: Iterator[np.ndarray] = iter(
             () if ab is None else ab.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
         )
@@ -198,8 +209,7 @@ class Stabilizer:
                 history = _moved(last, here, motion.move)
                 last = _State(here, *(history.carried if new is None else self._mean(history, new)))
             out.append(last.ab)
-        like = lightness if ab is None else ab
-        steadied = torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2).to(like)
+        steadied = torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2)
         self._state = last  # at the end: what failed before can be done again
         return steadied
 
@@ -240,6 +250,10 @@ def _pool() -> ThreadPoolExecutor | None:
     stays, because a new thread needs working memory of its own for them."""
     count = min(_MOST_WORKERS, processors() // 2)
     return ThreadPoolExecutor(count, thread_name_prefix="flow") if count > 1 else None
+
+
+if hasattr(os, "register_at_fork"):  # the threads of a pool stay behind in the parent
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _pictures(lightness: Tensor) -> list[_Picture]:

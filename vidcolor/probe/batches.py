@@ -12,7 +12,7 @@ from ..compose import compose
 from ..devices import is_out_of_memory
 from ..frames import ColorTags, LumaBatch, PixelFormat
 from ..metering import free_memory, peak_memory, resident_bytes, seconds_a_call
-from ..stages import in_thread, share_threads
+from ..stages import Workers, in_thread, share_threads
 
 _FORMAT = PixelFormat("yuv420p", 8, (2, 2), False, ColorTags(False, "bt709"))
 _MOST = 4096  # frames of a batch; no card gains by more
@@ -60,8 +60,8 @@ def _held(device: torch.device) -> int:
 def measure_batch(
     colorizer: Colorizer, width: int, height: int, count: int, before: int, least: float = 0.5
 ) -> Row:
-    """Time and memory of the model and the composition on `count` frames, each in a thread with as
-    many threads of torch as it has in the pipeline.
+    """Time and memory of the model and the composition on `count` frames, each in as many threads,
+    with as many threads of torch, as it has in the pipeline.
 
     Args:
         colorizer: the model on its device.
@@ -78,11 +78,12 @@ def measure_batch(
         with peak_memory(device) as peak:
             batch = noise(count, width, height).to(device)
             ab = colorizer(batch)
-            model = in_thread(
-                lambda: seconds_a_call(device, lambda: colorizer(batch), least),
-                "model",
-                share.model,
-            )
+            with Workers(share.workers, "model", share.model) as pool:
+                calls = [
+                    pool.submit(seconds_a_call, device, lambda: colorizer(batch), least)
+                    for _ in range(share.workers)
+                ]
+                model = sum(call.result() for call in calls) / share.workers**2
             composing = in_thread(
                 lambda: seconds_a_call(device, lambda: compose(batch, ab, _FORMAT), least),
                 "compose",

@@ -102,7 +102,7 @@ def _rate(
     """Frames a second of `work`, and its processor seconds a frame. It is given the number of each
     batch, from the second batch on until `least` seconds have gone by; of the only one where there
     is no second. It is done in as many threads, with as many threads of torch, as the stage has in
-    the pipeline."""
+    the pipeline; their start is a part of it."""
 
     def done(number: int) -> int:
         work(number)
@@ -194,7 +194,7 @@ def measure_stages(
         def finishing(number: int) -> None:
             looks = len(seen[number].looks)
             like = ab[:1].expand(looks, -1, -1, -1) if looks else None
-            colorizer.finish(seen[number], like, stabilizer)
+            colorizer.finish(seen[number], colorizer.steady(seen[number], like, stabilizer))
 
         rates["stabilise"] = _rate(seen, finishing, device, least, share.compose)
 
