@@ -232,13 +232,10 @@ class Stages:
 
 
 def _processor_seconds(work: Callable[[], object]) -> float:
-    """Processor seconds of `work` with one thread of torch: several threads wait for each other in
-    loops that count as work, and the more, the busier the machine is."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Processor seconds of `work` with one thread of torch and of OpenCV: several threads wait for
+    each other in loops that count as work, and the more, the busier the machine is."""
     watch = Stopwatch()
-    work()
-    torch.set_num_threads(threads)
+    in_thread(work, "measured", 1)
     return watch.read()[1]
 
 
