@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -43,6 +43,7 @@ _HDR_TRANSFERS, _BT2020_PRIMARIES = (16, 18), 9
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Part = TypeVar("Part", bound="_Placed")
+Said = TypeVar("Said", bound="_Predicted")
 
 
 def run(
@@ -214,29 +215,19 @@ class _Predicted:
         ab = None if self.ab is None or before == until else self.ab[before:until]
         return _Predicted(self.seen[part], ab)
 
-    def to(self, device: torch.device) -> _Predicted:
-        return _Predicted(self.seen.to(device), None if self.ab is None else self.ab.to(device))
+    def to(self: Said, device: torch.device) -> Said:
+        ab = None if self.ab is None else self.ab.to(device)
+        return replace(self, seen=self.seen.to(device), ab=ab)
 
 
 @dataclass(frozen=True)
-class _Steadied:
+class _Steadied(_Predicted):
     """What was seen of a batch, and the a*b* of all its frames."""
 
-    seen: Seen
     ab: Tensor
-
-    @property
-    def device(self) -> torch.device:
-        return self.seen.batch.device
-
-    def __len__(self) -> int:
-        return len(self.seen)
 
     def __getitem__(self, part: slice) -> _Steadied:
         return _Steadied(self.seen[part], self.ab[part])
-
-    def to(self, device: torch.device) -> _Steadied:
-        return _Steadied(self.seen.to(device), self.ab.to(device))
 
 
 def _with_halving(
