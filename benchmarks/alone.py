@@ -15,9 +15,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from vidcolor.errors import VidcolorError
-from vidcolor.metering import counted_peak
+from vidcolor.system.memory import counted_peak
 
-_PRELOAD = ["vidcolor.pipeline", "vidcolor.models.describe", "benchmarks.peers"]
+_PRELOAD = ["vidcolor.run.films", "vidcolor.models.describe", "benchmarks.peers"]
 
 
 def peak_bytes() -> int:

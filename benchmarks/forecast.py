@@ -23,12 +23,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vidcolor.colorizer import Colorizer
-from vidcolor.metering import device_name
-from vidcolor.pipeline import run
-from vidcolor.planning import Settings, plan
 from vidcolor.probe.forecast import forecast
 from vidcolor.probe.synthetic import frames, write_film
+from vidcolor.run.colorizer import Colorizer
+from vidcolor.run.pipeline import run
+from vidcolor.run.plan import plan
+from vidcolor.run.settings import Settings
+from vidcolor.system.devices import device_name
 
 _SIDES = ((320, 240), (240, 320), (480, 360), (640, 426), (426, 640), (800, 600), (512, 512))
 

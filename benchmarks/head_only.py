@@ -22,15 +22,15 @@ from typing import Any
 
 import torch
 
-from vidcolor.memory import keep_memory
-from vidcolor.metering import device_name, peak_memory, resident_bytes
 from vidcolor.models.describe import describe
-from vidcolor.training.batch import Batch
+from vidcolor.system.devices import device_name
+from vidcolor.system.memory import keep_memory, peak_memory, resident_bytes
+from vidcolor.training.data.batch import Batch
+from vidcolor.training.distributed import Team
 from vidcolor.training.recipe import Recipe
 from vidcolor.training.recipe_files import find_recipe, load_recipe
-from vidcolor.training.run import Run
 from vidcolor.training.start import starting_model
-from vidcolor.training.team import Team
+from vidcolor.training.state import Run
 
 _ROOT = Path(__file__).resolve().parents[1]
 _WAYS = {"head_only": "backbone", "whole_net": ""}  # the recipe's key `freeze`

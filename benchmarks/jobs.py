@@ -16,20 +16,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vidcolor.colorizer import Colorizer, Seen
-from vidcolor.compose import compose
-from vidcolor.cuts import mark_cuts
+from vidcolor.color.compose import compose
 from vidcolor.frames import ColorBatch, LumaBatch, Segment
-from vidcolor.memory import keep_memory
-from vidcolor.metering import device_name, processors, resident_bytes, synchronize
 from vidcolor.models.describe import describe
-from vidcolor.pipeline import Progress, colorize
-from vidcolor.planning import FilmJob, Settings, plan
+from vidcolor.models.weights import load_model
+from vidcolor.motion.shots import mark_cuts
+from vidcolor.motion.stabilizer import Stabilizer
+from vidcolor.run.colorizer import Colorizer, Seen
+from vidcolor.run.films import Progress
+from vidcolor.run.pipeline import colorize
+from vidcolor.run.plan import FilmJob, plan
+from vidcolor.run.settings import Settings
 from vidcolor.sinks import FilmSink
 from vidcolor.sources import FilmSource
-from vidcolor.stages import in_thread, share_threads, side_by_side
-from vidcolor.temporal import Stabilizer
-from vidcolor.weights import load_model
+from vidcolor.system.devices import device_name, processors, synchronize
+from vidcolor.system.memory import keep_memory, resident_bytes
+from vidcolor.system.threads import in_thread, share_threads, side_by_side
 
 from .alone import Stopwatch, peak_bytes
 

@@ -24,15 +24,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidcolor.memory import keep_memory
-from vidcolor.metering import device_name
 from vidcolor.models import create_model
-from vidcolor.training import loop
-from vidcolor.training.data import DataSet, Part
+from vidcolor.system.devices import device_name
+from vidcolor.system.memory import keep_memory
+from vidcolor.training import trainer as loop
+from vidcolor.training.data.dataset import DataSet, Part
+from vidcolor.training.distributed import Team
+from vidcolor.training.options import Listener, Options
 from vidcolor.training.recipe import Recipe
 from vidcolor.training.recipe_files import RecipeFile, find_recipe, load_recipe
-from vidcolor.training.session import Listener, Options
-from vidcolor.training.team import Team
 
 _RECIPE = "S0"
 _HELD = 2  # pictures to validate and to test on: the loop wants some, and nobody times them

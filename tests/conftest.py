@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.command_line import Answer, Vidcolor
 from vidcolor.cli import main
-
-from .command_line import Answer, Vidcolor
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,11 +15,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .colorizer import Colorizer
+    from .color.adjust import Look
     from .errors import VidcolorError
-    from .grading import Look
-    from .pipeline import colorize
-    from .planning import Report, Settings
+    from .run.colorizer import Colorizer
+    from .run.pipeline import colorize
+    from .run.settings import Report, Settings
     from .sinks import EncoderSettings
 
 __version__ = "0.1.0"
@@ -34,13 +34,13 @@ __all__ = [
 ]
 
 _HOME = {
-    "Colorizer": "colorizer",
+    "Colorizer": "run.colorizer",
     "EncoderSettings": "sinks",
-    "Look": "grading",
-    "Report": "planning",
-    "Settings": "planning",
+    "Look": "color.adjust",
+    "Report": "run.settings",
+    "Settings": "run.settings",
     "VidcolorError": "errors",
-    "colorize": "pipeline",
+    "colorize": "run.pipeline",
 }
 
 

@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from tests.helpers.command_line import Vidcolor
 from vidcolor.models import create_model
 from vidcolor.models.describe import describe
 from vidcolor.models.fast import Fast
-from vidcolor.models.plain_cnn import PlainCNN
-from vidcolor.models.pool_cnn import PoolCNN, PoolUNet
-
-from ..command_line import Vidcolor
+from vidcolor.models.reproductions.plain_cnn import PlainCNN
+from vidcolor.models.reproductions.pool_cnn import PoolCNN, PoolUNet
 
 SIZES = pytest.mark.parametrize("size", [32, 64])
 NETS = pytest.mark.parametrize(("nf", "nc"), [(1, 2), (8, 5), (32, 24)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vidcolor.colorizer import Colorizer
 from vidcolor.probe import batches
 from vidcolor.probe.batches import (
     Row,
@@ -15,6 +14,7 @@ from vidcolor.probe.batches import (
     largest_fitting,
     measure_batches,
 )
+from vidcolor.run.colorizer import Colorizer
 
 CPU = torch.device("cpu")
 MIB = 1 << 20

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.clips import RATE, encode, frames
+from tests.helpers.films import FilmSpec, build_film
 from vidcolor import Colorizer, EncoderSettings, Settings
 from vidcolor.errors import InputError
 from vidcolor.frames import Segment
-from vidcolor.pipeline import colorize_film
-from vidcolor.planning import FilmJob, plan
 from vidcolor.probe.arithmetic import Sample
 from vidcolor.probe.films import (
     FilmCosts,
@@ -27,9 +27,8 @@ from vidcolor.probe.films import (
     steady_part,
 )
 from vidcolor.probe.synthetic import write_film
-
-from ..sinks.films import FilmSpec, build_film
-from ..sources.clips import RATE, encode, frames
+from vidcolor.run.films import colorize_film
+from vidcolor.run.plan import FilmJob, plan
 
 VERYFAST = Settings(encoder=EncoderSettings(preset="veryfast"), overwrite=True)
 

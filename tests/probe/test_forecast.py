@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.helpers.clips import encode, frames, pattern
 from vidcolor import Colorizer, EncoderSettings, Settings
 from vidcolor.errors import InputError
-from vidcolor.planning import FilmJob, plan
 from vidcolor.probe.arithmetic import Costs
 from vidcolor.probe.forecast import estimated, forecast, free_space
-
-from ..sources.clips import encode, frames, pattern
+from vidcolor.run.plan import FilmJob, plan
 
 forecasts = sys.modules[forecast.__module__]
 SETTINGS = Settings(encoder=EncoderSettings("ffv1"), overwrite=True, stabilize=False)

@@ -14,14 +14,14 @@ import pytest
 import torch
 
 from vidcolor import Colorizer, EncoderSettings, Settings
-from vidcolor.batch_cache import cached_batch
 from vidcolor.errors import WeightsError
+from vidcolor.motion.stabilizer import Stabilizer
 from vidcolor.probe import batches, machine, stages
 from vidcolor.probe.machine import MachineReport, network_costs, probe_machine
 from vidcolor.probe.stages import STAGES, Stages, measure_stages, threads_of
 from vidcolor.probe.synthetic import film_length, frames, write_film
-from vidcolor.stages import Threads, share_threads
-from vidcolor.temporal import Stabilizer
+from vidcolor.run.batch_cache import cached_batch
+from vidcolor.system.threads import Threads, share_threads
 
 FAST_ENCODER = Settings(encoder=EncoderSettings(preset="ultrafast"))
 

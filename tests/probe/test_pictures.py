@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from vidcolor import Colorizer, Settings
-from vidcolor.pictures import WINDOW, _Line
-from vidcolor.planning import PicturesJob
 from vidcolor.probe.pictures import PictureMeter, Written, chosen, pictures_costs
+from vidcolor.run.pictures import WINDOW, _Line
+from vidcolor.run.plan import PicturesJob
 from vidcolor.sources import PictureSource
 
 Items = list[tuple[Path, Path]]

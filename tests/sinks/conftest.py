@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.films import FilmMaker, FilmSpec, build_film, read_facts
 from vidcolor.frames import FilmFacts
-
-from .films import FilmMaker, FilmSpec, build_film, read_facts
 
 
 @pytest.fixture

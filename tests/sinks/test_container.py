@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.films import FilmMaker
 from vidcolor.errors import ContainerError, OutputError
 from vidcolor.sinks import EncoderSettings, check_container
 from vidcolor.sinks.streams import cut_chapters
-
-from .films import FilmMaker
 
 FAST = EncoderSettings(preset="ultrafast")
 

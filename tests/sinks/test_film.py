@@ -15,12 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vidcolor.errors import ContainerError, OutputError
-from vidcolor.frames import ColorBatch, ColorTags, FilmFacts, Segment
-from vidcolor.sinks import COPY_ALL, EncoderSettings, FilmReport, FilmSink, choose_pixel_format
-from vidcolor.sinks.streams import PacketFeed
-
-from .films import (
+from tests.helpers.films import (
     FilmMaker,
     batches_of,
     make_batches,
@@ -28,6 +23,10 @@ from .films import (
     read_frames,
     read_streams,
 )
+from vidcolor.errors import ContainerError, OutputError
+from vidcolor.frames import ColorBatch, ColorTags, FilmFacts, Segment
+from vidcolor.sinks import COPY_ALL, EncoderSettings, FilmReport, FilmSink, choose_pixel_format
+from vidcolor.sinks.streams import PacketFeed
 
 FAST = EncoderSettings(preset="ultrafast")
 LOSSLESS = EncoderSettings("ffv1")

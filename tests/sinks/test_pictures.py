@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from vidcolor.errors import OutputError
 from vidcolor.frames import ColorBatch, ColorTags, LumaBatch, PictureInfo, PixelFormat
 from vidcolor.sinks import PictureSink
-from vidcolor.sinks.deep import upright_exif
+from vidcolor.sinks.png_tiff import upright_exif
 
 LOSSLESS = [".png", ".tif", ".tiff", ".bmp"]
 ALL = [*LOSSLESS, ".jpg", ".jpeg", ".webp", ".PNG"]

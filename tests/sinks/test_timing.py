@@ -12,6 +12,7 @@ import av
 import pytest
 import torch
 
+from tests.helpers.films import FilmMaker, batches_of, read_frames, read_streams
 from vidcolor.errors import OutputError
 from vidcolor.frames import ColorBatch, FilmFacts
 from vidcolor.sinks import (
@@ -23,8 +24,6 @@ from vidcolor.sinks import (
 )
 from vidcolor.sinks.streams import PacketFeed
 from vidcolor.sources import FilmSource, probe_film
-
-from .films import FilmMaker, batches_of, read_frames, read_streams
 
 MEDIUM = EncoderSettings()  # libx264 with B-frames
 # 25 frames a second that pause after every tenth and stumble in between; 90 000 ticks a second.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .clips import Clip, encode, frames
+from tests.helpers.clips import Clip, encode, frames
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,19 @@ import av
 import numpy as np
 import pytest
 
+from tests.helpers.clips import (
+    Clip,
+    damage_of,
+    encode,
+    frames,
+    luma_of,
+    make_frame,
+    pattern,
+    pts_of,
+)
 from vidcolor.errors import InputError
 from vidcolor.sources import FilmSource
-from vidcolor.sources.whole import cut_off
-
-from .clips import Clip, damage_of, encode, frames, luma_of, make_frame, pattern, pts_of
+from vidcolor.sources.truncation import cut_off
 
 
 def cut(clip: Clip, to: Path, share: float) -> Path:

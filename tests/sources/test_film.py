@@ -12,10 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from vidcolor.frames import Segment
-from vidcolor.sources import FilmSource, probe_film
-
-from .clips import (
+from tests.helpers.clips import (
     RATE,
     Clip,
     damage_of,
@@ -26,6 +23,8 @@ from .clips import (
     pattern,
     pts_of,
 )
+from vidcolor.frames import Segment
+from vidcolor.sources import FilmSource, probe_film
 
 # ---------------------------------------------------------------- formats
 

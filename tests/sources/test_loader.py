@@ -18,11 +18,10 @@ import pytest
 import torch
 
 import vidcolor
+from tests.helpers.clips import Clip
 from vidcolor.errors import InputError
 from vidcolor.frames import LumaBatch
 from vidcolor.sources import FilmSource, load
-
-from .clips import Clip
 
 CPU = torch.device("cpu")
 

@@ -10,10 +10,9 @@ import av
 import pytest
 from av.filter import Graph
 
+from tests.helpers.clips import damage_of, encode, frames, make_frame, pts_of
 from vidcolor.frames import Segment
 from vidcolor.sources import FilmSource, probe_film
-
-from .clips import damage_of, encode, frames, make_frame, pts_of
 
 UNIT = Fraction(1, 90000)
 # 25 frames a second that pause after every tenth and stumble in between.

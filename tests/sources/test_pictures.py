@@ -14,10 +14,9 @@ import torch
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
+from tests.helpers.clips import pattern
 from vidcolor.frames import LumaBatch
 from vidcolor.sources import PictureSource, pictures
-
-from .clips import pattern
 
 GREY = pattern(0, 65, 49)
 DEEP = pattern(1, 65, 49, 16)

@@ -9,11 +9,10 @@ from pathlib import Path
 import av
 import pytest
 
+from tests.helpers.clips import encode, frames
+from tests.helpers.command_line import Vidcolor
+from tests.training.conftest import write_picture
 from vidcolor.training.recipe_files import shipped_recipes
-
-from ..command_line import Vidcolor
-from ..sources.clips import encode, frames
-from .conftest import write_picture
 
 # what makes each recipe tiny; the fully connected net of S4a is a variant and too large for a test
 TINY = {

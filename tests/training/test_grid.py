@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
+from tests.training.conftest import write_picture
 from vidcolor.errors import TrainingError
 from vidcolor.training import grid
+from vidcolor.training.options import Options
 from vidcolor.training.recipe import Recipe
 from vidcolor.training.recipe_files import RecipeFile, combinations
-from vidcolor.training.session import Options
-
-from .conftest import write_picture
 
 FILE = RecipeFile(
     "tiny",

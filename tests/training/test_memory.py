@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from vidcolor.training import loop
-from vidcolor.training.loop import Options, train
+from vidcolor.training import trainer as loop
 from vidcolor.training.recipe_files import find_recipe, load_recipe
+from vidcolor.training.trainer import Options, train
 
 
 def test_training_on_the_cpu_keeps_memory_once_the_pictures_are_read(

@@ -11,13 +11,7 @@ from torch import nn
 
 from vidcolor.errors import TrainingError
 from vidcolor.models import create_model
-from vidcolor.training.optim import (
-    EarlyStopping,
-    Schedule,
-    freeze,
-    make_optimizer,
-    set_training,
-)
+from vidcolor.training.optim import EarlyStopping, Schedule, freeze, make_optimizer, set_training
 from vidcolor.training.recipe import Recipe
 
 NAN = math.nan

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.helpers.command_line import Vidcolor
 from vidcolor.training import probe
 from vidcolor.training.probe import (
     Stepper,
@@ -20,8 +21,6 @@ from vidcolor.training.probe import (
     probe_training,
 )
 from vidcolor.training.recipe_files import find_recipe, load_recipe
-
-from ..command_line import Vidcolor
 
 CPU = torch.device("cpu")
 S0 = load_recipe(find_recipe("S0"), {"size": 16})

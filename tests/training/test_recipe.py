@@ -10,7 +10,7 @@ import pytest
 
 from vidcolor.errors import TrainingError
 from vidcolor.models import create_model
-from vidcolor.training.data import split_names
+from vidcolor.training.data.dataset import split_names
 from vidcolor.training.objectives import create_objective
 from vidcolor.training.recipe import Recipe, make_recipe, overridden, recipe_values
 from vidcolor.training.recipe_files import (

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from vidcolor.errors import TrainingError, VidcolorError, WeightsError
 from vidcolor.models import create_model
-from vidcolor.models.deeplabv3 import DeepLabV3
+from vidcolor.models.reproductions.deeplabv3 import DeepLabV3
+from vidcolor.models.weights import Entry, import_weights, save_weights
 from vidcolor.training.recipe import Recipe
 from vidcolor.training.start import starting_model
-from vidcolor.weights import Entry, import_weights, save_weights
 
 
 def recipe(model: str = "plain_cnn", **keys: Any) -> Recipe:

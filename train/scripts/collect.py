@@ -13,7 +13,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from vidcolor.training.report import read_results, summary_markdown
+from vidcolor.training.results.report import read_results, summary_markdown
 
 TRAIN = Path(__file__).resolve().parents[1]
 

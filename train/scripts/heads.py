@@ -19,19 +19,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidcolor.color import rgb_to_lab
-from vidcolor.gamut import limit_chroma
-from vidcolor.metrics import colourfulness, load_lpips, psnr
+from vidcolor.color.convert import rgb_to_lab
+from vidcolor.color.gamut import limit_chroma
+from vidcolor.evaluation.metrics import colourfulness, load_lpips, psnr
+from vidcolor.evaluation.picture_sets import square, stream_pictures
 from vidcolor.models.blocks import conv_norm_relu
-from vidcolor.models.gamut import ab_bins, soft_encode
+from vidcolor.models.reproductions.gamut import ab_bins, soft_encode
 from vidcolor.models.resnet import ResNetEncoder
-from vidcolor.sources.packs import square, stream_pictures
-from vidcolor.tensor_files import read_tensors
-from vidcolor.training.batch import Batch
+from vidcolor.models.state_dicts import read_tensors
+from vidcolor.models.weights import load_model
+from vidcolor.training.data.batch import Batch
 from vidcolor.training.objectives.ab_perceptual import AbPerceptual
 from vidcolor.training.objectives.base import join_lab
 from vidcolor.training.objectives.gamut_bins import smoothed
-from vidcolor.weights import load_model
 
 SIDE, BATCH, WANTED = 144, 16, 0.7
 TEACHER_SIDE = 160  # a multiple of its stride

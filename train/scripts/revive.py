@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vidcolor.color import rgb_to_lab
+from vidcolor.color.convert import rgb_to_lab
+from vidcolor.evaluation.picture_sets import square, stream_pictures
 from vidcolor.models import create_model
-from vidcolor.sources.packs import square, stream_pictures
-from vidcolor.tensor_files import read_tensors
-from vidcolor.weights import Entry, load_model, save_weights
+from vidcolor.models.state_dicts import read_tensors
+from vidcolor.models.weights import Entry, load_model, save_weights
 
 FIRST = 13  # of the blocks at stride 32
 PICTURES, RIDGE = 96, 1e-3

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from vidcolor.colorizer import Colorizer
 from vidcolor.evaluation import evaluate_folders
-from vidcolor.weights import load_model, save_weights, sha256_of
+from vidcolor.models.weights import load_model, save_weights, sha256_of
+from vidcolor.run.colorizer import Colorizer
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 

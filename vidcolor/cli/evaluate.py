@@ -76,7 +76,7 @@ def evaluate_command(
         flag = "--" + lost[0].replace("_", "-")
         kind, remedy = ("pictures", "leave out") if video else ("clips", "add")
         raise click.UsageError(f"{flag} is for {kind}; {remedy} --video")
-    from ..motion import unavailable
+    from ..system.opencv import unavailable
 
     if reason := unavailable():
         raise click.ClickException(f"eval needs OpenCV: {reason}")

@@ -75,7 +75,7 @@ def look_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `Colorizer` that `look_options` give; none for a command without them."""
     if "saturation" not in options:
         return {}
-    from ..grading import Look
+    from ..color.adjust import Look
 
     strength = options["reference_strength"]
     if "" in options["references"]:

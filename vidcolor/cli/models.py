@@ -17,7 +17,7 @@ from .assignment import Assignment
 
 if TYPE_CHECKING:
     from ..models.describe import Description
-    from ..weights import Entry
+    from ..models.weights import Entry
 
 
 @click.group("models", invoke_without_command=True)
@@ -122,7 +122,7 @@ def _list(as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..weights import manifest, shipped_folder, stored_weights, user_folder
+    from ..models.weights import manifest, shipped_folder, stored_weights, user_folder
 
     shipped = manifest()
     stored = {name: entry for name, entry in stored_weights().items() if name not in shipped}

@@ -16,7 +16,7 @@ from .run import keep_film_memory, make_colorizer, model_options
 from .work import make_settings, work_options
 
 if TYPE_CHECKING:
-    from ..colorizer import Colorizer
+    from ..run.colorizer import Colorizer
 
 _ONE_MODEL = "with films or pictures, give one {} only: it is for one run that is to be foreseen"
 
@@ -117,7 +117,7 @@ def probe_command(inputs: tuple[str, ...], **options: Any) -> None:
 
 def _makers(options: dict[str, Any]) -> Iterator[Callable[[], Colorizer]]:
     """What loads every model at every size, one after the other."""
-    from ..weights import manifest
+    from ..models.weights import manifest
 
     names: list[str | None] = list(options["model"])
     if not names:
@@ -161,9 +161,9 @@ def _seconds_since_start() -> float:
 
 
 def _forecast(inputs: tuple[str, ...], options: dict[str, Any]) -> None:
-    from ..planning import plan
     from ..probe.forecast import forecast
     from ..probe.plot import plot_forecast
+    from ..run.plan import plan
     from .probe_screen import show_forecast, working
 
     chosen = dict(options)
@@ -197,7 +197,7 @@ def _forecast(inputs: tuple[str, ...], options: dict[str, Any]) -> None:
 
 
 def _training(options: dict[str, Any]) -> None:
-    from ..devices import choose_device
+    from ..system.devices import choose_device
     from ..training.probe import plot_training, probe_training
     from ..training.recipe_files import find_recipe, load_recipe
     from .probe_screen import show_training, working

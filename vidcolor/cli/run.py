@@ -16,8 +16,9 @@ from .look import look_arguments, look_options
 from .work import make_settings, work_options
 
 if TYPE_CHECKING:
-    from ..colorizer import Colorizer
-    from ..planning import Job, Report, Settings
+    from ..run.colorizer import Colorizer
+    from ..run.plan import Job
+    from ..run.settings import Report, Settings
 
 
 def model_options(command: Any, several: bool = False) -> Any:
@@ -110,7 +111,7 @@ def run_command(
     \b
     Exit codes: 0 all done, 1 some input failed or was incomplete, 2 usage, 130 interrupted.
     """
-    from ..planning import plan
+    from ..run.plan import plan
     from .screen import Screen
 
     if not all(inputs) or output == "":
@@ -138,7 +139,7 @@ def run_command(
 
 def make_colorizer(options: dict[str, Any]) -> Colorizer:
     """The colorizer that `model_options`, and `look_options` where there are any, describe."""
-    from ..colorizer import Colorizer
+    from ..run.colorizer import Colorizer
 
     return Colorizer(
         options["model"],
@@ -157,8 +158,8 @@ def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
     Returns:
         Whether it does.
     """
-    from ..memory import keep_memory
-    from ..planning import FilmJob
+    from ..run.plan import FilmJob
+    from ..system.memory import keep_memory
 
     sizes = {
         (job.source.facts.width, job.source.facts.height) if isinstance(job, FilmJob) else None
@@ -181,7 +182,7 @@ def _describe_model(options: dict[str, Any]) -> str:
 
 
 def _work(jobs: list, options: dict[str, Any], settings: Settings, screen: Any) -> list[Report]:
-    from ..pipeline import run
+    from ..run.pipeline import run
 
     colorizer = make_colorizer(options)
     logging.getLogger("vidcolor").info(
@@ -203,8 +204,8 @@ def _preview(
     settings: Settings,
     screen: Any,
 ) -> None:
-    from ..planning import Report
-    from ..preview import make_sheet
+    from ..run.preview import make_sheet
+    from ..run.settings import Report
     from ..sources import PICTURE_SUFFIXES, expand
 
     items = expand(inputs, rate=settings.fps)

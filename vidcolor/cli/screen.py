@@ -24,8 +24,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from ..pipeline import Watch
-    from ..planning import Job, Report
+    from ..run.films import Watch
+    from ..run.plan import Job
+    from ..run.settings import Report
 
 
 class RateColumn(ProgressColumn):
@@ -178,7 +179,7 @@ class Screen:
 
 
 def _plan_rows(job: Job, encoder: str) -> Iterator[dict[str, Any]]:
-    from ..planning import FilmJob
+    from ..run.plan import FilmJob
 
     if not isinstance(job, FilmJob):
         for path, output in job.items:

@@ -12,8 +12,8 @@ import click
 from .assignment import Assignment
 
 if TYPE_CHECKING:
+    from ..training.options import Options
     from ..training.recipe_files import RecipeFile
-    from ..training.session import Options
 
 
 _SHORT_CUTS = ("epochs", "batch_size", "lr", "patience", "limit", "seed", "precision")
@@ -141,9 +141,9 @@ def train_command(
     are kept. Checkpoints are written every few minutes, at every best and on Ctrl-C; --resume goes
     on from the newest.
     """
-    from ..devices import choose_device
+    from ..system.devices import choose_device
+    from ..training.options import Options
     from ..training.recipe_files import DEFAULT, find_recipe, load_recipe
-    from ..training.session import Options
 
     if grid and variants:
         raise click.UsageError("--grid and --variants are two different sets of runs")
@@ -176,8 +176,8 @@ def train_command(
 
 
 def _run_one(file: RecipeFile, folder: Path, options: Options) -> None:
-    from ..training.loop import train
-    from ..training.team import is_leader
+    from ..training.distributed import is_leader
+    from ..training.trainer import train
     from .training_screen import training_screen
 
     with training_screen(file) as screen:

@@ -14,10 +14,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
+from ..training.distributed import is_leader
+from ..training.options import Listener
+from ..training.options import Progress as Place
 from ..training.recipe_files import RecipeFile
-from ..training.session import Listener
-from ..training.session import Progress as Place
-from ..training.team import is_leader
 from .screen import width_of
 
 _SHOWN = {

@@ -35,7 +35,7 @@ def import_command(file: Path, architecture: str | None, name: str | None, overw
     without running any code in it. The weights go to the user's data folder, or to the folder
     that the environment variable VIDCOLOR_WEIGHTS names. 'vidcolor models' lists them.
     """
-    from ..weights import import_weights, load_model
+    from ..models.weights import import_weights, load_model
 
     stored = import_weights(file, name, architecture, overwrite=overwrite)
     model, entry = load_model(stored.stem)  # what was written is what is loaded from now on

@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from ..frames import Segment
-    from ..planning import Settings
+    from ..run.settings import Settings
 
 
 class TimeType(click.ParamType):
@@ -174,7 +174,7 @@ def chosen_segment(options: dict[str, Any]) -> Segment:
 def make_settings(options: dict[str, Any], **more: Any) -> Settings:
     """The settings that `work_options` describe, and those of `more`; a usage error where the
     segment is empty."""
-    from ..planning import Settings
+    from ..run.settings import Settings
     from ..sinks import EncoderSettings
 
     encoder = EncoderSettings(

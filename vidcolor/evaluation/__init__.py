@@ -1,6 +1,6 @@
 """Measuring a colorizer: on colour pictures (`stills`) and on colour clips (`video`)."""
 
-from .sheet import PictureScore
+from .sheets import PictureScore
 from .stills import (
     LEAST_SIZE,
     MIN_CHROMA,

@@ -16,11 +16,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..color import lab_to_rgb, rgb_to_lab
+from ..color.convert import MIN_CHROMA, lab_to_rgb, rgb_to_lab
+from ..color.gamut import limit_chroma
 from ..errors import InputError
-from ..gamut import limit_chroma
-from ..metrics import (
-    MIN_CHROMA,
+from .metrics import (
     NO_LPIPS,
     Lpips,
     colourfulness,
@@ -30,8 +29,8 @@ from ..metrics import (
     psnr_of_mse,
     ssim,
 )
-from ..sources.packs import square, stream_pictures
-from .sheet import PictureScore, choose_pictures, write_sheet
+from .picture_sets import square, stream_pictures
+from .sheets import PictureScore, choose_pictures, write_sheet
 
 _BATCH = 8
 LEAST_SIZE = 11  # SSIM's window

@@ -21,17 +21,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..color import rgb_to_lab
-from ..compose import compose, film_grey
-from ..cuts import mark_cuts
+from ..color.compose import compose, film_grey
+from ..color.convert import rgb_to_lab
 from ..errors import InputError
 from ..frames import WHOLE, LumaBatch, Segment, picture_format
-from ..metrics import colourfulness, psnr
+from ..motion.shots import mark_cuts
+from ..motion.stabilizer import Stabilizer
 from ..sources import expand
-from ..sources.colour import ColourBatch, ColourFilmSource
-from ..temporal import Stabilizer
-from ..video_metrics import LEAST_FRAMES, ColourConsistency, Motion, TruthMotion, WarpError
+from .color_film import ColourBatch, ColourFilmSource
+from .metrics import colourfulness, psnr
 from .stills import MIN_CHROMA
+from .video_metrics import LEAST_FRAMES, ColourConsistency, Motion, TruthMotion, WarpError
 
 LONG_SIDE = 512
 _BATCH = 4

@@ -24,18 +24,18 @@ from typing import Any
 from torch import nn
 
 from ..errors import WeightsError
-from .autoencoder import Autoencoder
 from .best import Best
-from .cunet import CUnet
-from .deeplabv3 import DeepLabV3
-from .eccv16 import ECCV16
 from .fast import Fast
-from .mean_chroma import MeanChromaCNN, MeanChromaFC
-from .plain_cnn import PlainCNN
-from .pool_cnn import PoolCNN, PoolUNet
 from .ramp import Ramp
-from .siggraph17 import SIGGRAPH17
-from .skip_cnn import SkipCNN
+from .reproductions.autoencoder import Autoencoder
+from .reproductions.cunet import CUnet
+from .reproductions.deeplabv3 import DeepLabV3
+from .reproductions.eccv16 import ECCV16
+from .reproductions.mean_chroma import MeanChromaCNN, MeanChromaFC
+from .reproductions.plain_cnn import PlainCNN
+from .reproductions.pool_cnn import PoolCNN, PoolUNet
+from .reproductions.siggraph17 import SIGGRAPH17
+from .reproductions.skip_cnn import SkipCNN
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "fast": Fast,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from ..colorizer import Colorizer
-from ..compose import compose
-from ..devices import is_out_of_memory
+from ..color.compose import compose
 from ..frames import ColorTags, LumaBatch, PixelFormat
-from ..metering import free_memory, peak_memory, resident_bytes, seconds_a_call
-from ..stages import Workers, in_thread, share_threads
+from ..run.colorizer import Colorizer
+from ..system.devices import free_memory, is_out_of_memory, synchronize
+from ..system.memory import peak_memory, resident_bytes
+from ..system.threads import Workers, in_thread, share_threads
 
 _FORMAT = PixelFormat("yuv420p", 8, (2, 2), False, ColorTags(False, "bt709"))
 _MOST = 4096  # frames of a batch; no card gains by more
@@ -226,3 +227,23 @@ def fastest_batch(rows: Sequence[Row], device: torch.device) -> int | None:
     bounded = [r for r in fitting if r.batch == least or (r.working_bytes or 0) <= limit]
     best = max(row.fps or 0.0 for row in bounded)
     return min(row.batch for row in bounded if (row.fps or 0.0) * _GAIN >= best)
+
+
+def seconds_a_call(device: torch.device, work: Callable[[], object], least: float = 0.5) -> float:
+    """Seconds a call of `work`: the mean over `least` seconds and two calls, after one to warm up.
+
+    Args:
+        device: that `work` gives its work to.
+        work: the same every time.
+        least: seconds to measure at least.
+    """
+    work()
+    synchronize(device)
+    calls, began = 0, time.perf_counter()
+    while True:
+        work()
+        calls += 1
+        synchronize(device)
+        elapsed = time.perf_counter() - began
+        if elapsed >= least and calls >= 2:
+            return elapsed / calls

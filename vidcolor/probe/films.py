@@ -10,17 +10,19 @@ from pathlib import Path
 
 import torch
 
-from ..colorizer import Colorizer
-from ..cuts import LOOKAHEAD
 from ..errors import InputError
 from ..frames import Segment
-from ..metering import Peak, peak_memory, processors
-from ..pipeline import Progress, batch_size, colorize_film
-from ..planning import FilmJob, Settings
+from ..motion.shots import LOOKAHEAD
+from ..run.colorizer import Colorizer
+from ..run.films import Progress, batch_size, colorize_film
+from ..run.plan import FilmJob
+from ..run.settings import Settings
 from ..sources import FilmSource
-from ..sources.sizes import VideoPacket, can_seek, copied_bytes, count_frames, video_packets
-from ..stages import AHEAD, share_threads
+from ..system.devices import processors
+from ..system.memory import Peak, peak_memory
+from ..system.threads import AHEAD, share_threads
 from .arithmetic import Costs, Sample, busyness, costs, stretches
+from .packet_sizes import VideoPacket, can_seek, copied_bytes, count_frames, video_packets
 from .stages import threads_of
 
 Measure = Callable[[float, Segment], Sample]

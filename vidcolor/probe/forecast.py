@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..colorizer import Colorizer
 from ..errors import VidcolorError
-from ..metering import Peak, device_memory, device_name
-from ..planning import FilmJob, Job, PicturesJob, Report, Settings
+from ..run.colorizer import Colorizer
+from ..run.plan import FilmJob, Job, PicturesJob
+from ..run.settings import Report, Settings
+from ..system.devices import device_memory, device_name
+from ..system.memory import Peak
 from .arithmetic import Costs
 from .films import Clock, FilmCosts, FilmMeter, copied_size, film_costs, frames_of
 from .pictures import PictureMeter, pictures_costs

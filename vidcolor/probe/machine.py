@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..batch_cache import store_batch
-from ..colorizer import Colorizer, model_size
 from ..errors import VidcolorError
-from ..metering import device_memory, device_name
 from ..models import create_model
 from ..models.describe import describe
-from ..planning import Settings
+from ..run.batch_cache import store_batch
+from ..run.colorizer import Colorizer, model_size
+from ..run.settings import Settings
 from ..sources import FilmSource
+from ..system.devices import device_memory, device_name
 from .batches import Row, fastest_batch, largest_batch, measure_batches
 from .stages import Stages, measure_stages
 from .synthetic import write_film

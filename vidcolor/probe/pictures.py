@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..colorizer import Colorizer
-from ..metering import Peak, peak_memory
-from ..pictures import WINDOW, colorize_pictures, pictures_together
-from ..planning import PicturesJob, Settings
+from ..run.colorizer import Colorizer
+from ..run.pictures import WINDOW, colorize_pictures, pictures_together
+from ..run.plan import PicturesJob
+from ..run.settings import Settings
 from ..sources import PictureSource
+from ..system.memory import Peak, peak_memory
 
 # A sample has this many windows: the first fills the threads, the last is partly read while those
 # before it are coloured, and the two between them are at the pace of a long run.

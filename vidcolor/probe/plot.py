@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..atomic import replacing
+from ..system.files import replacing
 from .forecast import ForecastReport
 from .machine import MachineReport, ModelReport
 

@@ -9,18 +9,19 @@ from pathlib import Path
 
 import torch
 
-from ..colorizer import Colorizer, Seen
-from ..compose import compose
-from ..cuts import mark_cuts
+from ..color.compose import compose
 from ..frames import ColorBatch, LumaBatch
-from ..metering import processors, synchronize
-from ..motion import unavailable
-from ..pipeline import colorize_film
-from ..planning import FilmJob, Settings
+from ..motion.shots import mark_cuts
+from ..motion.stabilizer import Stabilizer
+from ..run.colorizer import Colorizer, Seen
+from ..run.films import colorize_film
+from ..run.plan import FilmJob
+from ..run.settings import Settings
 from ..sinks import FilmSink, check_container
 from ..sources import FilmSource
-from ..stages import Threads, share_threads, side_by_side
-from ..temporal import Stabilizer
+from ..system.devices import processors, synchronize
+from ..system.opencv import unavailable
+from ..system.threads import Threads, share_threads, side_by_side
 
 STAGES = ("decode", "cuts", "motion", "model", "stabilise", "compose", "encode")
 _LATER = (("model",), ("stabilise", "compose"), ("encode",))

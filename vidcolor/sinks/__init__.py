@@ -16,7 +16,6 @@ from .encoders import (
 )
 from .files import check_output
 from .film import FilmReport, FilmSink
-from .h264 import h264_copy
 from .pictures import PictureReport, PictureSink
 from .streams import COPY_ALL, COPY_KINDS
 
@@ -35,5 +34,4 @@ __all__ = [
     "check_output",
     "choose_pixel_format",
     "encoder_formats",
-    "h264_copy",
 ]

@@ -21,14 +21,7 @@ from av.stream import Stream
 from ..errors import ContainerError, OutputError
 from ..frames import FilmFacts, PixelFormat, StreamFacts
 from .encoders import EncoderSettings, choose_pixel_format, format_notes
-from .muxing import (
-    FrameMaker,
-    add_streams,
-    drain,
-    frame_rate,
-    open_output,
-    video_time_base,
-)
+from .muxing import FrameMaker, add_streams, drain, frame_rate, open_output, video_time_base
 from .streams import (
     COPY_ALL,
     COPY_KINDS,

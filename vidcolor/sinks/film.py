@@ -33,14 +33,7 @@ from .muxing import (
     open_output,
     video_time_base,
 )
-from .streams import (
-    COPY_ALL,
-    PacketFeed,
-    Selection,
-    cut_chapters,
-    open_input,
-    select_streams,
-)
+from .streams import COPY_ALL, PacketFeed, Selection, cut_chapters, open_input, select_streams
 from .verify import Expected, find_faults
 
 

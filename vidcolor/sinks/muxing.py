@@ -20,13 +20,7 @@ from torch import Tensor
 
 from ..frames import FilmFacts, PixelFormat
 from .encoders import MATRIX_CODES, EncoderSettings, codes_fields, encoder_options
-from .streams import (
-    Selection,
-    add_copy,
-    copy_stream_labels,
-    file_metadata,
-    film_stream,
-)
+from .streams import Selection, add_copy, copy_stream_labels, file_metadata, film_stream
 
 _MOV_FAMILY = {"mp4", "mov", "ipod", "3gp", "3g2", "psp", "f4v", "ism"}
 _MAX_TIMESCALE = 2**31 - 1

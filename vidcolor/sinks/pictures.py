@@ -21,8 +21,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..errors import OutputError
 from ..frames import ColorBatch, PictureInfo
-from .deep import XMP_NAME, add_jpeg_segments, encode_deep_png, encode_tiff, upright_exif
 from .files import PendingFile, check_output, writing
+from .png_tiff import XMP_NAME, add_jpeg_segments, encode_deep_png, encode_tiff, upright_exif
 
 # suffix -> (Pillow's name, holds 16 bits, holds transparency)
 _FORMATS = {

@@ -1,7 +1,7 @@
 """Open films, pictures, folders and sequences, and bring their luma to the device."""
 
-from .facts import probe_film
 from .film import FilmSource
+from .film_info import probe_film
 from .inputs import FILM_SUFFIXES, PICTURE_SUFFIXES, Input, expand, natural_key, output_suffix
 from .loader import Source, load
 from .pictures import ColorPicture, PictureSource, read_color

@@ -15,11 +15,12 @@ import torch
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from ..color.codes import Codes
 from ..errors import InputError
 from ..frames import WHOLE, FilmFacts, LumaBatch, Segment
-from .facts import is_full_range, open_film, probe
-from .luma import COLOR_THRESHOLD, Codes, chroma_amount, layout, luma_plane
-from .whole import ends_early
+from .film_info import is_full_range, open_film, probe
+from .luma import COLOR_THRESHOLD, chroma_amount, layout, luma_plane
+from .truncation import ends_early
 
 # Seconds before the start of a segment from where a key frame is looked for, in turn.
 _SEEK_MARGINS = (Fraction(0), Fraction(1), Fraction(10), Fraction(60))

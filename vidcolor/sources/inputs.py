@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import InputError
-from .facts import is_pattern, sequence_numbers
+from .film_info import is_pattern, sequence_numbers
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..errors import VidcolorError
 from ..frames import LumaBatch
-from ..stages import ahead
+from ..system.threads import ahead
 
 
 class Source(Protocol):

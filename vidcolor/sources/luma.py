@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
+from ..color.codes import Codes, luma_of_rgb
 from ..errors import InputError
-
-Codes = NDArray[Any]  # uint8 or uint16
 
 # Mean chroma above which a frame counts as coloured, of 255. Measured on 8x8 block means, so that
 # chroma noise averages out (VHS noise of 6 codes leaves 0.6). A white balance that is slightly off
@@ -130,12 +128,6 @@ def luma_plane(frame: av.VideoFrame) -> Codes:
     if form.bit_depth == 8:
         return codes
     return (codes >> form.shift).astype(np.uint16)
-
-
-def luma_of_rgb(rgb: Codes) -> Codes:
-    """BT.601 luma of R'G'B' `(H, W, 3)`, uint8 or uint16, at full range; greys stay exact."""
-    weights = np.array([9798, 19235, 3735], np.uint32)  # of 2 ** 15, which is their sum
-    return ((rgb @ weights + (1 << 14)) >> 15).astype(rgb.dtype)
 
 
 def _block_means(plane: Codes) -> NDArray[np.float32]:

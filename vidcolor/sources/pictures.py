@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from ..color.codes import Codes, luma_of_rgb
 from ..errors import InputError
 from ..frames import LumaBatch, PictureInfo
-from .luma import COLOR_THRESHOLD, Codes, chroma_of_rgb, luma_of_rgb
+from .luma import COLOR_THRESHOLD, chroma_of_rgb
 from .metadata import Metadata, orientation_of, read_metadata
 
 # Pillow's own limit warns at 89 million pixels, and a 35 mm negative at 8000 dpi has 86. The limit

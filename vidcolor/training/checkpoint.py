@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..atomic import replacing
 from ..errors import TrainingError
+from ..system.files import replacing
 
 _NEWEST = 2  # a damaged newest one leaves the one before
 _NAME = re.compile(r"checkpoint-epoch(\d+)-step(\d+)-loss.+\.safetensors")

@@ -15,18 +15,18 @@ from typing import Any
 import torch
 
 from ..errors import DivergedError, TrainingError, VidcolorError
-from ..metering import free_memory, processors
+from ..system.devices import free_memory, processors
 from .checkpoint import Shelf
-from .curves import plot_grid
-from .data import DataSet
-from .loop import train
-from .markdown import cell, setting, short_key, table
+from .data.dataset import DataSet
+from .options import Listener, Options
 from .prepare import open_dataset
 from .recipe import overridden, recipe_values
 from .recipe_files import RecipeFile
-from .report import grid_markdown, is_diverged, read_results, write_file
-from .results import settings_key
-from .session import Listener, Options
+from .results.collect import settings_key
+from .results.markdown import cell, setting, short_key, table
+from .results.plots import plot_grid
+from .results.report import grid_markdown, is_diverged, read_results, write_file
+from .trainer import train
 
 _DONE = ("finished", "stopped early", "diverged")
 _MEMORY_PER_RUN = 3 << 30  # bytes: torch, the pictures and a small network with room to spare

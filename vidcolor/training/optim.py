@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import TrainingError
-from .measures import higher_is_better
+from .objectives.measures import higher_is_better
 from .recipe import Recipe
 
 

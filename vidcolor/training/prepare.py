@@ -9,13 +9,13 @@ from torch import nn
 
 from ..errors import RecipeError, TrainingError
 from ..evaluation import LEAST_SIZE
-from .augment import Augment
-from .data import DataSet, Part, load_dataset
-from .feed import DeviceFeed, WorkerFeed, shrinker, store_bytes
+from .data.augment import Augment
+from .data.dataset import DataSet, Part, load_dataset
+from .data.loaders import DeviceFeed, WorkerFeed, shrinker, store_bytes
 from .objectives import OBJECTIVES
+from .options import Options
 from .recipe import Recipe
 from .recipe_files import RecipeFile
-from .session import Options
 
 
 def open_dataset(file: RecipeFile, options: Options) -> DataSet:

@@ -16,18 +16,17 @@ from typing import Any
 
 import torch
 
-from ..devices import is_out_of_memory
-from ..memory import keep_memory
-from ..metering import device_memory, device_name, free_memory, peak_memory
 from ..models.describe import describe
 from ..probe.batches import largest_fitting
 from ..probe.plot import Panel, plot_panels
-from .batch import Batch
+from ..system.devices import device_memory, device_name, free_memory, is_out_of_memory
+from ..system.memory import keep_memory, peak_memory
+from .data.batch import Batch
+from .distributed import Team
 from .recipe import Recipe
 from .recipe_files import RecipeFile
-from .run import Run
 from .start import starting_model
-from .team import Team
+from .state import Run
 
 ASKED = (8, 16, 32, 48, 64)  # recipe S1 is reported with one of the last three
 _MOST = 8192  # pictures of a batch

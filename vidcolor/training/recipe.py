@@ -10,8 +10,8 @@ from typing import Any
 
 from ..errors import RecipeError, WeightsError
 from ..models import MODELS, check_options
-from .measures import MONITORS
 from .objectives import OBJECTIVES
+from .objectives.measures import MONITORS
 
 _CHOICES: dict[str, Collection[str]] = {
     "model": MODELS,

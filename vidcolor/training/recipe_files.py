@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..atomic import replacing
 from ..errors import RecipeError
+from ..system.files import replacing
 from .recipe import Recipe, checked, make_recipe, overridden, recipe_values
 
 if sys.version_info >= (3, 11):

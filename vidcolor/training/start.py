@@ -9,8 +9,8 @@ from torch import nn
 
 from ..errors import TrainingError, WeightsError
 from ..models import create_model
-from ..tensor_files import TORCH_SUFFIXES, read_tensors
-from ..weights import load_model, read_entry
+from ..models.state_dicts import TORCH_SUFFIXES, read_tensors
+from ..models.weights import load_model, read_entry
 from .optim import freeze
 from .recipe import Recipe
 

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...colorizer import Colorizer
 from ...errors import WeightsError
-from ...metrics import colourfulness, load_lpips
-from ..batch import Batch
+from ...evaluation.metrics import colourfulness, load_lpips
+from ...run.colorizer import Colorizer
+from ..data.batch import Batch
 from .ab_regression import AbHuber
 from .base import join_lab
 

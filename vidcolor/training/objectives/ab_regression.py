@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...metrics import psnr, ssim
-from ..batch import Batch
+from ...evaluation.metrics import psnr, ssim
+from ..data.batch import Batch
 from .base import Objective
 
 _PLACES = ("prediction", "picture")

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...color import lab_to_rgb
-from ...metrics import margin_error, psnr
-from ..batch import Batch
+from ...color.convert import lab_to_rgb
+from ...evaluation.metrics import margin_error, psnr
+from ..data.batch import Batch
 
 
 def join_lab(lightness: Tensor, ab: Tensor) -> Tensor:

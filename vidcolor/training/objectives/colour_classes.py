@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import TrainingError
-from ..batch import Batch
+from ..data.batch import Batch
 from .base import Objective
 
 _SAMPLES = 100_000

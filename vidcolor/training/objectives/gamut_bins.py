@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import TrainingError
-from ...models.gamut import ab_bins, soft_encode
-from ..batch import Batch
+from ...models.reproductions.gamut import ab_bins, soft_encode
+from ..data.batch import Batch
 from .base import Objective, join_lab
 
 _SIGMA = 5.0  # of the kernel that smooths the distribution of colours, Lab units

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..batch import Batch
+from ..data.batch import Batch
 from .base import Objective, join_lab
 
 

@@ -1,0 +1,168 @@
+"""`vidcolor eval` as it is typed: tables, JSON, sheets, exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.evaluation.test_stills import photograph, save
+from tests.helpers.color_clips import pan, write_clip
+from tests.helpers.command_line import Vidcolor
+from vidcolor.evaluation.color_film import ColourFilmSource
+from vidcolor.evaluation.metrics import psnr
+
+RAMP = ("--model", "_ramp", "--device", "cpu", "--size", "64")
+
+
+@pytest.fixture(autouse=True)
+def no_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "pan [1].mkv", pan(8))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for seed in range(7):
+        save(tmp_path / "photos" / f"{seed}.png", photograph(seed))
+    return tmp_path / "photos"
+
+
+# ---------------------------------------------------------------- clips
+
+
+def test_a_table_for_each_clip_and_the_mean(
+    command: Vidcolor, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = command("eval", "--video", clip, *RAMP)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith(f"{clip}\n")
+    for column in ("PSNR", "over grey", "colour", "CDC", "of truth's", "warp error"):
+        assert column in answer.out
+    assert re.search(
+        r"truth +100\.00 +\+\d\d\.\d\d +1\.000 +0\.\d{6} +1\.00 +\d\.\d{3} ", answer.out
+    )
+    assert re.search(r"grey +\d\d\.\d\d +\+0\.00 +0\.000 ", answer.out)
+    assert "_ramp, per frame" in answer.out
+    assert "_ramp, stabilised" in answer.out
+    assert "8 frames, 96x64; warp error on 7 pairs" in answer.out
+    assert "mean over 1" not in answer.out
+    other = write_clip(tmp_path / "b.mkv", pan(6, seed=2))
+    answer = command("eval", "--video", clip, other, *RAMP, "--limit", "5")
+    assert "mean over 2 clips" in answer.out
+    assert answer.out.count("5 frames, 96x64") == 2
+
+
+def test_json_of_clips(command: Vidcolor, clip: Path) -> None:
+    options = ("--start", "0.1", "--end", "0.7", "--at", "80", "--json")
+    answer = command("eval", "--video", clip, *RAMP, *options)
+    (measured,) = json.loads(answer.out)["clips"]
+    assert (measured["num_frames"], measured["width"]) == (6, 80)
+    assert [row["name"] for row in measured["rows"]] == [
+        "truth",
+        "grey",
+        "_ramp, per frame",
+        "_ramp, stabilised",
+    ]
+    assert set(measured["rows"][2]) == {
+        "name", "psnr", "gain", "colourfulness", "cdc", "cdc_ratio", "warp_error", "warp_ratio",
+    }  # fmt: skip
+
+
+def test_the_rows_are_what_a_run_writes(command: Vidcolor, clip: Path, tmp_path: Path) -> None:
+    (measured,) = json.loads(command("eval", "--video", clip, *RAMP, "--json").out)["clips"]
+    truth = torch.cat([b.rgb for b in ColourFilmSource(clip, long_side=512).batches(8)])
+    lossless = ("--encoder", "ffv1", "--pix-fmt", "gbrp10le")
+    for row, flag in ((2, "--no-stabilize"), (3, "--stabilize")):
+        output = tmp_path / f"{row}.mkv"
+        assert command("run", clip, "-o", output, *RAMP, *lossless, flag).code == 0
+        with av.open(str(output)) as film:
+            pictures = [frame.to_ndarray(format="gbrp10le") for frame in film.decode(video=0)]
+        levels = np.round(np.stack(pictures) * (255 / 1023))
+        written = torch.from_numpy(levels).permute(0, 3, 1, 2)
+        found = float(psnr(written, truth).mean())
+        assert measured["rows"][row]["psnr"] == pytest.approx(found, abs=0.02)
+
+
+def test_clips_that_fail(command: Vidcolor, clip: Path, tmp_path: Path) -> None:
+    grey = write_clip(tmp_path / "grey.mkv", [np.full((64, 96, 3), 90, np.uint8)] * 6)
+    answer = command("eval", "--video", grey, *RAMP)
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err == (
+        f"error: {grey}: holds no colour to measure on (mean Lab chroma 0.0, under 2); "
+        "give a colour clip\n"
+    )
+    bad = tmp_path / "bad.mkv"
+    bad.write_bytes(b"no film at all")
+    answer = command("eval", "--video", bad, *RAMP)
+    assert answer.code == 1
+    assert answer.err.startswith(f"error: {bad}: cannot be opened")
+    assert len(answer.err.splitlines()) == 1
+    answer = command("eval", "--video", bad, clip, *RAMP)  # the other is measured
+    assert answer.code == 1
+    assert "_ramp, per frame" in answer.out
+    assert answer.err.startswith(f"error: {bad}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--video", "--sheet", "a.png"), "--sheet is for pictures; leave out --video"),
+        (("--video", "--per-picture"), "--per-picture is for pictures; leave out --video"),
+        (("--per-picture",), "--per-picture goes with --json"),
+        (("--limit", "9"), "--limit is for clips; add --video"),
+        (("--start", "0"), "--start is for clips; add --video"),
+        (("--video", "--start", "2", "--end", "1"), "--end must be later than --start"),
+        (("--video", "--limit", "4"), "4 is not in the range x>=5"),
+        (("--sheet", "a.jpg"), "a sheet is a PNG file; use --sheet a.png"),
+    ],
+)
+def test_what_does_not_go_together(
+    command: Vidcolor, clip: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    answer = command("eval", clip, *arguments, *RAMP)
+    assert (answer.code, answer.out) == (2, "")
+    assert message in answer.err
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def test_a_sheet_and_every_picture(command: Vidcolor, folder: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "new" / "sheet.png"
+    options = ("--at", "64", "--json")
+    answer = command("eval", folder, *RAMP, *options, "--sheet", sheet, "--per-picture")
+    assert (answer.code, answer.err) == (0, "")
+    values = json.loads(answer.out)
+    assert [Path(p["name"]).name for p in values["pictures"]] == [f"{i}.png" for i in range(7)]
+    assert set(values["pictures"][0]) == {"name", "psnr", "gain", "ssim", "lpips", "margin_error"}
+    mean = np.mean([p["psnr"] for p in values["pictures"]])
+    assert mean == pytest.approx(values["rows"][-1]["psnr"])
+    with Image.open(sheet) as picture:
+        assert picture.format == "PNG"
+        assert picture.height > 6 * 96  # two of each kind
+    again = command("eval", folder, *RAMP, *options, "--sheet", sheet)
+    assert (again.code, again.out) == (2, "")
+    assert again.err == f"error: {sheet}: already exists; give --overwrite to replace it\n"
+    last = command("eval", folder, *RAMP, *options, "--sheet", sheet, "-y", "--sheet-each", "1")
+    assert last.code == 0
+    assert "pictures" not in json.loads(last.out)
+    with Image.open(sheet) as picture:
+        assert picture.height < 4 * 128
+
+
+def test_a_sheet_that_cannot_be_written(command: Vidcolor, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    answer = command("eval", folder, *RAMP, "--at", "64", "--sheet", tmp_path / "file" / "a.png")
+    assert answer.code == 2
+    assert "cannot be written" in answer.err

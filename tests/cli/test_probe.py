@@ -1,0 +1,133 @@
+"""`vidcolor probe` on the command line: tables, JSON, plots, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.clips import encode, frames
+from tests.helpers.command_line import Vidcolor
+from tests.helpers.readback import files_in
+from vidcolor.cli.probe_screen import duration, size_text
+from vidcolor.probe import machine
+from vidcolor.probe.synthetic import write_film
+
+RAMP = ("--model", "_ramp", "--device", "cpu", "--size", "64")
+QUICK = (*RAMP, "--frame", "64x48", "--batches", "1", "--preset", "ultrafast")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of this test's own, and a film of a moment."""
+    monkeypatch.setenv("VIDCOLOR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        machine, "write_film", lambda folder, width, height: write_film(folder, width, height, 8)
+    )
+    return tmp_path / "cache"
+
+
+def test_the_machine(command: Vidcolor, tmp_path: Path, cache: Path) -> None:
+    answer = command("probe", *QUICK, "--json", "--plot", tmp_path / "p.png")
+    assert (answer.code, answer.err) == (0, "")
+    report = json.loads(answer.out)
+    (model,) = report["models"]
+    assert (model["model"], report["frame"], model["fastest"]) == ("_ramp", [64, 48], 1)
+    assert [row["batch"] for row in model["rows"]] == [1] and model["rows"][0]["fps"] > 0
+    assert (tmp_path / "p.png").read_bytes()[1:4] == b"PNG"
+    assert files_in(cache) == ["batches.json"]
+    (cache / "batches.json").unlink()
+    answer = command("probe", *QUICK, "--no-keep")
+    assert answer.code == 0 and files_in(cache) == []
+    for word in ("64x48", "fastest batch: 1", "stabilise", "binds", "memory free", "GMACs"):
+        assert word in answer.out
+
+
+def test_several_models_and_sizes(command: Vidcolor) -> None:
+    more = ("--model", "fast", "--size", "96", "--no-stabilize", "--json")
+    report = json.loads(command("probe", *QUICK, *more).out)
+    found = [(model["model"], model["size"]) for model in report["models"]]
+    assert found == [("_ramp", 64), ("_ramp", 96), ("fast", 64), ("fast", 96)]
+    assert "cuts" not in report["models"][0]["stages"]["fps"]
+
+
+def test_the_options_of_a_run_are_taken(command: Vidcolor, tmp_path: Path) -> None:
+    """So that a run's command line becomes a forecast with one word changed."""
+    run, probe = (command(word, "--help").out for word in ("run", "probe"))
+    own = {"--overwrite", "--skip-existing", "--preview", "--dry-run", "--quiet", "--verbose"}
+    wanted = set(re.findall(r"--[a-z][a-z-]+", run)) - own - {"--color"}
+    assert len(wanted) > 20 and wanted <= set(re.findall(r"--[a-z][a-z-]+", probe))
+    film = encode(tmp_path / "in.mkv", "ffv1", "yuv420p", frames(9)).path
+    more = ("--model", "fast", "--device", "cpu", "--size", "96", "--precision", "bf16")
+    more += ("--encoder", "ffv1", "--quality", "80", "--end", "0.2")
+    report = json.loads(command("probe", film, *more, "--json").out)
+    assert report["precision"] == "bf16" and 0 < report["rows"][0]["frames"] < 9
+
+
+def test_a_model_that_cannot_be_loaded(command: Vidcolor) -> None:
+    answer = command("probe", "--model", "nobody", *QUICK)
+    assert answer.code == 1 and "fastest batch: 1" in answer.out and "nobody" in answer.out
+    assert command("probe", "--model", "nobody").code == 2
+
+
+def test_a_film(command: Vidcolor, tmp_path: Path, cache: Path) -> None:
+    film = encode(tmp_path / "in.mkv", "ffv1", "yuv420p", frames(9)).path
+    (tmp_path / "in.color.mkv").write_bytes(b"precious")
+    options = (*RAMP, "--encoder", "ffv1", "--batch-size", "3", "--tta")
+    answer = command("probe", film, *options, "--json", "--plot", tmp_path / "p.png")
+    assert answer.code == 0
+    report = json.loads(answer.out)
+    (row,) = report["rows"]
+    assert (row["input"], row["frames"], row["measured"]) == (str(film), 9, True)
+    assert report["startup_seconds"] > 0 and report["seconds"] > row["seconds"] > 0
+    assert report["disk_bytes"] == row["bytes"] > 9 * 500
+    assert (tmp_path / "in.color.mkv").read_bytes() == b"precious"
+    assert files_in(tmp_path) == ["in.color.mkv", "in.mkv", "p.png"] and not cache.exists()
+    table = command("probe", film, *options, "-o", tmp_path / "neu" / "o.mkv").out
+    for word in (str(film), "9 frames of 64x48", "measured", "time:", "disk:", "free"):
+        assert word in table
+
+
+def test_a_film_that_cannot_be_run(command: Vidcolor, tmp_path: Path) -> None:
+    (tmp_path / "bad.mkv").write_bytes(b"nothing" * 99)
+    film = encode(tmp_path / "in.mkv", "ffv1", "yuv420p", frames(3)).path
+    answer = command("probe", film, tmp_path / "bad.mkv", *RAMP, "--encoder", "ffv1")
+    assert answer.code == 1 and "3 frames" in answer.out
+    assert "error: " in answer.out and "bad.mkv: cannot be opened" in answer.out
+    assert command("probe", tmp_path / "nothing.mkv", *RAMP).code == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--frame", "64"),
+        ("--frame", "0x9"),
+        ("--batches", "a"),
+        ("--batches", "0"),
+        ("--plot", "p.jpg"),
+        ("",),
+        ("FILM", "--size", "96"),
+        ("FILM", "--model", "fast"),
+        ("FILM", "--train", "S0"),
+        ("FILM", "--encoder", "x266"),
+    ],
+)
+def test_a_wrong_command_line_is_code_2(
+    command: Vidcolor, tmp_path: Path, wrong: tuple[str, ...]
+) -> None:
+    film = encode(tmp_path / "in.mkv", "ffv1", "yuv420p", frames(2)).path
+    given = [film if each == "FILM" else each for each in wrong]
+    answer = command("probe", *RAMP, *given)
+    assert answer.code == 2 and answer.out == "" and "Traceback" not in answer.err
+
+
+def test_numbers_for_people() -> None:
+    assert [duration(s) for s in (4.25, 59.9, 60, 200, 3599, 7500)] == [
+        "4.2 s", "59.9 s", "1 min 00 s", "3 min 20 s", "59 min 59 s", "2 h 05 min",
+    ]  # fmt: skip
+    assert duration(2 * 3600 + 59 * 60 + 45) == "3 h 00 min"
+    assert [size_text(n) for n in (12, 8200, 3.42e6, 1.2543e9)] == [
+        "12 B", "8.2 kB", "3.42 MB", "1.25 GB",
+    ]  # fmt: skip

@@ -1,0 +1,157 @@
+"""The command line as a process: signals, memory, odd names, what `--help` imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import vidcolor
+from tests.helpers.clips import encode, frames
+from tests.helpers.readback import files_in
+
+RAMP = ("--model", "_ramp", "--device", "cpu", "--size", "64", "--encoder", "ffv1")
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(Path(vidcolor.__file__).parents[1]),
+    "PYTHONIOENCODING": "utf-8:strict",  # as in most languages' settings, but not in C
+}
+
+
+def start(*arguments: str | Path, code: str = "") -> subprocess.Popen[str]:
+    """vidcolor (or a line of Python) in a process group of its own, as a terminal starts it."""
+    command = ("-c", code) if code else ("-m", "vidcolor")
+    return subprocess.Popen(
+        [sys.executable, *command, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three thousand frames, which take half a minute."""
+    lumas = frames(20) * 150
+    path = tmp_path_factory.mktemp("long") / "long film.mkv"
+    return encode(path, "libx264", "yuv420p", lumas, options={"preset": "ultrafast"}).path
+
+
+def wait_for_frames(folder: Path, process: subprocess.Popen[str]) -> Path:
+    """Wait until frames have been written into the temporary file."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        assert process.poll() is None, process.communicate()
+        for path in folder.glob(".*.part.*"):
+            if path.stat().st_size > 10_000:
+                return path
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError(f"no frame within a minute: {process.communicate()}")
+
+
+@pytest.mark.parametrize(
+    ("number", "workers", "code"),
+    [(signal.SIGINT, 0, 130), (signal.SIGINT, 1, 130), (signal.SIGTERM, 0, 143)],
+    ids=["ctrl-c", "ctrl-c-with-a-worker", "terminated"],
+)
+def test_an_interruption_leaves_no_file(
+    tmp_path: Path, long_film: Path, number: int, workers: int, code: int
+) -> None:
+    before = long_film.read_bytes()
+    output = tmp_path / "out.mkv"
+    process = start("run", long_film, "-o", output, *RAMP, "--workers", str(workers))
+    temporary = wait_for_frames(tmp_path, process)
+    assert not output.exists() and temporary.parent == tmp_path
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # a terminal sends it to the whole group
+    else:
+        process.send_signal(number)
+    sent = time.monotonic()
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert time.monotonic() - sent < 10
+    assert out == "" and err == ("\ninterrupted\n" if code == 130 else "")
+    assert files_in(tmp_path) == []
+    assert long_film.read_bytes() == before
+    assert files_in(long_film.parent) == [long_film.name]
+
+
+def test_an_interruption_keeps_what_was_there_and_what_is_done(
+    tmp_path: Path, long_film: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    short = encode(folder / "a.mkv", "ffv1", "yuv420p", frames(2)).path
+    (folder / "b.mkv").symlink_to(long_film)
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "b.mkv").write_bytes(b"precious")
+    process = start("run", folder, "-o", output, *RAMP, "-y", "--json")
+    wait_for_frames(output, process)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and err.endswith("interrupted\n")
+    assert f'"input": "{short}"' in out and '"status": "done"' in out
+    assert len(out.splitlines()) == 1
+    assert files_in(output) == ["a.mkv", "b.mkv"]
+    assert (output / "b.mkv").read_bytes() == b"precious"
+
+
+def test_a_name_of_any_bytes(tmp_path: Path) -> None:
+    """Old disks hold names that are not UTF-8."""
+    source = encode(tmp_path / "a.mkv", "ffv1", "yuv420p", frames(2)).path
+    odd = os.fsdecode(b"caf\xe9 -- 100%.mkv")
+    try:
+        source.rename(tmp_path / odd)
+    except OSError:  # a file system for UTF-8 names alone: this one is then odd enough
+        odd = source.rename(tmp_path / "café -- 100%.mkv").name
+    process = start("run", tmp_path / odd, "-o", tmp_path / "out/", *RAMP, "--json")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, "Traceback" in err) == (0, False), err
+    row = json.loads(out)
+    assert row["input"] == str(tmp_path / odd)
+    assert files_in(tmp_path / "out") == [odd]
+
+
+def test_help_answers_without_torch() -> None:
+    code = (
+        "import sys; sys.argv = ['vidcolor', '--help']\n"
+        "from vidcolor.cli import main; main()\n"
+        "print(sorted({'torch', 'av', 'rich', 'cv2', 'numpy'} & set(sys.modules)))"
+    )
+    out, err = start(code=code).communicate(timeout=60)
+    assert err == "" and "Exit codes" in out
+    assert out.splitlines()[-1] == "[]"
+
+
+MEASURED = """
+import resource, sys
+from vidcolor import Colorizer, EncoderSettings, Settings, colorize
+settings = Settings(EncoderSettings(preset="ultrafast"), batch_size=4)
+colorizer = Colorizer("_ramp", device="cpu", size=64)
+(report,) = colorize(sys.argv[1], sys.argv[2], colorizer=colorizer, settings=settings)
+print(report.status, report.frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_film(tmp_path: Path) -> None:
+    lumas = frames(12, 480, 360)
+    peaks = []
+    for loops in (1, 10):
+        path = tmp_path / f"{loops}.mkv"
+        encode(path, "libx264", "yuv420p", lumas * loops, options={"preset": "ultrafast"})
+        out, err = start(path, path.with_suffix(".mp4"), code=MEASURED).communicate(timeout=120)
+        status, count, peak = out.split()
+        assert (status, int(count), err) == ("done", 12 * loops, "")
+        peaks.append(int(peak))
+    assert peaks[1] < 1.1 * peaks[0]

@@ -1,0 +1,284 @@
+"""The evaluation, with predictors whose results are known beforehand."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vidcolor.color.convert import rgb_to_lab
+from vidcolor.errors import InputError
+from vidcolor.evaluation import evaluate, evaluate_folders, stills
+from vidcolor.evaluation.metrics import NO_LPIPS
+from vidcolor.evaluation.picture_sets import load_pictures, square, stream_pictures
+from vidcolor.evaluation.sheets import CAPTION, GUTTER, LABEL, PictureScore, _label, choose_pictures
+
+
+class Constant:
+    """Predicts the same a*, b* everywhere."""
+
+    def __init__(self, a: float, b: float) -> None:
+        self.ab = torch.tensor([a, b])[None, :, None, None]
+
+    def predict(self, lightness: Tensor) -> Tensor:
+        assert float(lightness.min()) >= 0
+        assert float(lightness.max()) <= 100
+        return self.ab.expand(len(lightness), 2, *lightness.shape[-2:])
+
+
+class Oracle:
+    """Knows the truth: finds a picture's a*b* by its L*."""
+
+    def __init__(self, pictures: list[tuple[str, Tensor]], size: int) -> None:
+        self.lab = [rgb_to_lab(square(p, size).float() / 255) for _, p in pictures]
+
+    def predict(self, lightness: Tensor) -> Tensor:
+        return torch.stack(
+            [min(self.lab, key=lambda lab: float((lab[:1] - x).abs().sum()))[1:] for x in lightness]
+        )
+
+
+def photograph(seed: int, height: int = 80, width: int = 96) -> Tensor:
+    """A smooth coloured picture, `(3, H, W)` uint8."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 5, 6, generator=generator) * 160 + 48
+    return torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0].to(
+        torch.uint8
+    )
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[tuple[str, Tensor]]:
+    return [(f"{seed}.png", photograph(seed)) for seed in range(11)]
+
+
+@pytest.fixture(autouse=True)
+def no_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+
+
+def save(path: Path, picture: Tensor) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bgr = cv2.cvtColor(picture.permute(1, 2, 0).contiguous().numpy(), cv2.COLOR_RGB2BGR)
+    path.write_bytes(cv2.imencode(path.suffix, bgr)[1].tobytes())
+    return path
+
+
+def test_rows_and_floors(pictures: list[tuple[str, Tensor]]) -> None:
+    seen: list[tuple[int, int | None]] = []
+    table = evaluate(
+        Constant(0, 0), pictures, size=64, name="none", progress=lambda d, t: seen.append((d, t))
+    )
+    rows = {row.name: row for row in table.rows}
+    assert list(rows) == ["grey", "mean ab", "half chroma", "truth", "none"]
+    assert table.num_pictures == 11
+
+    grey, truth = rows["grey"], rows["truth"]
+    assert grey.gain == 0
+    assert grey.colourfulness == pytest.approx(0, abs=0.05)
+    assert (truth.psnr, truth.ssim, truth.colourfulness) == pytest.approx((100, 1, 1))
+    assert truth.margin_error == 0
+    assert rows["half chroma"].gain > 3
+    assert 0.4 < rows["half chroma"].colourfulness < 0.6
+    assert rows["mean ab"].psnr_pooled >= grey.psnr_pooled
+    # a model without colour is the grey floor
+    assert rows["none"].psnr == pytest.approx(grey.psnr)
+    assert rows["none"].margin_error == pytest.approx(grey.margin_error)
+    assert seen[:2] == [(1, None), (2, None)]
+    assert seen[-2:] == [(8, 11), (11, 11)]
+
+
+def test_the_truth_as_prediction_is_nearly_exact(pictures: list[tuple[str, Tensor]]) -> None:
+    model = evaluate(Oracle(pictures, 64), pictures, size=64).rows[-1]
+    assert model.psnr > 50
+    assert model.colourfulness == pytest.approx(1, abs=0.01)
+    assert model.margin_error == 0
+
+
+def test_impossible_colours_are_limited_not_clipped(pictures: list[tuple[str, Tensor]]) -> None:
+    table = evaluate(Constant(300, -400), pictures, size=64)
+    assert 0 < table.rows[-1].psnr < table.rows[0].psnr
+    assert table.rows[-1].ssim < 1
+
+
+def test_without_alexnet_a_note_says_so(pictures: list[tuple[str, Tensor]]) -> None:
+    table = evaluate(Constant(0, 0), pictures[:1], size=64)
+    assert all(row.lpips is None for row in table.rows)
+    assert NO_LPIPS in table.notes
+    assert any("64x64 (bicubic, antialiased), centre-cropped" in note for note in table.notes)
+
+
+def test_lpips_column(
+    tmp_path: Path, pictures: list[tuple[str, Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fake:
+        def features(self, images: Tensor) -> list[Tensor]:
+            return [images.mean(dim=(2, 3))]
+
+        def distance(self, prediction: list[Tensor], target: list[Tensor]) -> Tensor:
+            return (prediction[0] - target[0]).abs().sum(dim=1)
+
+    monkeypatch.setattr(stills, "load_lpips", lambda weights: Fake())
+    table = evaluate(Constant(0, 0), pictures, size=64, lpips_weights=tmp_path / "any")
+    values = [row.lpips for row in table.rows]
+    assert values[3] == 0
+    assert values[0] == values[4]
+    assert values[0] is not None
+    assert values[0] > 1
+    assert NO_LPIPS not in table.notes
+
+
+def test_near_grey_pictures_are_dropped_and_counted(pictures: list[tuple[str, Tensor]]) -> None:
+    grey = torch.full((3, 70, 70), 100, dtype=torch.uint8)
+    with_grey = evaluate(Constant(5, 5), [*pictures[:2], ("grey", grey)], size=64)
+    without = evaluate(Constant(5, 5), pictures[:2], size=64)
+    assert with_grey.near_grey == 1
+    assert with_grey.num_pictures == 2
+    assert with_grey.rows == without.rows
+    with pytest.raises(InputError, match=r"no colour picture to measure on .*1 near-grey"):
+        evaluate(Constant(0, 0), [("grey", grey)], size=64)
+
+
+def test_table_as_json(pictures: list[tuple[str, Tensor]]) -> None:
+    table = evaluate(Constant(0, 0), pictures[:1], size=64, unreadable=["bad.png"])
+    values = json.loads(json.dumps(table.to_dict()))
+    assert values["unreadable"] == ["bad.png"]
+    assert values["size"] == 64
+    assert values["rows"][0]["name"] == "grey"
+    assert set(values["rows"][0]) >= {"psnr", "psnr_pooled", "gain", "lpips", "margin_error"}
+
+
+def test_size_too_small_for_ssim() -> None:
+    with pytest.raises(ValueError, match="at least 11"):
+        evaluate(Constant(0, 0), [], size=10)
+
+
+def test_no_lpips_of_small_pictures(tmp_path: Path, pictures: list[tuple[str, Tensor]]) -> None:
+    table = evaluate(Constant(0, 0), pictures[:2], size=32, lpips_weights=tmp_path / "unread")
+    assert table.rows[0].lpips is None
+    assert "no LPIPS below 64x64" in table.notes
+
+
+def test_folder_and_zip_give_the_same(tmp_path: Path, pictures: list[tuple[str, Tensor]]) -> None:
+    folder = tmp_path / "dossier é"
+    files = [save(folder / "sub" / name, picture) for name, picture in pictures[:3]]
+    (folder / "notes.txt").write_text("not a picture")
+    (folder / "empty.png").write_bytes(b"")
+    pack = tmp_path / "pack.zip"
+    with zipfile.ZipFile(pack, "w") as archive:
+        for file in files:
+            archive.write(file, f"photos/{file.name}")
+    from_folder = evaluate_folders(Constant(3, 3), [folder], size=64)
+    from_zip = evaluate_folders(Constant(3, 3), [pack], size=64)
+    assert from_folder.rows == from_zip.rows
+    assert from_folder.unreadable == (str(folder / "empty.png"),)
+    names = [name for name, _ in stream_pictures([pack])]
+    assert names == [f"{pack}:photos/{n}.png" for n in range(3)]
+    for (_, read), (_, written) in zip(stream_pictures([pack]), pictures, strict=False):
+        assert torch.equal(read, written)
+
+
+def test_cut_short_pictures_are_unreadable_not_half_grey(tmp_path: Path) -> None:
+    file = save(tmp_path / "photo.jpg", photograph(1, 200, 200))
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    unreadable: list[str] = []
+    assert list(stream_pictures([tmp_path], unreadable)) == []
+    assert unreadable == [str(file)]
+    with pytest.raises(InputError, match=r"no usable colour picture \(1 unreadable, first .*photo"):
+        load_pictures([tmp_path], 2.0)
+
+
+def test_16_bit_grey_is_scaled_not_clipped(tmp_path: Path) -> None:
+    levels = np.array([[0, 0x4000, 0x8000, 0xFFFF]], dtype=np.uint16)
+    (tmp_path / "deep.png").write_bytes(cv2.imencode(".png", levels)[1].tobytes())
+    ((_, picture),) = stream_pictures([tmp_path])
+    assert picture[:, 0].tolist() == [[0, 0x40, 0x80, 0xFF]] * 3
+
+
+def test_neither_folder_nor_zip(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"missing: no such folder or zip"):
+        list(stream_pictures([tmp_path / "missing"]))
+    (tmp_path / "text.zip").write_text("no zip")
+    with pytest.raises(InputError, match=r"text\.zip: neither a folder nor a zip"):
+        list(stream_pictures([tmp_path / "text.zip"]))
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 100), (100, 40), (64, 64), (65, 300)])
+def test_square_covers_and_centres(height: int, width: int) -> None:
+    picture = torch.zeros(3, height, width, dtype=torch.uint8)
+    picture[:, height // 2 - 2 : height // 2 + 2, width // 2 - 2 : width // 2 + 2] = 255
+    result = square(picture, 64)
+    assert result.shape == (3, 64, 64)
+    assert result.dtype == torch.uint8
+    rows, columns = result[0].float().sum(1), result[0].float().sum(0)
+    axis = torch.arange(64.0)
+    assert float((rows * axis).sum() / rows.sum()) == pytest.approx(31.5, abs=1)
+    assert float((columns * axis).sum() / columns.sum()) == pytest.approx(31.5, abs=1)
+
+
+# ---------------------------------------------------------------- the sheet
+
+
+def score(psnr: float, lpips: float | None) -> PictureScore:
+    return PictureScore("a.png", psnr, psnr - 20, 1.0, lpips, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("count", "each", "kinds"),
+    [
+        (1, 4, {"best": [0]}),
+        (2, 4, {"best": [0], "worst": [1]}),
+        (3, 4, {"best": [0], "median": [1], "worst": [2]}),
+        (9, 2, {"best": [0, 1], "median": [3, 4], "worst": [7, 8]}),
+        (9, 4, {"best": [0, 1, 2], "median": [3, 4, 5], "worst": [6, 7, 8]}),
+    ],
+)
+def test_best_median_and_worst(count: int, each: int, kinds: dict[str, list[int]]) -> None:
+    expected = {place: kind for kind, places in kinds.items() for place in places}
+    by_lpips = [score(20, i / 10) for i in range(count)]
+    assert choose_pictures(by_lpips, each) == expected
+    by_psnr = [score(40 - i, None) for i in range(count)]
+    assert choose_pictures(by_psnr, each) == expected
+    backwards = choose_pictures(by_psnr[::-1], each)
+    assert backwards == {count - 1 - place: kind for place, kind in expected.items()}
+    assert list(backwards) == [count - 1 - place for place in expected]  # from the best on
+
+
+def test_the_sheet_shows_what_was_measured(
+    tmp_path: Path, pictures: list[tuple[str, Tensor]]
+) -> None:
+    path = tmp_path / "sheet.png"
+    table = evaluate(Constant(0, 0), pictures, size=64, sheet=path, each=1)
+    chosen = choose_pictures(table.pictures, 1)
+    assert len(chosen) == 3
+    with Image.open(path) as picture:
+        sheet = np.asarray(picture)
+    step_x, step_y = 128 + GUTTER, 128 + GUTTER + LABEL  # enlarged twice
+    assert sheet.shape == (CAPTION + GUTTER + 3 * step_y, GUTTER + 3 * step_x, 3)
+    for row, place in enumerate(chosen):
+        tiles = [
+            sheet[CAPTION + GUTTER + row * step_y :, GUTTER + column * step_x :][:128:2, :128:2]
+            for column in range(3)
+        ]
+        truth = square(pictures[place][1], 64).permute(1, 2, 0).numpy()
+        assert np.array_equal(tiles[2], truth)
+        assert np.array_equal(tiles[0], tiles[1])  # this model adds no colour
+        assert np.ptp(tiles[0].astype(int), axis=2).max() <= 1
+    with pytest.raises(ValueError, match="each must be at least 1"):
+        evaluate(Constant(0, 0), pictures, size=64, each=0)
+
+
+def test_labels_say_the_figures_and_the_end_of_the_name(tmp_path: Path) -> None:
+    assert _label("best", score(25.04, 0.1234)) == "best: LPIPS 0.123, PSNR 25.0 dB (+5.0), a.png"
+    long = PictureScore("x" * 90 + "/1.png", 19.0, -1.0, 1.0, None, 0.0)
+    label = _label("worst", long)
+    assert label.startswith("worst: PSNR 19.0 dB (-1.0), ...xxx")
+    assert label.endswith("/1.png")
+    assert len(label) < 100

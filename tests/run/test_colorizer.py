@@ -1,0 +1,380 @@
+"""The colorizer: sizes, memory back-off, devices, rotation, single pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers.pretend_cuda import CUDA, pretend_cuda
+from vidcolor.cli.run import run_command
+from vidcolor.color.adjust import Look
+from vidcolor.color.compose import compose
+from vidcolor.color.convert import grey_to_lightness, rgb_to_lab
+from vidcolor.errors import DeviceError, WeightsError
+from vidcolor.frames import ColorTags, LumaBatch, PixelFormat, picture_format
+from vidcolor.models.weights import manifest
+from vidcolor.motion.stabilizer import Stabilizer
+from vidcolor.run.colorizer import Colorizer, model_size
+from vidcolor.system.devices import PRECISIONS, choose_device, choose_precision, is_out_of_memory
+
+YUV = PixelFormat("yuv420p", 8, (2, 2), False, ColorTags(False, "bt709"))
+
+
+def frames(count: int, height: int = 48, width: int = 64) -> LumaBatch:
+    generator = torch.Generator().manual_seed(3)
+    luma = torch.randint(16, 236, (count, 1, height, width), dtype=torch.uint8, generator=generator)
+    return LumaBatch(luma, 8, False, tuple(range(count)), (1,) * count)
+
+
+def scene() -> LumaBatch:
+    """A sky that darkens upward over textured ground with a few blocks on it."""
+    generator = torch.Generator().manual_seed(4)
+    luma = torch.linspace(150, 230, 240)[:, None].repeat(1, 320)
+    luma[130:] = 90 + 25 * torch.randn(110, 320, generator=generator)
+    for i in range(4):
+        luma[70 + 10 * i : 180, 30 + 70 * i : 75 + 70 * i] = 50 + 45 * i
+    luma += 3 * torch.randn(240, 320, generator=generator)
+    return LumaBatch(luma.clamp(16, 235).to(torch.uint8)[None, None], 8, False, (0,), (1,))
+
+
+@pytest.fixture(scope="module")
+def fast() -> Colorizer:
+    return Colorizer("fast", device="cpu", size=64, precision="fp32")
+
+
+@pytest.mark.parametrize(
+    ("frame", "wanted"),
+    [
+        ((256, 256), (256, 256)),
+        ((480, 640), (224, 288)),
+        ((1080, 1920), (192, 352)),
+        ((10, 2000), (32, 3616)),
+    ],
+)
+def test_model_size_keeps_the_shape_and_the_number_of_pixels(frame, wanted):
+    assert model_size(*frame, 256, 32) == wanted
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-3), ("bf16", 0.1)])
+def test_a_batch_equals_its_singles(precision, bound):
+    batch = frames(5)
+    model = Colorizer("fast", device="cpu", size=64, precision=precision)
+    together = model(batch)
+    apart = torch.cat([model(batch[i : i + 1]) for i in range(5)])
+    assert together.shape == (5, 2, 16, 16)
+    assert torch.allclose(together, apart, atol=bound)
+
+
+def test_rotated_frames_are_seen_upright(fast):
+    upright = frames(1)
+    turned = LumaBatch(
+        torch.rot90(upright.luma, 1, (-2, -1)), 8, False, (0,), (1,), rotation=90
+    )  # stored a quarter turn anticlockwise: shown upright by turning 90 degrees clockwise
+    assert torch.allclose(torch.rot90(fast(turned), -1, (-2, -1)), fast(upright), atol=1e-3)
+
+
+class Cramped(torch.nn.Module):
+    """Runs out of memory for more than `room` frames; with room 0 until it is moved once."""
+
+    stride = 8
+
+    def __init__(self, inner: torch.nn.Module, room: int) -> None:
+        super().__init__()
+        self.inner, self.room, self.refused = inner, room, 0
+
+    def forward(self, lightness: torch.Tensor) -> torch.Tensor:
+        if len(lightness) > self.room:
+            self.refused += 1
+            raise torch.OutOfMemoryError("injected")
+        return self.inner(lightness)
+
+
+def test_out_of_memory_halves_the_batch_and_gives_the_same_pixels(fast, caplog):
+    batch = frames(7)
+    (whole,) = fast.with_backoff(batch, lambda part: compose(part, fast(part), YUV))
+    cramped = Colorizer("fast", device="cpu", size=64, precision="fp32")
+    cramped.model = Cramped(cramped.model, room=2)
+    parts = list(cramped.with_backoff(batch, lambda part: compose(part, cramped(part), YUV)))
+    assert cramped.model.refused == 2  # seven, then three
+    assert [len(p.source) for p in parts] == [1] * 7
+    assert [p.source.first_index for p in parts] == list(range(7))
+    for plane in range(3):
+        joined = torch.cat([p.planes[plane] for p in parts])
+        difference = (joined.int() - whole.planes[plane].int()).abs()
+        assert difference.max() <= 1 and (difference > 0).float().mean() < 1e-3
+    assert "out of memory" in caplog.text
+    assert len(list(cramped.with_backoff(batch, lambda part: part))) == 7  # the size is kept
+
+
+def test_out_of_memory_for_one_frame_on_the_cpu_is_an_error(fast):
+    cramped = Colorizer("fast", device="cpu", size=64, precision="fp32")
+    cramped.model = Cramped(cramped.model, room=0)
+    with pytest.raises(DeviceError, match="single frame"):
+        list(cramped.with_backoff(frames(4), cramped))
+
+
+def test_what_another_stage_found_is_no_failed_single_frame():
+    """While eight frames fail, another thread finds that only one fits."""
+    colorizer = Colorizer("_ramp", device="cpu")
+    tried = []
+
+    def work(part: LumaBatch) -> int:
+        tried.append(len(part))
+        if len(part) == 8:
+            colorizer.limit_batch(1)
+            raise torch.OutOfMemoryError("injected")
+        return len(part)
+
+    assert list(colorizer.with_backoff(frames(8), work)) == [1] * 8
+    assert tried == [8] + [1] * 8
+
+
+def test_the_limit_only_falls(caplog):
+    colorizer = Colorizer("_ramp", device="cpu")
+    colorizer.limit_batch(2)
+    colorizer.limit_batch(4)
+    assert colorizer.largest_batch == 2 and len(caplog.records) == 1
+    colorizer.restore()
+    assert colorizer.largest_batch is None
+
+
+def test_the_asked_precision_stays_on_another_device(monkeypatch):
+    monkeypatch.setattr("vidcolor.system.devices.has_bf16", lambda: True)
+    for asked, then in (("fp32", "fp32"), ("auto", "bf16"), ("bf16", "bf16")):
+        colorizer = Colorizer("fast", device="cpu", precision=asked)
+        colorizer.to(torch.device("cpu"))
+        assert colorizer.precision == then
+
+
+def test_a_full_gpu_falls_back_to_the_cpu(monkeypatch, caplog):
+    colorizer = Colorizer("_ramp", device="cpu")
+    colorizer.device = torch.device("meta")  # stands for a GPU that cannot hold one frame
+
+    def work(part: LumaBatch) -> str:
+        if part.luma.device.type == "meta":
+            raise torch.OutOfMemoryError("injected")
+        return part.luma.device.type
+
+    assert list(colorizer.with_backoff(frames(3), work)) == ["cpu"] * 3
+    assert "on the CPU" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text", ["MPS backend out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"]
+)
+def test_every_kind_of_out_of_memory_is_known(text):
+    assert is_out_of_memory(RuntimeError(text))
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+
+
+def test_the_next_film_starts_afresh():
+    colorizer = Colorizer("_ramp", device="cpu")
+    colorizer.model = Cramped(colorizer.model, room=1)
+    list(colorizer.with_backoff(frames(4), colorizer))
+    assert colorizer.largest_batch == 1
+    colorizer.restore()
+    assert colorizer.largest_batch is None
+
+
+class Broken(torch.nn.Module):
+    """Predicts nan, in reduced precision only or always."""
+
+    def __init__(self, inner: torch.nn.Module, always: bool) -> None:
+        super().__init__()
+        self.inner, self.always = inner, always
+
+    def forward(self, lightness: torch.Tensor) -> torch.Tensor:
+        ab = self.inner(lightness)
+        broken = self.always or torch.is_autocast_enabled("cpu")
+        return ab * float("nan") if broken else ab
+
+
+def test_values_that_are_not_finite_are_never_written():
+    batch = frames(2)
+    colorizer = Colorizer("_ramp", device="cpu", precision="bf16")
+    expected = colorizer(batch)
+    colorizer.model = Broken(colorizer.model, always=False)
+    assert torch.equal(colorizer(batch), expected)
+    colorizer.model = Broken(colorizer.model, always=True)
+    with pytest.raises(WeightsError, match="not finite"):
+        colorizer(batch)
+
+
+def test_other_errors_are_not_swallowed(fast):
+    def work(part: LumaBatch) -> None:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(fast.with_backoff(frames(2), work))
+
+
+def test_colorize_one_picture(fast):
+    grey = np.tile(np.linspace(0, 255, 80).astype(np.uint8), (60, 1))
+    ramp = Colorizer("_ramp", device="cpu")
+    color = ramp.colorize(grey)
+    assert color.shape == (60, 80, 3) and color.dtype == np.uint8
+    lab = rgb_to_lab(torch.from_numpy(color).permute(2, 0, 1).float() / 255)
+    grey_lab = rgb_to_lab(torch.from_numpy(np.stack([grey] * 3)).float() / 255)
+    assert (lab[0] - grey_lab[0]).abs().max() < 0.4
+    middle = lab[:, 30, 40]
+    assert abs(middle[1] - 0.3 * (middle[0] - 50)) < 2
+    assert ramp.colorize(grey.astype(np.uint16) * 257).dtype == np.uint16
+    assert np.array_equal(ramp.colorize(np.stack([grey] * 3, axis=-1)), color)
+    with pytest.raises(ValueError, match="float32"):
+        ramp.colorize(grey.astype(np.float32))
+
+
+def test_saturation_scales_the_chroma():
+    batch = frames(1)
+    full, half, none = (
+        Colorizer("_ramp", device="cpu", look=Look(saturation=s))(batch) for s in (1.0, 0.5, 0.0)
+    )
+    assert torch.allclose(half, full / 2) and not none.any()
+
+
+def test_the_look_is_applied_at_the_frames_lightness():
+    levels = torch.tensor([16, 80, 125, 180, 235], dtype=torch.uint8)
+    batch = LumaBatch(levels.view(5, 1, 1, 1).expand(5, 1, 64, 64), 8, False, (0,) * 5, (0,) * 5)
+    plain = Colorizer("_ramp", device="cpu", size=64)
+    warm = Colorizer("_ramp", device="cpu", size=64, look=Look(0.5, temperature=40, tint=-20))
+    light = grey_to_lightness((levels.float() - 16) / 219) / 100
+    shift = (warm(batch) - plain(batch) / 2).mean(dim=(2, 3))
+    window = 4 * light * (1 - light)
+    assert torch.allclose(shift[:, 1], 8 * window, atol=0.02)
+    assert torch.allclose(shift[:, 0], -4 * window, atol=0.02)
+    picture = torch.full((1, 1, 60, 80), 50.0)
+    assert torch.allclose(
+        warm.predict(picture) - plain.predict(picture) / 2,
+        torch.tensor([-4.0, 8.0]).view(1, 2, 1, 1).expand(1, 2, 60, 80),
+        atol=0.02,
+    )
+
+
+def test_mirroring_is_the_mean_of_both_views(fast):
+    batch = frames(2)
+    mirrored = replace(batch, luma=batch.luma.flip(-1))
+    both = Colorizer("fast", device="cpu", size=64, tta=True, precision="fp32")
+    wanted = (fast(batch) + fast(mirrored).flip(-1)) / 2
+    assert torch.allclose(both(batch), wanted, atol=1e-3)
+    assert not torch.allclose(both(batch), fast(batch), atol=0.1)
+
+
+def test_mirroring_makes_mirror_images_of_mirror_images():
+    both = Colorizer("fast", device="cpu", size=64, tta=True, precision="fp32")
+    lightness = 100 * torch.rand(1, 1, 64, 96, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():  # at the model's own resolution, where nothing is resized
+        once, again = both.network(lightness), both.network(lightness.flip(-1))
+    assert torch.equal(again, once.flip(-1))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2000), (2000, 3), (33, 65)])
+@pytest.mark.parametrize("size", [32, 33, 100])
+def test_any_frame_at_any_size(shape, size):
+    """Sizes off the stride are rounded to it; wide and tall frames keep their shape."""
+    model = Colorizer("fast", device="cpu", size=size)
+    luma = torch.randint(16, 236, (1, 1, *shape), dtype=torch.uint8)
+    batch = LumaBatch(luma, 8, False, (0,), (0,))
+    color = compose(batch, model(batch), YUV)
+    assert color.planes[0].shape == (1, *shape)
+    assert model.predict(torch.rand(1, 1, *shape) * 100).shape == (1, 2, *shape)
+
+
+def test_devices_and_precisions():
+    assert choose_device("cpu").type == "cpu"
+    for name in ("cuda:99", "tpu", "nonsense", "meta"):
+        with pytest.raises(DeviceError):
+            choose_device(name)
+    with pytest.raises(DeviceError):
+        choose_precision("fp8", torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("bf16", "careful", "chosen"),
+    [(True, True, "bf16"), (True, False, "fp32"), (False, True, "fp32")],
+)
+def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, bf16, careful, chosen):
+    monkeypatch.setattr("vidcolor.system.devices.has_bf16", lambda: bf16)
+    cpu = torch.device("cpu")
+    assert choose_precision("auto", cpu, careful) == chosen
+
+
+def test_the_command_offers_every_precision():
+    """Written down there, because `--help` must not import torch."""
+    (option,) = [p for p in run_command.params if p.name == "precision"]
+    assert sorted(option.type.choices) == sorted(["auto", *PRECISIONS])
+
+
+@pytest.mark.parametrize("name", sorted(manifest()))
+@pytest.mark.parametrize("format", [YUV, picture_format(8)], ids=lambda format: format.name)
+def test_bf16_shows_in_no_pixel(name, format):
+    """Within one level of fp32 on 99.9 % of the pixels; bf16 throughout is not."""
+    batch = scene()
+    planes = {}
+    for precision in ("fp32", "bf16"):
+        model = Colorizer(name, device="cpu", precision=precision)
+        color = compose(batch, model(batch), format)
+        planes[precision] = torch.cat([plane.flatten().int() for plane in color.planes])
+    difference = (planes["bf16"] - planes["fp32"]).abs()
+    assert (difference > 1).float().mean() < 1e-3
+    assert (planes["fp32"] != 128).any()  # in colour
+
+
+def test_bf16_stays_near_fp32(fast):
+    batch = frames(2)
+    near = Colorizer("fast", device="cpu", size=64, precision="bf16")(batch)
+    assert near.dtype == torch.float32
+    assert (near - fast(batch)).abs().mean() < 1.0
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_cpu_pixels(fast):
+    batch = frames(4)
+    reference = compose(batch, fast(batch), YUV)
+    gpu = Colorizer("fast", device="cuda", size=64)
+    (color,) = gpu.with_backoff(batch, lambda part: compose(part, gpu(part), YUV))
+    for ours, theirs in zip(color.planes, reference.planes, strict=True):
+        difference = (ours.int() - theirs.int()).abs()
+        assert (difference > 1).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("model", ["fast", "best"])
+def test_what_a_gpu_would_run_gives_the_same_chroma(monkeypatch, model):
+    """Stabilised, with a look and mirrored frames, and nothing of it on the wrong device."""
+    moving = torch.stack([scene().luma[0, :, :, i : i + 240] for i in range(0, 20, 4)])
+    batch = LumaBatch(moving, 8, False, tuple(range(5)), (1,) * 5, cuts=(True,) + (False,) * 4)
+    options = {"size": 64, "precision": "fp32", "look": Look(1.2, 10, -5), "tta": True}
+    wanted = Colorizer(model, device="cpu", **options)(batch, Stabilizer())
+    with pretend_cuda(monkeypatch) as device:
+        gpu = Colorizer(model, device=str(CUDA), **options)
+        del device.waits[:]
+        found = gpu(batch.to(CUDA), Stabilizer())
+        assert found.device == CUDA
+        found = found.cpu()
+    assert torch.allclose(found, wanted, atol=1e-3)
+    assert wanted.abs().max() > 5
+    # L* for the flow and for the steadying, a*b*, the result, and whether both a*b* are finite
+    assert sorted(device.waits) == ["__bool__"] * 2 + ["cpu"] * 4
+
+
+def test_gmacs_grow_with_the_size() -> None:
+    own, larger = (Colorizer("fast", device="cpu", size=size) for size in (None, 448))
+    assert own.gmacs == pytest.approx(1.58, abs=0.01)
+    assert larger.gmacs == pytest.approx(4 * own.gmacs)
+    assert Colorizer("_ramp", device="cpu").gmacs == 0
+
+
+def test_the_network_takes_fewer_frames_the_larger_they_are(monkeypatch) -> None:
+    model = Colorizer("_ramp", device="cpu")
+    seen: list[int] = []
+
+    def network(lightness, shots):
+        seen.append(len(lightness))
+        return torch.zeros(len(lightness), 2, 8, 8)
+
+    monkeypatch.setattr(model, "_network", network)
+    for count, side in ((9, 224), (3, 512), (5, 32), (0, 64)):
+        assert model.network(torch.zeros(count, 1, side, side)).shape[0] == count
+    assert seen == [5, 4, 1, 1, 1, 5, 0]

@@ -1,0 +1,348 @@
+"""Folders of pictures: batches, order, room, failures of one among many, interruptions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import warnings
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.cli.test_processes import RAMP, start
+from tests.helpers.clips import pattern
+from tests.helpers.pretend_cuda import CUDA, pretend_cuda
+from tests.helpers.readback import files_in
+from vidcolor import Colorizer, Settings, colorize
+from vidcolor.errors import OutputError
+from vidcolor.frames import ColorBatch
+from vidcolor.run import pictures
+from vidcolor.run.pictures import colorize_pictures
+from vidcolor.run.plan import PicturesJob
+from vidcolor.run.settings import Progress
+from vidcolor.sinks import PictureReport, PictureSink
+from vidcolor.sources.pictures import PictureSource, _Quiet
+
+SHAPES = ((64, 48), (96, 72), (48, 64), (60, 60), (128, 96), (80, 60))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty pictures of six shapes, three model sizes, grey and colour, 8 and 16 bits, alpha."""
+    root = tmp_path_factory.mktemp("pictures")
+    for number in range(20):
+        grey = pattern(number, *SHAPES[number % 6], 16 if number % 6 == 4 else 8)
+        image = Image.fromarray(grey)
+        if number % 4 == 1:
+            image = Image.fromarray(np.stack([grey, grey, grey], axis=-1).astype(np.uint8))
+        elif number % 4 == 3:
+            image = Image.fromarray(np.stack([grey, grey // 2], axis=-1).astype(np.uint8), "LA")
+        image.save(root / f"{number:02d}.png")
+    return root
+
+
+class Spy(torch.nn.Module):
+    """Notes the shape of what the model is given."""
+
+    stride = 8
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.shapes: list[tuple[int, ...]] = []
+
+    def forward(self, lightness: torch.Tensor) -> torch.Tensor:
+        self.shapes.append(tuple(lightness.shape))
+        return self.inner(lightness)
+
+
+def ramp(wrap: type[torch.nn.Module] = Spy, **options: int) -> Colorizer:
+    colorizer = Colorizer("_ramp", device="cpu", size=64)
+    colorizer.model = wrap(colorizer.model, **options)
+    return colorizer
+
+
+def job_of(folder: Path, output: Path) -> PicturesJob:
+    return PicturesJob(tuple((path, output / path.name) for path in sorted(folder.iterdir())))
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image).astype(int)
+
+
+def assert_same(one: Path, two: Path) -> None:
+    """The same names, and pixels within 1 level on 99.9 % of them."""
+    assert files_in(one) == files_in(two) != []
+    for name in files_in(one):
+        first, second = pixels(one / name), pixels(two / name)
+        assert first.shape == second.shape
+        assert (np.abs(first - second) > 1).mean() < 0.001
+
+
+# ---------------------------------------------------------------- batches
+
+
+@pytest.mark.parametrize("workers", [None, 1, 3])
+def test_batches_and_threads_change_nothing(tmp_path: Path, folder: Path, workers: int) -> None:
+    fast = Colorizer(device="cpu", size=64)
+    colorize(folder, tmp_path / "one", colorizer=fast, settings=Settings(batch_size=1, workers=1))
+    settings = Settings(batch_size=5, workers=workers)
+    reports = colorize(folder, tmp_path / "more", colorizer=fast, settings=settings)
+    assert [report.input for report in reports] == sorted(folder.iterdir())
+    assert {(report.status, report.frames) for report in reports} == {("done", 1)}
+    assert_same(tmp_path / "one", tmp_path / "more")
+    with Image.open(tmp_path / "more" / "03.png") as image:
+        assert image.mode == "RGBA" and image.size == SHAPES[3]
+
+
+def test_pictures_by_what_a_gpu_would_run(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = Colorizer("fast", device="cpu", size=64, precision="fp32")
+    colorize(folder, tmp_path / "cpu", colorizer=cpu)
+    with pretend_cuda(monkeypatch) as device:
+        gpu = Colorizer("fast", device=str(CUDA), size=64, precision="fp32")
+        reports = colorize(folder, tmp_path / "gpu", colorizer=gpu)
+    assert {report.status for report in reports} == {"done"} and device.waits
+    assert_same(tmp_path / "gpu", tmp_path / "cpu")
+
+
+def test_pictures_of_one_model_size_are_coloured_together(tmp_path: Path, folder: Path) -> None:
+    colorizer = ramp()
+    colorize(folder, tmp_path / "out", colorizer=colorizer, settings=Settings(batch_size=4))
+    sizes = [shape[0] for shape in colorizer.model.shapes]
+    assert sum(sizes) == 20 and max(sizes) == 4
+    wide = [shape[0] for shape in colorizer.model.shapes if shape[2:] == (56, 72)]
+    assert sorted(wide) == [2, 4, 4, 4]  # 4:3 at four sizes; two are left over at the end
+
+
+def test_batches_follow_from_the_files_alone(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long each picture takes to be read; a window of six holds each shape once."""
+    monkeypatch.setattr(pictures, "WINDOW", 6)
+    read = PictureSource.read
+    found = []
+    for delay in (0, 7, 3):
+
+        def slow(source: PictureSource, index: int, delay: int = delay):
+            time.sleep(index * delay % 5 / 200)
+            return read(source, index)
+
+        monkeypatch.setattr(PictureSource, "read", slow)
+        colorizer = ramp()
+        settings = Settings(batch_size=16, workers=3)
+        colorize(folder, tmp_path / f"{delay}", colorizer=colorizer, settings=settings)
+        found.append(sorted(colorizer.model.shapes))
+    assert found[0] == found[1] == found[2]
+    assert [shape[0] for shape in found[0]].count(4) == 3
+
+
+class Cramped(torch.nn.Module):
+    """Runs out of memory for more than `room` pictures at once."""
+
+    def __init__(self, inner: torch.nn.Module, room: int) -> None:
+        super().__init__()
+        self.inner, self.room = inner, room
+
+    def forward(self, lightness: torch.Tensor) -> torch.Tensor:
+        if len(lightness) > self.room:
+            raise torch.OutOfMemoryError("injected")
+        return self.inner(lightness)
+
+
+@pytest.mark.parametrize("room", [1, 2])
+def test_out_of_memory_gives_the_same_pictures(
+    tmp_path: Path, folder: Path, room: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    colorize(folder, tmp_path / "plain", colorizer=ramp())
+    settings = Settings(batch_size=5)
+    cramped = ramp(Cramped, room=room)
+    reports = colorize(folder, tmp_path / "cramped", colorizer=cramped, settings=settings)
+    assert {report.status for report in reports} == {"done"}
+    assert "out of memory" in caplog.text
+    assert_same(tmp_path / "plain", tmp_path / "cramped")
+
+
+def test_no_memory_for_one_picture_fails_each_and_leaves_nothing(
+    tmp_path: Path, folder: Path
+) -> None:
+    reports = colorize(folder, tmp_path / "out", colorizer=ramp(Cramped, room=0))
+    assert len(reports) == 20 and all("single frame" in report.error for report in reports)
+    assert not (tmp_path / "out").exists()
+
+
+class Blind(torch.nn.Module):
+    """Predicts nothing finite for a picture that is white."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, lightness: torch.Tensor) -> torch.Tensor:
+        white = lightness.amin(dim=(1, 2, 3), keepdim=True) > 99
+        return self.inner(lightness) + torch.where(white, torch.inf, 0.0)
+
+
+def test_one_of_a_batch_that_fails_does_not_take_the_others_along(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(5):
+        grey = np.full((48, 64), 255, np.uint8) if number == 2 else pattern(number, 64, 48)
+        Image.fromarray(grey).save(tmp_path / "in" / f"{number}.png")
+    settings = Settings(batch_size=5)
+    reports = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp(Blind), settings=settings)
+    assert [report.status for report in reports] == ["done", "done", "failed", "done", "done"]
+    assert "not finite" in reports[2].error and reports[2].frames == 0
+    assert files_in(tmp_path / "out") == ["0.png", "1.png", "3.png", "4.png"]
+
+
+# ---------------------------------------------------------------- order
+
+
+def test_reports_come_in_order_whatever_is_saved_first(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = PictureSink.write
+    written: list[str] = []
+
+    def slow(sink: PictureSink, batch: ColorBatch) -> PictureReport:
+        assert batch.source.picture is not None
+        name = batch.source.picture.path.name
+        if name == "00.png":
+            time.sleep(0.5)
+        if name == "05.png":
+            raise OutputError("injected")
+        written.append(name)
+        return write(sink, batch)
+
+    monkeypatch.setattr(PictureSink, "write", slow)
+    seen: list[Progress] = []
+    settings = Settings(workers=2)
+    reports = list(
+        colorize_pictures(job_of(folder, tmp_path / "out"), ramp(), settings, seen.append)
+    )
+    names = [f"{number:02d}.png" for number in range(20)]
+    assert [report.output.name for report in reports] == names
+    assert [(p.input.name, p.done, p.total) for p in seen] == [
+        (name, done, 20) for done, name in enumerate(names, start=1)
+    ]
+    assert written[0] != "00.png"  # the others did not wait
+    assert [r.input.name for r in reports if r.status == "failed"] == ["05.png"]
+    assert files_in(tmp_path / "out") == [name for name in names if name != "05.png"]
+
+
+def test_the_first_report_does_not_wait_for_the_last_picture(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "WINDOW", 4)
+    reports = colorize_pictures(job_of(folder, tmp_path / "out"), ramp(), Settings(workers=1))
+    with closing(reports):
+        assert next(reports).input.name == "00.png"
+        assert not (tmp_path / "out" / "19.png").exists()
+
+
+# ---------------------------------------------------------------- room
+
+
+def test_pixels_under_way_are_bounded(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for 15,000 pixels, that is for five of the smaller pictures; one of 36,000 is alone."""
+    (tmp_path / "in").mkdir()
+    for number, path in enumerate(sorted(folder.iterdir())):
+        (tmp_path / "in" / f"{number:02d}.png").write_bytes(path.read_bytes())
+    Image.fromarray(pattern(0, 240, 150)).save(tmp_path / "in" / "07a.png")
+    free = 15_000 * pictures._BYTES_A_PIXEL / pictures._SHARE + 1
+    monkeypatch.setattr(pictures, "free_memory", lambda device: free)
+    lock, held, most = threading.Lock(), {}, []
+    read, write = PictureSource.read, PictureSink.write
+
+    def reading(source: PictureSource, index: int):
+        batch = read(source, index)
+        with lock:
+            held[source.items[index][0]] = batch.luma.numel()
+            most.append((sum(held.values()), len(held)))
+        return batch
+
+    def writing(sink: PictureSink, batch: ColorBatch) -> PictureReport:
+        time.sleep(0.01)
+        report = write(sink, batch)
+        with lock:
+            assert batch.source.picture is not None
+            del held[batch.source.picture.path]
+        return report
+
+    monkeypatch.setattr(PictureSource, "read", reading)
+    monkeypatch.setattr(PictureSink, "write", writing)
+    settings = Settings(workers=3)
+    reports = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp(), settings=settings)
+    assert {report.status for report in reports} == {"done"} and len(reports) == 21
+    assert all(total <= 15_000 or count == 1 for total, count in most)
+    assert (36_000, 1) in most
+    assert max(count for _, count in most) > 1
+
+
+def test_count_pixels_reads_the_head_alone(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.png"
+    Image.fromarray(pattern(0, 64, 48)).save(whole)
+    cut, bad = tmp_path / "cut.png", tmp_path / "bad.png"
+    cut.write_bytes(whole.read_bytes()[:200])
+    bad.write_bytes(b"no picture")
+    missing = tmp_path / "missing.png"
+    source = PictureSource([(path, path) for path in (whole, cut, bad, missing)])
+    assert [source.count_pixels(index) for index in range(4)] == [64 * 48, 64 * 48, 0, 0]
+
+
+# ---------------------------------------------------------------- threads and interruptions
+
+
+def test_stopping_early_leaves_no_thread_and_no_half_file(tmp_path: Path, folder: Path) -> None:
+    before, threads = threading.active_count(), torch.get_num_threads()
+    output = tmp_path / "out"
+    reports = colorize_pictures(job_of(folder, output), ramp(), Settings(workers=2))
+    with closing(reports):
+        assert [next(reports).status for _ in range(3)] == ["done"] * 3
+    assert threading.active_count() == before
+    assert torch.get_num_threads() == threads
+    assert all(pixels(output / name).ndim == 3 for name in files_in(output))
+    assert not [name for name in files_in(output) if name.startswith(".")]
+
+
+def test_ctrl_c_leaves_whole_pictures_alone(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    Image.fromarray(pattern(0, 900, 700)).save(source / "0.png")
+    for number in range(1, 120):
+        os.link(source / "0.png", source / f"{number}.png")
+    output = tmp_path / "out"
+    process = start("run", source, "-o", output, *RAMP, "--json")
+    until = time.monotonic() + 60
+    while len(list(output.glob("[0-9]*.png"))) < 3 and time.monotonic() < until:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and err.endswith("interrupted\n") and "Traceback" not in err
+    written = files_in(output)
+    assert 3 <= len(written) < 120 and not [name for name in written if name.startswith(".")]
+    assert all(pixels(output / name).shape == (700, 900, 3) for name in written)
+    assert out.count('"status": "done"') <= len(written)
+
+
+def test_warnings_are_as_before_when_several_have_read() -> None:
+    quiet = _Quiet()
+    first, second = quiet(), quiet()
+    with pytest.warns(UserWarning, match="heard"):
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)  # not in the order of a stack
+        warnings.warn("unheard", UserWarning, stacklevel=1)
+        second.__exit__(None, None, None)
+        warnings.warn("heard", UserWarning, stacklevel=1)

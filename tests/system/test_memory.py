@@ -1,0 +1,120 @@
+"""Memory is kept where glibc allocates it, and other systems are left alone."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.helpers.clips import encode, frames
+from vidcolor import Settings
+from vidcolor.cli.run import keep_film_memory
+from vidcolor.run.plan import plan
+from vidcolor.system import memory
+
+_MIB = 1 << 20
+_BLOCK = 64  # MiB, above the largest block that glibc would keep by itself
+
+# prints whether the setting was made, what of a freed block the process still holds, and how much
+# 60 more rounds of blocks of several sizes add to what it holds, both in MiB
+_FREE = f"""
+import psutil, sys
+from vidcolor.system.memory import keep_memory
+
+def held():
+    return psutil.Process().memory_info().rss
+
+def use(*sizes):
+    blocks = []
+    for size in sizes:
+        blocks.append(bytearray(size * {_MIB}))
+        blocks = blocks[-2:]
+
+made = sys.argv[1] == "keep" and keep_memory()
+before = held()
+use({_BLOCK})
+freed = held() - before
+for step in range(80):
+    if step == 20:
+        before = held()
+    use(8, 14, 10, 12)
+print(int(made), freed // {_MIB}, (held() - before) // {_MIB})
+"""
+
+
+def freed_block(mode: str) -> tuple[bool, int, int]:
+    """Whether the setting was made, the MiB of a freed block still held, and the growth."""
+    done = subprocess.run(
+        [sys.executable, "-c", _FREE, mode],
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    made, held, grown = map(int, done.stdout.split())
+    return bool(made), held, grown
+
+
+def test_freed_memory_is_kept_and_used_again() -> None:
+    made, held, grown = freed_block("keep")
+    assert made == hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
+    if made:
+        assert held >= _BLOCK - 4
+        assert freed_block("leave")[1] < _BLOCK // 4, "nothing to do: it is kept anyway"
+    assert grown < 8
+
+
+def test_another_system_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loaded(name: str | None) -> None:
+        raise AssertionError("the C library is none of its business here")
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", loaded)
+    for platform in ("darwin", "win32"):
+        monkeypatch.setattr(memory.sys, "platform", platform)
+        assert not memory.keep_memory()
+
+
+def test_another_c_library_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Musl:
+        def __getattr__(self, name: str) -> object:
+            raise AttributeError(name)
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: Musl())
+    monkeypatch.setattr(memory.sys, "platform", "linux")
+    assert not memory.keep_memory()
+
+
+@pytest.mark.parametrize(
+    ("names", "device", "kept"),
+    [
+        (("a.mkv", "b.mkv"), "cpu", True),
+        (("a.mkv", "c.mkv"), "cpu", False),  # frames of two sizes leave gaps
+        (("a.mkv", "p.png"), "cpu", False),
+        (("p.png",), "cpu", False),
+        (("a.mkv",), "cuda", False),
+    ],
+)
+def test_memory_is_kept_for_films_of_one_size(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    names: tuple[str, ...],
+    device: str,
+    kept: bool,
+) -> None:
+    for name, side in (("a.mkv", 32), ("b.mkv", 32), ("c.mkv", 48)):
+        encode(tmp_path / name, "ffv1", "yuv420p", frames(2, side, 32))
+    Image.new("L", (32, 32)).save(tmp_path / "p.png")
+    calls: list[bool] = []
+    monkeypatch.setattr(memory, "keep_memory", lambda: calls.append(True) or True)
+    jobs, problems = plan([tmp_path / name for name in names], tmp_path / "out", Settings())
+    colorizer: Any = SimpleNamespace(device=torch.device(device))
+    assert not problems and keep_film_memory(jobs, colorizer) == kept == bool(calls)

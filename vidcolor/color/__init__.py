@@ -1,0 +1,1 @@
+"""Colors as pure tensor functions: conversion, codes, gamut, composition, resizing, adjustment."""

@@ -1,0 +1,1 @@
+"""The nine published systems that this project reproduces."""

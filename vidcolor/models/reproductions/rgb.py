@@ -1,0 +1,30 @@
+"""The base of the networks that predict a whole R'G'B' picture from a grey one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from ...color.convert import lightness_to_grey, rgb_to_lab
+from ..precision import full_precision
+
+
+class RgbModel(nn.Module, ABC):
+    """L* `(B, 1, H, W)` in [0, 100] to a*b* `(B, 2, H, W)`, by way of R'G'B'.
+
+    Only the colour of the predicted picture is used: its lightness gives way to the input's when
+    the two are composed. Any size works; `stride` is a convenience.
+    """
+
+    stride = 8
+
+    @abstractmethod
+    def rgb(self, grey: Tensor) -> Tensor:
+        """Grey levels `(B, 1, H, W)` in [0, 1] to R'G'B' `(B, 3, H, W)`, [0, 1] where right."""
+
+    def forward(self, lightness: Tensor) -> Tensor:
+        rgb = self.rgb(lightness_to_grey(lightness)).float().clamp(0, 1)
+        # the differences between nearly equal channels are what makes the chroma
+        with full_precision(rgb.device):
+            return rgb_to_lab(rgb)[:, 1:]

@@ -1,0 +1,1 @@
+"""Optical flow, shot cuts, and the filter that keeps colors in place."""

@@ -1,0 +1,266 @@
+"""What goes where, and what cannot: decided before the work begins.
+
+A job is one film, or all the still pictures of a call.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from ..color.compose import check_exact_luma
+from ..errors import ContainerError, InputError, OutputError, VidcolorError
+from ..frames import ColorTags, FilmFacts, PictureInfo, PixelFormat, Segment
+from ..sinks import (
+    CopyPlan,
+    EncoderSettings,
+    PictureSink,
+    check_container,
+    check_output,
+    encoder_formats,
+)
+from ..sinks.encoders import encoder_options
+from ..sources import FilmSource, Input, expand, output_suffix
+from .settings import Report, Settings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FilmJob:
+    """One film (or numbered sequence) to one film."""
+
+    source: FilmSource
+    output: Path
+    plan: CopyPlan
+
+    @property
+    def input(self) -> Path:
+        return self.source.path
+
+    @property
+    def frames(self) -> int | None:
+        """Frames expected from the header, None if unknown."""
+        return expected_frames(self.source.facts, self.source.segment)
+
+
+@dataclass(frozen=True)
+class PicturesJob:
+    """Still pictures, each to a picture of its own."""
+
+    items: tuple[tuple[Path, Path], ...]
+
+    @property
+    def frames(self) -> int:
+        return len(self.items)
+
+
+Job = FilmJob | PicturesJob
+
+
+def expected_frames(facts: FilmFacts, segment: Segment) -> int | None:
+    """Frames a segment should give by the header, None where the header does not say."""
+    total = facts.num_frames_from_header
+    if total is None and facts.duration_seconds and facts.average_rate:
+        total = round(facts.duration_seconds * facts.average_rate)
+    if segment.whole or total is None:
+        return total
+    if facts.average_rate is None:
+        return None
+    start = segment.start or Fraction(0)
+    end = Fraction(total) / facts.average_rate
+    if segment.end is not None:
+        end = min(segment.end, end)
+    return max(0, round((end - start) * facts.average_rate))
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """An input and where its colour version goes."""
+
+    item: Input
+    output: Path
+    named: bool = False  # the user gave the file's name, its container with it
+
+
+def _find(
+    inputs: Sequence[str], target: Path | None, rate: Fraction | None
+) -> tuple[list[tuple[Input, Path | None]], list[Report]]:
+    """The inputs, each once, with the folder they were found in; and what was not found.
+
+    Raises:
+        OutputError: the output lies in a folder that is searched.
+    """
+    found: dict[str, tuple[Input, Path | None]] = {}
+    missing = []
+    for text in inputs:
+        folder = Path(text) if Path(text).is_dir() else None
+        try:
+            items = expand([text], rate=rate)
+        except InputError as error:
+            missing.append(Report(Path(text), target or Path(), "failed", error=str(error)))
+            continue
+        if folder and target and folder.resolve() in (target.resolve(), *target.resolve().parents):
+            raise OutputError(
+                f"{target}: lies in the input folder {folder}, so that a second run would colorize "
+                "its pictures again; choose a folder outside with -o"
+            )
+        for item in items:
+            found.setdefault(os.path.abspath(item.path), (item, folder))
+    return list(found.values()), missing
+
+
+def _pair(
+    found: Sequence[tuple[Input, Path | None]], target: Path | None, folder: bool
+) -> Iterator[_Pair]:
+    """Each input with its output: the file named; mirrored under the folder named; or beside it,
+    a file as `name.color.ext`, a folder as `folder.color/`.
+
+    Raises:
+        OutputError: several inputs, and the output is a file's name.
+    """
+    into_folder = target is not None and (folder or target.is_dir() or not target.suffix)
+    several = len(found) > 1 or any(root for _, root in found)
+    if target is not None and several and not into_folder:
+        raise OutputError(
+            f"{target}: several inputs need a folder as output, and this is a file's name; "
+            f"use -o {target.with_suffix('')}{os.sep}"
+        )
+    for item, origin in found:
+        relative = item.relative
+        if item.kind == "sequence":  # shot_%05d.png becomes shot.mp4
+            relative = relative.with_name(f"{relative.name}.mp4")
+        elif item.kind == "picture":  # scan.pgm becomes scan.png
+            relative = relative.with_suffix(output_suffix(relative))
+        if target is not None:
+            yield _Pair(item, target / relative if into_folder else target, named=not into_folder)
+        elif origin is not None:
+            root = origin.resolve()
+            yield _Pair(item, root.with_name(f"{root.name}.color") / relative)
+        else:
+            name = f"{Path(relative.name).stem}.color{relative.suffix}"
+            beside = item.path
+            if item.kind == "sequence":  # beside the folder of its frames, not among them
+                beside = item.path.absolute().parent
+            yield _Pair(item, beside.with_name(name))
+
+
+def plan(
+    inputs: Sequence[str | Path], output: str | Path | None, settings: Settings
+) -> tuple[list[Job], list[Report]]:
+    """Decide what goes where, and what cannot.
+
+    Args:
+        inputs: films, pictures, folders, globs and numbered sequences.
+        output: a file for one input, a folder for several; None writes beside each input.
+        settings: see `Settings`.
+
+    Returns:
+        The jobs in order, and a report for each input that will not be worked on.
+
+    Raises:
+        OutputError: two inputs would go to one output, it lies in an input folder, or its name
+            cannot be used.
+    """
+    target = None if output is None else Path(output)
+    folder = str(output).endswith(("/", os.sep))
+    if target is not None and folder and target.is_file():
+        raise OutputError(f"{target}: is a file, not a folder; give another name with -o")
+    _check_encoder(settings.encoder)
+    try:
+        found, reports = _find([os.fspath(each) for each in inputs], target, settings.fps)
+        pairs = list(_pair(found, target, folder))
+    except OSError as error:  # a name that the system refuses, too long for example
+        raise OutputError(f"{error.filename}: {error.strerror}; use another name") from error
+    taken: dict[str, Path] = {}
+    for pair in pairs:
+        first = taken.setdefault(os.path.abspath(pair.output), pair.item.path)
+        if first is not pair.item.path:
+            raise OutputError(
+                f"{pair.item.path} and {first} would both be written to {pair.output}; "
+                "give them different names or run them apart"
+            )
+    if settings.fps is not None and not any(p.item.kind == "sequence" for p in pairs):
+        logger.warning("--fps is for numbered sequences (frames/%05d.png); it is ignored here")
+    originals = {_identity(pair.item.path): pair.item.path for pair in pairs}
+    jobs: list[Job] = []
+    pictures: list[tuple[Path, Path]] = []
+    sink = PictureSink(overwrite=settings.overwrite, quality=settings.quality)
+    for pair in pairs:
+        item, path = pair.item, pair.output
+        try:
+            done = [p for p in _possible(pair) if p.exists()] if settings.skip_existing else []
+            if done:
+                reports.append(Report(item.path, done[0], "skipped"))
+                continue
+            check_output(path, item.path, overwrite=settings.overwrite)
+            if (original := originals.get(_identity(path))) is not None:
+                raise OutputError(
+                    f"{path}: would replace the input {original}; choose another folder with -o"
+                )
+            if item.kind == "picture":
+                sink.check(PictureInfo(item.path, path))
+                pictures.append((item.path, path))
+            else:
+                jobs.append(_plan_film(pair, settings, taken))
+        except VidcolorError as error:
+            reports.append(Report(item.path, path, "failed", error=str(error)))
+    if pictures:
+        jobs.insert(0, PicturesJob(tuple(pictures)))
+    return jobs, reports
+
+
+def _possible(pair: _Pair) -> tuple[Path, ...]:
+    """Where a film may have been written; see `_plan_film`."""
+    if pair.named or pair.item.kind == "picture":
+        return (pair.output,)
+    return pair.output, pair.output.with_suffix(".mkv")
+
+
+def _identity(path: Path) -> tuple[int, int] | Path:
+    """The same for every name of one file; a path that does not exist stands for itself."""
+    try:
+        return (found := path.stat()).st_dev, found.st_ino
+    except OSError:
+        return path.absolute()
+
+
+def _check_encoder(settings: EncoderSettings) -> None:
+    """Raise an OutputError for settings that no film can be encoded with."""
+    formats = encoder_formats(settings.encoder)
+    name = settings.pix_fmt or formats[0]
+    if name not in formats:
+        raise OutputError(
+            f"{settings.encoder} cannot write {name}; it takes --pix-fmt {', '.join(formats)}"
+        )
+    tags = ColorTags(full_range=False, matrix="bt709")
+    encoder_options(settings, PixelFormat(name, 8, (1, 1), False, tags), width=640)
+
+
+def _plan_film(pair: _Pair, settings: Settings, taken: dict[str, Path]) -> FilmJob:
+    item, path = pair.item, pair.output
+    rate = settings.fps if item.kind == "sequence" else None
+    source = FilmSource(item.path, segment=settings.segment, rate=rate)
+    facts = source.facts
+    try:
+        copies = check_container(path, facts, settings.encoder, settings.copy)
+    except ContainerError as error:
+        other = path.with_suffix(".mkv")
+        if pair.named or other == path or os.path.abspath(other) in taken:
+            raise
+        check_output(other, item.path, overwrite=settings.overwrite)
+        copies = check_container(other, facts, settings.encoder, settings.copy)
+        note = f"{item.path}: written as .mkv, because {path.suffix} does not hold it all"
+        logger.info("%s", error)
+        taken[os.path.abspath(other)] = item.path
+        path, copies = other, replace(copies, notes=(note, *copies.notes))
+    if settings.exact_luma:
+        try:
+            check_exact_luma(copies.format, facts.bit_depth, facts.tags.full_range)
+        except OutputError as error:
+            raise OutputError(f"{item.path}: {error}") from error
+    return FilmJob(source, path, copies)

@@ -1,0 +1,146 @@
+"""A sheet of before/after pairs: a look at what a run would give, in seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..color.compose import compose
+from ..errors import InputError
+from ..frames import WHOLE, ColorBatch, LumaBatch, PictureInfo, Segment, picture_format
+from ..sinks import PictureSink, check_output
+from ..sources import FilmSource, Input, PictureSource
+from .colorizer import Colorizer
+
+_RGB = picture_format(8)
+_WIDTH, _HEIGHT = 480, 720  # of one picture on the sheet at most, pixels
+_GAP = 8
+
+
+def _film_frames(source: FilmSource, count: int) -> Iterator[LumaBatch]:
+    """`count` frames, evenly over the segment; a short film's come more than once."""
+    facts, segment = source.facts, source.segment
+    start = segment.start or Fraction(0)
+    length = Fraction(facts.duration_seconds or count)
+    end = min(segment.end, length) if segment.end is not None else length
+    last: LumaBatch | None = None
+    for i in range(count):
+        moment = start + (end - start) * (2 * i + 1) / (2 * count)
+        if facts.average_rate:
+            # The frame that is shown then began earlier, and not to the tick where rates say.
+            shown = math.floor(moment * facts.average_rate)
+            moment = (shown - Fraction(1, 2)) / facts.average_rate
+        part = Segment(start=max(moment, start), end=segment.end)
+        at = FilmSource(source.path, segment=part, rate=source.rate)
+        batch = next((b for b in at.batches(1) if len(b)), last)
+        if batch is None:  # nothing follows: a long last frame, or a duration that is wrong
+            batch = next((b for b in source.batches(1) if len(b)), None)
+        if batch is not None:
+            last = batch
+            yield batch
+
+
+def _frames(
+    items: Sequence[Input],
+    count: int,
+    segment: Segment,
+    rate: Fraction | None,
+    unread: list[str],
+) -> Iterator[LumaBatch]:
+    """`count` frames, evenly over the inputs; what cannot be read adds a line to `unread`."""
+    shares = [count // len(items) + (i < count % len(items)) for i in range(len(items))]
+    if count < len(items):  # fewer pairs than inputs: evenly over the inputs
+        shares = [0] * len(items)
+        for i in range(count):
+            shares[(2 * i + 1) * len(items) // (2 * count)] = 1
+    for item, share in zip(items, shares, strict=True):
+        if not share:
+            continue
+        try:
+            if item.kind == "picture":
+                for batch in PictureSource([(item.path, item.path)]).batches(1):
+                    unread += batch.damage
+                    yield batch
+            else:
+                film_rate = rate if item.kind == "sequence" else None
+                source = FilmSource(item.path, segment=segment, rate=film_rate)
+                yield from _film_frames(source, share)
+        except InputError as error:
+            unread.append(str(error))
+
+
+def _tile(color: ColorBatch) -> Tensor:
+    """One frame, upright, `(3, h, w)` uint8, as large as a cell of the sheet allows."""
+    rgb = torch.stack(color.planes, dim=1).float()
+    rgb = torch.rot90(rgb, -(color.source.rotation // 90), (-2, -1))
+    scale = min(_WIDTH / rgb.shape[-1], _HEIGHT / rgb.shape[-2])
+    size = (max(1, round(rgb.shape[-2] * scale)), max(1, round(rgb.shape[-1] * scale)))
+    rgb = F.interpolate(rgb, size=size, mode="bilinear", antialias=True)
+    return rgb[0].round().clamp(0, 255).to(torch.uint8)
+
+
+def _pair(batch: LumaBatch, ab: Tensor) -> list[Tensor]:
+    """The tiles of one frame, grey and in colour."""
+    return [_tile(compose(batch, chroma, _RGB)) for chroma in (torch.zeros_like(ab), ab)]
+
+
+def make_sheet(
+    items: Sequence[Input],
+    output: Path,
+    count: int,
+    colorizer: Colorizer,
+    *,
+    segment: Segment = WHOLE,
+    rate: Fraction | None = None,
+    overwrite: bool = False,
+) -> tuple[int, list[str]]:
+    """Write `count` pairs, grey left and colour right, as one picture.
+
+    Args:
+        items: films, sequences and pictures; the pairs are spread evenly over them.
+        output: a picture file.
+        count: pairs in all.
+        colorizer: the model to show.
+        segment: the stretch of each film to look at.
+        rate: of sequences.
+        overwrite: replace an existing sheet.
+
+    Returns:
+        The pairs on the sheet, and one line for each input that could not be read.
+
+    Raises:
+        InputError: no frame could be read.
+        OutputError: the sheet cannot be written.
+    """
+    check_output(output, items[0].path, overwrite=overwrite)
+    pairs: list[list[Tensor]] = []
+    unread: list[str] = []
+    for batch in _frames(items, count, segment, rate, unread):
+        if not len(batch):
+            continue
+        pairs += colorizer.with_backoff(batch, lambda part: _pair(part, colorizer(part)))
+    if not pairs:
+        raise InputError(unread[0] if unread else f"{items[0].path}: holds no frame to preview")
+    columns = max(1, math.floor(math.sqrt(len(pairs) / 2)))
+    rows = [pairs[i : i + columns] for i in range(0, len(pairs), columns)]
+    cell = _WIDTH + _GAP
+    height = sum(max(p[0].shape[1] for p in row) + _GAP for row in rows) + _GAP
+    sheet = torch.full((3, height, columns * (2 * cell + _GAP)), 255, dtype=torch.uint8)
+    y = _GAP
+    for row in rows:
+        for column, pair in enumerate(row):
+            for side, tile in enumerate(pair):
+                x = _GAP + column * (2 * cell + _GAP) + side * cell
+                sheet[:, y : y + tile.shape[1], x : x + tile.shape[2]] = tile
+        y += max(p[0].shape[1] for p in row) + _GAP
+    r, g, b = sheet[:, None].unbind(0)
+    info = PictureInfo(path=items[0].path, output=output)
+    origin = LumaBatch(r[:, None], 8, True, (0,), (0,), picture=info)
+    PictureSink(overwrite=overwrite).write(ColorBatch((r, g, b), _RGB, origin))
+    return len(pairs), unread

@@ -1,0 +1,341 @@
+"""Open a film and find out what it is, before the run: `open_film` and `probe_film`."""
+
+from __future__ import annotations
+
+import re
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.filter import Graph
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from ..color.codes import LUMA_COEFFICIENTS
+from ..errors import InputError
+from ..frames import UNSPECIFIED, ColorTags, FilmFacts, StreamFacts
+from .luma import COLOR_THRESHOLD, LumaLayout, chroma_amount, layout, luma_plane
+from .truncation import cut_off
+
+# AVColorSpace of FFmpeg, which is MatrixCoefficients of H.273, to `color.LUMA_COEFFICIENTS`.
+# Others (YCgCo, constant luminance, ICtCp) are no plain matrices: players guess there, and so
+# does `_matrix`.
+_MATRICES = {
+    1: "bt709",
+    4: "fcc",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    9: "bt2020nc",
+}
+assert set(_MATRICES.values()) <= set(LUMA_COEFFICIENTS)
+
+_RANGES = {1: False, 2: True}  # AVColorRange: 1 is MPEG (limited), 2 is JPEG (full)
+_COLOR_FRAMES = 8  # looked at for colour, spread over the first second
+_MAX_PROBED = 64  # frames decoded at most while looking
+# Bad metadata must not stop a film: old tools wrote it in any encoding. PyAV 19 needs no telling.
+_ANY_TAGS: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
+_PATTERN = re.compile(r"%(0?)(\d*)d")
+
+
+def is_pattern(path: str | Path) -> bool:
+    """Whether a path names a numbered sequence: a file name with one `%d` or `%05d`."""
+    return len(_PATTERN.findall(Path(path).name)) == 1
+
+
+def sequence_numbers(path: Path) -> list[int]:
+    """The numbers of the files of a numbered sequence, ascending, without gaps.
+
+    Raises:
+        InputError: no file matches, or a number is missing between the first and the last.
+    """
+    match = _PATTERN.search(path.name)
+    if match is None:
+        raise InputError(f"{path}: not a numbered sequence; name it like frames/%05d.png")
+    head, tail = path.name[: match.start()], path.name[match.end() :]
+    width = int(match[2] or 1) if match[1] else 1
+    name = re.compile(re.escape(head) + r"(\d+)" + re.escape(tail))
+    numbers = set()
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; check the folder's name") from error
+    for digits in (found[1] for found in map(name.fullmatch, names) if found):
+        if digits == digits.lstrip("0").rjust(width, "0") or digits == "0" * width:
+            numbers.add(int(digits))
+    if not numbers:
+        raise InputError(f"{path}: no file of this numbered sequence exists; check the pattern")
+    first = min(numbers)
+    for number in range(first, max(numbers)):
+        if number not in numbers:
+            missing = path.with_name(f"{head}{number:0{width}d}{tail}")
+            raise InputError(
+                f"{missing}: missing from the numbered sequence; add it or renumber the files"
+            )
+    return sorted(numbers)
+
+
+@contextmanager
+def open_film(
+    path: Path, *, rate: Fraction | None = None, threads: int = 0
+) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a film's container and pick its video stream.
+
+    Args:
+        path: a film, or with `rate` a numbered sequence such as `frames/%05d.png`.
+        rate: frames a second of a numbered sequence.
+        threads: of the decoder; 0 lets FFmpeg choose.
+
+    Raises:
+        InputError: there is no such file, it is empty, may not be read, is no media file, or has no
+            video stream.
+    """
+    options: dict[str, str] = {}
+    form = None
+    if rate is not None:
+        form = "image2"
+        first = sequence_numbers(path)[0]
+        options = {"framerate": str(rate), "start_number": str(first), "pattern_type": "sequence"}
+    else:
+        _check_file(path)
+    try:
+        # "file:" keeps FFmpeg from reading a name such as "a:b.mkv" as a protocol.
+        container = av.open(f"file:{path}", format=form, options=options, **_ANY_TAGS)
+    except av.error.PermissionError as error:
+        raise InputError(f"{path}: {_reason(error)}; check the file's permissions") from error
+    except av.error.FFmpegError as error:
+        cut = rate is None and cut_off(path)
+        remedy = "the file is cut off; restore it from a good copy" if cut else "is it a film?"
+        raise InputError(f"{path}: cannot be opened ({_reason(error)}); {remedy}") from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; check the file's permissions") from error
+    with container:
+        stream = _pick(container, path)
+        context = stream.codec_context
+        # VP8 keeps invisible frames in packets of their own, which would spoil the count that
+        # `film._Decoder` takes to find out whether frame threads lost something.
+        stream.thread_type = "SLICE" if context.name == "vp8" else "AUTO"
+        context.thread_count = threads
+        yield container, stream
+
+
+def _check_file(path: Path) -> None:
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; check the name") from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; check the name and permissions") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise InputError(f"{path}: is a folder, not a film; give it as an input of its own")
+    if stat.S_ISREG(found.st_mode) and found.st_size == 0:
+        raise InputError(f"{path}: is empty; restore it from a good copy")
+
+
+def _reason(error: BaseException) -> str:
+    return str(getattr(error, "strerror", None) or error).rstrip(".")
+
+
+def _pick(container: InputContainer, path: Path) -> VideoStream:
+    # FFmpeg's tty demuxer opens any text file as a film of its letters.
+    streams = [] if container.format.name == "tty" else list(container.streams.video)
+    if not streams:
+        raise InputError(f"{path}: has no video stream; give a film or a picture")
+    films = [s for s in streams if not s.disposition & Disposition.attached_pic]
+    stream = (films or streams)[0]
+    if stream.codec_context is None:
+        raise InputError(f"{path}: its video codec is unknown to FFmpeg; convert it to FFV1 first")
+    return stream
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What is known of a film, and what only the reader needs.
+
+    Attributes:
+        facts: see `FilmFacts`.
+        first_pts: of the first frame, None if it carries none.
+        own_duration: `facts.duration_seconds` is the video's and not a longer sound track's.
+    """
+
+    facts: FilmFacts
+    first_pts: int | None
+    own_duration: bool
+
+
+def _rate(stream: VideoStream) -> Fraction | None:
+    """Frames a second; of raw streams, which have no times, what the codec's own header says."""
+    raw = stream.start_time is None and not stream.duration
+    rate = (stream.codec_context.framerate if raw else None) or stream.average_rate
+    return Fraction(rate) if rate else None
+
+
+def probe_film(path: str | Path, *, rate: Fraction | None = None) -> FilmFacts:
+    """Find out what a film is from its header and its first frames (about one second).
+
+    Args:
+        path: a film, or with `rate` a numbered sequence such as `frames/%05d.png`.
+        rate: frames a second of a numbered sequence.
+
+    Raises:
+        InputError: it cannot be opened, has no video stream, or no frame of it can be decoded.
+    """
+    return probe(Path(path), rate).facts
+
+
+def probe(path: Path, rate: Fraction | None) -> Probe:
+    """As `probe_film`, with the first frame's pts."""
+    with open_film(path, rate=rate) as (container, stream):
+        first: av.VideoFrame | None = None
+        amount, looked_at = 0.0, 0
+        per_second = float(stream.average_rate or 24)
+        stride = max(1, min(_MAX_PROBED, round(per_second)) // _COLOR_FRAMES)
+        for index, frame in enumerate(_first_frames(container, stream)):
+            try:
+                if first is None:
+                    first = frame
+                    luma_plane(frame)  # so that what cannot be read is said now
+                if index % stride == 0:
+                    amount += chroma_amount(frame)
+                    looked_at += 1
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from error
+            if looked_at == _COLOR_FRAMES:
+                break
+        if first is None:
+            raise InputError(
+                f"{path}: no frame of its {stream.codec_context.name} video can be decoded; "
+                "it is damaged or encrypted"
+            )
+        count = len(sequence_numbers(path)) if rate is not None else stream.frames
+        facts = _facts(path, container, stream, first, count, amount / looked_at)
+        own = bool(stream.duration or "DURATION" in stream.metadata or not container.streams.audio)
+        return Probe(facts, first.pts, own)
+
+
+def _first_frames(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+    seen = 0
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = stream.decode(packet)
+            except (av.error.FFmpegError, EOFError):
+                continue  # the run reports it; here only what can be decoded matters
+            for frame in frames:
+                yield frame
+                seen += 1
+            if seen >= _MAX_PROBED:
+                return
+    except av.error.FFmpegError:
+        return
+
+
+def _matrix(code: int, height: int) -> str:
+    return _MATRICES.get(code, "bt709" if height >= 720 else "smpte170m")
+
+
+def is_full_range(frame: av.VideoFrame, form: LumaLayout) -> bool:
+    """The range of the codes that `luma_plane` gives for this frame."""
+    if not form.has_luma:
+        return True  # computed from R'G'B' at full range
+    return _RANGES.get(int(frame.color_range), form.full_range)
+
+
+def _duration(container: InputContainer, stream: VideoStream) -> float | None:
+    """Seconds of the video stream by the header."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    tag = stream.metadata.get("DURATION", "")  # Matroska: the end of the last frame
+    if found := re.match(r"(\d+):(\d+):(\d+(?:\.\d+)?)", tag):
+        end = int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+        start = float((stream.start_time or 0) * (stream.time_base or 0))
+        return max(end - start, 0.0) or None
+    return container.duration / av.time_base if container.duration else None
+
+
+def _nine(display_matrix: Any) -> tuple[int, ...] | None:
+    return None if display_matrix is None else struct.unpack("=9i", bytes(display_matrix)[:36])
+
+
+def _field_order(frame: av.VideoFrame) -> str:
+    """`tt` or `bb` for an interlaced frame, empty for a progressive one."""
+    if not frame.interlaced_frame:
+        return ""
+    # PyAV does not show which field is first; a filter sees it, and lets only such frames pass.
+    graph = Graph()
+    ends = [
+        graph.add_buffer(
+            width=frame.width,
+            height=frame.height,
+            format=frame.format,
+            time_base=frame.time_base or Fraction(1, av.time_base),
+        ),
+        graph.add("select", r"eq(interlace_type\,TOPFIRST)"),
+        graph.add("buffersink"),
+    ]
+    graph.link_nodes(*ends).configure()
+    graph.push(frame)
+    try:
+        graph.pull()
+    except (av.error.BlockingIOError, EOFError):
+        return "bb"
+    return "tt"
+
+
+def _facts(
+    path: Path,
+    container: InputContainer,
+    stream: VideoStream,
+    frame: av.VideoFrame,
+    count: int,
+    chroma: float,
+) -> FilmFacts:
+    form = layout(frame.format.name)
+    aspect = stream.sample_aspect_ratio
+    # FFmpeg turns counter-clockwise; a phone's matrix may be off by a rounding error.
+    rotation = round(-frame.rotation / 90) * 90 % 360
+    return FilmFacts(
+        path=path,
+        codec=stream.codec_context.name,
+        width=frame.width,
+        height=frame.height,
+        pix_fmt=frame.format.name,
+        bit_depth=form.bit_depth,
+        subsampling=form.subsampling,
+        has_luma=form.has_luma,
+        tags=ColorTags(
+            full_range=is_full_range(frame, form),
+            matrix=_matrix(int(frame.colorspace), frame.height),
+            primaries=int(frame.color_primaries) or UNSPECIFIED,
+            transfer=int(frame.color_trc) or UNSPECIFIED,
+        ),
+        time_base=Fraction(stream.time_base or Fraction(1, av.time_base)),
+        average_rate=_rate(stream),
+        num_frames_from_header=count or None,
+        duration_seconds=_duration(container, stream),
+        sample_aspect_ratio=Fraction(aspect) if aspect else None,
+        rotation=rotation,
+        display_matrix=_nine(frame.side_data.get("DISPLAYMATRIX")),
+        interlaced=frame.interlaced_frame,
+        field_order=_field_order(frame),
+        streams=tuple(
+            StreamFacts(
+                s.index,
+                s.type,
+                s.codec_context.name if s.codec_context is not None else "",
+                s.metadata.get("language", ""),
+            )
+            for s in container.streams
+        ),
+        num_chapters=len(container.chapters()),
+        is_color=chroma > COLOR_THRESHOLD,
+    )

@@ -1,0 +1,1 @@
+"""Threads, devices, memory, OpenCV and files that appear whole."""

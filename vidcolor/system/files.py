@@ -1,0 +1,42 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from ..errors import OutputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`: renamed to it when the block ends well, removed otherwise.
+
+    The folder is made if need be. The file gets the permissions that the user's umask gives new
+    files, whatever the writer left.
+
+    Raises:
+        OutputError: the disk is full or not writable; what was at `path` before is still there.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        yield temporary
+        temporary.chmod(mode)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for disks
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(
+            f"{path}: cannot be written ({reason}); free some space, check the folder's "
+            "permissions, or choose another folder"
+        ) from error
+    finally:
+        if temporary.is_file():
+            temporary.unlink()

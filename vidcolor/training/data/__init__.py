@@ -1,0 +1,1 @@
+"""Training data: picture sets, splits, augmentation and loading."""

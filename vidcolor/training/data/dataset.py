@@ -1,0 +1,387 @@
+"""Training data: found, split by name and seed, filtered, and only then decoded.
+
+A source is the name `cifar10`, a folder or a zip. What a split holds depends on the pictures' names
+and the seed alone: not on the machine, the order of sources or files, or where CIFAR-10 came from.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...errors import InputError, TrainingError
+from ...evaluation.picture_sets import PictureFile, list_pictures, mean_chroma, read_changed
+from .cifar10 import find_cifar10
+
+CIFAR10 = "cifar10"
+PARTS = ("train", "validation", "test")
+_TEST_FOLDERS = {"test", "val"}
+_CIFAR10_PICTURES = 60_000
+
+
+@dataclass
+class Part:
+    """Pictures `(H, W, 3)` uint8 R'G'B' and their names, in the split's shuffled order."""
+
+    names: list[str] = field(default_factory=list)
+    pictures: list[np.ndarray] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass
+class DataSet:
+    """The three parts of a training's data, and what was left out.
+
+    Attributes:
+        train, validation, test: the parts.
+        near_grey: how many pictures were left out for their low chroma.
+        unreadable: names of the pictures that could not be read, sorted.
+        sources: the sources' names without their folders, sorted.
+        seed, split: what the split was made with.
+        notes: what else the user should know, one line each.
+    """
+
+    train: Part
+    validation: Part
+    test: Part
+    near_grey: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    seed: int = 0
+    split: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A picture that is known by name; `content` is in memory or still in its file."""
+
+    name: str
+    kind: str  # its class
+    folders: frozenset[str]  # the folders it lies in, inside its source
+    content: PictureFile | np.ndarray
+
+
+def split_names(
+    names: Sequence[str], shares: tuple[float, float, float], seed: int
+) -> tuple[list[str], list[str], list[str]]:
+    """Shuffle the sorted `names` by `seed` and cut them into training, validation and test.
+
+    The counts are `shares` of the whole, rounded by largest remainder, so that they sum up.
+    """
+    ordered = sorted(names)
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = [ordered[i] for i in torch.randperm(len(ordered), generator=generator).tolist()]
+    exact = [round(share * len(ordered), 6) for share in shares]  # 0.1 and 0.8 are not binary
+    counts = [math.floor(value) for value in exact]
+    by_remainder = sorted(range(3), key=lambda i: counts[i] - exact[i])
+    for i in by_remainder[: len(ordered) - sum(counts)]:
+        counts[i] += 1
+    first, second = counts[0], counts[0] + counts[1]
+    return shuffled[:first], shuffled[first:second], shuffled[second:]
+
+
+def load_dataset(
+    sources: Sequence[str],
+    *,
+    root: Path,
+    split: tuple[float, float, float],
+    test_part: str,
+    classes: Sequence[str] = (),
+    limit: int = 0,
+    min_chroma: float = 0.0,
+    seed: int = 0,
+    validation: Sequence[Path] = (),
+    download: Callable[[Path], None] | None = None,
+    shrink: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> DataSet:
+    """Find the pictures of `sources`, split them, and decode those that are needed.
+
+    Args:
+        sources: `cifar10`, folders (searched recursively) and zips. A picture's class is the name
+            of the folder it lies in. A picture's name is its path inside its folder, or
+            `pack.zip:entry`; where two sources share one, the sources' own names go before it.
+        root: where CIFAR-10 lies or is put: as packs `cifar10-*.zip` with entries
+            `train/<class>/<name>` and `test/<class>/<name>`, or as torchvision's files.
+        split: shares of training, validation and test, which sum to 1.
+        test_part: `split` cuts all pictures by `split`; with `folder` the pictures that lie in a
+            folder `test` or `val` are the test part, and the first two shares divide the rest.
+        classes: only pictures of these classes; all, if empty. Not asked of `validation`.
+        limit: at most so many pictures a part, the first of the shuffled part; 0 for all. The
+            others are not decoded.
+        min_chroma: pictures whose mean Lab chroma is below this are left out; 0 keeps all.
+        seed: of the shuffle.
+        validation: folders and zips that are the validation part; then nothing is held out for
+            it, and pictures that also lie in `sources` are not trained on.
+        download: puts torchvision's CIFAR-10 files under a folder; by default torchvision does.
+        shrink: what is kept of each picture, such as `feed.shrinker` gives it; by default the
+            whole picture. It is called by several threads. What is left out for its low chroma
+            does not depend on it.
+
+    Raises:
+        InputError: a source is not there, or holds no usable picture.
+        TrainingError: an option cannot be used, too few pictures, or CIFAR-10 cannot be had.
+    """
+    _check_options(split, test_part, seed)
+    found, apart = _find(sources, validation, root, download)
+    notes = _cifar10_notes(found, root)
+    found = _of_classes(found, classes)
+    in_folder = [f for f in found if test_part == "folder" and f.folders & _TEST_FOLDERS]
+    if test_part == "folder" and not in_folder:
+        raise TrainingError(
+            f"{', '.join(sources)}: no picture lies in a folder called test or val; set test_part "
+            "to 'split'"
+        )
+    tested = {f.name for f in in_folder}
+    names = [f.name for f in found if f.name not in tested]
+    train, held, test = split_names(names, _shares(split, test_part, bool(apart)), seed)
+    if in_folder:
+        test = split_names(list(tested), (0.0, 0.0, 1.0), seed)[2]
+    if apart:
+        held = split_names([f.name for f in apart], (0.0, 1.0, 0.0), seed)[1]
+    by_name = {f.name: f for f in [*found, *apart]}
+
+    labels = sorted({s if s == CIFAR10 else Path(s).resolve().name for s in sources})
+    data = DataSet(Part(), Part(), Part(), sources=labels, seed=seed, split=split, notes=notes)
+    wanted = []
+    for part, share, chunk in zip(PARTS, split, (train, held, test), strict=True):
+        group = [by_name[name] for name in chunk]
+        setattr(data, part, _decode(group, limit, min_chroma, shrink, data))
+        if chunk or share:
+            wanted.append(part)
+    data.unreadable.sort()
+    _check_parts(data, wanted, ", ".join(sources), min_chroma)
+    return data
+
+
+def write_split(data: DataSet, path: Path) -> None:
+    """Write which pictures are in which part, as JSON, to `path`.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
+    parts: dict[str, list[str]] = {part: getattr(data, part).names for part in PARTS}
+    content = {
+        "seed": data.seed,
+        "shares": list(data.split),
+        "counts": {part: len(names) for part, names in parts.items()},
+        "near_grey": data.near_grey,
+        "unreadable": data.unreadable,
+        "sources": data.sources,
+        **parts,
+    }
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TrainingError(
+            f"{path}: the split could not be written ({error}); make room on the disk"
+        ) from error
+
+
+def check_split(data: DataSet, path: Path) -> None:
+    """Compare `data` with the split that a training began with.
+
+    Raises:
+        TrainingError: a part holds other pictures or another order than `path` says, or `path`
+            cannot be read.
+    """
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        parts = {part: [str(name) for name in before[part]] for part in PARTS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(
+            f"{path}: not a usable split ({error or type(error).__name__}); without it a training "
+            "cannot resume, choose another output folder"
+        ) from error
+    changes = []
+    for part, old in parts.items():
+        new = getattr(data, part).names
+        gone, added = len(set(old) - set(new)), len(set(new) - set(old))
+        if gone or added:
+            changes.append(f"the {part} part lost {gone} and gained {added} of {len(old)} pictures")
+        elif old != new:
+            changes.append(f"the {part} part's {len(old)} pictures are in another order")
+    if changes:
+        raise TrainingError(
+            f"{path}: the data changed since this training began: {'; '.join(changes)}; give the "
+            "same data and seed, or choose another output folder"
+        )
+
+
+# ------------------------------------------------------------------ finding
+
+
+def _find(
+    sources: Sequence[str],
+    validation: Sequence[Path],
+    root: Path,
+    download: Callable[[Path], None] | None,
+) -> tuple[list[_Found], list[_Found]]:
+    """The pictures of `sources` less those of `validation`, and those of `validation`.
+
+    Each is there once and all their names differ, although one folder may lie in another.
+    """
+    apart = _files([path.resolve() for path in validation])
+    chosen = _files([Path(source).resolve() for source in sources if source != CIFAR10])
+    chosen = {path: file for path, file in chosen.items() if path not in apart}
+    files = [*chosen.values(), *apart.values()]
+    depth, names = 0, [_name(file, 0) for file in files]
+    while len(set(names)) < len(names):
+        depth += 1
+        names = [_name(file, depth) for file in files]
+    found = []
+    for name, file in zip(names, files, strict=True):
+        source = file.source.name if file.source.is_dir() else file.source.stem
+        folders = (source, *file.name.split("/")[:-1])
+        found.append(_Found(name, folders[-1], frozenset(f.lower() for f in folders), file))
+    first, second = found[: len(chosen)], found[len(chosen) :]
+    if CIFAR10 in sources:
+        for part, kind, stem, content in find_cifar10(root, download):
+            name = f"{CIFAR10}:{part}/{kind}/{stem}"
+            first.append(_Found(name, kind, frozenset((part, kind)), content))
+    return first, second
+
+
+def _cifar10_notes(found: list[_Found], root: Path) -> list[str]:
+    """A line where packs do not hold all of CIFAR-10; torchvision's files always do."""
+    packed = sum(
+        f.name.startswith(f"{CIFAR10}:") and isinstance(f.content, PictureFile) for f in found
+    )
+    if packed in (0, _CIFAR10_PICTURES):
+        return []
+    return [
+        f"{root}: the packs cifar10-*.zip hold {packed:,} of CIFAR-10's {_CIFAR10_PICTURES:,} "
+        "pictures; results do not compare with those of the whole"
+    ]
+
+
+def _files(sources: Sequence[Path]) -> dict[Path, PictureFile]:
+    """The picture files of `sources` (resolved) by their whole path."""
+    files: dict[Path, PictureFile] = {}
+    for source in sorted(set(sources)):  # a folder comes before those in it
+        listed = list_pictures(source)
+        if not listed:
+            raise InputError(
+                f"{source}: no picture in it; give a folder or zip of PNG, JPEG, WebP, TIFF or "
+                "BMP files"
+            )
+        for file in listed:
+            files.setdefault(source / file.name, file)
+    return files
+
+
+def _name(file: PictureFile, depth: int) -> str:
+    """What `file` is called, with up to `depth` folders of its source's path before it."""
+    if file.source.is_dir():
+        return "/".join((*file.source.parts[-depth:], file.name)) if depth else file.name
+    return f"{'/'.join(file.source.parts[-1 - depth :])}:{file.name}"
+
+
+def _of_classes(found: list[_Found], classes: Sequence[str]) -> list[_Found]:
+    known = sorted({picture.kind for picture in found})
+    unknown = sorted(set(classes) - set(known))
+    if unknown:
+        shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
+        raise TrainingError(f"classes: no class is called '{unknown[0]}'; there are {shown}")
+    return [picture for picture in found if not classes or picture.kind in classes]
+
+
+# ------------------------------------------------------------------ splitting and decoding
+
+
+def _shares(
+    split: tuple[float, float, float], test_part: str, apart: bool
+) -> tuple[float, float, float]:
+    """The shares of what is cut by share: no test part if it is a folder, no validation if it is
+    given apart (its share is trained on)."""
+    train, held, test = split
+    if test_part == "folder":
+        train, held, test = train / (train + held), held / (train + held), 0.0
+    return (train + held, 0.0, test) if apart else (train, held, test)
+
+
+def _decode(
+    group: list[_Found],
+    limit: int,
+    min_chroma: float,
+    shrink: Callable[[np.ndarray], np.ndarray] | None,
+    data: DataSet,
+) -> Part:
+    """The first `limit` usable pictures of `group`; those left out are noted in `data`."""
+
+    def kept(picture: np.ndarray) -> list[np.ndarray]:
+        """The picture as it is kept, or nothing of a near-grey one."""
+        # first the filter, so that a split does not depend on the size of a training's pictures
+        if min_chroma > 0 and mean_chroma(picture) < min_chroma:
+            return []
+        return [shrink(picture) if shrink else picture]
+
+    part = Part()
+    position, wanted = 0, limit or len(group)
+    while len(part) < wanted and position < len(group):
+        chunk = group[position : position + wanted - len(part)]
+        position += len(chunk)
+        files = sorted(f.content for f in chunk if isinstance(f.content, PictureFile))
+        read = dict(read_changed(files, kept))
+        for found in chunk:
+            content = found.content
+            usable = read.pop(content) if isinstance(content, PictureFile) else kept(content)
+            if usable is None:
+                data.unreadable.append(found.name)
+            elif not usable:
+                data.near_grey += 1
+            else:
+                part.names.append(found.name)
+                part.pictures += usable
+    return part
+
+
+def _check_options(split: tuple[float, float, float], test_part: str, seed: int) -> None:
+    shown = "/".join(f"{share:g}" for share in split)
+    if len(split) != 3 or not all(0 <= share <= 1 for share in split) or split[0] == 0:
+        raise TrainingError(
+            f"split: {shown} are not three shares between 0 and 1 with some training; set such as "
+            "0.8, 0.1, 0.1"
+        )
+    if abs(sum(split) - 1) > 1e-6:
+        raise TrainingError(
+            f"split: {shown} sums to {sum(split):g}; the three shares must sum to 1"
+        )
+    if test_part not in ("split", "folder"):
+        raise TrainingError(f"test_part: '{test_part}' is neither 'split' nor 'folder'")
+    if not -(2**63) <= seed < 2**63:
+        raise TrainingError(f"seed: {seed} does not fit into 64 bits; choose a smaller one")
+
+
+def _check_parts(data: DataSet, wanted: list[str], where: str, min_chroma: float) -> None:
+    counts = {part: len(getattr(data, part)) for part in PARTS}
+    empty = next((part for part in PARTS if part in wanted and not counts[part]), None)
+    if empty is None:
+        return
+    left_out = ""
+    if data.unreadable or data.near_grey:
+        first = f", first {data.unreadable[0]}" if data.unreadable else ""
+        left_out = f"{len(data.unreadable)} unreadable{first}, {data.near_grey} near-grey"
+    if not any(counts.values()):
+        raise InputError(
+            f"{where}: no usable colour picture ({left_out or 'none found'}); give colour PNG, "
+            f"JPEG, WebP, TIFF or BMP files, or lower min_chroma ({min_chroma:g})"
+        )
+    shares = "/".join(f"{share:g}" for share in data.split)
+    raise TrainingError(
+        f"{where}: too few pictures for the split {shares}: the {empty} part is empty "
+        f"({sum(counts.values())} usable{', ' if left_out else ''}{left_out}); give more pictures "
+        "or another split"
+    )

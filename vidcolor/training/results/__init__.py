@@ -1,0 +1,1 @@
+"""What a training leaves behind: figures, plots and tables."""
