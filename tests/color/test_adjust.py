@@ -34,7 +34,10 @@ def test_values_by_hand() -> None:
 
 
 def test_black_and_white_stay_clean() -> None:
-    for look in (ColorAdjustment(temperature=100, tint=100), ColorAdjustment(temperature=-100, tint=-100)):
+    for look in (
+        ColorAdjustment(temperature=100, tint=100),
+        ColorAdjustment(temperature=-100, tint=-100),
+    ):
         ends = look.apply(chroma(0, 0, 4), plane(0, 100, 1, 99))[0, :, 0]
         assert not ends[:, :2].any()
         assert ends.abs().max() < 1  # and their neighbours have next to nothing
@@ -50,7 +53,9 @@ def test_directions_and_order(name: str, rising: tuple[int, ...], falling: tuple
     lightness = plane(55)
     colours = []
     for value in range(-100, 101, 20):
-        ab = limit_chroma(lightness, ColorAdjustment(**{name: value}).apply(chroma(0, 0, 1), lightness))
+        ab = limit_chroma(
+            lightness, ColorAdjustment(**{name: value}).apply(chroma(0, 0, 1), lightness)
+        )
         colours.append(lab_to_rgb(torch.cat([lightness, ab], dim=1)).flatten())
     steps = torch.stack(colours).diff(dim=0)
     first = rising[0]
@@ -63,7 +68,9 @@ def test_directions_and_order(name: str, rising: tuple[int, ...], falling: tuple
 
 
 def test_a_toned_print_without_colour() -> None:
-    ab = ColorAdjustment(saturation=0, temperature=60).apply(torch.randn(1, 2, 2, 2) * 40, plane(50))
+    ab = ColorAdjustment(saturation=0, temperature=60).apply(
+        torch.randn(1, 2, 2, 2) * 40, plane(50)
+    )
     assert torch.allclose(ab[0], torch.tensor([0.0, 12.0]).view(2, 1, 1).expand(2, 2, 2))
 
 

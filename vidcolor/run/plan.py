@@ -24,7 +24,7 @@ from ..sinks import (
     encoder_formats,
 )
 from ..sinks.encoders import encoder_options
-from ..sources import FilmSource, Input, expand, output_suffix
+from ..sources import FilmSource, Input, expand
 from .settings import Report, Settings
 
 logger = logging.getLogger(__name__)
@@ -131,11 +131,7 @@ def _pair(
             f"use -o {target.with_suffix('')}{os.sep}"
         )
     for item, origin in found:
-        relative = item.relative
-        if item.kind == "sequence":  # shot_%05d.png becomes shot.mp4
-            relative = relative.with_name(f"{relative.name}.mp4")
-        elif item.kind == "picture":  # scan.pgm becomes scan.png
-            relative = relative.with_suffix(output_suffix(relative))
+        relative = item.output
         if target is not None:
             yield _Pair(item, target / relative if into_folder else target, named=not into_folder)
         elif origin is not None:
@@ -143,10 +139,7 @@ def _pair(
             yield _Pair(item, root.with_name(f"{root.name}.color") / relative)
         else:
             name = f"{Path(relative.name).stem}.color{relative.suffix}"
-            beside = item.path
-            if item.kind == "sequence":  # beside the folder of its frames, not among them
-                beside = item.path.absolute().parent
-            yield _Pair(item, beside.with_name(name))
+            yield _Pair(item, item.beside.with_name(name))
 
 
 def plan(
@@ -184,7 +177,7 @@ def plan(
                 f"{pair.item.path} and {first} would both be written to {pair.output}; "
                 "give them different names or run them apart"
             )
-    if settings.fps is not None and not any(p.item.kind == "sequence" for p in pairs):
+    if settings.fps is not None and not any(p.item.takes_rate for p in pairs):
         logger.warning("--fps is for numbered sequences (frames/%05d.png); it is ignored here")
     originals = {_identity(pair.item.path): pair.item.path for pair in pairs}
     jobs: list[Job] = []
@@ -202,11 +195,12 @@ def plan(
                 raise OutputError(
                     f"{path}: would replace the input {original}; choose another folder with -o"
                 )
-            if item.kind == "picture":
+            source = item.open(settings.segment, settings.fps)
+            if isinstance(source, FilmSource):
+                jobs.append(_plan_film(source, pair, settings, taken))
+            else:
                 sink.check(PictureInfo(item.path, path))
                 pictures.append((item.path, path))
-            else:
-                jobs.append(_plan_film(pair, settings, taken))
         except VidcolorError as error:
             reports.append(Report(item.path, path, "failed", error=str(error)))
     if pictures:
@@ -216,7 +210,7 @@ def plan(
 
 def _possible(pair: _Pair) -> tuple[Path, ...]:
     """Where a film may have been written; see `_plan_film`."""
-    if pair.named or pair.item.kind == "picture":
+    if pair.named or pair.item.is_picture:
         return (pair.output,)
     return pair.output, pair.output.with_suffix(".mkv")
 
@@ -241,11 +235,10 @@ def _check_encoder(settings: EncoderSettings) -> None:
     encoder_options(settings, PixelFormat(name, 8, (1, 1), False, tags), width=640)
 
 
-def _plan_film(pair: _Pair, settings: Settings, taken: dict[str, Path]) -> FilmJob:
-    item, path = pair.item, pair.output
-    rate = settings.fps if item.kind == "sequence" else None
-    source = FilmSource(item.path, segment=settings.segment, rate=rate)
-    facts = source.facts
+def _plan_film(
+    source: FilmSource, pair: _Pair, settings: Settings, taken: dict[str, Path]
+) -> FilmJob:
+    item, path, facts = pair.item, pair.output, source.facts
     try:
         copies = check_container(path, facts, settings.encoder, settings.copy)
     except ContainerError as error:
