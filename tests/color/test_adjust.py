@@ -1,4 +1,4 @@
-"""The look: hand values, directions, clean ends."""
+"""Saturation, temperature and tint: hand values, directions, clean ends."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def test_the_default_changes_nothing() -> None:
 
 
 def test_values_by_hand() -> None:
-    look = ColorAdjustment(saturation=2, temperature=50, tint=-100)
-    ab = look.apply(chroma(10, -4, 3), plane(50, 75, 10))
+    adjustment = ColorAdjustment(saturation=2, temperature=50, tint=-100)
+    ab = adjustment.apply(chroma(10, -4, 3), plane(50, 75, 10))
     # w is 1, 0.75 and 0.36; a slider at 100 is 20 units
     wanted = torch.tensor([[20 - 20, 20 - 15, 20 - 7.2], [-8 + 10, -8 + 7.5, -8 + 3.6]])
     assert torch.allclose(ab[0, :, 0], wanted, atol=1e-5)
 
 
 def test_black_and_white_stay_clean() -> None:
-    for look in (
+    for adjustment in (
         ColorAdjustment(temperature=100, tint=100),
         ColorAdjustment(temperature=-100, tint=-100),
     ):
-        ends = look.apply(chroma(0, 0, 4), plane(0, 100, 1, 99))[0, :, 0]
+        ends = adjustment.apply(chroma(0, 0, 4), plane(0, 100, 1, 99))[0, :, 0]
         assert not ends[:, :2].any()
         assert ends.abs().max() < 1  # and their neighbours have next to nothing
-        assert torch.isfinite(look.apply(chroma(0, 0, 2), plane(-1, 101))).all()
+        assert torch.isfinite(adjustment.apply(chroma(0, 0, 2), plane(-1, 101))).all()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from tests.helpers.pretend_cuda import CUDA, pretend_cuda
-from vidcolor.cli.run import run_command
 from vidcolor.color.adjust import ColorAdjustment
 from vidcolor.color.compose import compose
 from vidcolor.color.convert import grey_to_lightness, rgb_to_lab
@@ -18,6 +17,7 @@ from vidcolor.frames import ColorTags, LumaBatch, PixelFormat, picture_format
 from vidcolor.models.weights import manifest
 from vidcolor.motion.stabilizer import Stabilizer
 from vidcolor.run.colorizer import Colorizer, model_size
+from vidcolor.run.settings import ColorizerOptions
 from vidcolor.system.devices import PRECISIONS, choose_device, choose_precision, is_out_of_memory
 
 YUV = PixelFormat("yuv420p", 8, (2, 2), False, ColorTags(False, "bt709"))
@@ -304,10 +304,12 @@ def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, bf16, careful, 
     assert choose_precision("auto", cpu, careful) == chosen
 
 
-def test_the_command_offers_every_precision():
-    """Written down there, because `--help` must not import torch."""
-    (option,) = [p for p in run_command.params if p.name == "precision"]
-    assert sorted(option.type.choices) == sorted(["auto", *PRECISIONS])
+def test_every_precision_can_be_asked_for():
+    """Settings list them again, because `--help` must not import torch."""
+    for name in PRECISIONS:
+        assert ColorizerOptions(precision=name).precision == name
+    with pytest.raises(ValueError, match=r"precision must be one of .*fp32"):
+        ColorizerOptions(precision="fp8")
 
 
 @pytest.mark.parametrize("name", sorted(manifest()))
@@ -345,7 +347,7 @@ def test_a_gpu_gives_the_cpu_pixels(fast):
 
 @pytest.mark.parametrize("model", ["fast", "best"])
 def test_what_a_gpu_would_run_gives_the_same_chroma(monkeypatch, model):
-    """Stabilised, with a look and mirrored frames, and nothing of it on the wrong device."""
+    """Stabilized, with adjusted colors and mirrored frames, and nothing of it on the wrong device."""
     moving = torch.stack([scene().luma[0, :, :, i : i + 240] for i in range(0, 20, 4)])
     batch = LumaBatch(moving, 8, False, tuple(range(5)), (1,) * 5, cuts=(True,) + (False,) * 4)
     options = {

@@ -36,18 +36,21 @@ def takes(*, without: Collection[str] = (), **groups: type[Any]) -> Decorator[An
         **groups: the dataclasses, by the name of the command's parameter.
     """
 
+    leaves = {
+        each.name: (each, hint)
+        for group in groups.values()
+        for each, hint in _leaves(group)
+        if each.name not in without
+    }
+
     def decorate(command: Callable[..., Result]) -> Callable[..., Result]:
         @functools.wraps(command)
         def with_instances(*arguments: Any, **values: Any) -> Result:
-            made = {name: _make(group, values) for name, group in groups.items()}
+            own = {name: values.pop(name) for name in leaves}
+            made = {name: _make(group, own) for name, group in groups.items()}
             return command(*arguments, **values, **made)
 
-        options = [
-            click_option(each, hint)
-            for group in groups.values()
-            for each, hint in _leaves(group)
-            if each.name not in without
-        ]
+        options = [click_option(each, hint) for each, hint in leaves.values()]
         decorated: Callable[..., Result] = with_instances
         for option in reversed(options):
             decorated = option(decorated)
@@ -68,13 +71,13 @@ def _leaves(group: type[Any]) -> list[tuple[Field[Any], Any]]:
 
 
 def _make(group: type[Any], values: dict[str, Any]) -> Any:
-    """An instance of `group`; the values that it takes leave `values`."""
+    """An instance of `group` from the values of its fields and those of nested dataclasses."""
     hints, chosen = get_type_hints(group), {}
     for each in fields(group):
         if is_dataclass(hint := hints[each.name]):
             chosen[each.name] = _make(hint, values)  # type: ignore[arg-type]  # hints are classes
         elif each.name in values:
-            value, known = values.pop(each.name), option_of(each)
+            value, known = values[each.name], option_of(each)
             chosen[each.name] = known.choices[value] if known and known.choices else value
     try:
         return group(**chosen)
