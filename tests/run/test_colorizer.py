@@ -347,7 +347,7 @@ def test_a_gpu_gives_the_cpu_pixels(fast):
 
 @pytest.mark.parametrize("model", ["fast", "best"])
 def test_what_a_gpu_would_run_gives_the_same_chroma(monkeypatch, model):
-    """Stabilized, with adjusted colors and mirrored frames, and nothing of it on the wrong device."""
+    """Stabilized, with adjusted colors and mirrored frames; nothing on the wrong device."""
     moving = torch.stack([scene().luma[0, :, :, i : i + 240] for i in range(0, 20, 4)])
     batch = LumaBatch(moving, 8, False, tuple(range(5)), (1,) * 5, cuts=(True,) + (False,) * 4)
     options = {
