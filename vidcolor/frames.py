@@ -35,7 +35,7 @@ class ColorTags:
 
 
 @dataclass(frozen=True)
-class StreamFacts:
+class StreamInfo:
     """One stream of a container: its index there, kind (`video`, `audio`, `subtitle`,
     `attachment`, `data`), codec name and language (empty if not tagged)."""
 
@@ -46,7 +46,7 @@ class StreamFacts:
 
 
 @dataclass(frozen=True)
-class FilmFacts:
+class VideoInfo:
     """What is known of a film before a frame is decoded.
 
     Attributes:
@@ -90,7 +90,7 @@ class FilmFacts:
     rotation: int = 0
     display_matrix: tuple[int, ...] | None = None
     interlaced: bool = False
-    streams: tuple[StreamFacts, ...] = ()
+    streams: tuple[StreamInfo, ...] = ()
     num_chapters: int = 0
     is_color: bool = False
     field_order: str = ""
@@ -104,7 +104,7 @@ class Segment:
     end: Fraction | None = None
 
     @property
-    def whole(self) -> bool:
+    def is_full(self) -> bool:
         return self.start is None and self.end is None
 
 
