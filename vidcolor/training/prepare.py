@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
 
 from ..errors import RecipeError, TrainingError
 from ..evaluation import LEAST_SIZE
+from ..models import ColorModel
 from .data.augment import Augment
 from .data.balance import BalancedOrder
 from .data.dataset import DataSet, Part, load_dataset
@@ -54,13 +54,13 @@ def picture_cache(recipe: Recipe, options: Options) -> PictureCache | None:
     return PictureCache(options.cache, f"{recipe.fit}-{kept}")
 
 
-def check_sizes(recipe: Recipe, model: nn.Module) -> None:
+def check_sizes(recipe: Recipe, model: ColorModel) -> None:
     """Check that the model and the measures take pictures of the recipe's sizes.
 
     Raises:
         RecipeError: they do not; the message names the key.
     """
-    stride = getattr(model, "stride", 1)
+    stride = model.stride
     for key, size in (("size", recipe.size), ("input_size", recipe.input_size)):
         if size % stride or 0 < size < LEAST_SIZE:
             least = stride * math.ceil(LEAST_SIZE / stride)

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from ..errors import DivergedError, OutputError, RecipeError, TrainingError
 from ..evaluation import MIN_CHROMA
+from ..models import ColorModel
 from ..models.describe import describe
-from ..models.weights import Entry, save_weights
+from ..models.entry import Entry
+from ..models.weights import save_weights
 from ..system.devices import free_memory
 from ..system.memory import keep_memory
 from .checkpoint import Shelf, load_checkpoint
@@ -60,7 +62,7 @@ class Training:
         # from here on, so that what decoding took goes back to the system
         if team.device.type == "cpu" and self._activations(model) < _KEPT_SHARE:
             keep_memory()
-        self.least_batch: int = getattr(model, "least_batch", 1) * team.world
+        self.least_batch = model.min_training_batch * team.world
         self.feed = training_feed(self.recipe, dataset.train, team.device, options.workers)
         self.validation = plain_feed(self.recipe, dataset.validation)
         self.steps = math.ceil(self.feed.epoch_size / self.recipe.batch_size)
@@ -79,7 +81,7 @@ class Training:
             self.team.wait()
         return dataset
 
-    def _activations(self, model: torch.nn.Module) -> float:
+    def _activations(self, model: ColorModel) -> float:
         """What a batch's activations take, as a share of the free memory."""
         kept = describe(model, self.recipe.size).kept_bytes * self.recipe.batch_size
         return kept / free_memory(torch.device("cpu"))
