@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..color.compose import compose
 from ..errors import DamagedInputError, InputError
-from ..frames import ColorBatch, FilmFacts
+from ..frames import ColorBatch, VideoInfo
 from ..motion.shots import mark_cuts
 from ..motion.stabilizer import Stabilizer
 from ..sinks import FilmSink
@@ -49,7 +49,7 @@ Said = TypeVar("Said", bound="_Predicted")
 _CPU_PIXELS, _GPU_PIXELS = 8 * 720 * 576, 4 * 1920 * 1080  # of a batch
 
 
-def batch_size(colorizer: Colorizer, settings: Settings, facts: FilmFacts) -> int:
+def batch_size(colorizer: Colorizer, settings: Settings, facts: VideoInfo) -> int:
     """Frames a batch: what was asked for, what `vidcolor probe` found to be the fastest on this
     device, or as many as keep its memory bounded."""
     if settings.batch_size:
@@ -155,7 +155,7 @@ def colorize_film(
         if report.frames == 0:
             raise InputError(
                 f"{job.input}: no frame lies in the chosen segment; check --start and --end"
-                if not settings.segment.whole
+                if not settings.segment.is_full
                 else f"{job.input}: no frame could be decoded"
             )
         written = sink.finish(incomplete=bool(damage))
