@@ -1,4 +1,4 @@
-"""What goes where, and what cannot: decided before the work begins.
+"""Decide which input is written to which output, and which cannot be, before any work begins.
 
 A job is one film, or all the still pictures of a call.
 """
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FilmJob:
-    """One film (or numbered sequence) to one film."""
+    """One film or numbered sequence, written to one film."""
 
     source: FilmSource
     output: Path
@@ -50,7 +50,7 @@ class FilmJob:
 
 @dataclass(frozen=True)
 class PicturesJob:
-    """Still pictures, each to a picture of its own."""
+    """Still pictures, each written to its own file."""
 
     items: tuple[tuple[Path, Path], ...]
 
@@ -63,7 +63,7 @@ Job = FilmJob | PicturesJob
 
 
 def expected_frames(facts: VideoInfo, segment: Segment) -> int | None:
-    """Frames a segment should give by the header, None where the header does not say."""
+    """Frames expected of a segment by the header; None if the header does not tell."""
     total = facts.num_frames_from_header
     if total is None and facts.duration_seconds and facts.average_rate:
         total = round(facts.duration_seconds * facts.average_rate)
@@ -80,17 +80,20 @@ def expected_frames(facts: VideoInfo, segment: Segment) -> int | None:
 
 @dataclass(frozen=True)
 class _Pair:
-    """An input and where its colour version goes."""
+    """An input and the file its color version is written to."""
 
     item: Input
     output: Path
-    named: bool = False  # the user gave the file's name, its container with it
+    named: bool = False  # the user chose the file's name, and so its container
 
 
 def _find(
     inputs: Sequence[str], target: Path | None, rate: Fraction | None
 ) -> tuple[list[tuple[Input, Path | None]], list[Report]]:
-    """The inputs, each once, with the folder they were found in; and what was not found.
+    """Find the inputs.
+
+    Returns:
+        Each input once, with the folder it was found in; and a report for each that is missing.
 
     Raises:
         OutputError: the output lies in a folder that is searched.
@@ -117,8 +120,10 @@ def _find(
 def _pair(
     found: Sequence[tuple[Input, Path | None]], target: Path | None, folder: bool
 ) -> Iterator[_Pair]:
-    """Each input with its output: the file named; mirrored under the folder named; or beside it,
-    a file as `name.color.ext`, a folder as `folder.color/`.
+    """Pair each input with its output.
+
+    The output is the file that was named; or the input's path mirrored under the folder that was
+    named; or, with no name, `name.color.ext` beside a file and `folder.color/` beside a folder.
 
     Raises:
         OutputError: several inputs, and the output is a file's name.
@@ -145,7 +150,7 @@ def _pair(
 def plan(
     inputs: Sequence[str | Path], output: str | Path | None, settings: Settings
 ) -> tuple[list[Job], list[Report]]:
-    """Decide what goes where, and what cannot.
+    """Decide which input is written to which output.
 
     Args:
         inputs: films, pictures, folders, globs and numbered sequences.
@@ -153,7 +158,7 @@ def plan(
         settings: see `Settings`.
 
     Returns:
-        The jobs in order, and a report for each input that will not be worked on.
+        The jobs in order, and a report for each input that is skipped or cannot be used.
 
     Raises:
         OutputError: two inputs would go to one output, it lies in an input folder, or its name
@@ -209,14 +214,14 @@ def plan(
 
 
 def _possible(pair: _Pair) -> tuple[Path, ...]:
-    """Where a film may have been written; see `_plan_film`."""
+    """The files that an earlier run may have written; see `_plan_film`."""
     if pair.named or pair.item.is_picture:
         return (pair.output,)
     return pair.output, pair.output.with_suffix(".mkv")
 
 
 def _identity(path: Path) -> tuple[int, int] | Path:
-    """The same for every name of one file; a path that does not exist stands for itself."""
+    """A key that is equal for all names of one file; for a missing file its absolute path."""
     try:
         return (found := path.stat()).st_dev, found.st_ino
     except OSError:
@@ -224,7 +229,7 @@ def _identity(path: Path) -> tuple[int, int] | Path:
 
 
 def _check_encoder(settings: EncoderSettings) -> None:
-    """Raise an OutputError for settings that no film can be encoded with."""
+    """Raise an OutputError if no film can be encoded with these settings."""
     formats = encoder_formats(settings.encoder)
     name = settings.pix_fmt or formats[0]
     if name not in formats:

@@ -85,7 +85,7 @@ def _tile(color: ColorBatch) -> Tensor:
 
 
 def _pair(batch: LumaBatch, ab: Tensor) -> list[Tensor]:
-    """The tiles of one frame, grey and in colour."""
+    """The tiles of one frame, grey and in color."""
     return [_tile(compose(batch, chroma, _RGB)) for chroma in (torch.zeros_like(ab), ab)]
 
 
@@ -99,7 +99,7 @@ def make_sheet(
     rate: Fraction | None = None,
     overwrite: bool = False,
 ) -> tuple[int, list[str]]:
-    """Write `count` pairs, grey left and colour right, as one picture.
+    """Write `count` pairs, grey left and color right, as one picture.
 
     Args:
         items: films, sequences and pictures; the pairs are spread evenly over them.

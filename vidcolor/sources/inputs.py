@@ -30,7 +30,7 @@ _CONVERT = "convert them to PNG, TIFF or FFV1 in Matroska"
 _KEPT_SUFFIXES = frozenset((
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".dib",
 ))
-# and pictures that are read alone: some hold no colour, some no metadata.
+# and pictures that are read alone: some hold no color, some no metadata.
 _READ_SUFFIXES = frozenset((
     ".avif", ".bw", ".icb", ".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx", ".pbm", ".pcx",
     ".pgm", ".pnm", ".ppm", ".qoi", ".ras", ".sgi", ".tga", ".vda", ".vst",
@@ -146,7 +146,7 @@ class PictureInput(Input):
 
 
 def output_suffix(path: Path) -> str:
-    """The suffix of a picture's colour version: its own, or `.png` where that is not written."""
+    """The suffix of a picture's color version: its own, or `.png` for a format that is only read."""
     return path.suffix if path.suffix.lower() in _KEPT_SUFFIXES else ".png"
 
 
