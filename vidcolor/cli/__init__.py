@@ -16,15 +16,15 @@ import click
 from .. import __version__
 from ..errors import InputError, RecipeError, TrainingError, VidcolorError
 
-# A command's name, where it is (module:attribute), and its line in `vidcolor --help`.
+# A command's name, its place (module:attribute), and its line in `vidcolor --help`.
 COMMANDS = {
-    "run": ("run:run_command", "Colorize films, pictures and folders."),
-    "train": ("train:train_command", "Train weights by a recipe."),
-    "recipes": ("train:recipes_command", "List the training recipes."),
-    "probe": ("probe:probe_command", "Measure this machine, or estimate a run."),
-    "eval": ("evaluate:evaluate_command", "Measure a model on color pictures or clips."),
-    "models": ("models:models_command", "List the models; describe an architecture."),
-    "weights": ("weights:weights_command", "Import weights, such as public checkpoints."),
+    "run": (".run:run_command", "Colorize films, pictures and folders."),
+    "train": (".train:train_command", "Train weights by a recipe."),
+    "recipes": (".train:recipes_command", "List the training recipes."),
+    "probe": (".probe:probe_command", "Measure this machine, or estimate a run."),
+    "eval": (".evaluate:evaluate_command", "Measure a model on color pictures or clips."),
+    "models": (".models:models_command", "List the models; describe an architecture."),
+    "weights": (".weights:weights_command", "Import weights, such as public checkpoints."),
 }
 EXIT_CODES = """\b
 Exit codes:
@@ -48,7 +48,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        found = getattr(importlib.import_module(f".{module}", __name__), attribute)
+        found = getattr(importlib.import_module(module, __name__), attribute)
         assert isinstance(found, click.Command)
         return found
 

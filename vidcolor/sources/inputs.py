@@ -146,7 +146,7 @@ class PictureInput(Input):
 
 
 def output_suffix(path: Path) -> str:
-    """The suffix of a picture's color version: its own, or `.png` for a format that is only read."""
+    """The suffix of a picture's color version: its own, or `.png` if the format is only read."""
     return path.suffix if path.suffix.lower() in _KEPT_SUFFIXES else ".png"
 
 
