@@ -14,15 +14,11 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import AttachmentStream, Discard, Disposition, Stream
+from av.stream import AttachmentStream, Discard, Stream
 
 from ..errors import InputError
 from ..frames import StreamInfo
-
-# Bad metadata must not stop a film: old tools wrote it in any encoding. PyAV 19 needs no telling.
-_ANY_TAGS: dict[str, Any] = (
-    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-)
+from ..system.media import film_stream, is_cover, open_media
 
 COPY_KINDS = ("audio", "subtitles", "attachments", "data", "chapters")
 COPY_ALL = frozenset(COPY_KINDS)
@@ -57,11 +53,6 @@ def codec_name(stream: Stream) -> str:
     return "unknown"
 
 
-def is_cover(stream: Stream) -> bool:
-    """Whether a video stream is a still picture attached to the file (cover art)."""
-    return stream.type == "video" and bool(stream.disposition & Disposition.attached_pic)
-
-
 def stream_info(stream: Stream) -> StreamInfo:
     return StreamInfo(stream.index, stream.type, codec_name(stream), stream.language or "")
 
@@ -74,21 +65,14 @@ def open_input(path: Path) -> InputContainer:
         InputError: it cannot be opened.
     """
     try:
-        # "file:" keeps FFmpeg from reading a name such as "a:b.mkv" as a protocol.
         name, options = f"file:{path}", {}
         if not path.is_file():  # a sequence may begin at any number; FFmpeg looks at 0 to 4 only
             name, options = str(path), {"start_number_range": str(2**31 - 1)}
-        return av.open(name, "r", options=options, **_ANY_TAGS)
+        return open_media(name, options=options)
     except (OSError, FFmpegError) as error:
         raise InputError(
             f"{path}: cannot be opened to copy its other streams ({error.strerror})"
         ) from error
-
-
-def film_stream(container: InputContainer) -> Stream:
-    """The stream that is colorized: the first video, cover art only where there is no other."""
-    pictures = list(container.streams.video)
-    return next((each for each in pictures if not is_cover(each)), pictures[0])
 
 
 def without_tags(metadata: dict[str, str], stale: set[str]) -> dict[str, str]:

@@ -14,8 +14,9 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Stream
 
+from ..system.media import is_cover
 from .muxing import is_mov, stores_order
-from .streams import Copied, is_cover
+from .streams import Copied
 
 # Containers that give back the packets they were given; others cut sound into their own.
 _PACKET_EXACT = {"matroska", "webm", "mp4", "mov", "ipod"}
