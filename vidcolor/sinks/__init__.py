@@ -7,9 +7,8 @@ under the final name until it is complete and verified; an exception leaves noth
 from __future__ import annotations
 
 from .container import CopyPlan, check_container
+from .encoder_table import ENCODERS, EncoderSettings
 from .encoders import (
-    ENCODERS,
-    EncoderSettings,
     available_encoders,
     choose_pixel_format,
     encoder_formats,

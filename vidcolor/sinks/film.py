@@ -21,7 +21,8 @@ from torch import Tensor
 from ..errors import OutputError
 from ..frames import WHOLE, ColorBatch, PixelFormat, Segment, VideoInfo
 from .container import CopyPlan, check_container
-from .encoders import EncoderSettings
+from .encoder_table import EncoderSettings
+from .encoders import open_encoder
 from .files import PendingFile, check_output, writing
 from .muxing import (
     FrameMaker,
@@ -256,6 +257,7 @@ class FilmSink:
             lead_in=self._timed,
         )
         self._without_packets = len(selection.streams) - len(targets)
+        open_encoder(video, self._settings.encoder)
         self._video = video
 
     def _lead(self, first: Fraction, selection: Selection) -> Fraction:
