@@ -22,8 +22,9 @@ from ..color.convert import grey_to_lightness
 from ..color.resize import block_means, upsample_chroma
 from ..errors import DeviceError, WeightsError
 from ..frames import LumaBatch, picture_format
-from ..models.fusion import make_ready
-from ..models.weights import load_model
+from ..models import MODELS, FeatureModel
+from ..models.fusion import optimize_for_inference
+from ..models.weights import load_model, manifest
 from ..motion.stabilizer import Motion, Stabilizer
 from ..system.devices import (
     PRECISIONS,
@@ -85,7 +86,8 @@ class Colorizer:
     """A model on a device, with everything between a frame's luma and its chroma.
 
     Args:
-        model: name of shipped weights; see `vidcolor models`. The default is `fast`.
+        model: name of shipped or imported weights; see `vidcolor models`. The default is
+            `models.DEFAULT_MODEL`.
         weights: one's own weights file instead.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: `auto` or a key of `PRECISIONS`.
@@ -121,21 +123,26 @@ class Colorizer:
             raise ValueError(f"size must be at least 32, not {size}")
         self.device = choose_device(device)
         network, self.entry = load_model(model, None if weights is None else Path(weights))
-        make_ready(network)
+        optimize_for_inference(network)
         self.model = network.to(self.device).to(memory_format=torch.channels_last)
         self._asked = precision
-        self._careful = hasattr(network, "exact")
-        self.precision = choose_precision(precision, self.device, self._careful)
+        self._mixed = network.supports_mixed_precision
+        self.precision = choose_precision(precision, self.device, self._mixed)
         self.name = self.entry.architecture if weights is not None or model is None else model
-        self.stride: int = getattr(network, "stride", 32)
+        self.stride = network.stride
         self.size = size or self.entry.input_size
         self.look = look or Look()
         self.tta = tta
         self.references = References(references, self._shrink, reference_strength)
-        if self.references.pictures and not hasattr(network, "features"):
+        if self.references.pictures and not isinstance(network, FeatureModel):
+            suitable = [
+                name
+                for name, entry in manifest().items()
+                if issubclass(MODELS[entry.architecture], FeatureModel)
+            ]
             raise WeightsError(
                 f"the model '{self.name}' has no encoder features to compare pictures by; "
-                "reference pictures work with the models fast and best"
+                f"reference pictures work with: {', '.join(suitable)}"
             )
         self.largest_batch: int | None = None  # found by running out of memory
         self._limiting, self._turns = threading.Lock(), Turns()
@@ -157,9 +164,9 @@ class Colorizer:
         """Move the model; the precision becomes the new device's own where it cannot do the old."""
         self.device = device
         try:
-            self.precision = choose_precision(self._asked, device, self._careful)
+            self.precision = choose_precision(self._asked, device, self._mixed)
         except DeviceError:
-            self.precision = choose_precision("auto", device, self._careful)
+            self.precision = choose_precision("auto", device, self._mixed)
         self.model.to(device)
 
     def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
