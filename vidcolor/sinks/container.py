@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import av
 import torch
@@ -157,7 +158,7 @@ def _try(
     return _Trial(lost=tuple(lost), notes=tuple(notes))
 
 
-def _first_packets(path: Path, targets: dict[int, Stream]) -> Iterable[av.Packet]:
+def _first_packets(path: Path, targets: dict[int, Stream]) -> Iterable[av.Packet[Any]]:
     """The first packet of each copied stream, moved to 0 so that no muxer waits."""
     if not targets:
         return

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
@@ -304,7 +305,7 @@ class FilmSink:
             f"use -o {self._file.output.with_suffix('.mkv')}"
         )
 
-    def _mux(self, packet: Packet) -> None:
+    def _mux(self, packet: Packet[Any]) -> None:
         """Mux a video packet after the copied packets that come before it."""
         assert self._output is not None and self._feed is not None
         if packet.pts is not None:

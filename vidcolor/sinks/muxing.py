@@ -188,7 +188,7 @@ def add_streams(
     return video, targets
 
 
-def drain(video: VideoStream, *, first: bool) -> list[Packet]:
+def drain(video: VideoStream, *, first: bool) -> list[Packet[Any]]:
     """The encoder's last packets.
 
     Args:

@@ -192,7 +192,7 @@ class Copied:
     end_seconds: float = 0.0
 
 
-def _counts(packet: Packet, state: Copied) -> bool:
+def _counts(packet: Packet[Any], state: Copied) -> bool:
     # A lone byte or two is how MP4 says that a subtitle is over; muxers add their own.
     return not (state.facts.codec == "mov_text" and packet.size <= 2)
 
@@ -240,7 +240,7 @@ class PacketFeed:
 
     def until(
         self, seconds: Fraction | None, *, before: Fraction | None = None
-    ) -> Iterator[Packet]:
+    ) -> Iterator[Packet[Any]]:
         """Take the packets whose dts is at or before `seconds` of the input's clock (None: all).
 
         Args:
@@ -267,9 +267,9 @@ class PacketFeed:
             packet.stream = self._targets[index]
             yield packet
 
-    def _timed(self, packets: Iterator[Packet]) -> Iterator[Packet]:
+    def _timed(self, packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
         """Packets with data, a pts and a dts, none before the start."""
-        hidden: dict[int, Packet] = {}  # the last of each stream
+        hidden: dict[int, Packet[Any]] = {}  # the last of each stream
         for packet in self._readable(packets):
             if packet.size == 0:
                 continue  # PyAV ends each stream with an empty packet
@@ -282,13 +282,13 @@ class PacketFeed:
                 yield from self._stamped(lead)
             yield from self._stamped(packet)
 
-    def _helps(self, lead: Packet) -> bool:
+    def _helps(self, lead: Packet[Any]) -> bool:
         state = self.copied[lead.stream_index]
         if state.found or not self._lead_in:
             return False
         return state.facts.kind == "audio" and not state.facts.codec.startswith("pcm")
 
-    def _stamped(self, packet: Packet) -> Iterator[Packet]:
+    def _stamped(self, packet: Packet[Any]) -> Iterator[Packet[Any]]:
         index = packet.stream_index
         self.copied[index].found += _counts(packet, self.copied[index])
         begin = packet.pts if packet.pts is not None else packet.dts
@@ -301,14 +301,14 @@ class PacketFeed:
             return
         yield packet
 
-    def _readable(self, packets: Iterator[Packet]) -> Iterator[Packet]:
+    def _readable(self, packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
         """The packets up to where a damaged file cannot be read on."""
         try:
             yield from packets
         except FFmpegError as error:
             self.damage = f"other streams end early ({error.strerror})"
 
-    def _reaches_in(self, packet: Packet) -> bool:
+    def _reaches_in(self, packet: Packet[Any]) -> bool:
         assert self._start is not None and packet.pts is not None
         unit = Fraction(packet.time_base)
         if packet.pts * unit >= self._start:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -103,7 +104,7 @@ def _find(path: Path, expected: Expected) -> list[str]:
     return faults
 
 
-def _moment(packet: Packet, format_name: str) -> float | None:
+def _moment(packet: Packet[Any], format_name: str) -> float | None:
     """Seconds at which a packet is shown. Where the container stores only one time, a pts is a
     reader's guess."""
     time = packet.pts if packet.pts is not None and stores_order(format_name) else packet.dts
