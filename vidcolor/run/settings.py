@@ -14,7 +14,7 @@ from typing import Any
 from ..color.adjust import ColorAdjustment
 from ..frames import WHOLE, Segment
 from ..options import OptionError, check_options, option, parse_rate, words
-from ..sinks.encoders import EncoderSettings
+from ..sinks.encoder_table import EncoderSettings
 from ..sinks.streams import COPY_ALL, COPY_KINDS
 
 

@@ -3,8 +3,8 @@
 A sink's contract: it refuses an output that exists or is the input before any work; nothing is
 under the final name until it is complete and verified; an exception leaves nothing behind.
 
-The names are imported when first used: the command line's help needs `encoders` and `streams`
-alone, and the others import torch.
+The names are imported when first used: the command line's help needs `encoder_table` and
+`streams` alone, and the others import torch.
 """
 
 from __future__ import annotations
@@ -14,13 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .container import CopyPlan, check_container
-    from .encoders import (
-        ENCODERS,
-        EncoderSettings,
-        available_encoders,
-        choose_pixel_format,
-        encoder_formats,
-    )
+    from .encoder_table import ENCODERS, EncoderSettings
+    from .encoders import available_encoders, choose_pixel_format, encoder_formats
     from .files import check_output
     from .film import FilmReport, FilmSink
     from .pictures import PictureReport, PictureSink
@@ -43,7 +38,7 @@ __all__ = [
     "encoder_formats",
 ]
 
-_MODULES = ("encoders", "streams", "files", "container", "pictures", "film")
+_MODULES = ("encoder_table", "streams", "files", "encoders", "container", "pictures", "film")
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import av
 import torch
@@ -20,7 +21,9 @@ from av.stream import Stream
 
 from ..errors import ContainerError, OutputError
 from ..frames import PixelFormat, StreamInfo, VideoInfo
-from .encoders import EncoderSettings, choose_pixel_format, format_notes
+from ..system.media import film_stream, is_cover
+from .encoder_table import EncoderSettings, find_encoder
+from .encoders import choose_pixel_format, format_notes, open_encoder
 from .muxing import FrameMaker, add_streams, drain, frame_rate, open_output, video_time_base
 from .streams import (
     COPY_ALL,
@@ -29,15 +32,12 @@ from .streams import (
     PacketFeed,
     Selection,
     codec_name,
-    film_stream,
-    is_cover,
     open_input,
     select_streams,
     stream_info,
 )
 from .verify import keeps_times
 
-_OFFERED = (".mkv", ".mp4", ".mov")
 # Frame numbers of a trial: enough for B-frames, with a gap that a mere count cannot keep.
 _TRIAL = (0, 1, 2, 3, 5)
 # A lone packet of one of these is taken for another.
@@ -117,6 +117,7 @@ def _try(
             video, targets = add_streams(output, source, selection, facts, settings, format, 1)
             output.set_chapters(source.chapters() if selection.chapters else [])
             try:
+                open_encoder(video, settings.encoder)
                 output.start_encoding()
             except FFmpegError as error:
                 if not video.codec_context.is_open:
@@ -157,7 +158,7 @@ def _try(
     return _Trial(lost=tuple(lost), notes=tuple(notes))
 
 
-def _first_packets(path: Path, targets: dict[int, Stream]) -> Iterable[av.Packet]:
+def _first_packets(path: Path, targets: dict[int, Stream]) -> Iterable[av.Packet[Any]]:
     """The first packet of each copied stream, moved to 0 so that no muxer waits."""
     if not targets:
         return
@@ -247,6 +248,7 @@ def check_container(
     if format is None:
         format = choose_pixel_format(facts, settings)
     suffix = output.suffix or "(none)"
+    containers = find_encoder(settings.encoder).containers
     with open_input(facts.path) as source:
         selection = select_streams(source, copy)
         notes = [*selection.notes, *format_notes(facts, settings, format)]
@@ -255,17 +257,14 @@ def check_container(
                 alone = replace(selection, streams=(stream,))
                 if not any(
                     _fits(_try(each, source, alone, facts, settings, format), stream)
-                    for each in (suffix, *_OFFERED)
+                    for each in (suffix, *containers)
                 ):
                     notes.append(f"{_label(stream_info(stream))} fits no container, is left out")
                     rest = tuple(each for each in selection.streams if each is not stream)
                     selection = replace(selection, streams=rest)
         trial = _try(suffix, source, selection, facts, settings, format)
         if trial.refusal is not None or trial.lost:
-            # MP4 takes ffv1 since lately, but hardly a player does.
-            professional = settings.encoder in ("ffv1", "prores_ks")
-            order = (".mkv", ".mov", ".mp4") if professional else _OFFERED
-            offered = [each for each in order if each != suffix]
+            offered = [each for each in containers if each != suffix]
             trials = {
                 each: _try(each, source, selection, facts, settings, format) for each in offered
             }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
@@ -21,7 +22,8 @@ from torch import Tensor
 from ..errors import OutputError
 from ..frames import WHOLE, ColorBatch, PixelFormat, Segment, VideoInfo
 from .container import CopyPlan, check_container
-from .encoders import EncoderSettings
+from .encoder_table import EncoderSettings
+from .encoders import open_encoder
 from .files import PendingFile, check_output, writing
 from .muxing import (
     FrameMaker,
@@ -256,6 +258,7 @@ class FilmSink:
             lead_in=self._timed,
         )
         self._without_packets = len(selection.streams) - len(targets)
+        open_encoder(video, self._settings.encoder)
         self._video = video
 
     def _lead(self, first: Fraction, selection: Selection) -> Fraction:
@@ -302,7 +305,7 @@ class FilmSink:
             f"use -o {self._file.output.with_suffix('.mkv')}"
         )
 
-    def _mux(self, packet: Packet) -> None:
+    def _mux(self, packet: Packet[Any]) -> None:
         """Mux a video packet after the copied packets that come before it."""
         assert self._output is not None and self._feed is not None
         if packet.pts is not None:

@@ -18,9 +18,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
+from ..color.codes import MATRIX_CODES
 from ..frames import PixelFormat, VideoInfo
-from .encoders import MATRIX_CODES, EncoderSettings, codes_fields, encoder_options
-from .streams import Selection, add_copy, copy_stream_labels, file_metadata, film_stream
+from ..system.media import film_stream
+from .encoder_table import EncoderSettings, find_encoder
+from .encoders import codes_fields, encoder_options
+from .streams import Selection, add_copy, copy_stream_labels, file_metadata
 
 _MOV_FAMILY = {"mp4", "mov", "ipod", "3gp", "3g2", "psp", "f4v", "ism"}
 _MAX_TIMESCALE = 2**31 - 1
@@ -116,16 +119,16 @@ def add_video(
         ValueError: the container does not take what the encoder makes.
         OutputError: the encoder is not there or lacks a setting.
     """
-    rate = frame_rate(facts)
+    encoder, rate = find_encoder(settings.encoder), frame_rate(facts)
     options = encoder_options(settings, format, facts.width)
     if facts.field_order:
         options["field_order"] = facts.field_order
     if codes_fields(facts, settings.encoder, format):
-        options["flags"] = "+ildct+ilme"  # else the two fields are coded as one picture
+        # else the two fields are coded as one picture
+        options["flags"] = options.get("flags", "") + "+ildct+ilme"
     stream: Any = output.add_stream(
         settings.encoder,
-        # SVT-AV1 refuses more than 240; a hint may be wrong, a refusal may not.
-        rate=min(rate, Fraction(240)) if has_timestamps(output) else rate,
+        rate=min(rate, Fraction(encoder.max_rate)) if has_timestamps(output) else rate,
         options=options,
         width=facts.width,
         height=facts.height,
@@ -134,8 +137,8 @@ def add_video(
     context = stream.codec_context
     context.pix_fmt = format.name
     context.thread_count = threads
-    if settings.encoder == "ffv1":
-        context.thread_type = "SLICE"
+    if encoder.thread_type:
+        context.thread_type = encoder.thread_type
     if facts.sample_aspect_ratio:
         context.sample_aspect_ratio = facts.sample_aspect_ratio
     tags = format.tags
@@ -144,8 +147,8 @@ def add_video(
     context.color_primaries, context.color_trc = tags.primaries, tags.transfer
     if not stores_order(output.format.name):
         context.max_b_frames = 0
-    if is_mov(output.format.name) and context.codec.canonical_name == "hevc":
-        context.codec_tag = "hvc1"  # the tag Apple's players ask for
+    if is_mov(output.format.name) and encoder.mov_tag:
+        context.codec_tag = encoder.mov_tag
     if facts.display_matrix is not None:
         stream.set_display_matrix(facts.display_matrix)
     assert isinstance(stream, VideoStream)
@@ -185,7 +188,7 @@ def add_streams(
     return video, targets
 
 
-def drain(video: VideoStream, *, first: bool) -> list[Packet]:
+def drain(video: VideoStream, *, first: bool) -> list[Packet[Any]]:
     """The encoder's last packets.
 
     Args:

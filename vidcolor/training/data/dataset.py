@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +18,7 @@ import torch
 
 from ...errors import InputError, TrainingError
 from ...evaluation.picture_sets import PictureFile, list_pictures, mean_chroma, read_changed
+from ...system.files import replacing
 from .cifar10 import find_cifar10
 from .picture_cache import Decoded, MemoryStore, PictureCache, Store
 
@@ -177,7 +177,7 @@ def write_split(data: DataSet, path: Path) -> None:
     """Write which pictures are in which part, as JSON, to `path`.
 
     Raises:
-        TrainingError: it cannot be written.
+        OutputError: it cannot be written.
     """
     parts: dict[str, list[str]] = {part: getattr(data, part).names for part in PARTS}
     content = {
@@ -189,15 +189,8 @@ def write_split(data: DataSet, path: Path) -> None:
         "sources": data.sources,
         **parts,
     }
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise TrainingError(
-            f"{path}: the split could not be written ({error}); make room on the disk"
-        ) from error
 
 
 def check_split(data: DataSet, path: Path) -> None:
