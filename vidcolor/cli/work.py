@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..sinks.encoder_table import list_encoders
+
 if TYPE_CHECKING:
     from ..frames import Segment
     from ..run.settings import Settings
@@ -104,7 +106,7 @@ def work_options(command: Any) -> Any:
                 "--encoder",
                 default="libx264",
                 show_default=True,
-                help="libx264, libx265, libsvtav1, ffv1, prores_ks, h264_nvenc, hevc_nvenc.",
+                help=f"Encoder of films: {list_encoders()}.",
             ),
             click.option(
                 "--crf",

@@ -1,22 +1,25 @@
-"""Where colour frames go: films and pictures.
+"""Where color frames go: films and pictures.
 
 A sink's contract: it refuses an output that exists or is the input before any work; nothing is
 under the final name until it is complete and verified; an exception leaves nothing behind.
+
+The names are imported when first used, so that a help text can list the encoders without PyAV and
+torch.
 """
 
 from __future__ import annotations
 
-from .container import CopyPlan, check_container
-from .encoder_table import ENCODERS, EncoderSettings
-from .encoders import (
-    available_encoders,
-    choose_pixel_format,
-    encoder_formats,
-)
-from .files import check_output
-from .film import FilmReport, FilmSink
-from .pictures import PictureReport, PictureSink
-from .streams import COPY_ALL, COPY_KINDS
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .container import CopyPlan, check_container
+    from .encoder_table import ENCODERS, EncoderSettings
+    from .encoders import available_encoders, choose_pixel_format, encoder_formats
+    from .files import check_output
+    from .film import FilmReport, FilmSink
+    from .pictures import PictureReport, PictureSink
+    from .streams import COPY_ALL, COPY_KINDS
 
 __all__ = [
     "COPY_ALL",
@@ -34,3 +37,26 @@ __all__ = [
     "choose_pixel_format",
     "encoder_formats",
 ]
+
+_HOME = {
+    "COPY_ALL": "streams",
+    "COPY_KINDS": "streams",
+    "ENCODERS": "encoder_table",
+    "CopyPlan": "container",
+    "EncoderSettings": "encoder_table",
+    "FilmReport": "film",
+    "FilmSink": "film",
+    "PictureReport": "pictures",
+    "PictureSink": "pictures",
+    "available_encoders": "encoders",
+    "check_container": "container",
+    "check_output": "files",
+    "choose_pixel_format": "encoders",
+    "encoder_formats": "encoders",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
