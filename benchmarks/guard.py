@@ -5,9 +5,9 @@
     python -m benchmarks.guard compare before.json after.json
 
 `record` colorizes the sample film, each film of FOLDER and sixty pictures that it makes itself,
-with the `vidcolor` of the running interpreter, through its command line alone. So it can be run with an
-older checkout: `PATH/TO/OLD/.venv/bin/python benchmarks/guard.py record ...`. Run both on the same
-machine: threads and processor features change the last bits of a network's result.
+with the `vidcolor` of the running interpreter. It uses the command line alone, so an older
+checkout can be measured too: `OLD/.venv/bin/python benchmarks/guard.py record before.json`. Record
+both on the same machine: threads and processor features change the last bits of a network's result.
 """
 
 from __future__ import annotations
