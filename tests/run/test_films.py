@@ -106,7 +106,7 @@ def test_films_of_one_run_do_not_meet(film: Path, steady: Path, tmp_path: Path) 
         assert_same_pixels(folder / name, steady)
 
 
-@pytest.mark.parametrize("where", ["see", "chroma", "steady", "_with_look", "compose"])
+@pytest.mark.parametrize("where", ["see", "chroma", "steady", "_adjust", "compose"])
 def test_out_of_memory_gives_the_same_film(
     film: Path, steady: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -128,7 +128,7 @@ def test_out_of_memory_gives_the_same_film(
         plain = getattr(Worker, name)
 
         def patched(self, given, *args):
-            if name == "_with_look":  # of it the batch cannot be told
+            if name == "_adjust":  # of it the batch cannot be told
                 looked.append(len(given))
                 if len(looked) == 2:
                     raise torch.OutOfMemoryError("injected")

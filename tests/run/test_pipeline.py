@@ -353,7 +353,7 @@ def test_reports_and_progress(tmp_path: Path, noisy: Path, ramp: Colorizer) -> N
     seen: list[Progress] = []
     settings = replace(LOSSLESS, batch_size=4)
     report = done(
-        colorize(noisy, tmp_path / "out.mkv", colorizer=ramp, settings=settings, watch=seen.append)
+        colorize(noisy, tmp_path / "out.mkv", colorizer=ramp, settings=settings, on_progress=seen.append)
     )
     assert [(p.done, p.input) for p in seen] == [(n, noisy) for n in (4, 8, 12, 13)]
     assert {p.total for p in seen} == {13}

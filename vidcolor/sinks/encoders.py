@@ -18,6 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from ..errors import OutputError
 from ..frames import ColorTags, FilmFacts, PixelFormat
+from ..options import check_options, option
 
 # H.273 table 4, by the names of `color.LUMA_COEFFICIENTS`; RGB planes are 0.
 MATRIX_CODES = MappingProxyType(
@@ -34,23 +35,6 @@ PLANAR_FORMATS = MappingProxyType(
         for suffix, depth in _DEPTHS.items()
     }
 )
-
-
-@dataclass(frozen=True)
-class EncoderSettings:
-    """What the user chose; None takes the encoder's default.
-
-    Attributes:
-        encoder: a key of `ENCODERS`.
-        crf: quality, lower is better; the scale is the encoder's own.
-        preset: the encoder's own word for speed (for prores_ks: the profile).
-        pix_fmt: FFmpeg's name of a planar format; None keeps the source's depth and subsampling.
-    """
-
-    encoder: str = "libx264"
-    crf: float | None = None
-    preset: str | None = None
-    pix_fmt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +107,32 @@ ENCODERS = MappingProxyType(
         "hevc_nvenc": Encoder(crf_option="cq", crf=21, preset="p5", options=_NVENC),
     }
 )
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """What the user chose; None takes the encoder's default. Each field is an option of a run.
+
+    Attributes:
+        encoder: a key of `ENCODERS`.
+        crf: quality, lower is better; the scale is the encoder's own.
+        preset: the encoder's own word for speed (for prores_ks: the profile).
+        pix_fmt: FFmpeg's name of a planar format; None keeps the source's depth and subsampling.
+    """
+
+    encoder: str = option("libx264", help=f"Encoder of films: {', '.join(ENCODERS)}.")
+    crf: float | None = option(
+        None, low=0, high=63, help="Quality, lower is better [the encoder's own; libx264: 18]."
+    )
+    preset: str | None = option(
+        None, help="The encoder's word for speed [the encoder's own; libx264: medium]."
+    )
+    pix_fmt: str | None = option(
+        None, help="Pixel format of films [the film's bit depth and subsampling]."
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 def _known(name: str) -> Encoder:
