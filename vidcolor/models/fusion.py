@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -67,6 +68,9 @@ class ReadyConv(nn.Conv2d):
             bias = None if self.bias is None else self.bias.to(dtype)
             self._kept[dtype] = self.weight.to(dtype), bias
         return self._kept[dtype]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": {}}  # a copy makes its own
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ReadyConv:
         super()._apply(fn, recurse)

@@ -1,4 +1,12 @@
-"""NEW."""
+"""From inputs to finished files.
+
+    for batch in source: sink.write(compose(batch, colorizer(batch)))
+
+This is what is done with every input. To keep all cores busy it is a list of stages: `film_stages`
+in `films.py` and `picture_stages` in `pictures.py` name them in order, `run_stages` in
+`system/stages.py` runs each in a thread of its own, and the loops of `colorize_film` and
+`colorize_pictures` take what comes out.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +30,6 @@ def run(
 ) -> Iterator[Report]:
     """Work on the jobs, yielding a report as each input is finished; errors become reports."""
     for job in jobs:
-        colorizer.restore()
         if isinstance(job, PicturesJob):
             yield from colorize_pictures(job, colorizer, settings, on_progress)
             continue
