@@ -94,8 +94,9 @@ def film_stages(
         time_base: unit of the frames' pts, seconds; None for frames that do not follow each other.
     """
     share = share_threads(colorizer.device, colorizer.gmacs)
-    shots = time_base is not None and _needs_shots(colorizer, settings) and not unavailable()
-    stabilizer = Stabilizer() if shots and settings.stabilize else None
+    if not _needs_shots(colorizer, settings) or unavailable():
+        time_base = None
+    stabilizer = Stabilizer() if time_base is not None and settings.stabilize else None
     runner = BatchRunner(colorizer)
 
     def prepare(model: Colorizer, batch: LumaBatch) -> Prepared:
@@ -115,7 +116,7 @@ def film_stages(
         return compose(given.prepared.batch, ab, format, exact_luma=settings.exact_luma)
 
     stages: list[Stage[Any, Any]] = []
-    if shots:
+    if time_base is not None:
         stages.append(Stage("cuts", stream=partial(mark_cuts, time_base=time_base), joined=True))
     if share.prefetch:
         stages += copy_stages(colorizer.device)

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import VidcolorError
+from ..system.stages import StageTimer
 from .colorizer import Colorizer
 from .films import colorize_film
 from .pictures import colorize_pictures
@@ -27,15 +28,24 @@ def run(
     colorizer: Colorizer,
     settings: Settings,
     on_progress: ProgressCallback = lambda progress: None,
+    timer: StageTimer | None = None,
 ) -> Iterator[Report]:
-    """Work on the jobs, yielding a report as each input is finished; errors become reports."""
+    """Work on the jobs; yields a report as each input is finished. Errors become reports.
+
+    Args:
+        jobs: by `plan`.
+        colorizer: the model; it is not changed.
+        settings: of the run.
+        on_progress: called with a `Progress` after every batch.
+        timer: measures the stages of all jobs.
+    """
     for job in jobs:
         if isinstance(job, PicturesJob):
-            yield from colorize_pictures(job, colorizer, settings, on_progress)
+            yield from colorize_pictures(job, colorizer, settings, on_progress, timer=timer)
             continue
         began = time.monotonic()
         try:
-            report = colorize_film(job, colorizer, settings, on_progress)
+            report = colorize_film(job, colorizer, settings, on_progress, timer)
         except VidcolorError as error:
             report = Report(job.input, job.output, "failed", error=str(error))
         report.seconds = time.monotonic() - began

@@ -68,7 +68,7 @@ def _frames(
             continue
         try:
             if item.kind == "picture":
-                for batch in PictureSource([(item.path, item.path)]).batches(1):
+                for batch in PictureSource([(item.path, item.path)]).batches():
                     unread += batch.damage
                     yield batch
             else:

@@ -240,16 +240,8 @@ def run_stages(
     if timer is not None and not timer.overlap:
         yield from _chain(first, [replace(stage, workers=0) for stage in stages], None, timer)
         return
-    groups: list[list[Stage[Any, Any]]] = [[]]  # the stages of each thread
-    for stage in stages:
-        if not stage.joined:
-            groups.append([])
-        elif groups[-1] and groups[-1][-1].workers:
-            raise ValueError(f"stage {stage.name} cannot join a stage with workers")
-        groups[-1].append(stage)
-    channels = [
-        _Channel(max(LOOK_AHEAD, group[-1].workers if group else 0)) for group in groups
-    ]
+    groups = _by_thread(stages)
+    channels = [_Channel(max(LOOK_AHEAD, group[-1].workers if group else 0)) for group in groups]
     pool = _make_pool([stage for stage in stages if stage.workers])
 
     def pump(items: Iterable[Any], group: list[Stage[Any, Any]], into: _Channel) -> None:
@@ -284,6 +276,26 @@ def run_stages(
         for thread in threads:
             if thread.ident is not None:  # it has started
                 thread.join(max(0.0, until - time.monotonic()))
+
+
+def thread_names(stages: Sequence[Stage[Any, Any]], name: str = "decode") -> list[list[str]]:
+    """Names of the stages that share each thread of `run_stages`; `name` is that of the source."""
+    first, *others = _by_thread(stages)
+    return [[name, *(stage.name for stage in first)]] + [
+        [stage.name for stage in group] for group in others
+    ]
+
+
+def _by_thread(stages: Sequence[Stage[Any, Any]]) -> list[list[Stage[Any, Any]]]:
+    """The stages of each thread; the first thread reads the source."""
+    groups: list[list[Stage[Any, Any]]] = [[]]
+    for stage in stages:
+        if not stage.joined:
+            groups.append([])
+        elif groups[-1] and groups[-1][-1].workers:
+            raise ValueError(f"stage {stage.name} cannot join a stage with workers")
+        groups[-1].append(stage)
+    return groups
 
 
 def _make_pool(stages: Sequence[Stage[Any, Any]]) -> ThreadPoolExecutor | None:
