@@ -39,7 +39,7 @@ class ColorTags:
 
 
 @dataclass(frozen=True)
-class StreamFacts:
+class StreamInfo:
     """One stream of a container: its index there, kind (`video`, `audio`, `subtitle`,
     `attachment`, `data`), codec name and language (empty if not tagged)."""
 
@@ -50,7 +50,7 @@ class StreamFacts:
 
 
 @dataclass(frozen=True)
-class FilmFacts:
+class VideoInfo:
     """What is known of a film before a frame is decoded.
 
     Attributes:
@@ -94,7 +94,7 @@ class FilmFacts:
     rotation: int = 0
     display_matrix: tuple[int, ...] | None = None
     interlaced: bool = False
-    streams: tuple[StreamFacts, ...] = ()
+    streams: tuple[StreamInfo, ...] = ()
     num_chapters: int = 0
     is_color: bool = False
     field_order: str = ""
@@ -120,7 +120,7 @@ class Segment:
             raise OptionError("end", f"must be later than the start, {float(self.start):g} seconds")
 
     @property
-    def whole(self) -> bool:
+    def is_full(self) -> bool:
         return self.start is None and self.end is None
 
 

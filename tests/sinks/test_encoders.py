@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vidcolor.errors import OutputError
-from vidcolor.frames import ColorTags, FilmFacts
+from vidcolor.frames import ColorTags, VideoInfo
 from vidcolor.sinks import (
     ENCODERS,
     EncoderSettings,
@@ -19,7 +19,7 @@ from vidcolor.sinks import (
 )
 from vidcolor.sinks.encoders import encoder_options
 
-FACTS = FilmFacts(
+FACTS = VideoInfo(
     path=Path("old.mkv"),
     codec="h264",
     width=64,
@@ -37,7 +37,7 @@ FACTS = FilmFacts(
 SOFTWARE = ["libx264", "libx265", "libsvtav1", "ffv1", "prores_ks"]
 
 
-def facts(pix_fmt: str, depth: int, subsampling: tuple[int, int], **changes: object) -> FilmFacts:
+def facts(pix_fmt: str, depth: int, subsampling: tuple[int, int], **changes: object) -> VideoInfo:
     return replace(FACTS, pix_fmt=pix_fmt, bit_depth=depth, subsampling=subsampling, **changes)  # type: ignore[arg-type]
 
 
@@ -73,7 +73,7 @@ def test_the_software_encoders_are_there() -> None:
         (facts("yuv420p", 8, (2, 2), width=63), "ffv1", "yuv420p"),
     ],
 )
-def test_default_format(source: FilmFacts, encoder: str, wanted: str) -> None:
+def test_default_format(source: VideoInfo, encoder: str, wanted: str) -> None:
     format = choose_pixel_format(source, EncoderSettings(encoder))
     assert format.name == wanted
     assert format.bit_depth == (12 if "12" in wanted else 10 if "10" in wanted else 8)

@@ -343,7 +343,7 @@ def _tell(
 
 
 def _length(source: ColourFilmSource, segment: Segment, limit: int | None) -> int | None:
-    total = source.facts.num_frames_from_header if segment.whole else None
+    total = source.facts.num_frames_from_header if segment.is_full else None
     return min((count for count in (total, limit) if count is not None), default=None)
 
 

@@ -289,7 +289,7 @@ def film_costs(
             # a header that promises too much, or a gap in time: the other places stand for it
             notes.append(f"{job.input}: nothing at {float(part.start or 0):.0f} s")
     found = costs(samples, frames, key_interval(settings, rate))
-    if segment.whole and job.source.rate is None:
+    if segment.is_full and job.source.rate is None:
         sizes = [packet.bytes for packet in video_packets(job.source.path)]
         found = replace(found, bytes_a_frame=found.bytes_a_frame * busyness(samples, sizes))
     return FilmCosts(
@@ -310,7 +310,7 @@ def _beginning(start: Fraction | None, length: int, rate: Fraction) -> Segment:
 def _share(job: FilmJob, settings: Settings) -> float:
     """The part of the film that is run, for what is copied with it."""
     whole, part = job.source.facts.duration_seconds, settings.segment
-    if part.whole or not whole:
+    if part.is_full or not whole:
         return 1.0
     end = min(whole, float(part.end)) if part.end is not None else whole
     return max(0.0, min(1.0, (end - float(part.start or 0)) / whole))

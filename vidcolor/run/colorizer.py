@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,14 +20,16 @@ from ..color.convert import grey_to_lightness
 from ..color.resize import block_means, upsample_chroma
 from ..errors import DeviceError, WeightsError
 from ..frames import LumaBatch, picture_format
-from ..models.fusion import make_ready
-from ..models.weights import load_model
+from ..models import MODELS, FeatureModel
+from ..models.fusion import optimize_for_inference
+from ..models.weights import load_model, manifest
 from ..motion.stabilizer import Motion, Stabilizer
 from ..system.devices import PRECISIONS, choose_device, choose_precision
 from .batching import BatchRunner
 from .references import STRIDES, References
 from .settings import ColorizerOptions
 
+Network = TypeVar("Network", bound=nn.Module)
 _CPU_PIXELS = 4 * 256**2  # in the network at once; more do not fit into the processor's cache
 
 
@@ -94,21 +96,26 @@ class Colorizer:
         model, weights = options.model, options.weights
         self.device = choose_device(options.device)
         network, self.entry = load_model(model, None if weights is None else Path(weights))
-        make_ready(network)
+        optimize_for_inference(network)
         self.model = network.to(self.device).to(memory_format=torch.channels_last)
         self._asked = options.precision
-        self._careful = hasattr(network, "exact")
-        self.precision = choose_precision(options.precision, self.device, self._careful)
+        self._mixed = network.supports_mixed_precision
+        self.precision = choose_precision(options.precision, self.device, self._mixed)
         self.name = self.entry.architecture if weights is not None or model is None else model
-        self.stride: int = getattr(network, "stride", 32)
+        self.stride = network.stride
         self.size = options.size or self.entry.input_size
         self.adjustment, self.tta = options.adjustment, options.tta
         strength = 1.0 if options.reference_strength is None else options.reference_strength
         self.references = References(options.references, self._shrink, strength)
-        if self.references.pictures and not hasattr(network, "features"):
+        if self.references.pictures and not isinstance(network, FeatureModel):
+            suitable = [
+                name
+                for name, entry in manifest().items()
+                if issubclass(MODELS[entry.architecture], FeatureModel)
+            ]
             raise WeightsError(
                 f"the model '{self.name}' has no encoder features to compare pictures by; "
-                "reference pictures work with the models fast and best"
+                f"reference pictures work with: {', '.join(suitable)}"
             )
 
     @property
@@ -124,9 +131,9 @@ class Colorizer:
         other = copy.copy(self)
         other.device = device
         try:
-            other.precision = choose_precision(self._asked, device, self._careful)
+            other.precision = choose_precision(self._asked, device, self._mixed)
         except DeviceError:
-            other.precision = choose_precision("auto", device, self._careful)
+            other.precision = choose_precision("auto", device, self._mixed)
         other.model = _copy_to(self.model, device)
         other.references = self.references.copy()
         return other
@@ -332,7 +339,7 @@ class Colorizer:
         return rgb.numpy().astype(picture.dtype)
 
 
-def _copy_to(network: nn.Module, device: torch.device) -> nn.Module:
+def _copy_to(network: Network, device: torch.device) -> Network:
     """A copy of a network on another device, which takes no memory on the network's own."""
     copies: dict[int, Any] = {id(each): each.to(device) for each in network.buffers()}
     for each in network.parameters():

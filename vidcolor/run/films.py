@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..color.compose import compose
 from ..errors import DamagedInputError, InputError
-from ..frames import ColorBatch, FilmFacts, LumaBatch, PixelFormat
+from ..frames import ColorBatch, LumaBatch, PixelFormat, VideoInfo
 from ..motion.shots import mark_cuts
 from ..motion.stabilizer import Stabilizer
 from ..sinks import FilmSink
@@ -34,7 +34,7 @@ _HDR_TRANSFERS, _BT2020_PRIMARIES = (16, 18), 9
 _CPU_PIXELS, _GPU_PIXELS = 8 * 720 * 576, 4 * 1920 * 1080  # of a batch
 
 
-def batch_size(colorizer: Colorizer, settings: Settings, facts: FilmFacts) -> int:
+def batch_size(colorizer: Colorizer, settings: Settings, facts: VideoInfo) -> int:
     """Frames in a batch: the size in the settings, or the one that `vidcolor probe` measured as
     the fastest on this device, or as many as keep memory bounded."""
     if settings.batch_size:
@@ -198,7 +198,7 @@ def colorize_film(
         if frames == 0:
             raise InputError(
                 f"{job.input}: no frame lies in the chosen segment; check --start and --end"
-                if not settings.segment.whole
+                if not settings.segment.is_full
                 else f"{job.input}: no frame could be decoded"
             )
         with encoding(0):

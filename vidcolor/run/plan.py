@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..color.compose import check_exact_luma
 from ..errors import ContainerError, InputError, OutputError, VidcolorError
-from ..frames import ColorTags, FilmFacts, PictureInfo, PixelFormat, Segment
+from ..frames import ColorTags, PictureInfo, PixelFormat, Segment, VideoInfo
 from ..sinks import (
     CopyPlan,
     EncoderSettings,
@@ -62,12 +62,12 @@ class PicturesJob:
 Job = FilmJob | PicturesJob
 
 
-def expected_frames(facts: FilmFacts, segment: Segment) -> int | None:
+def expected_frames(facts: VideoInfo, segment: Segment) -> int | None:
     """Frames a segment should give by the header, None where the header does not say."""
     total = facts.num_frames_from_header
     if total is None and facts.duration_seconds and facts.average_rate:
         total = round(facts.duration_seconds * facts.average_rate)
-    if segment.whole or total is None:
+    if segment.is_full or total is None:
         return total
     if facts.average_rate is None:
         return None

@@ -17,7 +17,7 @@ from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 
 from ..errors import OutputError
-from ..frames import ColorTags, FilmFacts, PixelFormat
+from ..frames import ColorTags, PixelFormat, VideoInfo
 from ..options import check_options, option
 
 # H.273 table 4, by the names of `color.LUMA_COEFFICIENTS`; RGB planes are 0.
@@ -221,13 +221,13 @@ def encoder_options(settings: EncoderSettings, format: PixelFormat, width: int) 
     return options
 
 
-def _fits_size(name: str, subsampling: tuple[int, int], facts: FilmFacts) -> bool:
+def _fits_size(name: str, subsampling: tuple[int, int], facts: VideoInfo) -> bool:
     if _known(name).odd_subsampled:
         return True
     return facts.width % subsampling[0] == 0 and facts.height % subsampling[1] == 0
 
 
-def encoder_formats(name: str, facts: FilmFacts | None = None) -> tuple[str, ...]:
+def encoder_formats(name: str, facts: VideoInfo | None = None) -> tuple[str, ...]:
     """The planar formats an encoder takes, best known by FFmpeg's names; of these only the ones
     that can hold the film's size exactly where `facts` is given.
 
@@ -246,7 +246,7 @@ def encoder_formats(name: str, facts: FilmFacts | None = None) -> tuple[str, ...
     return tuple(each for each in formats if _fits_size(name, PLANAR_FORMATS[each][1], facts))
 
 
-def _source_subsampling(facts: FilmFacts, encoder: Encoder) -> tuple[int, int]:
+def _source_subsampling(facts: VideoInfo, encoder: Encoder) -> tuple[int, int]:
     if not facts.has_luma or len(av.VideoFormat(facts.pix_fmt).components) < 3:
         return encoder.default_subsampling
     horizontal, vertical = (min(factor, 2) for factor in facts.subsampling)
@@ -265,7 +265,7 @@ def _ranked(depth: int, wanted: tuple[int, int]) -> Iterator[tuple[int, tuple[in
             yield bits, factors
 
 
-def choose_pixel_format(facts: FilmFacts, settings: EncoderSettings) -> PixelFormat:
+def choose_pixel_format(facts: VideoInfo, settings: EncoderSettings) -> PixelFormat:
     """The format a film is written in.
 
     By default it keeps the source's bit depth (9 and 10 become 10; above that 12, or 10 where the
@@ -308,7 +308,7 @@ def choose_pixel_format(facts: FilmFacts, settings: EncoderSettings) -> PixelFor
     return PixelFormat(name=name, bit_depth=depth, subsampling=subsampling, rgb=rgb, tags=tags)
 
 
-def codes_fields(facts: FilmFacts, encoder: str, format: PixelFormat) -> bool:
+def codes_fields(facts: VideoInfo, encoder: str, format: PixelFormat) -> bool:
     """Whether the encoder itself is told that the film is interlaced."""
     if not facts.field_order or not _known(encoder).interlaced:
         return False
@@ -316,7 +316,7 @@ def codes_fields(facts: FilmFacts, encoder: str, format: PixelFormat) -> bool:
     return encoder != "libx264" or facts.height % (2 * format.subsampling[1]) == 0
 
 
-def format_notes(facts: FilmFacts, settings: EncoderSettings, format: PixelFormat) -> list[str]:
+def format_notes(facts: VideoInfo, settings: EncoderSettings, format: PixelFormat) -> list[str]:
     """What the format changes against the source, one line each, for the plan."""
     notes = []
     if settings.pix_fmt is None and not _fits_size(settings.encoder, (2, 2), facts):

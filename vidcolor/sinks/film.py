@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from ..errors import OutputError
-from ..frames import WHOLE, ColorBatch, FilmFacts, PixelFormat, Segment
+from ..frames import WHOLE, ColorBatch, PixelFormat, Segment, VideoInfo
 from .container import CopyPlan, check_container
 from .encoders import EncoderSettings
 from .files import PendingFile, check_output, writing
@@ -87,7 +87,7 @@ class FilmSink:
     def __init__(
         self,
         output: Path,
-        facts: FilmFacts,
+        facts: VideoInfo,
         settings: EncoderSettings,
         *,
         format: PixelFormat,
@@ -196,7 +196,7 @@ class FilmSink:
             copied=tuple(self._feed.copied.values()),
             attachments=self._without_packets,
             format_name=format_name,
-            whole=self._segment.whole,
+            whole=self._segment.is_full,
         )
         if faults := find_faults(self._file.path, expected):
             kept = self._file.commit("unverified")
@@ -241,7 +241,7 @@ class FilmSink:
         except ValueError as error:
             raise OutputError(f"{self._file.output}: {error}; try another container") from error
         chapters = self._input.chapters() if selection.chapters else []
-        if not segment.whole:
+        if not segment.is_full:
             length = None if segment.end is None else segment.end - (segment.start or 0)
             last = None if length is None else first + length
             chapters = cut_chapters(chapters, first, last, self._shift)

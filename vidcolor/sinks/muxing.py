@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from ..frames import FilmFacts, PixelFormat
+from ..frames import PixelFormat, VideoInfo
 from .encoders import MATRIX_CODES, EncoderSettings, codes_fields, encoder_options
 from .streams import Selection, add_copy, copy_stream_labels, file_metadata, film_stream
 
@@ -41,7 +41,7 @@ def stores_order(output_format: str) -> bool:
     return output_format not in ("avi", "asf")
 
 
-def frame_rate(facts: FilmFacts) -> Fraction:
+def frame_rate(facts: VideoInfo) -> Fraction:
     """Frames a second: a hint for rate control, and the real rate in AVI."""
     rate = facts.average_rate
     if rate is None or rate <= 0:
@@ -49,7 +49,7 @@ def frame_rate(facts: FilmFacts) -> Fraction:
     return rate.limit_denominator(100_000)
 
 
-def video_time_base(output: OutputContainer, facts: FilmFacts) -> Fraction:
+def video_time_base(output: OutputContainer, facts: VideoInfo) -> Fraction:
     return facts.time_base if has_timestamps(output) else 1 / frame_rate(facts)
 
 
@@ -87,7 +87,7 @@ def muxer_options(
 
 
 def open_output(
-    target: str | IO[bytes], source: InputContainer, selection: Selection, facts: FilmFacts
+    target: str | IO[bytes], source: InputContainer, selection: Selection, facts: VideoInfo
 ) -> OutputContainer:
     """The output container with its metadata, no streams yet.
 
@@ -105,7 +105,7 @@ def open_output(
 
 def add_video(
     output: OutputContainer,
-    facts: FilmFacts,
+    facts: VideoInfo,
     settings: EncoderSettings,
     format: PixelFormat,
     threads: int = 0,
@@ -156,7 +156,7 @@ def add_streams(
     output: OutputContainer,
     source: InputContainer,
     selection: Selection,
-    facts: FilmFacts,
+    facts: VideoInfo,
     settings: EncoderSettings,
     format: PixelFormat,
     threads: int = 0,
@@ -206,7 +206,7 @@ def drain(video: VideoStream, *, first: bool) -> list[Packet]:
 class FrameMaker:
     """Makes an encoder's frames, marked as interlaced where it codes them so."""
 
-    def __init__(self, facts: FilmFacts, encoder: str, format: PixelFormat) -> None:
+    def __init__(self, facts: VideoInfo, encoder: str, format: PixelFormat) -> None:
         self._format = format
         self._graph: Graph | None = None
         if codes_fields(facts, encoder, format):

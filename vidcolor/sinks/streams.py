@@ -17,7 +17,7 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Discard, Disposition, Stream
 
 from ..errors import InputError
-from ..frames import StreamFacts
+from ..frames import StreamInfo
 
 # Bad metadata must not stop a film: old tools wrote it in any encoding. PyAV 19 needs no telling.
 _ANY_TAGS: dict[str, Any] = (
@@ -62,8 +62,8 @@ def is_cover(stream: Stream) -> bool:
     return stream.type == "video" and bool(stream.disposition & Disposition.attached_pic)
 
 
-def stream_facts(stream: Stream) -> StreamFacts:
-    return StreamFacts(stream.index, stream.type, codec_name(stream), stream.language or "")
+def stream_info(stream: Stream) -> StreamInfo:
+    return StreamInfo(stream.index, stream.type, codec_name(stream), stream.language or "")
 
 
 def open_input(path: Path) -> InputContainer:
@@ -201,7 +201,7 @@ class Copied:
     """What has been muxed of one copied stream: packets, its first and last moment in seconds;
     `found` is how many packets the input has of it."""
 
-    facts: StreamFacts
+    facts: StreamInfo
     packets: int = 0
     found: int = 0
     first_seconds: float = 0.0
@@ -243,7 +243,7 @@ class PacketFeed:
         self._hidden, self._lead_in = hidden, lead_in
         self._ends: dict[int, int] = {}
         self.damage = ""  # one line, if the input could not be read to its end
-        self.copied = {index: Copied(stream_facts(container.streams[index])) for index in targets}
+        self.copied = {index: Copied(stream_info(container.streams[index])) for index in targets}
         for stream in container.streams:
             stream.discard = Discard.default if stream.index in targets else Discard.all
         if start is not None and start > _SEEK_MARGIN:

@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from ..color.codes import Codes
 from ..errors import InputError
-from ..frames import WHOLE, FilmFacts, LumaBatch, Segment
+from ..frames import WHOLE, LumaBatch, Segment, VideoInfo
 from .film_info import is_full_range, open_film, probe
 from .luma import COLOR_THRESHOLD, chroma_amount, layout, luma_plane
 from .truncation import ends_early
@@ -53,7 +53,7 @@ class FilmSource:
         path: the film, or the pattern of a numbered sequence.
         rate: frames a second of a numbered sequence, None for a film.
         segment: the stretch to read; its times count from the first frame.
-        facts: see `FilmFacts`.
+        facts: see `VideoInfo`.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class FilmSource:
         self.segment = segment
         self.threads = threads
         found = probe(self.path, rate)
-        self.facts: FilmFacts = found.facts
+        self.facts: VideoInfo = found.facts
         self._first_pts = found.first_pts
         self._own_duration = found.own_duration
 
@@ -285,7 +285,7 @@ class _Decoder:
             if held is not None:
                 yield held, high, last
                 yield from lines
-            if low is None or not segment.whole:
+            if low is None or not segment.is_full:
                 return
             length = (high - low + (last or round(clock.step))) * base
             is_file, timed = self.source.rate is None, self.source._own_duration

@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 
 from ..color.codes import LUMA_COEFFICIENTS
 from ..errors import InputError
-from ..frames import UNSPECIFIED, ColorTags, FilmFacts, StreamFacts
+from ..frames import UNSPECIFIED, ColorTags, StreamInfo, VideoInfo
 from .luma import COLOR_THRESHOLD, LumaLayout, chroma_amount, layout, luma_plane
 from .truncation import cut_off
 
@@ -162,12 +162,12 @@ class Probe:
     """What is known of a film, and what only the reader needs.
 
     Attributes:
-        facts: see `FilmFacts`.
+        facts: see `VideoInfo`.
         first_pts: of the first frame, None if it carries none.
         own_duration: `facts.duration_seconds` is the video's and not a longer sound track's.
     """
 
-    facts: FilmFacts
+    facts: VideoInfo
     first_pts: int | None
     own_duration: bool
 
@@ -179,7 +179,7 @@ def _rate(stream: VideoStream) -> Fraction | None:
     return Fraction(rate) if rate else None
 
 
-def probe_film(path: str | Path, *, rate: Fraction | None = None) -> FilmFacts:
+def probe_film(path: str | Path, *, rate: Fraction | None = None) -> VideoInfo:
     """Find out what a film is from its header and its first frames (about one second).
 
     Args:
@@ -298,12 +298,12 @@ def _facts(
     frame: av.VideoFrame,
     count: int,
     chroma: float,
-) -> FilmFacts:
+) -> VideoInfo:
     form = layout(frame.format.name)
     aspect = stream.sample_aspect_ratio
     # FFmpeg turns counter-clockwise; a phone's matrix may be off by a rounding error.
     rotation = round(-frame.rotation / 90) * 90 % 360
-    return FilmFacts(
+    return VideoInfo(
         path=path,
         codec=stream.codec_context.name,
         width=frame.width,
@@ -328,7 +328,7 @@ def _facts(
         interlaced=frame.interlaced_frame,
         field_order=_field_order(frame),
         streams=tuple(
-            StreamFacts(
+            StreamInfo(
                 s.index,
                 s.type,
                 s.codec_context.name if s.codec_context is not None else "",

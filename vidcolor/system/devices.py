@@ -45,14 +45,14 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_precision(name: str, device: torch.device, careful: bool = True) -> str:
+def choose_precision(name: str, device: torch.device, supports_mixed_precision: bool = True) -> str:
     """The arithmetic of the network, a key of `PRECISIONS`.
 
     Args:
         name: `auto` or a key of `PRECISIONS`. `auto` is fp16 on CUDA, bf16 on processors that have
-            it if the network is `careful`, and fp32 elsewhere.
+            it if the network `supports_mixed_precision`, and fp32 elsewhere.
         device: where it runs.
-        careful: whether the network names what has to stay fp32 beside bf16 (its method `exact`).
+        supports_mixed_precision: of the network; see `models.ColorModel`.
 
     Raises:
         DeviceError: `name` is unknown, or the device cannot do it.
@@ -60,7 +60,8 @@ def choose_precision(name: str, device: torch.device, careful: bool = True) -> s
     if name == "auto":
         if device.type == "cuda":
             return "fp16"
-        return "bf16" if device.type == "cpu" and careful and has_bf16() else "fp32"
+        mixed = device.type == "cpu" and supports_mixed_precision and has_bf16()
+        return "bf16" if mixed else "fp32"
     if name not in PRECISIONS:
         raise DeviceError(f"no precision is called '{name}'; use auto, {', '.join(PRECISIONS)}")
     if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
