@@ -92,7 +92,9 @@ def assert_same(one: Path, two: Path) -> None:
 @pytest.mark.parametrize("workers", [None, 1, 3])
 def test_batches_and_threads_change_nothing(tmp_path: Path, folder: Path, workers: int) -> None:
     fast = Colorizer(device="cpu", size=64)
-    colorize(folder, tmp_path / "one", colorizer=fast, settings=Settings(batch_size=1, picture_threads=1))
+    colorize(
+        folder, tmp_path / "one", colorizer=fast, settings=Settings(batch_size=1, picture_threads=1)
+    )
     settings = Settings(batch_size=5, picture_threads=workers)
     reports = colorize(folder, tmp_path / "more", colorizer=fast, settings=settings)
     assert [report.input for report in reports] == sorted(folder.iterdir())
@@ -242,7 +244,9 @@ def test_the_first_report_does_not_wait_for_the_last_picture(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pictures, "WINDOW", 4)
-    reports = colorize_pictures(job_of(folder, tmp_path / "out"), ramp(), Settings(picture_threads=1))
+    reports = colorize_pictures(
+        job_of(folder, tmp_path / "out"), ramp(), Settings(picture_threads=1)
+    )
     with closing(reports):
         assert next(reports).input.name == "00.png"
         assert not (tmp_path / "out" / "19.png").exists()

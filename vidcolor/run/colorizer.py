@@ -77,7 +77,8 @@ class Colorizer:
     """A model on a device, with everything between a frame's luma and its chroma.
 
     Args:
-        options: the model, the device and so on; or only the model's name.
+        options: the model, the device and so on; or only the model's name. The
+            default model is `models.DEFAULT_MODEL`.
         **changes: fields of `ColorizerOptions` to set, such as `device="cpu"`.
 
     Raises:

@@ -16,7 +16,7 @@ from ..color.compose import compose
 from ..errors import InputError
 from ..frames import WHOLE, ColorBatch, LumaBatch, PictureInfo, Segment, picture_format
 from ..sinks import PictureSink, check_output
-from ..sources import FilmSource, Input, PictureSource
+from ..sources import FilmSource, Input
 from ..system.stages import run_stages
 from .colorizer import Colorizer
 from .films import film_stages
@@ -67,14 +67,13 @@ def _frames(
         if not share:
             continue
         try:
-            if item.kind == "picture":
-                for batch in PictureSource([(item.path, item.path)]).batches():
-                    unread += batch.damage
-                    yield batch
-            else:
-                film_rate = rate if item.kind == "sequence" else None
-                source = FilmSource(item.path, segment=segment, rate=film_rate)
+            source = item.open(segment, rate)
+            if isinstance(source, FilmSource):
                 yield from _film_frames(source, share)
+                continue
+            for batch in source.batches(1):
+                unread += batch.damage
+                yield batch
         except InputError as error:
             unread.append(str(error))
 

@@ -9,7 +9,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,8 +142,9 @@ class PictureSource:
     def __init__(self, items: Sequence[tuple[Path, Path]]) -> None:
         self.items = tuple((Path(source), Path(output)) for source, output in items)
 
-    def batches(self) -> Iterator[LumaBatch]:
-        """The pictures in order, each alone, because they differ in size.
+    def batches(self, batch_size: int = 1) -> Generator[LumaBatch, None, None]:
+        """The pictures in order, each alone whatever `batch_size` says, because they differ in
+        size.
 
         `luma` is `(1, 1, H, W)` uint8, or uint16 codes of 16 bits, at full range, upright, with
         `picture` set and the picture's number as `first_index`. Grey pictures keep their values; of
