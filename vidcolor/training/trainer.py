@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..errors import DivergedError, OutputError, RecipeError, TrainingError
 from ..evaluation import MIN_CHROMA
-from ..models.describe import describe
 from ..models import ColorModel
+from ..models.describe import describe
 from ..models.entry import Entry
 from ..models.weights import save_weights
 from ..system.devices import free_memory
