@@ -15,15 +15,9 @@ from tests.helpers.tiny_encoder import Tiny, save, scene
 from vidcolor.color.convert import lab_to_rgb, rgb_to_lab
 from vidcolor.errors import InputError, WeightsError
 from vidcolor.frames import LumaBatch
-from vidcolor.models import MODELS
 from vidcolor.motion.shots import mark_cuts
 from vidcolor.run.colorizer import Colorizer
 from vidcolor.run.references import MAX_PLACES, Palette, Reference, References, find_references
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MODELS, "_tiny", Tiny)
 
 
 def colorizer(*references: Path | str, **options) -> Colorizer:
