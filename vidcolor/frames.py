@@ -161,12 +161,20 @@ class PictureInfo:
         path: the file the picture came from.
         output: the file its colour version goes to.
         exif: raw EXIF block, empty if none; orientation is already applied to the pixels.
-        icc_profile: raw ICC profile, empty if none.
+        icc_profile: raw ICC profile of the RGB space to write in, empty for sRGB.
         alpha: `(H, W)` uint8 or uint16 transparency, or None.
         dpi: horizontal and vertical pixels an inch, as the picture stands upright, or None.
         xmp: raw XMP packet (XML), empty if none; its orientation is 1.
         comment: raw comment of a JPEG file, empty if none.
         text: keywords and texts of a PNG file.
+        iptc: raw IPTC records, empty if none.
+        bit_depth: bits a channel to write, 8 or 16; 0 for those of the luma.
+        quality: JPEG quality of the file, 1 to 100; 0 for unknown or another format.
+        lossless: a WebP file whose pixels are kept exactly.
+        compression: of a TIFF file, by libvips' name; empty for another format.
+        page, pages: number of this picture among those of its file, from 0, and their count.
+        delays, loop: milliseconds each frame of an animation is shown, and how often it is played,
+            0 for ever.
     """
 
     path: Path
@@ -178,6 +186,15 @@ class PictureInfo:
     xmp: bytes = b""
     comment: bytes = b""
     text: tuple[tuple[str, str], ...] = ()
+    iptc: bytes = b""
+    bit_depth: int = 0
+    quality: int = 0
+    lossless: bool = False
+    compression: str = ""
+    page: int = 0
+    pages: int = 1
+    delays: tuple[int, ...] = ()
+    loop: int = 0
 
 
 @dataclass(frozen=True)
