@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..system.vips import libvips
-from .pillow_files import RESTORE, UNREADABLE, UnsuitableError, decode
+from .pillow_files import RESTORE, UNREADABLE, UnsuitableError, decode, open_head, png_head
 from .profiles import bands_of, gray_of_lightness, is_srgb, lightness, of_gamma, usable
 from .tiff_kinds import TiffPage, is_tiff, pages
 
@@ -90,8 +90,6 @@ def look(path: Path, file: IO[bytes]) -> PictureFile:
         UnsuitableError: it is empty.
         UnidentifiedImageError: it is no picture.
     """
-    from .pillow_files import open_head
-
     size = os.fstat(file.fileno()).st_size
     if not size:
         raise UnsuitableError(f"is empty; {RESTORE}")
@@ -108,7 +106,7 @@ def look(path: Path, file: IO[bytes]) -> PictureFile:
         except UNREADABLE:
             head = None
         return PictureFile(path, size, "tiff", head, tuple(found), passed)
-    return PictureFile(path, size, loader, open_head(file))
+    return PictureFile(path, size, loader, png_head(file) if loader == "png" else open_head(file))
 
 
 def _loader(start: bytes) -> str:
@@ -139,7 +137,9 @@ def check_size(file: PictureFile, page: int, limits: bool) -> None:
         )
 
 
-def open_pixels(file: PictureFile, page: int, *, limits: bool, strict: bool) -> Pixels:
+def open_pixels(
+    file: PictureFile, page: int, *, limits: bool = True, strict: bool = True, other: bool = False
+) -> Pixels:
     """Open the pixels of one picture of a file.
 
     Args:
@@ -147,6 +147,7 @@ def open_pixels(file: PictureFile, page: int, *, limits: bool, strict: bool) -> 
         page: its number.
         limits: keep the limits that protect from decompression bombs.
         strict: fail at what libvips only warns of.
+        other: a TIFF file that libvips was found not to read.
 
     Raises:
         UnsuitableError: a kind of picture that is not supported.
@@ -154,6 +155,8 @@ def open_pixels(file: PictureFile, page: int, *, limits: bool, strict: bool) -> 
     """
     if file.loader == "tiff":
         file.tiff[page].check()
+    if other:
+        return _other_tiff(file)
     if not file.loader:
         return _from_pillow(file)
     pyvips = libvips()
@@ -169,31 +172,15 @@ def open_pixels(file: PictureFile, page: int, *, limits: bool, strict: bool) -> 
         source = pyvips.Source.new_from_descriptor(number)  # has a descriptor of its own
     finally:
         os.close(number)
-    load = getattr(pyvips.Image, f"{file.loader}load_source")
-    try:
-        image = load(source, **options)
-        if file.loader == "tiff" and _unknown_compression(image):
-            raise pyvips.Error("compression")
-    except pyvips.Error:
-        if file.loader == "tiff" and len(file.tiff) == 1 and file.head is not None:
-            return _other_tiff(file)
-        raise
+    image = getattr(pyvips.Image, f"{file.loader}load_source")(source, **options)
     return _understood(image, file, page)
-
-
-def _unknown_compression(image: Any) -> bool:
-    """Whether libvips was built without the compression of a TIFF file; shown by its first row."""
-    pyvips = libvips()
-    try:
-        image.crop(0, 0, image.width, 1).avg()
-    except pyvips.Error as error:
-        return "not configured" in str(error)
-    return False
 
 
 def _other_tiff(file: PictureFile) -> Pixels:
     """A TIFF file that libvips does not read but Pillow does."""
-    (page,) = file.tiff
+    page = file.tiff[0]
+    if len(file.tiff) > 1 or file.head is None:
+        raise UnsuitableError("its kind of TIFF is not supported; save it with LZW or Deflate")
     if page.bits > 8 and page.samples > 1:
         raise UnsuitableError(
             "16-bit color TIFF of this compression is not supported; save it with LZW or Deflate"

@@ -3,6 +3,7 @@ libvips' wheel does not have."""
 
 from __future__ import annotations
 
+import io
 import struct
 import threading
 import warnings
@@ -14,7 +15,7 @@ from typing import IO
 
 import av
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from ..color.codes import Codes
 from ..errors import VidcolorError
@@ -35,6 +36,9 @@ UNREADABLE = (
     zlib.error,
     Image.DecompressionBombError,
 )
+
+
+_PIXEL_CHUNKS = (b"IDAT", b"acTL", b"fcTL", b"fdAT", b"IEND")
 
 
 class UnsuitableError(Exception):
@@ -95,6 +99,20 @@ def open_head(file: IO[bytes]) -> Image.Image:
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
     raise UnidentifiedImageError("not a picture")
+
+
+def png_head(file: IO[bytes]) -> Image.Image:
+    """Pillow's view of a PNG file with all of its metadata, also what stands behind the pixels,
+    which are not decoded. Source: PNG (third edition), 5.3."""
+    kept = [file.read(8)]
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind in _PIXEL_CHUNKS:
+            file.seek(length + 4, io.SEEK_CUR)
+        else:
+            kept += [head, file.read(length + 4)]
+    kept.append(b"\0\0\0\0IDAT\x35\xaf\x06\x1e")
+    return PngImagePlugin.PngImageFile(io.BytesIO(b"".join(kept)))
 
 
 def decode(image: Image.Image, path: Path) -> tuple[Codes, Codes | None, list[str]]:

@@ -35,6 +35,7 @@ class TiffPage:
         photometric, sample_format: by TIFF 6.0.
         compression: by libvips' name.
         tags: all of them.
+        offset: of its directory in the file.
     """
 
     index: int
@@ -47,6 +48,7 @@ class TiffPage:
     sample_format: int
     compression: str
     tags: Any
+    offset: int
 
     @property
     def alpha(self) -> str:
@@ -55,6 +57,11 @@ class TiffPage:
         if self.samples <= colors:
             return "no"
         return "yes" if self.extra[:1] in ((1,), (2,)) else "unknown"
+
+    @property
+    def is_lab8(self) -> bool:
+        """Lab of 8 bits, which libvips does not read."""
+        return self.photometric in _LAB and self.bits == 8
 
     def check(self) -> None:
         """Raise an UnsuitableError for a kind of pixels that is not read."""
@@ -84,7 +91,7 @@ class TiffPage:
             )
 
 
-def _page(index: int, tags: Any) -> TiffPage:
+def _page(index: int, tags: Any, offset: int) -> TiffPage:
     get = tags.get
     return TiffPage(
         index=index,
@@ -97,6 +104,7 @@ def _page(index: int, tags: Any) -> TiffPage:
         sample_format=max(_tuple(get(_FORMAT, 1)), default=1),
         compression=_COMPRESSIONS.get(get(_COMPRESSION, 1), "deflate"),
         tags=tags,
+        offset=offset,
     )
 
 
@@ -129,7 +137,7 @@ def _directories(file: IO[bytes]) -> Iterator[TiffPage]:
         here = ImageFileDirectory_v2(head[: 16 if big else 8])
         file.seek(at)
         here.load(file)
-        yield _page(len(seen) - 1, here)
+        yield _page(len(seen) - 1, here, at)
         at = here.next
 
 
