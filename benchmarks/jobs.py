@@ -116,7 +116,7 @@ def run_film(
         done.append(progress.done)
 
     watch = Stopwatch()
-    (report,) = colorize(film, output, colorizer=colorizer, settings=settings, watch=watched)
+    (report,) = colorize(film, output, colorizer=colorizer, settings=settings, on_progress=watched)
     wall, cpu = watch.read()
     if report.status != "done":
         raise RuntimeError(f"{film}: {report.status}: {report.error}")

@@ -9,9 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from .options import OptionError, option, parse_time
+
+if TYPE_CHECKING:  # the command line's help is made from this module, and torch takes seconds
+    import torch
+    from torch import Tensor
 
 UNSPECIFIED = 2  # "unspecified" among the H.273 code points of matrix, primaries and transfer
 
@@ -98,10 +102,22 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a film: `start` <= time < `end`, seconds from the first frame; None is open."""
+    """A stretch of a film: `start` <= time < `end`, seconds from the first frame; None is open.
 
-    start: Fraction | None = None
-    end: Fraction | None = None
+    Raises:
+        OptionError: `end` is not later than `start`.
+    """
+
+    start: Fraction | None = option(
+        None, parse=parse_time, metavar="TIME", help="Begin at this time (seconds or HH:MM:SS.fff)."
+    )
+    end: Fraction | None = option(
+        None, parse=parse_time, metavar="TIME", help="Stop before this time."
+    )
+
+    def __post_init__(self) -> None:
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise OptionError("end", f"must be later than the start, {float(self.start):g} seconds")
 
     @property
     def is_full(self) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .assignment import Assignment
+from .options import parse_assignment, parsed
 
 if TYPE_CHECKING:
     from ..training.options import Options
@@ -62,7 +62,7 @@ _SHORT_CUTS = ("epochs", "batch_size", "lr", "patience", "limit", "seed", "preci
 @click.option(
     "--set",
     "overrides",
-    type=Assignment(),
+    type=parsed(parse_assignment),
     multiple=True,
     metavar="KEY=VALUE",
     help="Override any key of the recipe, such as model_options.layers=4; repeatable.",

@@ -263,12 +263,10 @@ def _clips(paths: Sequence[str]) -> Iterator[tuple[Path, Fraction | None] | Inpu
             yield error
             continue
         for item in items:
-            if item.kind == "picture" and len(items) > 1:
-                continue  # beside the clips of a folder
-            if item.kind == "picture":
+            if not item.is_picture:
+                yield item.path, _RATE if item.takes_rate else None
+            elif len(items) == 1:  # pictures beside the clips of a folder are skipped
                 yield InputError(f"{item.path}: a picture, not a clip; leave out --video")
-            else:
-                yield item.path, _RATE if item.kind == "sequence" else None
 
 
 def evaluate_video(

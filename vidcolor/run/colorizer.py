@@ -8,14 +8,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..color.adjust import Look
 from ..color.codes import luma_of_rgb
 from ..color.compose import compose, film_grey
 from ..color.convert import grey_to_lightness
@@ -36,6 +35,7 @@ from ..system.devices import (
 from ..system.threads import Turns
 from .batching import Part
 from .references import STRIDES, References
+from .settings import ColorizerOptions
 
 logger = logging.getLogger(__name__)
 _CPU_TOGETHER = 4 * 256**2  # pixels in the network at once; of more the cache holds too little
@@ -86,54 +86,37 @@ class Colorizer:
     """A model on a device, with everything between a frame's luma and its chroma.
 
     Args:
-        model: name of shipped or imported weights; see `vidcolor models`. The default is
-            `models.DEFAULT_MODEL`.
-        weights: one's own weights file instead.
-        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-        precision: `auto` or a key of `PRECISIONS`.
-        size: the model sees about size squared pixels; the default is the weights' own.
-        look: saturation, temperature and tint of the result.
-        tta: predict the mirrored frame too and take the mean: twice the model's time.
-        references: colour pictures whose palette the result is pulled toward, see `reference.py`;
-            or one folder, its pictures in natural order of their names.
-        reference_strength: 0 (no pull) to 1.
+        options: the model, the device and so on; or only the model's name. The
+            default model is `models.DEFAULT_MODEL`.
+        **changes: fields of `ColorizerOptions` to set, such as `device="cpu"`.
 
     Raises:
         WeightsError: the model or its weights cannot be loaded, or `references` are given and the
             model has no encoder features.
         DeviceError: the device or precision is not there.
         InputError: a reference cannot be read.
-        ValueError: `size` or `reference_strength` is out of range.
+        ValueError: an option is out of range.
+        TypeError: `changes` names something that is not an option.
     """
 
-    def __init__(
-        self,
-        model: str | None = None,
-        weights: str | Path | None = None,
-        *,
-        device: str = "auto",
-        precision: str = "auto",
-        size: int | None = None,
-        look: Look | None = None,
-        tta: bool = False,
-        references: str | Path | Sequence[str | Path] = (),
-        reference_strength: float = 1.0,
-    ) -> None:
-        if size is not None and size < 32:
-            raise ValueError(f"size must be at least 32, not {size}")
-        self.device = choose_device(device)
+    def __init__(self, options: ColorizerOptions | str | None = None, **changes: Any) -> None:
+        if not isinstance(options, ColorizerOptions):
+            options = ColorizerOptions(model=options)
+        options = replace(options, **changes)
+        model, weights = options.model, options.weights
+        self.device = choose_device(options.device)
         network, self.entry = load_model(model, None if weights is None else Path(weights))
         optimize_for_inference(network)
         self.model = network.to(self.device).to(memory_format=torch.channels_last)
-        self._asked = precision
+        self._asked = options.precision
         self._mixed = network.supports_mixed_precision
-        self.precision = choose_precision(precision, self.device, self._mixed)
+        self.precision = choose_precision(options.precision, self.device, self._mixed)
         self.name = self.entry.architecture if weights is not None or model is None else model
         self.stride = network.stride
-        self.size = size or self.entry.input_size
-        self.look = look or Look()
-        self.tta = tta
-        self.references = References(references, self._shrink, reference_strength)
+        self.size = options.size or self.entry.input_size
+        self.adjustment, self.tta = options.adjustment, options.tta
+        strength = 1.0 if options.reference_strength is None else options.reference_strength
+        self.references = References(options.references, self._shrink, strength)
         if self.references.pictures and not isinstance(network, FeatureModel):
             suitable = [
                 name
@@ -178,7 +161,7 @@ class Colorizer:
                 frame is given once, in order.
 
         Returns:
-            `(B, 2, h, w)` float32 a*b*, with the look, oriented like the batch's luma.
+            `(B, 2, h, w)` float32 a*b*, adjusted, oriented like the batch's luma.
         """
         seen = self.see(batch, stabilizer)
         return self.finish(seen, self.steady(seen, self.chroma(seen), stabilizer))
@@ -214,7 +197,7 @@ class Colorizer:
     @torch.inference_mode()
     def finish(self, seen: Seen, ab: Tensor) -> Tensor:
         """What comes last, with what `steady` has given; see `__call__`."""
-        ab = self._with_look(ab.to(seen.lightness), seen.lightness)
+        ab = self._adjust(ab.to(seen.lightness), seen.lightness)
         return torch.rot90(ab, seen.batch.rotation // 90, (-2, -1))
 
     def seen_size(self, picture: LumaBatch) -> tuple[int, int]:
@@ -235,7 +218,7 @@ class Colorizer:
             What `__call__` gives for each.
         """
         lightness = torch.cat([self.lightness(picture) for picture in pictures])
-        ab = self._with_look(self.network(lightness), lightness)
+        ab = self._adjust(self.network(lightness), lightness)
         return list(ab.split([len(picture) for picture in pictures]))
 
     @torch.inference_mode()
@@ -255,10 +238,10 @@ class Colorizer:
         size = model_size(height, width, self.size, self.stride)
         return F.interpolate(plane, size=size, mode="bilinear", antialias=True)
 
-    def _with_look(self, ab: Tensor, lightness: Tensor) -> Tensor:
-        if self.look.shifts:
+    def _adjust(self, ab: Tensor, lightness: Tensor) -> Tensor:
+        if self.adjustment.shifts:
             lightness = F.interpolate(lightness, size=ab.shape[-2:], mode="area")
-        return self.look.apply(ab, lightness)
+        return self.adjustment.apply(ab, lightness)
 
     def _forward(self, lightness: Tensor, with_features: bool) -> tuple[Tensor, dict[int, Tensor]]:
         """The network's a*b* in Lab units, and its features where they are asked for."""
@@ -282,7 +265,7 @@ class Colorizer:
 
     @torch.inference_mode()
     def network(self, lightness: Tensor, shots: Sequence[int] = ()) -> Tensor:
-        """What the network predicts, before stabilising and the look.
+        """What the network predicts, before stabilizing and adjusting.
 
         Args:
             lightness: `(B, 1, h, w)` L* at the model's size, from `lightness`.
@@ -321,7 +304,7 @@ class Colorizer:
         """
         lightness = lightness.to(self.device)
         small = self._shrink(lightness)
-        return upsample_chroma(self._with_look(self.network(small), small), lightness)
+        return upsample_chroma(self._adjust(self.network(small), small), lightness)
 
     def colorize(self, picture: np.ndarray) -> np.ndarray:
         """Colorize one picture.

@@ -35,7 +35,7 @@ from .batch_cache import cached_batch
 from .batching import Divisible
 from .colorizer import Colorizer, Seen
 from .plan import FilmJob
-from .settings import Progress, Report, Settings, Watch
+from .settings import Progress, ProgressCallback, Report, Settings
 
 # Code points of ITU-T H.273: PQ and HLG; BT.2020.
 _HDR_TRANSFERS, _BT2020_PRIMARIES = (16, 18), 9
@@ -62,7 +62,10 @@ def batch_size(colorizer: Colorizer, settings: Settings, facts: VideoInfo) -> in
 
 
 def colorize_film(
-    job: FilmJob, colorizer: Colorizer, settings: Settings, watch: Watch = lambda progress: None
+    job: FilmJob,
+    colorizer: Colorizer,
+    settings: Settings,
+    on_progress: ProgressCallback = lambda progress: None,
 ) -> Report:
     """Colorize one film's segment into one file.
 
@@ -86,7 +89,7 @@ def colorize_film(
     source = load(
         job.source,
         batch_size=batch_size(colorizer, settings, facts),
-        workers=settings.workers or 0,  # FFmpeg's decoders have threads of their own
+        workers=0,  # FFmpeg's decoders have threads of their own
         device=colorizer.device,
         through=partial(mark_cuts, time_base=facts.time_base) if marked else None,
         prefetch=threads.prefetch,
@@ -148,7 +151,7 @@ def colorize_film(
         for color in colors:
             sink.write(color)
             report.frames += len(color.source)
-            watch(Progress(job.input, report.frames, job.frames))
+            on_progress(Progress(job.input, report.frames, job.frames))
         if report.frames == 0:
             raise InputError(
                 f"{job.input}: no frame lies in the chosen segment; check --start and --end"

@@ -28,7 +28,7 @@ from ..system.devices import free_memory, processors
 from ..system.threads import Workers, own_threads
 from .colorizer import Colorizer
 from .plan import PicturesJob
-from .settings import Progress, Report, Settings, Watch
+from .settings import Progress, ProgressCallback, Report, Settings
 
 Result = TypeVar("Result")
 
@@ -41,7 +41,7 @@ _BYTES_A_PIXEL, _SHARE = 48, 1 / 3
 
 
 def _threads(settings: Settings, count: int) -> int:
-    return min(settings.workers or min(processors(), _MOST_THREADS), count)
+    return min(settings.picture_threads or min(processors(), _MOST_THREADS), count)
 
 
 def pictures_together(colorizer: Colorizer, settings: Settings, count: int) -> int:
@@ -251,7 +251,7 @@ def colorize_pictures(
     job: PicturesJob,
     colorizer: Colorizer,
     settings: Settings,
-    watch: Watch = lambda progress: None,
+    on_progress: ProgressCallback = lambda progress: None,
     *,
     window: int | None = None,
 ) -> Iterator[Report]:
@@ -264,9 +264,9 @@ def colorize_pictures(
     Args:
         job: the pictures and where they go.
         colorizer: used from the threads until the iterator ends.
-        settings: of them `batch_size`, `workers` (threads here), `quality`, `overwrite` and
+        settings: of them `batch_size`, `picture_threads`, `quality`, `overwrite` and
             `exact_luma` matter.
-        watch: called before each report.
+        on_progress: called before each report.
         window: pictures among which those of one size are looked for; None for 64.
 
     Yields:
@@ -278,5 +278,5 @@ def colorize_pictures(
         _Line(job, colorizer, settings, window or WINDOW).reports(), start=1
     ):
         report.seconds, began = time.monotonic() - began, time.monotonic()
-        watch(Progress(report.input, done, job.frames))
+        on_progress(Progress(report.input, done, job.frames))
         yield report

@@ -11,24 +11,24 @@ from .colorizer import Colorizer
 from .films import colorize_film
 from .pictures import colorize_pictures
 from .plan import Job, PicturesJob, plan
-from .settings import Report, Settings, Watch
+from .settings import ProgressCallback, Report, Settings
 
 
 def run(
     jobs: Sequence[Job],
     colorizer: Colorizer,
     settings: Settings,
-    watch: Watch = lambda progress: None,
+    on_progress: ProgressCallback = lambda progress: None,
 ) -> Iterator[Report]:
     """Work on the jobs, yielding a report as each input is finished; errors become reports."""
     for job in jobs:
         colorizer.restore()
         if isinstance(job, PicturesJob):
-            yield from colorize_pictures(job, colorizer, settings, watch)
+            yield from colorize_pictures(job, colorizer, settings, on_progress)
             continue
         began = time.monotonic()
         try:
-            report = colorize_film(job, colorizer, settings, watch)
+            report = colorize_film(job, colorizer, settings, on_progress)
         except VidcolorError as error:
             report = Report(job.input, job.output, "failed", error=str(error))
         report.seconds = time.monotonic() - began
@@ -41,7 +41,7 @@ def colorize(
     *,
     colorizer: Colorizer | None = None,
     settings: Settings | None = None,
-    watch: Watch = lambda progress: None,
+    on_progress: ProgressCallback = lambda progress: None,
 ) -> list[Report]:
     """Colorize films, pictures and folders; what `vidcolor run` does.
 
@@ -51,7 +51,7 @@ def colorize(
             each file and `folder.color/` beside each folder.
         colorizer: the model to use; the default is `Colorizer()`.
         settings: encoder, streams, segment and so on; the default is `Settings()`.
-        watch: called with a `Progress` after every batch.
+        on_progress: called with a `Progress` after every batch.
 
     Returns:
         A report for each input; look at `status` and `error`.
@@ -64,5 +64,5 @@ def colorize(
     several = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     jobs, reports = plan(several, output, settings)
     if jobs:
-        reports += run(jobs, colorizer or Colorizer(), settings, watch)
+        reports += run(jobs, colorizer or Colorizer(), settings, on_progress)
     return reports

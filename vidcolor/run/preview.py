@@ -15,7 +15,7 @@ from ..color.compose import compose
 from ..errors import InputError
 from ..frames import WHOLE, ColorBatch, LumaBatch, PictureInfo, Segment, picture_format
 from ..sinks import PictureSink, check_output
-from ..sources import FilmSource, Input, PictureSource
+from ..sources import FilmSource, Input
 from .colorizer import Colorizer
 
 _RGB = picture_format(8)
@@ -63,14 +63,13 @@ def _frames(
         if not share:
             continue
         try:
-            if item.kind == "picture":
-                for batch in PictureSource([(item.path, item.path)]).batches(1):
-                    unread += batch.damage
-                    yield batch
-            else:
-                film_rate = rate if item.kind == "sequence" else None
-                source = FilmSource(item.path, segment=segment, rate=film_rate)
+            source = item.open(segment, rate)
+            if isinstance(source, FilmSource):
                 yield from _film_frames(source, share)
+                continue
+            for batch in source.batches(1):
+                unread += batch.damage
+                yield batch
         except InputError as error:
             unread.append(str(error))
 
@@ -86,7 +85,7 @@ def _tile(color: ColorBatch) -> Tensor:
 
 
 def _pair(batch: LumaBatch, ab: Tensor) -> list[Tensor]:
-    """The tiles of one frame, grey and in colour."""
+    """The tiles of one frame, grey and in color."""
     return [_tile(compose(batch, chroma, _RGB)) for chroma in (torch.zeros_like(ab), ab)]
 
 
@@ -100,7 +99,7 @@ def make_sheet(
     rate: Fraction | None = None,
     overwrite: bool = False,
 ) -> tuple[int, list[str]]:
-    """Write `count` pairs, grey left and colour right, as one picture.
+    """Write `count` pairs, grey left and color right, as one picture.
 
     Args:
         items: films, sequences and pictures; the pairs are spread evenly over them.

@@ -1,10 +1,10 @@
-"""Where color frames go: films and pictures.
+"""Where colour frames go: films and pictures.
 
 A sink's contract: it refuses an output that exists or is the input before any work; nothing is
 under the final name until it is complete and verified; an exception leaves nothing behind.
 
-The names are imported when first used, so that a help text can list the encoders without PyAV and
-torch.
+The names are imported when first used: the command line's help needs `encoder_table` and
+`streams` alone, and the others import torch.
 """
 
 from __future__ import annotations
@@ -38,25 +38,12 @@ __all__ = [
     "encoder_formats",
 ]
 
-_HOME = {
-    "COPY_ALL": "streams",
-    "COPY_KINDS": "streams",
-    "ENCODERS": "encoder_table",
-    "CopyPlan": "container",
-    "EncoderSettings": "encoder_table",
-    "FilmReport": "film",
-    "FilmSink": "film",
-    "PictureReport": "pictures",
-    "PictureSink": "pictures",
-    "available_encoders": "encoders",
-    "check_container": "container",
-    "check_output": "files",
-    "choose_pixel_format": "encoders",
-    "encoder_formats": "encoders",
-}
+_MODULES = ("encoder_table", "streams", "files", "encoders", "container", "pictures", "film")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    if name in __all__:
+        for module in (importlib.import_module(f".{each}", __name__) for each in _MODULES):
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

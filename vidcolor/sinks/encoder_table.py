@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from ..errors import OutputError
+from ..options import check_options, option
 
 
 @dataclass(frozen=True)
@@ -176,9 +177,20 @@ ENCODERS: dict[str, Encoder] = {
 }
 
 
+def list_encoders() -> str:
+    """All encoders with what they write, for a help text."""
+    return ", ".join(f"{name} ({encoder.codec})" for name, encoder in ENCODERS.items())
+
+
+def _defaults(name: str) -> str:
+    """The defaults of all encoders that have one, for a help text; `name` is a field."""
+    found = ((key, getattr(encoder, name)) for key, encoder in ENCODERS.items())
+    return ", ".join(f"{key} {value}" for key, value in found if value is not None)
+
+
 @dataclass(frozen=True)
 class EncoderSettings:
-    """What the user chose; None takes the encoder's default.
+    """What the user chose; None takes the encoder's default. Each field is an option of a run.
 
     Attributes:
         encoder: a key of `ENCODERS`.
@@ -187,10 +199,23 @@ class EncoderSettings:
         pix_fmt: FFmpeg's name of a planar format; None keeps the source's depth and subsampling.
     """
 
-    encoder: str = "libx264"
-    crf: float | None = None
-    preset: str | None = None
-    pix_fmt: str | None = None
+    encoder: str = option("libx264", metavar="NAME", help=f"Encoder of films: {list_encoders()}.")
+    crf: float | None = option(
+        None, low=0, high=63, help=f"Quality of films, lower is better [{_defaults('crf')}]."
+    )
+    preset: str | None = option(
+        None,
+        metavar="NAME",
+        help=f"Speed preset, in the encoder's own words [{_defaults('preset')}].",
+    )
+    pix_fmt: str | None = option(
+        None,
+        metavar="NAME",
+        help="Pixel format of films, by FFmpeg's name [the film's bit depth and subsampling].",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 def find_encoder(name: str) -> Encoder:
@@ -203,8 +228,3 @@ def find_encoder(name: str) -> Encoder:
     if encoder is None:
         raise OutputError(f"encoder {name} is not known; take one of {', '.join(ENCODERS)}")
     return encoder
-
-
-def list_encoders() -> str:
-    """All encoders with what they write, for a help text."""
-    return ", ".join(f"{name} ({encoder.codec})" for name, encoder in ENCODERS.items())
