@@ -20,14 +20,12 @@ from av.error import FFmpegError
 from av.stream import Stream
 
 from ..errors import ContainerError, OutputError
-from ..frames import PixelFormat, StreamInfo, VideoInfo
+from ..frames import COPY_ALL, COPY_KINDS, PixelFormat, StreamInfo, VideoInfo
 from ..system.media import film_stream, is_cover
 from .encoder_table import EncoderSettings, find_encoder
 from .encoders import choose_pixel_format, format_notes, open_encoder
 from .muxing import FrameMaker, add_streams, drain, frame_rate, open_output, video_time_base
 from .streams import (
-    COPY_ALL,
-    COPY_KINDS,
     COPY_NAMES,
     PacketFeed,
     Selection,

@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from ..errors import OutputError
-from ..frames import WHOLE, ColorBatch, PixelFormat, Segment, VideoInfo
+from ..frames import COPY_ALL, WHOLE, ColorBatch, PixelFormat, Segment, VideoInfo
 from .container import CopyPlan, check_container
 from .encoder_table import EncoderSettings
 from .encoders import open_encoder
@@ -35,7 +35,7 @@ from .muxing import (
     open_output,
     video_time_base,
 )
-from .streams import COPY_ALL, PacketFeed, Selection, cut_chapters, open_input, select_streams
+from .streams import PacketFeed, Selection, cut_chapters, open_input, select_streams
 from .verify import Expected, find_faults
 
 

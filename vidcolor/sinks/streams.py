@@ -17,11 +17,9 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Discard, Stream
 
 from ..errors import InputError
-from ..frames import StreamInfo
+from ..frames import COPY_ALL, COPY_KINDS, StreamInfo
 from ..system.media import film_stream, is_cover, open_media
 
-COPY_KINDS = ("audio", "subtitles", "attachments", "data", "chapters")
-COPY_ALL = frozenset(COPY_KINDS)
 # What one of FFmpeg's stream kinds is called in `--copy`; cover art is an attached video stream.
 COPY_NAMES = {
     "audio": "audio",
