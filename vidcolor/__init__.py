@@ -15,18 +15,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .color.adjust import Look
+    from .color.adjust import ColorAdjustment
     from .errors import VidcolorError
     from .run.colorizer import Colorizer
     from .run.pipeline import colorize
-    from .run.settings import Report, Settings
+    from .run.settings import ColorizerOptions, Report, Settings
     from .sinks import EncoderSettings
 
 __version__ = "0.1.0"
 __all__ = [
+    "ColorAdjustment",
     "Colorizer",
+    "ColorizerOptions",
     "EncoderSettings",
-    "Look",
     "Report",
     "Settings",
     "VidcolorError",
@@ -34,9 +35,10 @@ __all__ = [
 ]
 
 _HOME = {
+    "ColorAdjustment": "color.adjust",
     "Colorizer": "run.colorizer",
+    "ColorizerOptions": "run.settings",
     "EncoderSettings": "sinks",
-    "Look": "color.adjust",
     "Report": "run.settings",
     "Settings": "run.settings",
     "VidcolorError": "errors",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .assignment import Assignment
+from .options import parse_assignment, parsed
 
 if TYPE_CHECKING:
     from ..models.describe import Description
@@ -41,9 +41,10 @@ def models_command(context: click.Context, as_json: bool) -> None:
 @click.option(
     "--option",
     "options",
-    type=Assignment(),
+    type=parsed(parse_assignment),
     multiple=True,
-    help="An option of the architecture, such as filters=16; may be given several times.",
+    metavar="KEY=VALUE",
+    help="An option of the architecture, such as filters=16; repeatable.",
 )
 @click.option(
     "--input",

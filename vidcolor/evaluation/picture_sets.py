@@ -29,10 +29,9 @@ from torch import Tensor
 
 from ..color.convert import rgb_to_lab
 from ..errors import InputError
+from ..sources import PICTURE_SUFFIXES
 
 T = TypeVar("T")
-
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 
 # what Pillow raises for files that are cut short, damaged or no pictures at all
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)

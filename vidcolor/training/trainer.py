@@ -28,6 +28,7 @@ from .objectives import create_objective
 from .options import Listener, Options, Progress
 from .prepare import check_sizes, open_dataset, plain_feed, training_feed
 from .recipe_files import RecipeFile, write_recipe
+from .results.by_folder import FILE, FolderFigures, write_figures
 from .results.collect import Results
 from .start import starting_model
 from .state import Run
@@ -261,7 +262,8 @@ class Training:
             run.calibrate(batch for batch, _ in islice(crops, self.recipe.calibrate))
         batches = self.validation.in_order(self.validation.batch_size)
         on_device = (batch.to(self.team.device) for batch in batches)
-        measured = run.measure(run.average, on_device)
+        figures = FolderFigures(self.dataset.validation.names)
+        measured = run.measure(run.average, on_device, None, figures.add)
         run.epoch, run.batch, run.partial = run.epoch + 1, 0, [0.0, 0.0]
         run.seconds = time.monotonic() - began
         row = {"epoch": run.epoch, "train_loss": loss, **measured, "lr": rate}
@@ -274,8 +276,10 @@ class Training:
             self._keep()
         elif self.pending:
             self._store_weights(quietly=True)
+        by_folder = figures.figures(self.team)
         if self.team.leads:
             try:
+                write_figures(self.output / FILE, {**row, "step": run.step, "folders": by_folder})
                 self.results.epoch(row, self.sheet if best else None, self.options.tensorboard)
             except OutputError as error:  # pictures are no reason to lose a training
                 self.listener.notice(str(error))
