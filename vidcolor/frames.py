@@ -260,3 +260,6 @@ class ColorBatch:
     planes: tuple[Tensor, Tensor, Tensor]
     format: PixelFormat
     source: LumaBatch
+
+    def __len__(self) -> int:
+        return len(self.source)
