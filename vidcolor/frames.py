@@ -166,6 +166,7 @@ class PictureInfo:
         output: the file its colour version goes to.
         exif: raw EXIF block, empty if none; orientation is already applied to the pixels.
         icc_profile: raw ICC profile of the RGB space to write in, empty for sRGB.
+        wide: that space is not sRGB.
         alpha: `(H, W)` uint8 or uint16 transparency, or None.
         dpi: horizontal and vertical pixels an inch, as the picture stands upright, or None.
         xmp: raw XMP packet (XML), empty if none; its orientation is 1.
@@ -185,6 +186,7 @@ class PictureInfo:
     output: Path
     exif: bytes = b""
     icc_profile: bytes = b""
+    wide: bool = False
     alpha: Tensor | None = None
     dpi: tuple[float, float] | None = None
     xmp: bytes = b""

@@ -8,7 +8,7 @@ FFmpeg's and OpenCV's plain conversions do); smoother chroma upsampling differs 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import torch
@@ -34,6 +34,8 @@ from .gamut import ROUNDING, chroma_headroom, limit_chroma, luminance_span, scal
 from .lookup import look_up, pick, put, where
 from .luma_table import LumaTable, luma_table
 from .resize import bands, block_means
+
+LARGE = 1 << 26  # pixels from which a picture is composed in strips
 
 
 @lru_cache(maxsize=16)
@@ -202,16 +204,26 @@ class _Blocks:
         return quantize_chroma(chroma, self.format.bit_depth, self.tags.full_range)
 
 
-def _compose_rgb(
+class _Rows:
+    """The L* of a batch, as many rows at a time as are asked for."""
+
+    def __init__(self, batch: LumaBatch) -> None:
+        self._batch, self.shape = batch, tuple(batch.luma.shape)
+
+    def rows(self, rows: slice) -> Tensor:
+        """`(B, 1, h, W)`."""
+        return _look_up(self._batch, _lightness_table, self._batch.luma[..., rows, :])
+
+
+def _rgb_bands(
     batch: LumaBatch, ab: Tensor, format: PixelFormat, exact: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    lightness = film_lightness(batch)
-    shape = (len(ab), 3, *lightness.shape[-2:])
-    codes = torch.empty(shape, dtype=_integers(format), device=ab.device)
-    for rows, light, chroma in bands(ab, lightness):
+) -> Iterator[tuple[slice, Tensor]]:
+    """Rows, and their R'G'B' codes `(B, 3, h, W)`, from the top."""
+    large = batch.luma.numel() > LARGE
+    for rows, light, chroma in bands(ab, _Rows(batch) if large else film_lightness(batch)):
         chroma = limit_chroma(light, chroma)
         if format.bit_depth == 8 and not exact:
-            codes[..., rows, :] = lab_to_levels(light, chroma)
+            yield rows, lab_to_levels(light, chroma)
             continue
         rgb = lab_to_rgb(torch.cat([light, chroma], dim=1))
         if exact:
@@ -219,7 +231,16 @@ def _compose_rgb(
             chroma = rgb_to_yuv(rgb, format.tags.matrix)[:, 1:]
             room = chroma_headroom(grey, grey, rgb_offsets(chroma, format.tags.matrix))
             rgb = yuv_to_rgb(torch.cat([grey, chroma * room], dim=1), format.tags.matrix)
-        codes[..., rows, :] = quantize_luma(rgb, format.bit_depth, full_range=True)
+        yield rows, quantize_luma(rgb, format.bit_depth, full_range=True)
+
+
+def _compose_rgb(
+    batch: LumaBatch, ab: Tensor, format: PixelFormat, exact: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    shape = (len(ab), 3, *batch.luma.shape[-2:])
+    codes = torch.empty(shape, dtype=_integers(format), device=ab.device)
+    for rows, some in _rgb_bands(batch, ab, format, exact):
+        codes[..., rows, :] = some
     r, g, b = codes.unbind(1)
     return r, g, b
 
@@ -269,3 +290,25 @@ def compose(
     planes = work(batch, ab.to(torch.float32), format, exact_luma)
     first, second, third = (plane.cpu() for plane in planes)
     return ColorBatch((first, second, third), format, batch)
+
+
+def compose_strips(
+    batch: LumaBatch, ab: Tensor, format: PixelFormat, *, exact_luma: bool = False
+) -> Iterator[ColorBatch]:
+    """`compose` of one still picture in strips from the top, so that a scan of hundreds of millions
+    of pixels is never held in color.
+
+    Args:
+        batch, ab, format, exact_luma: as of `compose`; of an RGB format.
+
+    Yields:
+        The rows of a strip, whose `source` is the batch.
+    """
+    strips = _rgb_bands(batch, ab.to(torch.float32), format, exact_luma)
+    while True:
+        with torch.inference_mode():  # not around `yield`: it is the thread's
+            codes = next(strips, (None, None))[1]
+        if codes is None:
+            return
+        r, g, b = codes.cpu().unbind(1)
+        yield ColorBatch((r, g, b), format, batch)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +38,38 @@ def upsample_chroma(ab: Tensor, lightness: Tensor) -> Tensor:
     return torch.cat([band for _, _, band in bands(ab, lightness)], dim=-2)
 
 
-def bands(ab: Tensor, lightness: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+class RowsOfLightness(Protocol):
+    """L* in [0, 100] of a picture that is too large to hold as floats: a few rows at a time."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(B, 1, H, W)`."""
+
+    def rows(self, rows: slice) -> Tensor:
+        """`(B, 1, h, W)` float32."""
+
+
+def _rows_of(lightness: Tensor | RowsOfLightness, rows: slice) -> Tensor:
+    if isinstance(lightness, Tensor):
+        return lightness[..., rows, :]
+    return lightness.rows(rows)
+
+
+def _guide(lightness: Tensor | RowsOfLightness, size: tuple[int, int]) -> Tensor:
+    """L* at ab's size: means over areas."""
+    if isinstance(lightness, Tensor):
+        return F.interpolate(lightness, size=size, mode="area")
+    height, small = lightness.shape[-2], size[0]
+    lines = []
+    for line in range(small):  # the rows that the area of one line touches, as PyTorch counts them
+        rows = slice(line * height // small, -(-(line + 1) * height // small))
+        lines.append(F.adaptive_avg_pool2d(lightness.rows(rows), (1, size[1])))
+    return torch.cat(lines, dim=-2)
+
+
+def bands(
+    ab: Tensor, lightness: Tensor | RowsOfLightness
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """`upsample_chroma` in bands of rows, for work on a band at a time: a scan of 100 million
     pixels would take many gigabytes as a whole.
 
@@ -47,12 +78,12 @@ def bands(ab: Tensor, lightness: Tensor) -> Iterator[tuple[slice, Tensor, Tensor
     """
     height, width = lightness.shape[-2:]
     full = ab.shape[-2:] == lightness.shape[-2:]
-    planes = ab if full else _fit_lines(ab, lightness)
+    planes = ab if full else _fit_lines(ab, _guide(lightness, ab.shape[-2:]))
     pixels = _CPU_BAND * torch.get_num_threads() if ab.device.type == "cpu" else _GPU_BAND
     step = max(1, pixels // max(1, width * len(ab)))
     for first in range(0, height, step):
         last = min(first + step, height)
-        light = lightness[..., first:last, :]
+        light = _rows_of(lightness, slice(first, last))
         rows = _rows(planes, first, last, (height, width))
         yield slice(first, last), light, rows if full else _on_lines(rows, light)
 
@@ -76,10 +107,9 @@ def _grown(x: Tensor, larger: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     return x
 
 
-def _fit_lines(ab: Tensor, lightness: Tensor) -> Tensor:
+def _fit_lines(ab: Tensor, guide: Tensor) -> Tensor:
     """The lines and their limits at ab's size: slope, offset, least and most of a* and b*,
     `(B, 8, h, w)`."""
-    guide = F.interpolate(lightness, size=ab.shape[-2:], mode="area")
     mean_guide, mean_ab = _box(guide), _box(ab)
     covariance = _box(guide * ab) - mean_guide * mean_ab
     variance = _box(guide * guide) - mean_guide**2

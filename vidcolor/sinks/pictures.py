@@ -234,9 +234,7 @@ class PictureSink:
                     f"{output}: cannot be encoded ({lines[-1][:200]}); choose another format"
                 ) from error
 
-    def _add(
-        self, book: _Book, form: _Format, canvas: Canvas, picture: PictureInfo
-    ) -> list[str]:
+    def _add(self, book: _Book, form: _Format, canvas: Canvas, picture: PictureInfo) -> list[str]:
         """Encode a picture into its file; the names of metadata that had to be left out."""
         several = picture.pages > 1 and form.pages
         path, image = book.file.path, canvas.image
@@ -267,9 +265,7 @@ class PictureSink:
         exif = revised_exif(picture.exif, canvas.width, canvas.height, canvas.thumbnail)
         return _EMBED[form.name](path, replace(blocks, exif=exif))
 
-    def _add_tiff(
-        self, book: _Book, canvas: Canvas, picture: PictureInfo, blocks: Blocks
-    ) -> None:
+    def _add_tiff(self, book: _Book, canvas: Canvas, picture: PictureInfo, blocks: Blocks) -> None:
         image = canvas.image
         kind = picture.compression or "deflate"
         options: dict[str, Any] = {"compression": kind}

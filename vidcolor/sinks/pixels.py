@@ -64,7 +64,7 @@ class Canvas:
         self._source, self._depth = source, depth
         self._alpha = picture.alpha if transparent else None
         self._profile = picture.icc_profile
-        self._converts = bool(self._profile) and not _is_srgb(self._profile)
+        self._converts = picture.wide
         self._bits = 16 if self._converts else depth
         self.height, self.width = source.luma.shape[-2:]
         self._step = max(1, max(self.height, self.width) // _SAMPLED)
@@ -90,7 +90,7 @@ class Canvas:
     def _read(self, count: int) -> bytes:
         try:
             return self._feed.read(count)
-        except BaseException as error:  # noqa: BLE001  raised again by who encodes
+        except BaseException as error:  # raised again by who encodes
             self.failure = error
             return b""
 
@@ -134,9 +134,7 @@ class Canvas:
         """A small JPEG file; empty where none is wanted."""
         if not self._samples:
             return b""
-        image = libvips().Image.new_from_array(
-            np.concatenate(self._samples), interpretation="srgb"
-        )
+        image = libvips().Image.new_from_array(np.concatenate(self._samples), interpretation="srgb")
         small = image.thumbnail_image(_THUMBNAIL, height=_THUMBNAIL, size="down")
         return bytes(small.jpegsave_buffer(Q=85, keep="none"))
 
@@ -197,26 +195,19 @@ def _lab(image: Any) -> Any:
     return image.icc_import(embedded=True, pcs="lab", intent="relative")
 
 
-@lru_cache(maxsize=64)
-def _cube() -> Any:
-    """Colors all over sRGB, and their Lab by its profile."""
+@lru_cache(maxsize=1)
+def _srgb_cube() -> Any:
+    """The Lab of colors all over sRGB."""
     steps = np.linspace(0, 65535, 9).astype(np.uint16)
     cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3)
     image = libvips().Image.new_from_array(cube, interpretation="rgb16")
-    return image, _lab(_with(image, _srgb_profile()))
-
-
-@lru_cache(maxsize=64)
-def _is_srgb(profile: bytes) -> bool:
-    """Whether a profile gives each color what sRGB gives it, within what can be seen."""
-    image, lab = _cube()
-    return bool((_lab(_with(image, profile)) - lab).abs().max() < 0.3)
+    return _lab(_with(image, _srgb_profile()))
 
 
 @lru_cache(maxsize=64)
 def _holds_srgb(profile: bytes) -> bool:
     """Whether all colors of sRGB are in an RGB space."""
-    _, lab = _cube()
+    lab = _srgb_cube()
     back = _lab(_exported(lab, profile, 16))
     return bool((back - lab)[0].abs().max() < _CLOSE)
 
@@ -272,5 +263,6 @@ def save_bmp(image: Any, path: Path, dpi: tuple[float, float] | None) -> None:
     """Write R, G, B of 8 bits as BMP, which libvips does not."""
     buffer = io.BytesIO()
     pixels = image.numpy().reshape(image.height, image.width, image.bands)
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "BMP", **({"dpi": dpi} if dpi else {}))
+    options = {"dpi": dpi} if dpi else {}
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "BMP", **options)
     path.write_bytes(buffer.getvalue())

@@ -93,9 +93,9 @@ def read_directory(
             value = Value(kind, 1, raw, inner)
         found[tag] = value
     end = at + size * count
-    follows = data[end : end + inline]
-    after = struct.unpack(order + ("Q" if big else "I"), follows) if len(follows) == inline else (0,)
-    return found, after[0]
+    if end + inline > len(data):
+        return found, 0
+    return found, struct.unpack_from(order + ("Q" if big else "I"), data, end)[0]
 
 
 def write_directory(tags: dict[int, Value], at: int, big: bool = False, after: int = 0) -> bytes:
@@ -189,9 +189,7 @@ def _set(block: bytearray, places: dict[int, int], order: str, values: dict[int,
                 struct.pack_into(order + form, block, places[tag] + 8, value)
 
 
-def _replace_thumbnail(
-    block: bytearray, at: int, link: int, order: str, thumbnail: bytes
-) -> None:
+def _replace_thumbnail(block: bytearray, at: int, link: int, order: str, thumbnail: bytes) -> None:
     places, _ = _places(block, at, order)
     known = _THUMBNAIL in places and _THUMBNAIL_SIZE in places
     if known:

@@ -69,8 +69,11 @@ class TiffAssembly:
 
     def take(self, page: int, blocks: Blocks) -> None:
         """The file itself is a page that libvips has written."""
-        with self._path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as m:
-            self._pages[page] = self._tags(m, 0, blocks)
+        with (
+            self._path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            self._pages[page] = self._tags(data, 0, blocks)
 
     def append(self, page: int, data: bytes, blocks: Blocks) -> None:
         """Add a page, a whole TIFF file; in any order.

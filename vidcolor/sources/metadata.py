@@ -142,9 +142,7 @@ def _xmp(info: Mapping[Any, Any], tags: Mapping[int, Any]) -> bytes:
     return _XMP_ORIENTATION.sub(rb"\g<1>1", _bytes(found))
 
 
-def _iptc(
-    info: Mapping[Any, Any], tags: Mapping[int, Any]
-) -> bytes:
+def _iptc(info: Mapping[Any, Any], tags: Mapping[int, Any]) -> bytes:
     """IPTC records: of TIFF's own tag, of Photoshop's resources, or as ImageMagick puts them in
     PNG. Source: Adobe, Photoshop file formats, image resources."""
     if _TIFF_IPTC in tags:

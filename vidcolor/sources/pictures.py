@@ -15,7 +15,6 @@ from PIL import UnidentifiedImageError
 from ..color.codes import Codes
 from ..errors import InputError
 from ..frames import LumaBatch, PictureInfo
-from ..system.devices import free_memory
 from ..system.vips import libvips
 from .decode import PictureFile, Pixels, check_size, look, open_pixels, regular
 from .luma import COLOR_THRESHOLD, chroma_of_rgb
@@ -46,7 +45,7 @@ class ColorPicture:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """A picture's planes, as stored: gray codes, alpha of their type, and R'G'B' where asked for."""
+    """A picture's planes, as stored: gray codes, alpha of their type, R'G'B' where asked for."""
 
     gray: Codes
     alpha: Codes | None
@@ -158,6 +157,7 @@ class PictureSource:
                 path=path,
                 output=output,
                 icc_profile=found.pixels.profile,
+                wide=found.pixels.by_profile and bool(found.pixels.profile),
                 alpha=None
                 if found.alpha is None
                 else _tensor(upright(found.alpha, metadata.orientation)),

@@ -19,9 +19,7 @@ _SRGB_LINEAR = np.array([0.2126729, 0.7151522, 0.0721750])  # IEC 61966-2-1: sha
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 _FINE = 1 << 20  # steps of linear light in `_grey_codes`: less than a code of 16 bits each
 # Bradford's cones. Source: ICC.1:2022, annex E.3.
-_CONES = np.array(
-    [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
-)
+_CONES = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _D50 = np.array([0.9642, 1.0, 0.8249])
 
 

@@ -52,7 +52,7 @@ class TiffPage:
 
     @property
     def alpha(self) -> str:
-        """`yes`, `no`, or `unknown` for a sample whose meaning the file does not give (infrared)."""
+        """`yes`, `no`, or `unknown` for a sample that the file does not describe (infrared)."""
         colors = _COLORS.get(self.photometric, self.samples)
         if self.samples <= colors:
             return "no"
