@@ -39,9 +39,9 @@ class Predicts:
         if stabilizer is None:
             return ab
         lightness = film_lightness(batch)
-        motions = stabilizer.watch(lightness, batch.cuts)
-        looks = [i for i, motion in enumerate(motions) if motion.look]
-        return stabilizer.steady(motions, ab[looks] if looks else None)
+        motions = stabilizer.track(lightness, batch.cuts)
+        looks = [i for i, motion in enumerate(motions) if motion.needs_inference]
+        return stabilizer.stabilize(motions, ab[looks] if looks else None)
 
 
 def true_ab(batch: ColourBatch) -> Tensor:
