@@ -33,12 +33,12 @@ def steady(
     stabilizer: Stabilizer, lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = ()
 ) -> Tensor:
     """A batch through a stabilizer, whose network would say `ab` of its frames."""
-    return said(stabilizer, stabilizer.watch(lightness, cuts), ab)
+    return said(stabilizer, stabilizer.track(lightness, cuts), ab)
 
 
 def said(stabilizer: Stabilizer, motions: Sequence[Motion], ab: Tensor) -> Tensor:
-    looks = [i for i, motion in enumerate(motions) if motion.look]
-    return stabilizer.steady(motions, ab[looks] if looks else None)
+    looks = [i for i, motion in enumerate(motions) if motion.needs_inference]
+    return stabilizer.stabilize(motions, ab[looks] if looks else None)
 
 
 def through(
@@ -135,8 +135,8 @@ def test_frames_are_watched_ahead_and_in_other_batches() -> None:
     lightness, ab = calm(12), flicker(12, (30, 0))
     wanted = through(Stabilizer(), lightness, ab, size=4)
     stabilizer = Stabilizer()
-    motions = [*stabilizer.watch(lightness[:5]), *stabilizer.watch(lightness[5:])]
-    assert not all(motion.look for motion in motions)
+    motions = [*stabilizer.track(lightness[:5]), *stabilizer.track(lightness[5:])]
+    assert not all(motion.needs_inference for motion in motions)
     out = [
         said(stabilizer, motions[first:last], ab[first:last])
         for first, last in ((0, 3), (3, 4), (4, 9), (9, 12))
@@ -149,7 +149,7 @@ def test_frames_that_failed_can_be_done_again(monkeypatch: pytest.MonkeyPatch) -
     lightness, ab = lightness_of(pan(8, 1)), flicker(8, (30, 0))
     wanted = run(lightness, ab)
     stabilizer = Stabilizer(carried=0)
-    motions = stabilizer.watch(lightness)
+    motions = stabilizer.track(lightness)
     assert torch.equal(said(stabilizer, motions[:2], ab[:2]), wanted[:2])
     plain, calls = np.stack, []
 
@@ -247,11 +247,11 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="carried"):
         Stabilizer(carried=-1)
     with pytest.raises(ValueError, match="2 marks of cuts for 3 frames"):
-        Stabilizer().watch(lightness_of(pan(3, 1)), (True, False))
-    motions = Stabilizer(carried=0).watch(lightness_of(pan(3, 1)))
+        Stabilizer().track(lightness_of(pan(3, 1)), (True, False))
+    motions = Stabilizer(carried=0).track(lightness_of(pan(3, 1)))
     for given in (None, flicker(2, (0, 0)), flicker(4, (0, 0))):
         with pytest.raises(ValueError, match="where the network had to see 3"):
-            Stabilizer(carried=0).steady(motions, given)
+            Stabilizer(carried=0).stabilize(motions, given)
 
 
 class Noting(Stabilizer):
@@ -262,9 +262,11 @@ class Noting(Stabilizer):
         self.looks: list[int] = []
         self._watched = 0
 
-    def watch(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> list[Motion]:
-        motions = super().watch(lightness, cuts)
-        self.looks += [self._watched + i for i, motion in enumerate(motions) if motion.look]
+    def track(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> list[Motion]:
+        motions = super().track(lightness, cuts)
+        self.looks += [
+            self._watched + i for i, motion in enumerate(motions) if motion.needs_inference
+        ]
         self._watched += len(motions)
         return motions
 
@@ -283,7 +285,7 @@ from vidcolor.motion import stabilizer as temporal
 torch.set_num_threads(1), cv2.setNumThreads(1)  # theirs do not live through a fork either
 temporal.processors = lambda: 4
 frames = torch.rand(3, 1, 64, 64) * 100
-watch = lambda: temporal.Stabilizer().watch(frames)
+watch = lambda: temporal.Stabilizer().track(frames)
 watch()
 child = os.fork()
 if not child:
