@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .color.adjust import Look
+    from .color.adjust import ColorAdjustment
     from .errors import VidcolorError
     from .run.colorizer import Colorizer
     from .run.pipeline import colorize
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "ColorAdjustment",
     "Colorizer",
     "EncoderSettings",
-    "Look",
     "Report",
     "Settings",
     "VidcolorError",
@@ -36,7 +36,7 @@ __all__ = [
 _HOME = {
     "Colorizer": "run.colorizer",
     "EncoderSettings": "sinks",
-    "Look": "color.adjust",
+    "ColorAdjustment": "color.adjust",
     "Report": "run.settings",
     "Settings": "run.settings",
     "VidcolorError": "errors",

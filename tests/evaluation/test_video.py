@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from tests.helpers.color_clips import HEIGHT, WIDTH, pan, write_clip
-from vidcolor.color.adjust import Look
+from vidcolor.color.adjust import ColorAdjustment
 from vidcolor.color.compose import film_lightness
 from vidcolor.color.convert import rgb_to_lab
 from vidcolor.errors import InputError
@@ -232,7 +232,7 @@ def test_clips_that_say_nothing(tmp_path: Path) -> None:
 
 
 def test_a_look_changes_both_rows(clip: Path) -> None:
-    grey = Colorizer("_ramp", device="cpu", size=64, look=Look(saturation=0))
+    grey = Colorizer("_ramp", device="cpu", size=64, look=ColorAdjustment(saturation=0))
     found = {row.name: row for row in evaluate_video(grey, [clip], name="it").clips[0].rows}
     for name in ("it, per frame", "it, stabilised"):
         assert found[name].colourfulness == pytest.approx(0, abs=1e-3)

@@ -10,7 +10,7 @@ import torch
 
 from tests.helpers.pretend_cuda import CUDA, pretend_cuda
 from vidcolor.cli.run import run_command
-from vidcolor.color.adjust import Look
+from vidcolor.color.adjust import ColorAdjustment
 from vidcolor.color.compose import compose
 from vidcolor.color.convert import grey_to_lightness, rgb_to_lab
 from vidcolor.errors import DeviceError, WeightsError
@@ -230,7 +230,8 @@ def test_colorize_one_picture(fast):
 def test_saturation_scales_the_chroma():
     batch = frames(1)
     full, half, none = (
-        Colorizer("_ramp", device="cpu", look=Look(saturation=s))(batch) for s in (1.0, 0.5, 0.0)
+        Colorizer("_ramp", device="cpu", look=ColorAdjustment(saturation=s))(batch)
+        for s in (1.0, 0.5, 0.0)
     )
     assert torch.allclose(half, full / 2) and not none.any()
 
@@ -239,7 +240,9 @@ def test_the_look_is_applied_at_the_frames_lightness():
     levels = torch.tensor([16, 80, 125, 180, 235], dtype=torch.uint8)
     batch = LumaBatch(levels.view(5, 1, 1, 1).expand(5, 1, 64, 64), 8, False, (0,) * 5, (0,) * 5)
     plain = Colorizer("_ramp", device="cpu", size=64)
-    warm = Colorizer("_ramp", device="cpu", size=64, look=Look(0.5, temperature=40, tint=-20))
+    warm = Colorizer(
+        "_ramp", device="cpu", size=64, look=ColorAdjustment(0.5, temperature=40, tint=-20)
+    )
     light = grey_to_lightness((levels.float() - 16) / 219) / 100
     shift = (warm(batch) - plain(batch) / 2).mean(dim=(2, 3))
     window = 4 * light * (1 - light)
@@ -345,7 +348,7 @@ def test_what_a_gpu_would_run_gives_the_same_chroma(monkeypatch, model):
     """Stabilised, with a look and mirrored frames, and nothing of it on the wrong device."""
     moving = torch.stack([scene().luma[0, :, :, i : i + 240] for i in range(0, 20, 4)])
     batch = LumaBatch(moving, 8, False, tuple(range(5)), (1,) * 5, cuts=(True,) + (False,) * 4)
-    options = {"size": 64, "precision": "fp32", "look": Look(1.2, 10, -5), "tta": True}
+    options = {"size": 64, "precision": "fp32", "look": ColorAdjustment(1.2, 10, -5), "tta": True}
     wanted = Colorizer(model, device="cpu", **options)(batch, Stabilizer())
     with pretend_cuda(monkeypatch) as device:
         gpu = Colorizer(model, device=str(CUDA), **options)

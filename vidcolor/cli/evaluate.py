@@ -76,9 +76,9 @@ def evaluate_command(
         flag = "--" + lost[0].replace("_", "-")
         kind, remedy = ("pictures", "leave out") if video else ("clips", "add")
         raise click.UsageError(f"{flag} is for {kind}; {remedy} --video")
-    from ..system.opencv import unavailable
+    from ..system.opencv import load_problem
 
-    if reason := unavailable():
+    if reason := load_problem():
         raise click.ClickException(f"eval needs OpenCV: {reason}")
     if video:
         _clips(paths, at, as_json, options)

@@ -75,7 +75,7 @@ def look_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `Colorizer` that `look_options` give; none for a command without them."""
     if "saturation" not in options:
         return {}
-    from ..color.adjust import Look
+    from ..color.adjust import ColorAdjustment
 
     strength = options["reference_strength"]
     if "" in options["references"]:
@@ -83,7 +83,7 @@ def look_arguments(options: dict[str, Any]) -> dict[str, Any]:
     if strength is not None and not options["references"]:
         raise click.UsageError("--reference-strength says nothing without --reference")
     return {
-        "look": Look(options["saturation"], options["temperature"], options["tint"]),
+        "look": ColorAdjustment(options["saturation"], options["temperature"], options["tint"]),
         "tta": options["tta"],
         "references": options["references"],
         "reference_strength": 1.0 if strength is None else strength,

@@ -20,7 +20,7 @@ from ..run.settings import Settings
 from ..sinks import FilmSink, check_container
 from ..sources import FilmSource
 from ..system.devices import processors, synchronize
-from ..system.opencv import unavailable
+from ..system.opencv import load_problem
 from ..system.threads import Threads, share_threads, side_by_side
 
 STAGES = ("decode", "cuts", "motion", "model", "stabilise", "compose", "encode")
@@ -166,7 +166,7 @@ def measure_stages(
     """
     device, facts = colorizer.device, film.facts
     share = share_threads(device, colorizer.gmacs)
-    steady = settings.stabilize and not unavailable()
+    steady = settings.stabilize and not load_problem()
     rates: dict[str, tuple[float, float]] = {}
     clock = _Clock()
     batches = list(film.batches(batch))

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..color.adjust import Look
+from ..color.adjust import ColorAdjustment
 from ..color.codes import luma_of_rgb
 from ..color.compose import compose, film_grey
 from ..color.convert import grey_to_lightness
@@ -112,7 +112,7 @@ class Colorizer:
         device: str = "auto",
         precision: str = "auto",
         size: int | None = None,
-        look: Look | None = None,
+        look: ColorAdjustment | None = None,
         tta: bool = False,
         references: str | Path | Sequence[str | Path] = (),
         reference_strength: float = 1.0,
@@ -129,7 +129,7 @@ class Colorizer:
         self.name = self.entry.architecture if weights is not None or model is None else model
         self.stride: int = getattr(network, "stride", 32)
         self.size = size or self.entry.input_size
-        self.look = look or Look()
+        self.look = look or ColorAdjustment()
         self.tta = tta
         self.references = References(references, self._shrink, reference_strength)
         if self.references.pictures and not hasattr(network, "features"):

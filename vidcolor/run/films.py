@@ -29,7 +29,7 @@ from ..motion.stabilizer import Stabilizer
 from ..sinks import FilmSink
 from ..sources import load
 from ..system.devices import is_out_of_memory, out_of_memory
-from ..system.opencv import unavailable
+from ..system.opencv import load_problem
 from ..system.threads import ahead, share_threads, side_by_side
 from .batch_cache import cached_batch
 from .batching import Divisible
@@ -76,7 +76,7 @@ def colorize_film(
     turned = facts.is_color  # the warning is given
     stabilizer = Stabilizer() if settings.stabilize else None
     marked = stabilizer is not None or colorizer.references.per_shot
-    if marked and (reason := unavailable()):
+    if marked and (reason := load_problem()):
         stabilizer, marked = None, False
         report.warnings.append(
             f"{job.input}: no shots are found and colour is not kept in place, because {reason}"

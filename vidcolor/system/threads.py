@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from .opencv import _set_opencv_threads
+from .opencv import set_opencv_threads
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,7 +43,7 @@ class _OwnThreads:
         with self._lock:
             if not self._count:
                 self._before = torch.get_num_threads()
-                self._opencv = _set_opencv_threads(1)
+                self._opencv = set_opencv_threads(1)
             self._count += 1
             torch.set_num_threads(count)
 
@@ -53,7 +53,7 @@ class _OwnThreads:
             self._count -= 1
             torch.set_num_threads(self._before)
             if not self._count and self._opencv > 0:
-                _set_opencv_threads(self._opencv)
+                set_opencv_threads(self._opencv)
 
     def available(self) -> int:
         """Threads that torch would have but for those that have begun."""
