@@ -10,15 +10,15 @@ import torch
 
 from tests.helpers.shots import HEIGHT, TIME_BASE, WIDTH, batches, pan
 from vidcolor.frames import LumaBatch
-from vidcolor.motion.shots import LOOKAHEAD, CutFinder, mark_cuts, small_grey
+from vidcolor.motion.shots import LOOKAHEAD, CutDetector, mark_cuts, thumbnails
 
 BLACK = [np.zeros((HEIGHT, WIDTH), np.uint8)]
 
 
 def begins(frames: list[np.ndarray]) -> list[int]:
-    """The frames a `CutFinder` says shots begin with."""
-    finder = CutFinder()
-    marks = [mark for frame in frames for mark in finder.feed(frame)] + finder.finish()
+    """The frames a `CutDetector` says shots begin with."""
+    detector = CutDetector()
+    marks = [mark for frame in frames for mark in detector.add(frame)] + detector.finish()
     assert len(marks) == len(frames)
     return [i for i, mark in enumerate(marks) if mark]
 
@@ -41,11 +41,11 @@ def test_repeated_frames_hide_no_cut_and_make_none(times: int) -> None:
 
 
 def test_a_still_does_not_hold_back_the_film() -> None:
-    finder = CutFinder()
+    detector = CutDetector()
     still, other = pan(1, 1)[0], pan(1, 2)[0]
     decided = 0
     for number, frame in enumerate([still] * 60 + [other] * 60, start=1):
-        decided += len(finder.feed(frame))
+        decided += len(detector.add(frame))
         assert number - decided <= LOOKAHEAD
     assert begins([still] * 60 + [other] * 60) == [0, 60]
 
@@ -131,11 +131,11 @@ def test_an_empty_batch_passes() -> None:
     assert first.cuts == (True, False) and last.cuts == ()
 
 
-def test_small_grey_undoes_depth_and_range() -> None:
+def test_thumbnails_undoes_depth_and_range() -> None:
     codes = np.full((300, 400), 16 << 2, np.uint16)
     codes[:, 200:] = 235 << 2
     batch = LumaBatch(torch.from_numpy(codes)[None, None], 10, False, (0,), (1,))
-    (grey,) = small_grey(batch)
+    (grey,) = thumbnails(batch)
     assert grey.shape == (96, 128) and grey.dtype == np.uint8
     assert grey[:, :60].max() == 0 and grey[:, 68:].min() >= 254
 

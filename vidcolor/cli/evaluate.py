@@ -145,7 +145,7 @@ def _show_pictures(table: EvalTable) -> None:
         view.add_row(
             row.name,
             f"{row.psnr:.3f}",
-            f"{row.gain:+.3f}",
+            f"{row.psnr_over_gray:+.3f}",
             f"{row.psnr_pooled:.3f}",
             f"{row.ssim:.4f}",
             "-" if row.lpips is None else f"{row.lpips:.4f}",
@@ -218,7 +218,7 @@ def _show_rows(title: str, rows: tuple[VideoRow, ...]) -> None:
         view.add_row(
             row.name,
             number(row.psnr, 2),
-            f"{row.gain:+.2f}",
+            f"{row.psnr_over_gray:+.2f}",
             number(row.colourfulness, 3),
             number(row.cdc, 6),
             number(row.cdc_ratio, 2),

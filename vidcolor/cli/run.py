@@ -204,7 +204,7 @@ def _preview(
     settings: Settings,
     screen: Any,
 ) -> None:
-    from ..run.preview import make_sheet
+    from ..run.preview import write_preview
     from ..run.settings import Report
     from ..sources import PICTURE_SUFFIXES, expand
 
@@ -215,7 +215,7 @@ def _preview(
     colorizer = make_colorizer(options)
     began = time.monotonic()
     try:
-        pairs, unread = make_sheet(
+        pairs, unread = write_preview(
             items,
             path,
             options["preview"],

@@ -22,16 +22,15 @@ import torch
 from torch import Tensor
 
 from ..color.compose import compose, film_grey
-from ..color.convert import rgb_to_lab
+from ..color.convert import MIN_CHROMA, rgb_to_lab
 from ..errors import InputError
 from ..frames import WHOLE, LumaBatch, Segment, picture_format
 from ..motion.shots import mark_cuts
 from ..motion.stabilizer import Stabilizer
 from ..sources import expand
-from .color_film import ColourBatch, ColourFilmSource
+from .color_film import ColorFilmSource, RgbBatch
 from .metrics import colourfulness, psnr
-from .stills import MIN_CHROMA
-from .video_metrics import LEAST_FRAMES, ColourConsistency, Motion, TruthMotion, WarpError
+from .video_metrics import LEAST_FRAMES, BackwardFlow, ColorConsistency, TruthFlow, WarpError
 
 LONG_SIDE = 512
 _BATCH = 4
@@ -58,9 +57,9 @@ class VideoRow:
     Attributes:
         name: `truth`, `grey`, or the model's name and how it was run.
         psnr: mean over the frames of their PSNR, dB; 100 for an exact frame.
-        gain: `psnr` above the row `grey`, dB.
+        psnr_over_gray: `psnr` above the row `grey`, dB.
         colourfulness: mean Hasler-Suesstrunk colourfulness divided by the truth's.
-        cdc: see `ColourConsistency`.
+        cdc: see `ColorConsistency`.
         cdc_ratio: `cdc` divided by the truth's, None where that is 0.
         warp_error: see `WarpError`; None where no pair of frames could be matched.
         warp_ratio: `warp_error` divided by the truth's, None where that is 0 or missing.
@@ -68,7 +67,7 @@ class VideoRow:
 
     name: str
     psnr: float
-    gain: float
+    psnr_over_gray: float
     colourfulness: float
     cdc: float
     cdc_ratio: float | None
@@ -86,7 +85,7 @@ class ClipTable:
         num_frames: frames measured.
         width, height: of the frames as they were measured, pixels.
         pairs: neighbours that the warp error was measured on.
-        cuts, duplicates, unmatched: neighbours left out; see `TruthMotion`. With `pairs` they add
+        cuts, duplicates, unmatched: neighbours left out; see `TruthFlow`. With `pairs` they add
             up to `num_frames` - 1.
         seen: mean share of the pixels that are visible in both frames of a pair, None without
             pairs.
@@ -140,9 +139,9 @@ class _Tally:
     def __init__(self) -> None:
         self.frames = 0
         self.psnr = self.colourfulness = self.chroma = 0.0
-        self.consistency, self.warp = ColourConsistency(), WarpError()
+        self.consistency, self.warp = ColorConsistency(), WarpError()
 
-    def add(self, rgb: Tensor, truth: Tensor, motions: Sequence[Motion | None]) -> None:
+    def add(self, rgb: Tensor, truth: Tensor, motions: Sequence[BackwardFlow | None]) -> None:
         """Take frames `(B, 3, H, W)` uint8, the truth's, and the truth's motion before each."""
         self.frames += len(rgb)
         self.psnr += float(psnr(rgb, truth).double().sum())
@@ -163,7 +162,7 @@ class _Tally:
         return VideoRow(
             name=name,
             psnr=self.psnr / self.frames,
-            gain=(self.psnr - grey.psnr) / self.frames,
+            psnr_over_gray=(self.psnr - grey.psnr) / self.frames,
             colourfulness=self.colourfulness / truth.colourfulness,
             cdc=cdc,
             cdc_ratio=cdc / true_cdc if true_cdc else None,
@@ -185,7 +184,7 @@ def _in_grey(batch: LumaBatch) -> Tensor:
 @torch.inference_mode()
 def evaluate_clip(
     colorizer: FilmPredictor,
-    source: ColourFilmSource,
+    source: ColorFilmSource,
     *,
     limit: int | None = None,
     name: str = "model",
@@ -201,15 +200,15 @@ def evaluate_clip(
         progress: called with the frames done.
 
     Raises:
-        InputError: the clip is near-grey or has fewer than five frames; or see `ColourFilmSource`.
+        InputError: the clip is near-grey or has fewer than five frames; or see `ColorFilmSource`.
     """
     truth, grey = _Tally(), _Tally()
     per_frame, stabilised = _Tally(), _Tally()
-    motion, stabilizer = TruthMotion(), Stabilizer()
+    motion, stabilizer = TruthFlow(), Stabilizer()
     damage: list[str] = []
     with closing(source.batches(_BATCH, limit)) as batches:
         for batch in mark_cuts(batches, source.facts.time_base):
-            assert isinstance(batch, ColourBatch)  # as it was given
+            assert isinstance(batch, RgbBatch)  # as it was given
             damage += batch.damage
             if not len(batch):
                 continue
@@ -249,7 +248,7 @@ def evaluate_clip(
         cuts=motion.cuts,
         duplicates=motion.duplicates,
         unmatched=motion.unmatched,
-        seen=motion.seen if motion.pairs else None,
+        seen=motion.visible_share if motion.pairs else None,
         damage=tuple(damage),
     )
 
@@ -308,7 +307,7 @@ def evaluate_video(
             if isinstance(clip, InputError):
                 raise clip
             path, rate = clip
-            source = ColourFilmSource(path, long_side=long_side, segment=segment, rate=rate)
+            source = ColorFilmSource(path, long_side=long_side, segment=segment, rate=rate)
             watch = partial(_tell, progress, path, _length(source, segment, limit))
             table = evaluate_clip(colorizer, source, limit=limit, name=name, progress=watch)
             tables.append(table)
@@ -331,7 +330,7 @@ def _tell(
     progress(path, done, total)
 
 
-def _length(source: ColourFilmSource, segment: Segment, limit: int | None) -> int | None:
+def _length(source: ColorFilmSource, segment: Segment, limit: int | None) -> int | None:
     total = source.facts.num_frames_from_header if segment.whole else None
     return min((count for count in (total, limit) if count is not None), default=None)
 

@@ -90,7 +90,7 @@ def _pair(batch: LumaBatch, ab: Tensor) -> list[Tensor]:
     return [_tile(compose(batch, chroma, _RGB)) for chroma in (torch.zeros_like(ab), ab)]
 
 
-def make_sheet(
+def write_preview(
     items: Sequence[Input],
     output: Path,
     count: int,

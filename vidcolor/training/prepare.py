@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..errors import RecipeError, TrainingError
-from ..evaluation import LEAST_SIZE
+from ..evaluation import MIN_SIZE
 from .data.augment import Augment
 from .data.dataset import DataSet, Part, load_dataset
 from .data.loaders import DeviceFeed, WorkerFeed, shrinker, store_bytes
@@ -51,8 +51,8 @@ def check_sizes(recipe: Recipe, model: nn.Module) -> None:
     """
     stride = getattr(model, "stride", 1)
     for key, size in (("size", recipe.size), ("input_size", recipe.input_size)):
-        if size % stride or 0 < size < LEAST_SIZE:
-            least = stride * math.ceil(LEAST_SIZE / stride)
+        if size % stride or 0 < size < MIN_SIZE:
+            least = stride * math.ceil(MIN_SIZE / stride)
             raise RecipeError(
                 f"recipe key '{key}': '{recipe.model}' wants a multiple of {stride}, at least "
                 f"{least}, not {size}"

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..color.convert import MIN_CHROMA
 from ..errors import DivergedError, OutputError, RecipeError, TrainingError
-from ..evaluation import MIN_CHROMA
 from ..models.describe import describe
 from ..models.weights import Entry, save_weights
 from ..system.devices import free_memory
