@@ -30,7 +30,7 @@ from vidcolor.run.settings import Settings
 from vidcolor.sinks import FilmSink
 from vidcolor.sources import FilmSource
 from vidcolor.system.devices import device_name, processors, synchronize
-from vidcolor.system.memory import keep_memory, resident_bytes
+from vidcolor.system.memory import resident_bytes, retain_freed_memory
 from vidcolor.system.threads import in_thread, share_threads, side_by_side
 
 from .alone import Stopwatch, peak_bytes
@@ -127,7 +127,7 @@ def _film_colorizer(model: str, device: str) -> Colorizer:
     """The model, in a process that keeps its memory as `vidcolor run` does for one film."""
     colorizer = Colorizer(model, device=device)
     if colorizer.device.type == "cpu":
-        keep_memory()
+        retain_freed_memory()
     return colorizer
 
 

@@ -98,7 +98,7 @@ def test_a_peak_is_seen_though_it_is_over() -> None:
 def test_a_peak_without_the_systems_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some sandboxes take the reset and have no VmHWM."""
     monkeypatch.setattr(memory.Path, "read_text", lambda self, **given: "VmRSS:  9 kB\n")
-    assert memory.counted_peak() == 0
+    assert memory.peak_resident_bytes() == 0
     before = resident_bytes()
     with peak_memory(CPU) as peak, mmap.mmap(-1, 96 << 20) as block:
         block.write(b"x" * (96 << 20))

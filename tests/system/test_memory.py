@@ -27,7 +27,7 @@ _BLOCK = 64  # MiB, above the largest block that glibc would keep by itself
 # 60 more rounds of blocks of several sizes add to what it holds, both in MiB
 _FREE = f"""
 import psutil, sys
-from vidcolor.system.memory import keep_memory
+from vidcolor.system.memory import retain_freed_memory
 
 def held():
     return psutil.Process().memory_info().rss
@@ -38,7 +38,7 @@ def use(*sizes):
         blocks.append(bytearray(size * {_MIB}))
         blocks = blocks[-2:]
 
-made = sys.argv[1] == "keep" and keep_memory()
+made = sys.argv[1] == "keep" and retain_freed_memory()
 before = held()
 use({_BLOCK})
 freed = held() - before
@@ -80,7 +80,7 @@ def test_another_system_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.ctypes, "CDLL", loaded)
     for platform in ("darwin", "win32"):
         monkeypatch.setattr(memory.sys, "platform", platform)
-        assert not memory.keep_memory()
+        assert not memory.retain_freed_memory()
 
 
 def test_another_c_library_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_another_c_library_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: Musl())
     monkeypatch.setattr(memory.sys, "platform", "linux")
-    assert not memory.keep_memory()
+    assert not memory.retain_freed_memory()
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_memory_is_kept_for_films_of_one_size(
         encode(tmp_path / name, "ffv1", "yuv420p", frames(2, side, 32))
     Image.new("L", (32, 32)).save(tmp_path / "p.png")
     calls: list[bool] = []
-    monkeypatch.setattr(memory, "keep_memory", lambda: calls.append(True) or True)
+    monkeypatch.setattr(memory, "retain_freed_memory", lambda: calls.append(True) or True)
     jobs, problems = plan([tmp_path / name for name in names], tmp_path / "out", Settings())
     colorizer: Any = SimpleNamespace(device=torch.device(device))
     assert not problems and keep_film_memory(jobs, colorizer) == kept == bool(calls)

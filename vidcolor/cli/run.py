@@ -152,14 +152,14 @@ def make_colorizer(options: dict[str, Any]) -> Colorizer:
 
 
 def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
-    """Let the process keep its memory from frame to frame (`memory.keep_memory`) where that pays:
+    """Let the process keep its memory from frame to frame (`memory.retain_freed_memory`) where that pays:
     for films on the CPU. Frames of several sizes, and pictures, would leave gaps in it.
 
     Returns:
         Whether it does.
     """
     from ..run.plan import FilmJob
-    from ..system.memory import keep_memory
+    from ..system.memory import retain_freed_memory
 
     sizes = {
         (job.source.facts.width, job.source.facts.height) if isinstance(job, FilmJob) else None
@@ -167,7 +167,7 @@ def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
     }
     if colorizer.device.type != "cpu" or len(sizes) != 1 or None in sizes:
         return False
-    return keep_memory()
+    return retain_freed_memory()
 
 
 def _describe_model(options: dict[str, Any]) -> str:

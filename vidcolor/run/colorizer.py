@@ -124,8 +124,8 @@ class Colorizer:
         make_ready(network)
         self.model = network.to(self.device).to(memory_format=torch.channels_last)
         self._asked = precision
-        self._careful = hasattr(network, "exact")
-        self.precision = choose_precision(precision, self.device, self._careful)
+        self._supports_mixed_precision = hasattr(network, "exact")
+        self.precision = choose_precision(precision, self.device, self._supports_mixed_precision)
         self.name = self.entry.architecture if weights is not None or model is None else model
         self.stride: int = getattr(network, "stride", 32)
         self.size = size or self.entry.input_size
@@ -157,9 +157,9 @@ class Colorizer:
         """Move the model; the precision becomes the new device's own where it cannot do the old."""
         self.device = device
         try:
-            self.precision = choose_precision(self._asked, device, self._careful)
+            self.precision = choose_precision(self._asked, device, self._supports_mixed_precision)
         except DeviceError:
-            self.precision = choose_precision("auto", device, self._careful)
+            self.precision = choose_precision("auto", device, self._supports_mixed_precision)
         self.model.to(device)
 
     def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
