@@ -116,8 +116,8 @@ class PixelFormat:
     """A pixel format that `compose` writes and a sink accepts.
 
     Attributes:
-        name: FFmpeg's name of a planar format, such as `yuv420p10le` or `gbrp`; `rgb24` or `rgb48` for
-            pictures.
+        name: FFmpeg's name of a planar format, such as `yuv420p10le` or `gbrp`; for pictures
+            `rgb24` or `rgb48`.
         bit_depth: 8 to 16.
         subsampling: horizontal and vertical chroma factor, 1 or 2.
         rgb: planes are R'G'B' (full range) instead of Y'CbCr.

@@ -1,4 +1,4 @@
-"""Comparison sheets: every picture is where the docstring says, with its own colours."""
+"""Contact sheets: every picture is at its documented place, in its own colors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def flat(red: float, green: float, blue: float, count: int = 2, side: int = 32) 
     return torch.tensor([red, green, blue])[None, :, None, None].repeat(count, 1, side, side)
 
 
-def test_places_and_colours(tmp_path: Path) -> None:
+def test_places_and_colors(tmp_path: Path) -> None:
     prediction = flat(0.2, 0.4, 0.6)
     prediction[1, :, 5, 7] = torch.tensor([1.0, 0.0, 0.0])
     path = tmp_path / "sheets" / "a.png"  # the folder is made
@@ -85,7 +85,7 @@ def test_labels_stand_below_their_rows(tmp_path: Path) -> None:
     below = [sheet[CAPTION + GUTTER + row * step + 96 :][:LABEL] for row in range(2)]
     assert below[0].min() == 255
     assert below[1].min() < 100
-    assert below[1][:, -GUTTER:].min() == 255  # cut, not run over the edge
+    assert below[1][:, -GUTTER:].min() == 255  # truncated at the edge
     with pytest.raises(ValueError, match="1 labels for 2 pictures"):
         write_contact_sheet(picture, picture, picture, tmp_path / "a.png", ["x"])
 
@@ -112,8 +112,8 @@ def test_the_callers_tensors_and_the_bytes_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((2, 3, 8, 9), r"prediction \(2, 3, 8, 9\) does not go with grey \(2, 1, 8, 8\)"),
-        ((1, 3, 8, 8), "does not go with grey"),
+        ((2, 3, 8, 9), r"prediction \(2, 3, 8, 9\).*\(2, 1, 8, 8\)"),
+        ((1, 3, 8, 8), r"prediction \(1, 3, 8, 8\)"),
         ((2, 2, 8, 8), r"prediction must be \(N, 1 or 3, H, W\), not \(2, 2, 8, 8\)"),
         ((3, 8, 8), "prediction must be"),
     ],

@@ -152,11 +152,12 @@ def make_colorizer(options: dict[str, Any]) -> Colorizer:
 
 
 def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
-    """Let the process keep its memory from frame to frame (`memory.retain_freed_memory`) where that pays:
-    for films on the CPU. Frames of several sizes, and pictures, would leave gaps in it.
+    """Retain freed memory (`memory.retain_freed_memory`) for films of one size on the CPU.
+
+    Frames of several sizes, and pictures, would leave gaps in the heap.
 
     Returns:
-        Whether it does.
+        Whether the setting was made.
     """
     from ..run.plan import FilmJob
     from ..system.memory import retain_freed_memory
