@@ -27,8 +27,8 @@ CPU = torch.device("cpu")
 _MIB = 1 << 20
 _BLOCK = 64  # MiB, above the largest block that glibc would keep by itself
 
-# Prints whether the setting was made, how much of a freed block the process still holds, and how much
-# 60 more rounds of blocks of several sizes add, both in MiB.
+# Prints whether the setting was made, how much of a freed block the process still holds, and how
+# much 60 more rounds of blocks of several sizes add, both in MiB.
 _FREE = f"""
 import psutil, sys
 from vidcolor.system.memory import retain_freed_memory
@@ -118,7 +118,12 @@ def test_memory_is_retained_for_films_of_one_size(
         encode(tmp_path / name, "ffv1", "yuv420p", frames(2, side, 32))
     Image.new("L", (32, 32)).save(tmp_path / "p.png")
     calls: list[bool] = []
-    monkeypatch.setattr(memory, "retain_freed_memory", lambda: not calls.append(True))
+
+    def record() -> bool:
+        calls.append(True)
+        return True
+
+    monkeypatch.setattr(memory, "retain_freed_memory", record)
     jobs, problems = plan([tmp_path / name for name in names], tmp_path / "out", Settings())
     colorizer: Any = SimpleNamespace(device=torch.device(device))
     assert not problems and keep_film_memory(jobs, colorizer) == kept == bool(calls)

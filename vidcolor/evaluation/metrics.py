@@ -162,8 +162,9 @@ class Lpips(nn.Module):
         self.net = features
         self.heads = nn.ModuleList()
         for weight in heads:
-            head = nn.Conv2d(weight.shape[1], 1, 1, bias=False)
-            head.weight.data = weight
+            # on "meta", so that no random weights are drawn
+            head = nn.Conv2d(weight.shape[1], 1, 1, bias=False, device="meta")
+            head.weight = nn.Parameter(weight)
             self.heads.append(head)
         for name, values in (("mean", _LPIPS_MEAN), ("deviation", _LPIPS_DEVIATION)):
             self.register_buffer(name, torch.tensor(values)[None, :, None, None], persistent=False)
