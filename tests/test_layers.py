@@ -17,7 +17,8 @@ PACKAGE = ROOT / "vidcolor"
 # A package may import from rows above its own, and from itself. Packages of one row never import
 # each other. docs/ARCHITECTURE.md says what each is for.
 LAYERS = (
-    {"errors", "frames"},
+    {"errors", "options"},
+    {"frames"},
     {"system"},
     {"color", "motion"},
     {"models", "sources", "sinks"},
@@ -28,7 +29,7 @@ LAYERS = (
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 OUTSIDE = {
-    "av": {"sources", "sinks", "evaluation", "probe", "training"},
+    "av": {"system", "sources", "sinks", "evaluation", "probe", "training"},
     "click": {"cli"},
     "rich": {"cli"},
 }

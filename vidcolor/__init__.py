@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from .errors import VidcolorError
     from .run.colorizer import Colorizer
     from .run.pipeline import colorize
-    from .run.settings import Report, Settings
+    from .run.settings import ColorizerOptions, Report, Settings
     from .sinks import EncoderSettings
 
 __version__ = "0.1.0"
 __all__ = [
     "ColorAdjustment",
     "Colorizer",
+    "ColorizerOptions",
     "EncoderSettings",
     "Report",
     "Settings",
@@ -34,9 +35,10 @@ __all__ = [
 ]
 
 _HOME = {
-    "Colorizer": "run.colorizer",
-    "EncoderSettings": "sinks",
     "ColorAdjustment": "color.adjust",
+    "Colorizer": "run.colorizer",
+    "ColorizerOptions": "run.settings",
+    "EncoderSettings": "sinks",
     "Report": "run.settings",
     "Settings": "run.settings",
     "VidcolorError": "errors",

@@ -9,9 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from .options import OptionError, option, parse_time
+
+if TYPE_CHECKING:  # the command line imports this module, and torch takes seconds
+    import torch
+    from torch import Tensor
 
 UNSPECIFIED = 2  # "unspecified" among the H.273 code points of matrix, primaries and transfer
 
@@ -35,7 +39,7 @@ class ColorTags:
 
 
 @dataclass(frozen=True)
-class StreamFacts:
+class StreamInfo:
     """One stream of a container: its index there, kind (`video`, `audio`, `subtitle`,
     `attachment`, `data`), codec name and language (empty if not tagged)."""
 
@@ -46,7 +50,7 @@ class StreamFacts:
 
 
 @dataclass(frozen=True)
-class FilmFacts:
+class VideoInfo:
     """Properties of a film, known before its frames are decoded.
 
     Attributes:
@@ -90,7 +94,7 @@ class FilmFacts:
     rotation: int = 0
     display_matrix: tuple[int, ...] | None = None
     interlaced: bool = False
-    streams: tuple[StreamFacts, ...] = ()
+    streams: tuple[StreamInfo, ...] = ()
     num_chapters: int = 0
     is_color: bool = False
     field_order: str = ""
@@ -98,13 +102,25 @@ class FilmFacts:
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a film: `start` <= time < `end`, seconds from the first frame; None is open."""
+    """A part of a film: `start` <= time < `end`, seconds from the first frame; None is open.
 
-    start: Fraction | None = None
-    end: Fraction | None = None
+    Raises:
+        OptionError: `end` is not later than `start`.
+    """
+
+    start: Fraction | None = option(
+        None, parse=parse_time, metavar="TIME", help="Begin at this time (seconds or HH:MM:SS.fff)."
+    )
+    end: Fraction | None = option(
+        None, parse=parse_time, metavar="TIME", help="Stop before this time."
+    )
+
+    def __post_init__(self) -> None:
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise OptionError("end", f"must be later than the start, {float(self.start):g} seconds")
 
     @property
-    def whole(self) -> bool:
+    def is_full(self) -> bool:
         return self.start is None and self.end is None
 
 
@@ -245,3 +261,6 @@ class ColorBatch:
     planes: tuple[Tensor, Tensor, Tensor]
     format: PixelFormat
     source: LumaBatch
+
+    def __len__(self) -> int:
+        return len(self.source)

@@ -22,7 +22,7 @@ from tests.helpers.readback import (
     luma_codes,
     read_color,
 )
-from vidcolor.cli import cli
+from vidcolor.cli import COMMANDS
 
 RAMP = ("--model", "_ramp", "--device", "cpu", "--size", "64")
 FFV1 = ("--encoder", "ffv1")
@@ -266,6 +266,9 @@ USAGE = {
     "no batch": ("FILM", "--batch-size", "0"),
     "unknown kind": ("FILM", "--copy", "smell"),
     "unknown precision": ("FILM", "--precision", "fp8"),
+    "unknown luma": ("FILM", "--luma", "loud"),
+    "no picture threads": ("FILM", "--picture-threads", "0"),
+    "threads are no number": ("FILM", "--picture-threads", "many"),
     "negative saturation": ("FILM", "--saturation", "-1"),
     "empty preview": ("FILM", "--preview", "0"),
 }
@@ -307,9 +310,9 @@ def test_version_and_help(command: Vidcolor) -> None:
     answer = command("--version")
     assert (answer.code, answer.err) == (0, "") and vidcolor.__version__ in answer.out
     answer = command("--help")
-    for word in (*cli.commands, "Exit codes", "130"):
+    for word in (*COMMANDS, "Exit codes", "130"):
         assert word in answer.out
-    for name in cli.commands:
+    for name in COMMANDS:
         answer = command(name, "--help")
         assert (answer.code, answer.err) == (0, "") and f"vidcolor {name}" in answer.out
     for option in ("--luma", "--preview", "--dry-run", "--skip-existing", "Exit codes", "130"):

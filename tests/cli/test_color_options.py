@@ -14,18 +14,12 @@ from tests.helpers.clips import encode
 from tests.helpers.command_line import Vidcolor
 from tests.helpers.films import read_frames
 from tests.helpers.readback import files_in
-from tests.helpers.tiny_encoder import Tiny, save, scene
+from tests.helpers.tiny_encoder import save, scene
 from vidcolor.color.convert import lab_to_rgb, lightness_to_grey, rgb_to_lab
-from vidcolor.models import MODELS
 from vidcolor.run.colorizer import Colorizer
 
 TINY = ("--model", "_tiny", "--device", "cpu", "--size", "96")
 RAMP = ("--model", "_ramp", "--device", "cpu", "--size", "64")
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MODELS, "_tiny", Tiny)
 
 
 @pytest.fixture
@@ -188,16 +182,22 @@ def test_a_folder_has_a_picture_for_each_shot(
         (("--reference", "empty"), 1, "error: empty: holds no picture"),
         (("--reference", "empty", "--reference", "reference.png"), 1, "stands alone"),
         (("--reference", "reference.png", "--model", "_ramp"), 2, "has no encoder features"),
-        (("--reference-strength", "0.5"), 2, "says nothing without --reference"),
-        (("--reference", "reference.png", "--reference-strength", "2"), 2, "range"),
-        (("--reference", "reference.png", "--reference-strength", "nan"), 2, "not a number"),
-        (("--temperature", "101"), 2, "range"),
-        (("--tint", "-101"), 2, "range"),
-        (("--tint", "nan"), 2, "not a number"),
-        (("--saturation", "nan"), 2, "not a number"),
-        (("--saturation", "5.1"), 2, "range"),
-        (("--size", "31"), 2, "range"),
-        (("--size", "4097"), 2, "range"),
+        (("--reference-strength", "0.5"), 2, "--reference-strength needs --reference"),
+        (("--reference", "reference.png", "--reference-strength", "2"), 2, "--reference-strength"),
+        (
+            ("--reference", "reference.png", "--reference-strength", "nan"),
+            2,
+            "--reference-strength",
+        ),
+        (("--temperature", "101"), 2, "--temperature"),
+        (("--tint", "-101"), 2, "--tint"),
+        (("--tint", "nan"), 2, "--tint"),
+        (("--saturation", "nan"), 2, "--saturation"),
+        (("--saturation", "5.1"), 2, "--saturation"),
+        (("--reference", ""), 2, "--reference"),
+        (("--weights", ""), 2, "--weights"),
+        (("--size", "31"), 2, "--size"),
+        (("--size", "4097"), 2, "--size"),
     ],
 )
 @pytest.mark.parametrize("verb", ["run", "eval"])

@@ -11,7 +11,7 @@ import pytest
 from tests.helpers.clips import encode, frames
 from tests.helpers.command_line import Vidcolor
 from tests.helpers.readback import files_in
-from vidcolor.cli.probe_screen import duration, size_text
+from vidcolor.cli.probe import duration, size_text
 from vidcolor.probe import machine
 from vidcolor.probe.synthetic import write_film
 

@@ -232,8 +232,8 @@ def test_clips_that_say_nothing(tmp_path: Path) -> None:
         measure(nothing)
 
 
-def test_an_adjustment_changes_both_rows(clip: Path) -> None:
-    grey = Colorizer("_ramp", device="cpu", size=64, look=ColorAdjustment(saturation=0))
+def test_a_look_changes_both_rows(clip: Path) -> None:
+    grey = Colorizer("_ramp", device="cpu", size=64, adjustment=ColorAdjustment(saturation=0))
     found = {row.name: row for row in evaluate_video(grey, [clip], name="it").clips[0].rows}
     for name in ("it, per frame", "it, stabilised"):
         assert found[name].colourfulness == pytest.approx(0, abs=1e-3)

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import torch
 
-from vidcolor.frames import ColorBatch, ColorTags, FilmFacts, LumaBatch, PixelFormat, StreamFacts
+from vidcolor.frames import ColorBatch, ColorTags, LumaBatch, PixelFormat, StreamInfo, VideoInfo
 
 # The text encoders want a header in ASS form.
 _ASS_HEADER = b"""[Script Info]
@@ -174,12 +174,12 @@ def _subtitles(stream: Any, seconds: float) -> list[Any]:
     return packets
 
 
-def read_facts(path: Path) -> FilmFacts:
+def read_facts(path: Path) -> VideoInfo:
     """The facts a source would give, as far as a sink uses them."""
     with av.open(str(path)) as container:
         video: Any = container.streams.video[0]
         streams = tuple(
-            StreamFacts(
+            StreamInfo(
                 each.index,
                 each.type,
                 each.codec_context.codec.canonical_name if each.codec_context else "unknown",
@@ -191,7 +191,7 @@ def read_facts(path: Path) -> FilmFacts:
         frame = next(container.decode(video))
         components = frame.format.components
         chroma = components[1] if len(components) > 2 and not frame.format.is_rgb else None
-        return FilmFacts(
+        return VideoInfo(
             path=path,
             codec=video.codec_context.codec.canonical_name,
             width=video.width,
@@ -223,7 +223,7 @@ def _display_matrix(frame: Any) -> tuple[int, ...] | None:
 
 
 def make_batches(
-    path: Path, facts: FilmFacts, format: PixelFormat, size: int = 5
+    path: Path, facts: VideoInfo, format: PixelFormat, size: int = 5
 ) -> list[ColorBatch]:
     """Random planes with the film's own pts and durations, in batches of `size`."""
     with av.open(str(path)) as container:
@@ -233,7 +233,7 @@ def make_batches(
 
 
 def batches_of(
-    facts: FilmFacts, format: PixelFormat, frames: list[tuple[int, int]], size: int = 5
+    facts: VideoInfo, format: PixelFormat, frames: list[tuple[int, int]], size: int = 5
 ) -> list[ColorBatch]:
     generator = torch.Generator().manual_seed(0)
     dtype = torch.uint8 if format.bit_depth == 8 else torch.int32
@@ -306,4 +306,4 @@ def read_frames(path: Path) -> list[Any]:
         return list(container.decode(video=0))
 
 
-FilmMaker = Callable[..., tuple[Path, FilmFacts]]
+FilmMaker = Callable[..., tuple[Path, VideoInfo]]

@@ -30,16 +30,16 @@ def flicker(count: int, ab: tuple[float, float], seed: int = 0) -> Tensor:
     return torch.tensor(ab)[:, None, None] + jumps.expand(count, 2, *SMALL).contiguous()
 
 
-def steady(
+def stabilized(
     stabilizer: Stabilizer, lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = ()
 ) -> Tensor:
     """Filter a batch whose predicted chroma is `ab`."""
-    return filtered(stabilizer, stabilizer.watch(lightness, cuts), ab)
+    return filtered(stabilizer, stabilizer.track(lightness, cuts), ab)
 
 
 def filtered(stabilizer: Stabilizer, motions: Sequence[Motion], ab: Tensor) -> Tensor:
-    inferred = [i for i, motion in enumerate(motions) if motion.look]
-    return stabilizer.steady(motions, ab[inferred] if inferred else None)
+    inferred = [i for i, motion in enumerate(motions) if motion.needs_inference]
+    return stabilizer.stabilize(motions, ab[inferred] if inferred else None)
 
 
 def through(
@@ -49,7 +49,7 @@ def through(
     out = []
     for i in range(0, len(ab), size):
         part = slice(i, i + size)
-        out.append(steady(stabilizer, lightness[part], ab[part], cuts[part]))
+        out.append(stabilized(stabilizer, lightness[part], ab[part], cuts[part]))
     return torch.cat(out)
 
 
@@ -127,17 +127,17 @@ def test_small_frames_are_the_same_in_any_batch(side: int) -> None:
 def test_a_film_goes_on_from_its_own_frames_alone() -> None:
     lightness, ab = lightness_of(pan(8, 1)), flicker(8, (30, 0))
     stabilizer = Stabilizer(carried=0)
-    first = steady(stabilizer, lightness, ab)
-    assert not torch.equal(steady(stabilizer, lightness, ab), first)
-    assert torch.equal(steady(Stabilizer(carried=0), lightness, ab), first)
+    first = stabilized(stabilizer, lightness, ab)
+    assert not torch.equal(stabilized(stabilizer, lightness, ab), first)
+    assert torch.equal(stabilized(Stabilizer(carried=0), lightness, ab), first)
 
 
-def test_frames_are_watched_ahead_and_in_other_batches() -> None:
+def test_frames_are_tracked_ahead_and_in_other_batches() -> None:
     lightness, ab = calm(12), flicker(12, (30, 0))
     wanted = through(Stabilizer(), lightness, ab, size=4)
     stabilizer = Stabilizer()
-    motions = [*stabilizer.watch(lightness[:5]), *stabilizer.watch(lightness[5:])]
-    assert not all(motion.look for motion in motions)
+    motions = [*stabilizer.track(lightness[:5]), *stabilizer.track(lightness[5:])]
+    assert not all(motion.needs_inference for motion in motions)
     out = [
         filtered(stabilizer, motions[first:last], ab[first:last])
         for first, last in ((0, 3), (3, 4), (4, 9), (9, 12))
@@ -150,7 +150,7 @@ def test_frames_that_failed_can_be_done_again(monkeypatch: pytest.MonkeyPatch) -
     lightness, ab = lightness_of(pan(8, 1)), flicker(8, (30, 0))
     wanted = run(lightness, ab)
     stabilizer = Stabilizer(carried=0)
-    motions = stabilizer.watch(lightness)
+    motions = stabilizer.track(lightness)
     assert torch.equal(filtered(stabilizer, motions[:2], ab[:2]), wanted[:2])
     plain, calls = np.stack, []
 
@@ -252,11 +252,11 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="carried"):
         Stabilizer(carried=-1)
     with pytest.raises(ValueError, match="2 marks of cuts for 3 frames"):
-        Stabilizer().watch(lightness_of(pan(3, 1)), (True, False))
-    motions = Stabilizer(carried=0).watch(lightness_of(pan(3, 1)))
+        Stabilizer().track(lightness_of(pan(3, 1)), (True, False))
+    motions = Stabilizer(carried=0).track(lightness_of(pan(3, 1)))
     for given in (None, flicker(2, (0, 0)), flicker(4, (0, 0))):
         with pytest.raises(ValueError, match=r"3$"):
-            Stabilizer(carried=0).steady(motions, given)
+            Stabilizer(carried=0).stabilize(motions, given)
 
 
 class Recording(Stabilizer):
@@ -267,9 +267,11 @@ class Recording(Stabilizer):
         self.inferred: list[int] = []
         self._count = 0
 
-    def watch(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> list[Motion]:
-        motions = super().watch(lightness, cuts)
-        self.inferred += [self._count + i for i, motion in enumerate(motions) if motion.look]
+    def track(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> list[Motion]:
+        motions = super().track(lightness, cuts)
+        self.inferred += [
+            self._count + i for i, motion in enumerate(motions) if motion.needs_inference
+        ]
         self._count += len(motions)
         return motions
 
@@ -288,11 +290,11 @@ from vidcolor.motion import stabilizer
 torch.set_num_threads(1), cv2.setNumThreads(1)  # their threads do not survive a fork either
 stabilizer.processors = lambda: 4
 frames = torch.rand(3, 1, 64, 64) * 100
-watch = lambda: stabilizer.Stabilizer().watch(frames)
-watch()
+track = lambda: stabilizer.Stabilizer().track(frames)
+track()
 child = os.fork()
 if not child:
-    watch()
+    track()
     os._exit(7)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """

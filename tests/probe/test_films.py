@@ -57,7 +57,7 @@ class Truth:
         seconds, size = self.at(place), round(20_000 * self.at(place))
         return Sample(
             place, count, 3 + count * seconds, 30, 30 * seconds, 1, size, count - 1,
-            (count - 1) * size, count * size, count * (size + 14), segment.whole,
+            (count - 1) * size, count * size, count * (size + 14), segment.is_full,
         )  # fmt: skip
 
 

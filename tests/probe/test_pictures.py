@@ -135,7 +135,7 @@ def test_windows_are_counted_from_end_to_end() -> None:
 def test_a_sample_goes_in_batches_of_the_run(
     tmp_path: Path, count: int, workers: int, wished: int | None, batch: int, window: int
 ) -> None:
-    settings = Settings(workers=workers, batch_size=wished)
+    settings = Settings(picture_threads=workers, batch_size=wished)
     colorizer = Colorizer("_ramp", device="cpu", size=64)
     meter = PictureMeter(colorizer, settings, tmp_path, count)
     assert (meter.batch, meter.window) == (batch, window)

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from tests.helpers.pretend_cuda import CUDA, pretend_cuda
-from vidcolor.cli.run import run_command
 from vidcolor.color.adjust import ColorAdjustment
 from vidcolor.color.compose import compose
 from vidcolor.color.convert import grey_to_lightness, rgb_to_lab
@@ -18,6 +17,7 @@ from vidcolor.frames import ColorTags, LumaBatch, PixelFormat, picture_format
 from vidcolor.models.weights import manifest
 from vidcolor.motion.stabilizer import Stabilizer
 from vidcolor.run.colorizer import Colorizer, model_size
+from vidcolor.run.settings import ColorizerOptions
 from vidcolor.system.devices import PRECISIONS, choose_device, choose_precision, is_out_of_memory
 
 YUV = PixelFormat("yuv420p", 8, (2, 2), False, ColorTags(False, "bt709"))
@@ -230,7 +230,7 @@ def test_colorize_one_picture(fast):
 def test_saturation_scales_the_chroma():
     batch = frames(1)
     full, half, none = (
-        Colorizer("_ramp", device="cpu", look=ColorAdjustment(saturation=s))(batch)
+        Colorizer("_ramp", device="cpu", adjustment=ColorAdjustment(saturation=s))(batch)
         for s in (1.0, 0.5, 0.0)
     )
     assert torch.allclose(half, full / 2) and not none.any()
@@ -241,7 +241,7 @@ def test_the_look_is_applied_at_the_frames_lightness():
     batch = LumaBatch(levels.view(5, 1, 1, 1).expand(5, 1, 64, 64), 8, False, (0,) * 5, (0,) * 5)
     plain = Colorizer("_ramp", device="cpu", size=64)
     warm = Colorizer(
-        "_ramp", device="cpu", size=64, look=ColorAdjustment(0.5, temperature=40, tint=-20)
+        "_ramp", device="cpu", size=64, adjustment=ColorAdjustment(0.5, temperature=40, tint=-20)
     )
     light = grey_to_lightness((levels.float() - 16) / 219) / 100
     shift = (warm(batch) - plain(batch) / 2).mean(dim=(2, 3))
@@ -295,19 +295,21 @@ def test_devices_and_precisions():
 
 
 @pytest.mark.parametrize(
-    ("bf16", "careful", "chosen"),
+    ("bf16", "mixed", "chosen"),
     [(True, True, "bf16"), (True, False, "fp32"), (False, True, "fp32")],
 )
-def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, bf16, careful, chosen):
+def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, bf16, mixed, chosen):
     monkeypatch.setattr("vidcolor.system.devices.has_bf16", lambda: bf16)
     cpu = torch.device("cpu")
-    assert choose_precision("auto", cpu, careful) == chosen
+    assert choose_precision("auto", cpu, mixed) == chosen
 
 
-def test_the_command_offers_every_precision():
-    """Written down there, because `--help` must not import torch."""
-    (option,) = [p for p in run_command.params if p.name == "precision"]
-    assert sorted(option.type.choices) == sorted(["auto", *PRECISIONS])
+def test_every_precision_can_be_asked_for():
+    """Settings list them again, because `--help` must not import torch."""
+    for name in PRECISIONS:
+        assert ColorizerOptions(precision=name).precision == name
+    with pytest.raises(ValueError, match=r"precision must be one of .*fp32"):
+        ColorizerOptions(precision="fp8")
 
 
 @pytest.mark.parametrize("name", sorted(manifest()))
@@ -345,10 +347,15 @@ def test_a_gpu_gives_the_cpu_pixels(fast):
 
 @pytest.mark.parametrize("model", ["fast", "best"])
 def test_what_a_gpu_would_run_gives_the_same_chroma(monkeypatch, model):
-    """Stabilised, with a look and mirrored frames, and nothing of it on the wrong device."""
+    """Stabilized, with adjusted colors and mirrored frames; nothing on the wrong device."""
     moving = torch.stack([scene().luma[0, :, :, i : i + 240] for i in range(0, 20, 4)])
     batch = LumaBatch(moving, 8, False, tuple(range(5)), (1,) * 5, cuts=(True,) + (False,) * 4)
-    options = {"size": 64, "precision": "fp32", "look": ColorAdjustment(1.2, 10, -5), "tta": True}
+    options = {
+        "size": 64,
+        "precision": "fp32",
+        "adjustment": ColorAdjustment(1.2, 10, -5),
+        "tta": True,
+    }
     wanted = Colorizer(model, device="cpu", **options)(batch, Stabilizer())
     with pretend_cuda(monkeypatch) as device:
         gpu = Colorizer(model, device=str(CUDA), **options)

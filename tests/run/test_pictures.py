@@ -92,8 +92,10 @@ def assert_same(one: Path, two: Path) -> None:
 @pytest.mark.parametrize("workers", [None, 1, 3])
 def test_batches_and_threads_change_nothing(tmp_path: Path, folder: Path, workers: int) -> None:
     fast = Colorizer(device="cpu", size=64)
-    colorize(folder, tmp_path / "one", colorizer=fast, settings=Settings(batch_size=1, workers=1))
-    settings = Settings(batch_size=5, workers=workers)
+    colorize(
+        folder, tmp_path / "one", colorizer=fast, settings=Settings(batch_size=1, picture_threads=1)
+    )
+    settings = Settings(batch_size=5, picture_threads=workers)
     reports = colorize(folder, tmp_path / "more", colorizer=fast, settings=settings)
     assert [report.input for report in reports] == sorted(folder.iterdir())
     assert {(report.status, report.frames) for report in reports} == {("done", 1)}
@@ -138,7 +140,7 @@ def test_batches_follow_from_the_files_alone(
 
         monkeypatch.setattr(PictureSource, "read", slow)
         colorizer = ramp()
-        settings = Settings(batch_size=16, workers=3)
+        settings = Settings(batch_size=16, picture_threads=3)
         colorize(folder, tmp_path / f"{delay}", colorizer=colorizer, settings=settings)
         found.append(sorted(colorizer.model.shapes))
     assert found[0] == found[1] == found[2]
@@ -224,7 +226,7 @@ def test_reports_come_in_order_whatever_is_saved_first(
 
     monkeypatch.setattr(PictureSink, "write", slow)
     seen: list[Progress] = []
-    settings = Settings(workers=2)
+    settings = Settings(picture_threads=2)
     reports = list(
         colorize_pictures(job_of(folder, tmp_path / "out"), ramp(), settings, seen.append)
     )
@@ -242,7 +244,9 @@ def test_the_first_report_does_not_wait_for_the_last_picture(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pictures, "WINDOW", 4)
-    reports = colorize_pictures(job_of(folder, tmp_path / "out"), ramp(), Settings(workers=1))
+    reports = colorize_pictures(
+        job_of(folder, tmp_path / "out"), ramp(), Settings(picture_threads=1)
+    )
     with closing(reports):
         assert next(reports).input.name == "00.png"
         assert not (tmp_path / "out" / "19.png").exists()
@@ -281,7 +285,7 @@ def test_pixels_under_way_are_bounded(
 
     monkeypatch.setattr(PictureSource, "read", reading)
     monkeypatch.setattr(PictureSink, "write", writing)
-    settings = Settings(workers=3)
+    settings = Settings(picture_threads=3)
     reports = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp(), settings=settings)
     assert {report.status for report in reports} == {"done"} and len(reports) == 21
     assert all(total <= 15_000 or count == 1 for total, count in most)
@@ -306,7 +310,7 @@ def test_count_pixels_reads_the_head_alone(tmp_path: Path) -> None:
 def test_stopping_early_leaves_no_thread_and_no_half_file(tmp_path: Path, folder: Path) -> None:
     before, threads = threading.active_count(), torch.get_num_threads()
     output = tmp_path / "out"
-    reports = colorize_pictures(job_of(folder, output), ramp(), Settings(workers=2))
+    reports = colorize_pictures(job_of(folder, output), ramp(), Settings(picture_threads=2))
     with closing(reports):
         assert [next(reports).status for _ in range(3)] == ["done"] * 3
     assert threading.active_count() == before

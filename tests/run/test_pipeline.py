@@ -233,12 +233,11 @@ def plain(noisy: Path, ramp: Colorizer) -> Path:
     return output
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("batch_size", [3, 16])
-def test_batches_and_workers_change_nothing(
-    tmp_path: Path, noisy: Path, plain: Path, ramp: Colorizer, workers: int, batch_size: int
+def test_the_batch_size_changes_nothing(
+    tmp_path: Path, noisy: Path, plain: Path, ramp: Colorizer, batch_size: int
 ) -> None:
-    settings = replace(LOSSLESS, batch_size=batch_size, workers=workers)
+    settings = replace(LOSSLESS, batch_size=batch_size)
     report = done(colorize(noisy, tmp_path / "out.mkv", colorizer=ramp, settings=settings))
     assert report.frames == 13
     assert_same_pixels(report.output, plain)
@@ -353,7 +352,9 @@ def test_reports_and_progress(tmp_path: Path, noisy: Path, ramp: Colorizer) -> N
     seen: list[Progress] = []
     settings = replace(LOSSLESS, batch_size=4)
     report = done(
-        colorize(noisy, tmp_path / "out.mkv", colorizer=ramp, settings=settings, watch=seen.append)
+        colorize(
+            noisy, tmp_path / "out.mkv", colorizer=ramp, settings=settings, on_progress=seen.append
+        )
     )
     assert [(p.done, p.input) for p in seen] == [(n, noisy) for n in (4, 8, 12, 13)]
     assert {p.total for p in seen} == {13}

@@ -104,12 +104,12 @@ def archive(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("threads", [None, 2])
 def test_a_folder_is_mirrored_and_bad_files_do_not_stop_it(
-    archive: Path, tmp_path: Path, ramp: Colorizer, workers: int
+    archive: Path, tmp_path: Path, ramp: Colorizer, threads: int | None
 ) -> None:
     output = tmp_path / "out"
-    settings = replace(LOSSLESS, workers=workers)
+    settings = replace(LOSSLESS, picture_threads=threads)
     reports = colorize(archive, output, colorizer=ramp, settings=settings)
     found = {str(r.input.relative_to(archive)): r for r in reports}
     assert len(found) == len(reports) == 8
@@ -395,7 +395,7 @@ def test_nothing_is_made_by_planning(tmp_path: Path, ramp: Colorizer) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"batch_size": 0}, {"workers": -1}, {"quality": 0}, {"quality": 101}]
+    "wrong", [{"batch_size": 0}, {"picture_threads": 0}, {"quality": 0}, {"quality": 101}]
 )
 def test_settings_out_of_range(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

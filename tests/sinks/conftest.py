@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from tests.helpers.films import FilmMaker, FilmSpec, build_film, read_facts
-from vidcolor.frames import FilmFacts
+from vidcolor.frames import VideoInfo
 
 
 @pytest.fixture
 def film(tmp_path: Path) -> FilmMaker:
     """`film(**spec)` builds a film and gives its path and facts."""
 
-    def make(**changes: Any) -> tuple[Path, FilmFacts]:
+    def make(**changes: Any) -> tuple[Path, VideoInfo]:
         folder = tmp_path / "input"
         folder.mkdir(exist_ok=True)
         path = build_film(folder, replace(FilmSpec(), **changes))

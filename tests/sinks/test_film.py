@@ -24,7 +24,7 @@ from tests.helpers.films import (
     read_streams,
 )
 from vidcolor.errors import ContainerError, OutputError
-from vidcolor.frames import ColorBatch, ColorTags, FilmFacts, Segment
+from vidcolor.frames import ColorBatch, ColorTags, Segment, VideoInfo
 from vidcolor.sinks import COPY_ALL, EncoderSettings, FilmReport, FilmSink, choose_pixel_format
 from vidcolor.sinks.streams import PacketFeed
 
@@ -42,7 +42,7 @@ SETTINGS = {
 
 def color(
     path: Path,
-    facts: FilmFacts,
+    facts: VideoInfo,
     output: Path,
     settings: EncoderSettings = FAST,
     *,
@@ -68,7 +68,7 @@ def color(
         return sink.finish(incomplete=incomplete)
 
 
-def moments(facts: FilmFacts, frames: list) -> list[Fraction]:
+def moments(facts: VideoInfo, frames: list) -> list[Fraction]:
     return [frame.pts * facts.time_base for frame in frames]
 
 
@@ -380,7 +380,7 @@ def test_a_numbered_sequence_becomes_a_film(tmp_path: Path) -> None:
     for number in range(100, 104):
         cv2.imwrite(str(tmp_path / f"{number:05d}.png"), np.full((48, 64, 3), 90, np.uint8))
     pattern = tmp_path / "%05d.png"
-    facts = FilmFacts(
+    facts = VideoInfo(
         path=pattern,
         codec="png",
         width=64,

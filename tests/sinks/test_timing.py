@@ -14,7 +14,7 @@ import torch
 
 from tests.helpers.films import FilmMaker, batches_of, read_frames, read_streams
 from vidcolor.errors import OutputError
-from vidcolor.frames import ColorBatch, FilmFacts
+from vidcolor.frames import ColorBatch, VideoInfo
 from vidcolor.sinks import (
     EncoderSettings,
     FilmReport,
@@ -159,7 +159,7 @@ def test_windows_media_has_times(film: FilmMaker, tmp_path: Path, pts: tuple[int
     assert len(read_streams(report.path)[1].times) == len(read_streams(path)[1].times)
 
 
-def interlaced(film: FilmMaker, order: str, size: tuple[int, int] = (64, 48)) -> FilmFacts:
+def interlaced(film: FilmMaker, order: str, size: tuple[int, int] = (64, 48)) -> VideoInfo:
     _, facts = film(size=size, audio=())
     return replace(facts, interlaced=True, field_order=order)
 

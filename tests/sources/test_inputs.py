@@ -10,7 +10,17 @@ import pytest
 from PIL import Image
 
 from vidcolor.errors import InputError
-from vidcolor.sources import Input, expand, natural_key, output_suffix
+from vidcolor.sources import (
+    FilmInput,
+    Input,
+    PictureInput,
+    SequenceInput,
+    expand,
+    natural_key,
+    output_suffix,
+)
+
+KINDS = {FilmInput: "film", PictureInput: "picture", SequenceInput: "sequence"}
 
 
 def touch(*paths: Path) -> None:
@@ -20,7 +30,7 @@ def touch(*paths: Path) -> None:
 
 
 def names(items: list[Input]) -> list[tuple[str, str]]:
-    return [(i.relative.as_posix(), i.kind) for i in items]
+    return [(i.relative.as_posix(), KINDS[type(i)]) for i in items]
 
 
 def test_folder_in_natural_order(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -73,7 +83,7 @@ def test_sequence(working_folder: Path) -> None:
     touch(*(working_folder / f"frames/{i:05d}.png" for i in (3, 4)))
     touch(*(working_folder / f"frames/shot_{i}.png" for i in (0, 1)))
     (item,) = expand(["frames/%05d.png"], rate=Fraction(24))
-    assert item == Input(Path("frames/%05d.png"), "sequence", Path("frames"))
+    assert item == SequenceInput(Path("frames/%05d.png"), Path("frames"))
     (item,) = expand(["frames/shot_%d.png"], rate=Fraction(24))
     assert item.relative == Path("shot")
     with pytest.raises(InputError, match="--fps"):
@@ -91,12 +101,12 @@ def test_what_an_animation_is(tmp_path: Path, animated: bool, form: str) -> None
     more = {"save_all": True, "append_images": images[1:]} if animated else {}
     images[0].save(path, format=form, **more)
     kind = "film" if animated and form == "PNG" else "picture"  # FFmpeg cannot decode the other
-    assert [i.kind for i in expand([str(path)], rate=None)] == [kind]
+    assert [KINDS[type(i)] for i in expand([str(path)], rate=None)] == [kind]
 
 
 def test_formats_that_are_only_read(tmp_path: Path) -> None:
     touch(*(tmp_path / n for n in ("a.pgm", "b.PPM", "c.tga", "d.jp2", "e.tif")))
-    assert [i.kind for i in expand([str(tmp_path)], rate=None)] == ["picture"] * 5
+    assert [KINDS[type(i)] for i in expand([str(tmp_path)], rate=None)] == ["picture"] * 5
     assert output_suffix(Path("scans/a.PGM")) == output_suffix(Path("d.jp2")) == ".png"
     assert output_suffix(Path("e.tif")) == ".tif" and output_suffix(Path("F.JPG")) == ".JPG"
 
@@ -105,10 +115,8 @@ def test_what_is_left_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     touch(*(tmp_path / n for n in ("a.png", "b.HEIC", "sub/c.heic", "d.nef", "e.txt", "f.braw")))
     assert names(expand([str(tmp_path)], rate=None)) == [("a.png", "picture")]
     (warning,) = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert warning.getMessage() == (
-        f"{tmp_path}: left out what looks like pictures or films but is not read: "
-        "1 .braw, 2 .heic, 1 .nef; convert them to PNG, TIFF or FFV1 in Matroska"
-    )
+    line = warning.getMessage()
+    assert str(tmp_path) in line and "1 .braw, 2 .heic, 1 .nef" in line and "convert" in line
     caplog.clear()
     assert names(expand([str(tmp_path / "*")], rate=None)) == [("a.png", "picture")]
     assert "1 .braw, 1 .heic, 1 .nef" in caplog.text
@@ -120,7 +128,7 @@ def test_what_is_left_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 def test_gif_is_a_film(tmp_path: Path) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "one.gif")
-    assert [i.kind for i in expand([str(tmp_path)], rate=None)] == ["film"]
+    assert [KINDS[type(i)] for i in expand([str(tmp_path)], rate=None)] == ["film"]
 
 
 def test_errors(tmp_path: Path) -> None:

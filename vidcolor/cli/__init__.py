@@ -1,10 +1,11 @@
-"""The command line: `vidcolor run`, `train`, `recipes`, `probe`, `eval`, `models`, `weights`.
+"""The command line: one module for each command, imported when the command is used.
 
-torch, av and rich are imported inside the commands, so that `vidcolor --help` answers at once.
+torch, av and rich are imported later still, so that `vidcolor --help` answers at once.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import signal
 import sys
@@ -14,13 +15,17 @@ import click
 
 from .. import __version__
 from ..errors import InputError, RecipeError, TrainingError, VidcolorError
-from .evaluate import evaluate_command
-from .models import models_command
-from .probe import probe_command
-from .run import run_command
-from .train import recipes_command, train_command
-from .weights import weights_command
 
+# A command's name, its place (module:attribute), and its line in `vidcolor --help`.
+COMMANDS = {
+    "run": (".run:run_command", "Colorize films, pictures and folders."),
+    "train": (".train:train_command", "Train weights by a recipe."),
+    "recipes": (".train:recipes_command", "List the training recipes."),
+    "probe": (".probe:probe_command", "Measure this machine, or estimate a run."),
+    "eval": (".evaluate:evaluate_command", "Measure a model on color pictures or clips."),
+    "models": (".models:models_command", "List the models; describe an architecture."),
+    "weights": (".weights:weights_command", "Import weights, such as public checkpoints."),
+}
 EXIT_CODES = """\b
 Exit codes:
     0  every input was done (or skipped on request)
@@ -31,7 +36,31 @@ Exit codes:
 """
 
 
-@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in `COMMANDS`, in order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now; None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        found = getattr(importlib.import_module(module, __name__), attribute)
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The names with their lines, without importing any command."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="vidcolor")
 def cli() -> None:
     """Colorize black-and-white films and photographs.
@@ -40,18 +69,6 @@ def cli() -> None:
     vidcolor run old_film.mp4 -o color.mp4
     vidcolor run photos/ -o color/
     """
-
-
-for _command in (
-    run_command,
-    train_command,
-    recipes_command,
-    probe_command,
-    evaluate_command,
-    models_command,
-    weights_command,
-):
-    cli.add_command(_command)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -70,10 +87,10 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except VidcolorError as error:
-        # What fails on an input becomes a report; what arrives here stopped the work at its start.
+        # An error of one input becomes a report; an error that arrives here stopped the command.
         click.echo(f"error: {error}", err=True)
-        at_work = isinstance(error, InputError | TrainingError)
-        sys.exit(1 if at_work and not isinstance(error, RecipeError) else 2)
+        working = isinstance(error, InputError | TrainingError)
+        sys.exit(1 if working and not isinstance(error, RecipeError) else 2)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(130)

@@ -1,109 +1,138 @@
-"""`vidcolor eval`: measure a model on colour pictures or clips, beside the floors."""
+"""`vidcolor eval`: measure a model on color pictures or clips, beside baselines."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import OutputError
-from .look import look_options
-from .run import make_colorizer, model_options
-from .work import TimeType, chosen_segment
+from ..frames import WHOLE, Segment
+from ..options import OptionError, check_options, option
+from ..run.settings import ColorizerOptions
+from .options import flag_of, make_colorizer, takes
 
 if TYPE_CHECKING:
     from ..evaluation import EvalTable, VideoRow
 
-# what an option says is lost on the other kind of input
-_FOR_PICTURES = ("lpips_weights", "sheet", "sheet_each", "overwrite", "per_picture")
-_FOR_CLIPS = ("start", "end", "limit")
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """What is measured of pictures, and drawn."""
+
+    lpips_weights: Path | None = option(
+        None, help="AlexNet weights for LPIPS (.pth or .safetensors) [torch's hub cache]."
+    )
+    sheet: Path | None = option(
+        None,
+        metavar="FILE.png",
+        help="Write a sheet of the best, median and worst pictures: grey, prediction, truth.",
+    )
+    sheet_each: int | None = option(
+        None, low=1, high=50, metavar="N", help="Pictures of each of the three [4]."
+    )
+    overwrite: bool = option(False, short="-y", help="Replace an existing sheet.")
+    per_picture: bool = option(False, help="With --json: also the figures of every picture.")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        for name in ("overwrite", "sheet_each"):
+            if self.sheet is None and getattr(self, name):
+                raise OptionError(name, "needs --sheet")
+        if self.sheet is not None and self.sheet.suffix.lower() != ".png":
+            raise OptionError("sheet", f"must be a PNG file; use {self.sheet.with_suffix('.png')}")
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """What is measured of clips."""
+
+    segment: Segment = WHOLE
+    limit: int | None = option(
+        None, low=5, metavar="N", help="Measure at most N frames of each clip."
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+def _refuse(given: PictureOptions | ClipOptions, advice: str) -> None:
+    """Raise a usage error for an option that means nothing for this kind of input."""
+    for each in fields(given):
+        value = getattr(given, each.name)
+        if isinstance(value, Segment) and value != WHOLE:
+            raise click.UsageError(f"--{'end' if value.start is None else 'start'} {advice}")
+        if value != each.default:
+            raise click.UsageError(f"{flag_of(each)} {advice}")
 
 
 @click.command("eval")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@model_options
-@click.option("--video", is_flag=True, help="PATHS are colour clips, not pictures.")
+@takes(options=ColorizerOptions)
+@click.option("--video", is_flag=True, help="PATHS are color clips, not pictures.")
 @click.option(
     "--at",
     type=click.IntRange(64),
-    help="Side of the squares [256]; with --video the long side at most [512].",
+    help="Side of the square pictures [256]; with --video the longest side of the frames [512].",
 )
-@look_options
-@click.option(
-    "--lpips-weights",
-    type=click.Path(path_type=Path),
-    help="AlexNet weights for LPIPS (.pth or .safetensors) [torch's hub cache].",
-)
-@click.option(
-    "--sheet",
-    type=click.Path(path_type=Path),
-    metavar="FILE.png",
-    help="Write the best, median and worst pictures: grey, prediction, truth.",
-)
-@click.option(
-    "--sheet-each",
-    type=click.IntRange(1, 50),
-    metavar="N",
-    help="Pictures of each of the three [4].",
-)
-@click.option("-y", "--overwrite", is_flag=True, help="Replace an existing sheet.")
-@click.option("--per-picture", is_flag=True, help="With --json: also every picture's figures.")
-@click.option("--start", type=TimeType(), help="Begin clips at this time (or HH:MM:SS.fff).")
-@click.option("--end", type=TimeType(), help="Stop clips before this time.")
-@click.option("--limit", type=click.IntRange(5), metavar="N", help="Frames of a clip at most.")
+@takes(for_pictures=PictureOptions, for_clips=ClipOptions)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def evaluate_command(
-    paths: tuple[Path, ...], video: bool, at: int | None, as_json: bool, **options: Any
+    paths: tuple[Path, ...],
+    options: ColorizerOptions,
+    video: bool,
+    at: int | None,
+    for_pictures: PictureOptions,
+    for_clips: ClipOptions,
+    as_json: bool,
 ) -> None:
-    """Measure a model on folders or zips of colour pictures, or on colour clips, PATHS.
+    """Measure a model on color pictures or clips.
 
     \b
     vidcolor eval photos/ --sheet sheet.png
     vidcolor eval --video clip.mp4 "clips/*.mkv" --limit 100
 
-    Prints PSNR, SSIM, LPIPS, colourfulness and 12-margin error of the model beside the same of
-    grey, of the set's mean colour, of the truth at half chroma and of the truth itself: a number
-    means little without those rows. Of clips: PSNR, colourfulness, CDC and warp error, beside
-    the truth's and grey's.
+    PATHS are folders and zips of pictures, or clips with --video.
+
+    Pictures: PSNR, SSIM, LPIPS, colorfulness and 12-margin error. Clips: PSNR, colorfulness, CDC
+    and warp error, per frame and stabilized. A figure means little alone, so the table also has
+    the baselines. For pictures: grey, the set's mean color, the truth at half chroma, and the
+    truth. For clips: the truth and grey.
     """
-    others = _FOR_PICTURES if video else _FOR_CLIPS
-    # `is`, because 0 seconds are equal to False
-    lost = [key for key in others if options[key] is not None and options[key] is not False]
-    if lost:
-        flag = "--" + lost[0].replace("_", "-")
-        kind, remedy = ("pictures", "leave out") if video else ("clips", "add")
-        raise click.UsageError(f"{flag} is for {kind}; {remedy} --video")
+    if video:
+        _refuse(for_pictures, "is for pictures; leave out --video")
+    else:
+        _refuse(for_clips, "is for clips; add --video")
+    if for_pictures.per_picture and not as_json:
+        raise click.UsageError("--per-picture needs --json")
     from ..system.opencv import load_problem
 
     if reason := load_problem():
         raise click.ClickException(f"eval needs OpenCV: {reason}")
     if video:
-        _clips(paths, at, as_json, options)
+        _clips(paths, at or 512, as_json, options, for_clips)
     else:
-        _pictures(paths, at, as_json, options)
+        _pictures(paths, at or 256, as_json, options, for_pictures)
 
 
-def _pictures(paths: tuple[Path, ...], at: int | None, as_json: bool, options: Any) -> None:
+def _pictures(
+    paths: tuple[Path, ...],
+    size: int,
+    as_json: bool,
+    options: ColorizerOptions,
+    chosen: PictureOptions,
+) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
     from ..evaluation import evaluate_folders
 
-    if options["per_picture"] and not as_json:
-        raise click.UsageError("--per-picture goes with --json")
-    sheet = options["sheet"]
-    if sheet is None and (options["overwrite"] or options["sheet_each"]):
-        raise click.UsageError("--overwrite and --sheet-each go with --sheet")
-    if sheet is not None:
-        if sheet.suffix.lower() != ".png":
-            raise click.UsageError(
-                f"a sheet is a PNG file; use --sheet {sheet.with_suffix('.png')}"
-            )
-        if sheet.exists() and not options["overwrite"]:
-            raise OutputError(f"{sheet}: already exists; give --overwrite to replace it")
+    if chosen.sheet is not None and chosen.sheet.exists() and not chosen.overwrite:
+        raise OutputError(f"{chosen.sheet}: already exists; give --overwrite to replace it")
     colorizer = make_colorizer(options)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -120,15 +149,15 @@ def _pictures(paths: tuple[Path, ...], at: int | None, as_json: bool, options: A
         table = evaluate_folders(
             colorizer,
             list(paths),
-            size=at or 256,
-            lpips_weights=options["lpips_weights"],
+            size=size,
+            lpips_weights=chosen.lpips_weights,
             name=colorizer.name,
-            sheet=sheet,
-            each=options["sheet_each"] or 4,
+            sheet=chosen.sheet,
+            each=chosen.sheet_each or 4,
             progress=progress,
         )
     if as_json:
-        values = table.to_dict(per_picture=options["per_picture"])
+        values = table.to_dict(per_picture=chosen.per_picture)
         click.echo(json.dumps(values, ensure_ascii=False))
         return
     _show_pictures(table)
@@ -140,7 +169,7 @@ def _show_pictures(table: EvalTable) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    view = Table("", "PSNR", "over grey", "pooled", "SSIM", "LPIPS", "colour", "12-margin error")
+    view = Table("", "PSNR", "over grey", "pooled", "SSIM", "LPIPS", "color", "12-margin error")
     for row in table.rows:
         view.add_row(
             row.name,
@@ -158,13 +187,18 @@ def _show_pictures(table: EvalTable) -> None:
         out.print(note, soft_wrap=True, highlight=False)
 
 
-def _clips(paths: tuple[Path, ...], at: int | None, as_json: bool, options: Any) -> None:
+def _clips(
+    paths: tuple[Path, ...],
+    size: int,
+    as_json: bool,
+    options: ColorizerOptions,
+    chosen: ClipOptions,
+) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
     from ..evaluation import evaluate_video
 
-    segment = chosen_segment(options)
     colorizer = make_colorizer(options)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -176,9 +210,9 @@ def _clips(paths: tuple[Path, ...], at: int | None, as_json: bool, options: Any)
         table = evaluate_video(
             colorizer,
             paths,
-            long_side=at or 512,
-            segment=segment,
-            limit=options["limit"],
+            long_side=size,
+            segment=chosen.segment,
+            limit=chosen.limit,
             name=colorizer.name,
             progress=progress,
         )
@@ -209,7 +243,7 @@ def _show_rows(title: str, rows: tuple[VideoRow, ...]) -> None:
     def number(value: float | None, digits: int) -> str:
         return "-" if value is None else f"{value:.{digits}f}"
 
-    columns = ("PSNR", "over grey", "colour", "CDC", "of truth's", "warp error", "of truth's")
+    columns = ("PSNR", "over grey", "color", "CDC", "of truth's", "warp error", "of truth's")
     view = Table(box=box.SIMPLE)  # narrow enough for 80 columns
     view.add_column()
     for column in columns:

@@ -7,68 +7,18 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import VidcolorError
-from .look import look_arguments, look_options
-from .work import make_settings, work_options
+from ..run.settings import ColorizerOptions, Report, Settings
+from .options import make_colorizer, takes
 
 if TYPE_CHECKING:
     from ..run.colorizer import Colorizer
     from ..run.plan import Job
-    from ..run.settings import Report, Settings
-
-
-def model_options(command: Any, several: bool = False) -> Any:
-    """The options that choose a model and where it runs, shared by several commands.
-
-    Args:
-        command: takes them.
-        several: `--model` and `--size` can be given several times.
-    """
-    more = " Repeatable; without inputs all that ship." if several else ""
-    for option in reversed(
-        [
-            click.option(
-                "--model",
-                metavar="NAME",
-                multiple=several,
-                help=f"A model of 'vidcolor models' [fast].{more}",
-            ),
-            click.option(
-                "--weights",
-                type=click.Path(path_type=Path),
-                help="Your own weights (.safetensors), or a public .pth with --model.",
-            ),
-            click.option(
-                "--device",
-                default="auto",
-                show_default=True,
-                help="auto, cpu, cuda, cuda:N or mps.",
-            ),
-            click.option(
-                "--precision",
-                type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-                default="auto",
-                show_default=True,
-                help="Arithmetic of the network. auto: fp16 on CUDA, on processors that have it "
-                "bf16 for fast and best (which keep in fp32 what would show), else fp32.",
-            ),
-            click.option(
-                "--size",
-                type=click.IntRange(32, 4096),
-                multiple=several,
-                help="Model resolution: the network sees each frame at about SIZE squared pixels, "
-                "in the frame's shape, sides rounded to the model's stride. Time grows with its "
-                "square; the output keeps the input's size [the weights' own: 224 for fast, 256 "
-                "for best].",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
+    from .screen import Screen
 
 
 @click.command("run")
@@ -78,11 +28,7 @@ def model_options(command: Any, several: bool = False) -> Any:
     "--output",
     help="A file, or a folder for several inputs [beside each: NAME.color.EXT, FOLDER.color/].",
 )
-@model_options
-@look_options
-@work_options
-@click.option("-y", "--overwrite", is_flag=True, help="Replace existing outputs.")
-@click.option("--skip-existing", is_flag=True, help="Pass over inputs whose output exists.")
+@takes(options=ColorizerOptions, settings=Settings)
 @click.option(
     "--preview",
     type=click.IntRange(1, 100),
@@ -92,10 +38,17 @@ def model_options(command: Any, several: bool = False) -> Any:
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line for each finished input.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-@click.option("-v", "--verbose", is_flag=True, help="Print what is decided on the way.")
-@click.pass_context
+@click.option("-v", "--verbose", is_flag=True, help="Also print decisions, such as the device.")
 def run_command(
-    ctx: click.Context, inputs: tuple[str, ...], output: str | None, **options: Any
+    inputs: tuple[str, ...],
+    output: str | None,
+    options: ColorizerOptions,
+    settings: Settings,
+    preview: int | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
 ) -> None:
     """Colorize INPUTS: films, pictures, folders, globs, or numbered sequences.
 
@@ -106,7 +59,7 @@ def run_command(
     vidcolor run old_film.mp4 --preview 6 -o sheet.png
 
     Sound, subtitles, chapters and attachments are copied. An output appears under its name only
-    when it is complete. Of a damaged film what can be read goes to NAME.incomplete.EXT.
+    when it is complete. The readable part of a damaged film goes to NAME.incomplete.EXT.
 
     \b
     Exit codes: 0 all done, 1 some input failed or was incomplete, 2 usage, 130 interrupted.
@@ -116,18 +69,15 @@ def run_command(
 
     if not all(inputs) or output == "":
         raise click.UsageError("an input or the output is an empty name; is a variable unset?")
-    if options["overwrite"] and options["skip_existing"]:
+    if settings.overwrite and settings.skip_existing:
         raise click.UsageError("--overwrite and --skip-existing exclude each other")
-    settings = make_settings(
-        options, overwrite=options["overwrite"], skip_existing=options["skip_existing"]
-    )
-    screen = Screen(quiet=options["quiet"], verbose=options["verbose"], as_json=options["as_json"])
-    if options["preview"] is not None:
-        _preview(inputs, output, options, settings, screen)
+    screen = Screen(quiet=quiet, verbose=verbose, as_json=as_json)
+    if preview is not None:
+        _preview(inputs, output, preview, options, settings, screen)
         return
     jobs, reports = plan(inputs, output, settings)
-    if options["dry_run"]:
-        screen.plan(jobs, reports, _describe_model(options), options["encoder"])
+    if dry_run:
+        screen.plan(jobs, reports, _describe_model(options), settings.encoder.encoder)
         sys.exit(1 if any(r.status == "failed" for r in reports) else 0)
     for report in reports:
         screen.finished(report)
@@ -137,27 +87,13 @@ def run_command(
     sys.exit(1 if any(r.status in ("failed", "incomplete") for r in reports) else 0)
 
 
-def make_colorizer(options: dict[str, Any]) -> Colorizer:
-    """The colorizer that `model_options`, and `look_options` where there are any, describe."""
-    from ..run.colorizer import Colorizer
-
-    return Colorizer(
-        options["model"],
-        options["weights"],
-        device=options["device"],
-        precision=options["precision"],
-        size=options["size"],
-        **look_arguments(options),
-    )
-
-
 def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
     """Retain freed memory (`memory.retain_freed_memory`) for films of one size on the CPU.
 
     Frames of several sizes, and pictures, would leave gaps in the heap.
 
     Returns:
-        Whether the setting was made.
+        Whether it does.
     """
     from ..run.plan import FilmJob
     from ..system.memory import retain_freed_memory
@@ -171,7 +107,7 @@ def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
     return retain_freed_memory()
 
 
-def _describe_model(options: dict[str, Any]) -> str:
+def _describe_model(options: ColorizerOptions) -> str:
     colorizer = make_colorizer(options)
     mirrored = ", mirrored too" if colorizer.tta else ""
     count = len(colorizer.references.pictures)
@@ -182,7 +118,9 @@ def _describe_model(options: dict[str, Any]) -> str:
     )
 
 
-def _work(jobs: list, options: dict[str, Any], settings: Settings, screen: Any) -> list[Report]:
+def _work(
+    jobs: Sequence[Job], options: ColorizerOptions, settings: Settings, screen: Screen
+) -> list[Report]:
     from ..run.pipeline import run
 
     colorizer = make_colorizer(options)
@@ -191,8 +129,8 @@ def _work(jobs: list, options: dict[str, Any], settings: Settings, screen: Any) 
     )
     keep_film_memory(jobs, colorizer)
     done = []
-    with screen.progress() as watch:
-        for report in run(jobs, colorizer, settings, watch):
+    with screen.progress() as on_progress:
+        for report in run(jobs, colorizer, settings, on_progress):
             screen.finished(report)
             done.append(report)
     return done
@@ -201,12 +139,12 @@ def _work(jobs: list, options: dict[str, Any], settings: Settings, screen: Any) 
 def _preview(
     inputs: tuple[str, ...],
     output: str | None,
-    options: dict[str, Any],
+    count: int,
+    options: ColorizerOptions,
     settings: Settings,
-    screen: Any,
+    screen: Screen,
 ) -> None:
     from ..run.preview import write_preview
-    from ..run.settings import Report
     from ..sources import PICTURE_SUFFIXES, expand
 
     items = expand(inputs, rate=settings.fps)
@@ -219,7 +157,7 @@ def _preview(
         pairs, unread = write_preview(
             items,
             path,
-            options["preview"],
+            count,
             colorizer,
             segment=settings.segment,
             rate=settings.fps,

@@ -1,4 +1,4 @@
-"""What a person sees: rich progress, finished lines, tables; JSON lines on request."""
+"""What `vidcolor run` prints: progress, finished lines and tables, or JSON lines."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from ..run.films import Watch
     from ..run.plan import Job
-    from ..run.settings import Report
+    from ..run.settings import ProgressCallback, Report
 
 
 class RateColumn(ProgressColumn):
@@ -39,12 +38,12 @@ class RateColumn(ProgressColumn):
 
 
 def width_of(stream: TextIO) -> int | None:
-    """The terminal's own width; wide enough for whole names where it is none."""
+    """None for a terminal (rich finds its width); else wide enough for whole names."""
     return None if stream.isatty() else 10_000
 
 
 class _LogHandler(logging.Handler):
-    """Log lines in the form of all others: `warning: ...`."""
+    """Prints log records as lines such as `warning: ...`."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -67,14 +66,14 @@ class Screen:
         logger.setLevel(logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING)
         logger.propagate = False
 
-    def say(self, line: str) -> None:
-        """One line, unless quiet."""
+    def print_line(self, line: str) -> None:
+        """Print one line to standard error, unless quiet."""
         if not self.quiet:
             self.console.print(Text(line), soft_wrap=True)
 
     @contextmanager
-    def progress(self) -> Iterator[Watch]:
-        """A live progress bar where standard error is a terminal, nothing otherwise."""
+    def progress(self) -> Iterator[ProgressCallback]:
+        """A live progress bar if standard error is a terminal; otherwise nothing."""
         if self.quiet or not self.console.is_terminal:
             yield lambda progress: None
             return
@@ -93,7 +92,7 @@ class Screen:
             task = bar.add_task("starting", total=None)
             state: dict[str, Any] = {"key": None}
 
-            def watch(progress: Any) -> None:
+            def on_progress(progress: Any) -> None:
                 # pictures share one bar: their count restarts only with a new job
                 if progress.done == 1 or progress.done < state.get("done", 0):
                     bar.reset(task)
@@ -105,36 +104,36 @@ class Screen:
                     total=progress.total,
                 )
 
-            yield watch
+            yield on_progress
 
     def sheet(self, report: Report) -> None:
-        """The line of a finished preview."""
+        """Print the line of a finished preview."""
         self._announce(report)
-        self.say(f"{report.output}: {report.frames} before/after pairs")
+        self.print_line(f"{report.output}: {report.frames} before/after pairs")
 
     def _announce(self, report: Report) -> None:
         if self.as_json:
             print(json.dumps(report.to_dict(), ensure_ascii=False), flush=True)
         for warning in report.warnings:
-            self.say(f"warning: {warning}")
+            self.print_line(f"warning: {warning}")
 
     def finished(self, report: Report) -> None:
-        """The line of a finished input."""
+        """Print the line of a finished input."""
         self._announce(report)
         if report.status in ("failed", "incomplete"):
             self.console.print(Text(f"error: {report.error}"), soft_wrap=True)
         elif report.status == "skipped":
-            self.say(f"{report.input}: skipped, {report.output} exists")
+            self.print_line(f"{report.input}: skipped, {report.output} exists")
         else:
             rate = f", {report.frames / report.seconds:.1f} fps" if report.frames > 1 else ""
             unit = "frame" if report.frames == 1 else "frames"
-            self.say(
+            self.print_line(
                 f"{report.input} -> {report.output} "
                 f"({report.frames} {unit}, {report.seconds:.1f} s{rate})"
             )
 
     def summary(self, reports: Sequence[Report]) -> None:
-        """After a batch: how many were done, and a table of what failed and why."""
+        """Print how many inputs were done, and a table of the failed ones with the reason."""
         failed = [r for r in reports if r.status in ("failed", "incomplete")]
         if len(reports) < 2 or not (failed or not self.quiet):
             return
@@ -142,7 +141,7 @@ class Screen:
             s: sum(r.status == s for r in reports)
             for s in ("done", "skipped", "incomplete", "failed")
         }
-        self.say(", ".join(f"{n} {s}" for s, n in counts.items() if n))
+        self.print_line(", ".join(f"{n} {s}" for s, n in counts.items() if n))
         if failed:
             table = Table("input", "status", "why", title="not done")
             for report in failed:
@@ -152,7 +151,7 @@ class Screen:
     def plan(
         self, jobs: Sequence[Job], reports: Sequence[Report], model: str, encoder: str
     ) -> None:
-        """What a dry run prints: on standard output, as a table or as JSON lines."""
+        """Print the plan of a dry run to standard output, as a table or as JSON lines."""
         rows = [row for job in jobs for row in _plan_rows(job, encoder)]
         rows += [
             {"input": str(r.input), "output": str(r.output), "problem": r.error or r.status}

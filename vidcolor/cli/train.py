@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .assignment import Assignment
+from .options import parse_assignment, parsed
 
 if TYPE_CHECKING:
     from ..training.options import Options
@@ -62,7 +62,7 @@ _SHORT_CUTS = ("epochs", "batch_size", "lr", "patience", "limit", "seed", "preci
 @click.option(
     "--set",
     "overrides",
-    type=Assignment(),
+    type=parsed(parse_assignment),
     multiple=True,
     metavar="KEY=VALUE",
     help="Override any key of the recipe, such as model_options.layers=4; repeatable.",
@@ -92,6 +92,12 @@ _SHORT_CUTS = ("epochs", "batch_size", "lr", "patience", "limit", "seed", "preci
     is_flag=True,
     help="Go on from the checkpoint in the output folder, with the settings it was begun with.",
 )
+@click.option(
+    "--resume-or-begin",
+    "either",
+    is_flag=True,
+    help="Resume where there is a checkpoint, begin where there is none: one command for both.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option(
     "--workers",
@@ -106,6 +112,17 @@ _SHORT_CUTS = ("epochs", "batch_size", "lr", "patience", "limit", "seed", "preci
     default=5.0,
     show_default=True,
     help="Minutes between checkpoints.",
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep decoded pictures in this folder and map them into memory: the next training of the "
+    "same pictures starts at once, and several share them.  [default: decode into memory]",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="Threads of the training's arithmetic on a CPU.  [default: one a core]",
 )
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files too.")
 def train_command(
@@ -126,6 +143,9 @@ def train_command(
     workers: int,
     save_minutes: float,
     tensorboard: bool,
+    either: bool,
+    cache: Path | None,
+    threads: int | None,
     **short_cuts: Any,
 ) -> None:
     """Train weights by a recipe.
@@ -142,6 +162,7 @@ def train_command(
     on from the newest.
     """
     from ..system.devices import choose_device
+    from ..training.checkpoint import Shelf
     from ..training.options import Options
     from ..training.recipe_files import DEFAULT, find_recipe, load_recipe
 
@@ -153,22 +174,28 @@ def train_command(
     changes |= {k: v for k, v in (("encoder", encoder), ("freeze", freeze)) if v is not None}
     if data:
         changes["data"] = list(data)
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
     begun = (output or Path("runs") / DEFAULT) / "recipe.toml"
-    resumed = resume and recipe is None and begun.is_file()  # with all that was set at its start
+    # with all that was set at its start
+    resumed = (resume or either) and recipe is None and begun.is_file()
     path = begun if resumed else find_recipe(recipe or DEFAULT)
     file = load_recipe(path, {**changes, **dict(overrides)})
+    folder = output or Path("runs") / file.name
     options = Options(
         root=data_root,
         validation=validation,
         init=init,
-        resume=resume,
+        resume=resume or (either and bool(Shelf(folder).paths())),
         device=str(choose_device(device)),
         workers=workers,
         save_minutes=save_minutes,
         tensorboard=tensorboard,
         command=shlex.join(["vidcolor", *sys.argv[1:]]),
+        cache=cache,
     )
-    folder = output or Path("runs") / file.name
     if grid or variants:
         _run_many(file, folder, options, variants, jobs)
     else:

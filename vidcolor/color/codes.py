@@ -20,6 +20,15 @@ LUMA_COEFFICIENTS = {
     "smpte240m": (0.212, 0.087),
     "bt2020nc": (0.2627, 0.0593),
 }
+# MatrixCoefficients of the same matrices. Source: ITU-T H.273, table 4.
+MATRIX_CODES = {
+    "bt709": 1,
+    "fcc": 4,
+    "bt470bg": 5,
+    "smpte170m": 6,
+    "smpte240m": 7,
+    "bt2020nc": 9,
+}
 
 
 def luma_levels(bit_depth: int, full_range: bool) -> tuple[int, int]:

@@ -9,14 +9,13 @@ from .stills import (
     evaluate,
     evaluate_folders,
 )
-from .video import ClipTable, FilmPredictor, VideoRow, VideoTable, evaluate_video
+from .video import ClipTable, VideoRow, VideoTable, evaluate_video
 
 __all__ = [
     "MIN_SIZE",
     "ClipTable",
     "EvalRow",
     "EvalTable",
-    "FilmPredictor",
     "PictureScore",
     "Predictor",
     "VideoRow",

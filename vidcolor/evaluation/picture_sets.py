@@ -30,11 +30,10 @@ from torch import Tensor
 
 from ..color.convert import rgb_to_lab
 from ..errors import InputError
+from ..sources import PICTURE_SUFFIXES
 
 T = TypeVar("T")
 Picture = NDArray[np.uint8]
-
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 
 # what Pillow raises for files that are truncated, damaged or not pictures
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)

@@ -38,9 +38,9 @@ _MIN_LPIPS_SIZE = 64  # pixels; below, AlexNet's last feature map is empty
 
 
 class Predictor(Protocol):
-    """A colorizer to measure: `Colorizer`, or any object with its `predict`."""
+    """A colorizer to measure: `Colorizer`, or any object with its `predict_full_size`."""
 
-    def predict(self, lightness: Tensor) -> Tensor:
+    def predict_full_size(self, lightness: Tensor) -> Tensor:
         """Predict a*b* `(B, 2, H, W)`, on any device, from L* `(B, 1, H, W)` in [0, 100]."""
 
 
@@ -254,7 +254,7 @@ def evaluate(
             _to_rgb8(lightness, mean_ab.to(ab.dtype).expand_as(ab)),
             _to_rgb8(lightness, ab / 2),
             truth,
-            _to_rgb8(lightness, colorizer.predict(lightness).to(ab)),
+            _to_rgb8(lightness, colorizer.predict_full_size(lightness).to(ab)),
         )
         distances = _distances(network, predictions, truth)
         for tally, prediction, distance in zip(tallies, predictions, distances, strict=True):
@@ -291,7 +291,7 @@ def _write_sheet(
         lightness, ab = lab[:, :1], lab[:, 1:]
         truths.append(truth)
         greys.append(_to_rgb8(lightness, torch.zeros_like(ab)))
-        predictions.append(_to_rgb8(lightness, colorizer.predict(lightness).to(ab)))
+        predictions.append(_to_rgb8(lightness, colorizer.predict_full_size(lightness).to(ab)))
     columns = (torch.cat(greys), torch.cat(predictions), torch.cat(truths))
     write_score_sheet(path, [(kind, scores[index]) for index, kind in chosen.items()], *columns)
 

@@ -1,4 +1,4 @@
-"""`best`: what `fast` says, corrected by a ResNet-50, attention over the picture and a U-Net.
+"""`best`: the prediction of `fast`, corrected by a ResNet-50, attention and a U-Net.
 
 Two encoders see the picture, `fast`'s MobileNetV2 and `resnet.ResNetEncoder`. At stride 16 the
 latter's features are brought to `width` channels, and transformer blocks (Vaswani et al. 2017; norm
@@ -18,8 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .base import FeatureModel
 from .blocks import conv_norm_relu
 from .fast import FastDecoder, MobileNetV2Encoder
+from .registry import register_model
 from .resnet import ResNetEncoder
 
 
@@ -41,13 +43,13 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.position(x)
         batch, channels, height, width = x.shape
-        tokens = x.flatten(2).transpose(1, 2)
+        tokens: Tensor = x.flatten(2).transpose(1, 2)
         query, key, value = (
             part.unflatten(2, (self.heads, -1)).transpose(1, 2)
             for part in self.qkv(self.norm1(tokens)).chunk(3, dim=2)
         )
-        seen = F.scaled_dot_product_attention(query, key, value)
-        tokens = tokens + self.project(seen.transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(query, key, value)
+        tokens = tokens + self.project(attended.transpose(1, 2).flatten(2))
         tokens = tokens + self.mlp(self.norm2(tokens))
         return tokens.transpose(1, 2).reshape(batch, channels, height, width)
 
@@ -58,7 +60,7 @@ def _skip(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class TwoEncoders(nn.Module):
-    """ResNet-50's trunk and MobileNetV2, side by side: what one overlooks, the other may know."""
+    """ResNet-50's trunk and MobileNetV2 on the same grey picture, `(B, 1, H, W)` in [0, 1]."""
 
     mobilenet_channels: ClassVar = {4: 24, 8: 32, 16: 96, 32: 1280}
 
@@ -69,7 +71,7 @@ class TwoEncoders(nn.Module):
 
     def forward(self, grey: Tensor) -> dict[int, Tensor]:
         """Features by stride, 2 to 32; where both have some, the ResNet's channels come first."""
-        features = self.resnet(grey)
+        features: dict[int, Tensor] = self.resnet(grey)
         for stride, small in self.mobilenet(grey).items():
             both = [features[stride], small] if stride in features else [small]
             features[stride] = torch.cat(both, dim=1)
@@ -84,7 +86,8 @@ class TwoEncoders(nn.Module):
         return large, small
 
 
-class Best(nn.Module):
+@register_model("best")
+class Best(FeatureModel):
     """L* `(B, 1, H, W)` in [0, 100], H and W multiples of 32, to a*b* `(B, 2, H/4, W/4)`.
 
     Args:
@@ -93,6 +96,8 @@ class Best(nn.Module):
     """
 
     stride = 32
+    supports_mixed_precision = True
+    base_model = "fast"
     head_prefixes = (
         *("neck.", "context.", "skip8.", "skip4.", "up8.", "up4."),
         *("base.", "base_head.", "join.", "head."),
@@ -125,7 +130,8 @@ class Best(nn.Module):
         self.encoder.resnet.load_imagenet(tensors)
 
     def load_base(self, tensors: dict[str, Tensor]) -> None:
-        """Start the smaller half from the state of a `Fast`: the whole then begins as it is."""
+        """Fill the smaller half from the state dict of `fast`; with zero heads, the untrained rest
+        then adds nothing to what `fast` predicts."""
         parts = {"encoder.": self.encoder.mobilenet, "head.": self.base_head, "": self.base}
         left = dict(tensors)
         for prefix, module in parts.items():
@@ -134,18 +140,16 @@ class Best(nn.Module):
 
     def features(self, lightness: Tensor) -> dict[int, Tensor]:
         """The encoders' features by stride, 2 to 32, of L* `(B, 1, H, W)` in [0, 100]."""
-        return self.encoder(lightness / 100)
+        features: dict[int, Tensor] = self.encoder(lightness / 100)
+        return features
 
-    def exact(self) -> Iterator[nn.Module]:
-        """What stays fp32 beside bf16."""
+    def fp32_modules(self) -> Iterator[nn.Module]:
+        """`fast`'s encoder, and what begins the sums of the ResNet."""
         yield from self.encoder.mobilenet.modules()
-        yield from self.encoder.resnet.exact()
-
-    def forward(self, lightness: Tensor) -> Tensor:
-        return self.from_features(self.features(lightness))
+        yield from self.encoder.resnet.fp32_modules()
 
     def from_features(self, features: dict[int, Tensor]) -> Tensor:
-        """What `forward` makes of `features`, a*b* `(B, 2, H/4, W/4)`."""
+        """a*b* `(B, 2, H/4, W/4)` from what `features` returns."""
         large, small = self.encoder.split(features)
         base = self.base.decode(small)
         x = self.context(self.neck(large[16]))
@@ -155,4 +159,5 @@ class Best(nn.Module):
         x = self.up4(torch.cat([x, self.skip4(large[4])], dim=1))
         change = self.head(self.join(torch.cat([x, base], dim=1)))
         # the heads work in units of 50, about the largest chroma of a photograph
-        return 50 * (self.base_head(base) + change).float()
+        ab: Tensor = self.base_head(base) + change
+        return 50 * ab.float()

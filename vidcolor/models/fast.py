@@ -4,7 +4,7 @@ The encoder is MobileNetV2 1.0 (Sandler et al. 2018, "MobileNetV2: Inverted Resi
 Bottlenecks", table 2) with batch norm folded into the convolutions, so the weights of an ImageNet
 classifier load layer by layer. The decoder is this project's own: 1x1 from 1280 to 256 channels
 with a global-average context, then plain 3x3 convolutions over upsampled features and the
-encoder's skips at strides 16, 8 and 4. Plain convolutions are the ones a CPU runs quickest.
+encoder's skips at strides 16, 8 and 4. CPUs run plain convolutions fastest.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .base import FeatureModel
 from .blocks import IMAGENET_MEAN, IMAGENET_STD, ConvReLU6, conv_norm_relu
+from .registry import register_model
 
 # (expansion, output channels, repeats, stride), MobileNetV2 table 2
 _BOTTLENECKS = (
@@ -42,7 +44,7 @@ class Bottleneck(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else self.expand(x)
+        y: Tensor = x if self.expand is None else self.expand(x)
         y = self.project(self.depthwise(y))
         return x + y if self.residual else y
 
@@ -118,7 +120,7 @@ class FastDecoder(nn.Module):
 
     def decode(self, features: dict[int, Tensor]) -> Tensor:
         """`MobileNetV2Encoder`'s features to `(B, 64, H/4, W/4)`."""
-        x = self.neck(features[32])
+        x: Tensor = self.neck(features[32])
         x = x + self.context(features[32].mean(dim=(2, 3)))[:, :, None, None]
         for stride, block in ((16, self.up16), (8, self.up8), (4, self.up4)):
             x = F.interpolate(x, scale_factor=2.0, mode="bilinear")
@@ -126,10 +128,12 @@ class FastDecoder(nn.Module):
         return x
 
 
-class Fast(FastDecoder):
+@register_model("fast")
+class Fast(FeatureModel, FastDecoder):
     """L* `(B, 1, H, W)` in [0, 100], H and W multiples of 32, to a*b* `(B, 2, H/4, W/4)`."""
 
     stride = 32
+    supports_mixed_precision = True
     head_prefixes = ("neck.", "context.", "up16.", "up8.", "up4.", "head.")
 
     def __init__(self) -> None:
@@ -145,17 +149,16 @@ class Fast(FastDecoder):
 
     def features(self, lightness: Tensor) -> dict[int, Tensor]:
         """The encoder's features by stride, 4, 8, 16 and 32, of L* `(B, 1, H, W)` in [0, 100]."""
-        return self.encoder(lightness / 100)
+        features: dict[int, Tensor] = self.encoder(lightness / 100)
+        return features
 
-    def exact(self) -> Iterator[nn.Module]:
-        """What stays fp32 beside bf16: the encoder, or up to a third of the pixels come out
-        otherwise. The decoder does four fifths of the arithmetic, and nobody sees it."""
+    def fp32_modules(self) -> Iterator[nn.Module]:
+        """The encoder: in bf16 it changes up to a third of the pixels. The decoder does four
+        fifths of the arithmetic, and in bf16 no pixel changes visibly."""
         return self.encoder.modules()
 
-    def forward(self, lightness: Tensor) -> Tensor:
-        return self.from_features(self.features(lightness))
-
     def from_features(self, features: dict[int, Tensor]) -> Tensor:
-        """What `forward` makes of `features`, a*b* `(B, 2, H/4, W/4)`."""
+        """a*b* `(B, 2, H/4, W/4)` from what `features` returns."""
         # the head works in units of 50, about the largest chroma of a photograph
-        return 50 * self.head(self.decode(features)).float()
+        ab: Tensor = self.head(self.decode(features))
+        return 50 * ab.float()

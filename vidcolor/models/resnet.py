@@ -39,7 +39,9 @@ class Unit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.norm(x), inplace=True)
-        return (x if self.shortcut is None else self.shortcut(y)) + self.body(y)
+        shortcut: Tensor = x if self.shortcut is None else self.shortcut(y)
+        change: Tensor = self.body(y)
+        return shortcut + change
 
 
 class ResNetEncoder(nn.Module):
@@ -77,9 +79,9 @@ class ResNetEncoder(nn.Module):
             x = features[4 << number] = stage(x)
         return features
 
-    def exact(self) -> Iterator[nn.Module]:
-        """What stays fp32 beside bf16: what the sums of the units begin with. What each unit adds
-        may be rounded."""
+    def fp32_modules(self) -> Iterator[nn.Module]:
+        """The layers that stay in fp32 beside bf16: those whose output begins the sums of the
+        residual units. What each unit adds may be rounded."""
         yield self.stem[0]
         for stage in self.stages:
             for unit in stage.children():

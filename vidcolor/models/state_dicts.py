@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import reprlib
 import struct
 import warnings
 from collections.abc import Mapping
@@ -18,8 +19,7 @@ from ..errors import WeightsError
 
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
 
-# What torch.load raises for a file that is cut short or is something else: it depends on where
-# the bytes end or go wrong.
+# What torch.load raises for a damaged file depends on where the damage is.
 _BROKEN = (
     pickle.UnpicklingError,
     RuntimeError,
@@ -34,8 +34,21 @@ _BROKEN = (
 )
 
 
+# What safetensors and torch raise for a bad header: also types and shapes that torch does not have.
+_BAD_HEADER = (
+    SafetensorError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+)
+
+
 def is_torch_file(path: Path) -> bool:
-    """Whether a file's name says that `torch.save` wrote it."""
+    """Whether a file has the suffix of `torch.save`'s files."""
     return path.suffix.lower() in TORCH_SUFFIXES
 
 
@@ -60,22 +73,27 @@ def read_header(path: Path) -> dict[str, str]:
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path}: not a complete safetensors file ({error}); copy or train it again"
-        ) from error
+    except _BAD_HEADER as error:
+        raise _not_safetensors(path, error) from error
+
+
+def _not_safetensors(path: Path, error: Exception) -> WeightsError:
+    reason = str(error).partition("\n")[0][:200] or type(error).__name__
+    return WeightsError(
+        f"{path}: not a complete safetensors file ({reason}); copy or train it again"
+    )
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a weights file by name, on the CPU, floating-point values as float32.
 
-    A file of `torch.save` may hold the tensors themselves or under the key `state_dict`, and the
-    names may carry the prefix `module.` of `DataParallel`. It is read with `weights_only`, so that
-    no code in it can run.
+    A file of `torch.save` holds the tensors at the top or under the key `state_dict`; the prefix
+    `module.` of `DataParallel` is taken off their names. It is read with `weights_only`, so no code
+    in it runs.
 
     Raises:
-        WeightsError: the file is missing, cut short, of another format, or holds other things
-            than tensors.
+        WeightsError: the file is missing, cut short, of another format, or holds anything but
+            plain tensors.
     """
     require_file(path)
     if is_torch_file(path):
@@ -83,8 +101,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     else:
         try:
             tensors = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{path}: not a complete safetensors file ({error})") from error
+        except _BAD_HEADER as error:
+            raise _not_safetensors(path, error) from error
     return {
         name: value.detach().float() if value.is_floating_point() else value
         for name, value in tensors.items()
@@ -94,7 +112,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on the pickle's version, of no use here
+            warnings.simplefilter("ignore")  # remarks on the pickle's version
             state = torch.load(path, map_location="cpu", weights_only=True)
     except _BROKEN as error:
         # torch's own message goes on to advise loading the file unsafely
@@ -116,8 +134,13 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise WeightsError(
-                f"{path}: not a state dict of named tensors: {name!r} is of type "
+                f"{path}: not a state dict of named tensors: {reprlib.repr(name)} is of type "
                 f"{type(value).__name__}"
+            )
+        if value.layout != torch.strided or value.is_meta or value.is_quantized:
+            raise WeightsError(
+                f"{path}: {reprlib.repr(name)} is sparse, quantized or without values; save it as "
+                "a plain tensor"
             )
     prefix = "module."
     if all(name.startswith(prefix) for name in state):

@@ -73,14 +73,14 @@ class Motion:
 
     Attributes:
         repeats: the frame repeats that one.
-        look: the network has to see the frame. Otherwise its chroma is propagated from the frame
-            before: for a repeat, and where the flow explains nearly all of the picture.
+        needs_inference: the network has to see the frame. Otherwise its chroma is propagated from
+            the frame before: for a repeat, and where the flow explains nearly all of the picture.
         move: the flow and its trust, 0 and 1 for a repeat; None for the first frame of a shot.
         lightness: the frame's L*, `(h, w)` float32, at the model's size.
     """
 
     repeats: bool
-    look: bool
+    needs_inference: bool
     move: _Flow | None
     lightness: Array
 
@@ -103,13 +103,13 @@ class _State:
 class Stabilizer:
     """The chroma filter of one film; takes its frames in order, batch by batch.
 
-        motions = stabilizer.watch(lightness, cuts)
-        looks = [i for i, motion in enumerate(motions) if motion.look]
-        ab = stabilizer.steady(motions, network(lightness[looks]) if looks else None)
+        motions = stabilizer.track(lightness, cuts)
+        needed = [i for i, motion in enumerate(motions) if motion.needs_inference]
+        ab = stabilizer.stabilize(motions, network(lightness[needed]) if needed else None)
 
-    `watch` may run batches ahead of `steady`, in another thread; the steps between them may run in
-    any order. Results do not depend on the sizes of the batches, which may differ between `watch`
-    and `steady`.
+    `track` may run batches ahead of `stabilize`, in another thread; the network may take the
+    batches in any order. Results do not depend on the sizes of the batches, which may differ
+    between `track` and `stabilize`.
 
     Args:
         memory: maximum number of predictions in the mean, at least 1.
@@ -126,13 +126,13 @@ class Stabilizer:
                 f"memory must be at least 1 frame and carried not negative, not {memory}, {carried}"
             )
         self.memory, self.carried = memory, carried
-        # State of `watch`: the last frame that was not a repeat, the number of frames of its shot
+        # State of `track`: the last frame that was not a repeat, the number of frames of its shot
         # that the network has to see, and the number of frames since the last of these.
         self._last: _FlowInput | None = None
         self._inferred = self._since_inferred = 0
-        self._state: _State | None = None  # of `steady`
+        self._state: _State | None = None  # of `stabilize`
 
-    def watch(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> list[Motion]:
+    def track(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> list[Motion]:
         """Estimate the flow from frame to frame, and choose the frames that the network has to see.
 
         Call it once for each frame of the film.
@@ -181,25 +181,26 @@ class Stabilizer:
         self._inferred += needed
         return needed
 
-    def steady(self, motions: Sequence[Motion], ab: Tensor | None) -> Tensor:
+    def stabilize(self, motions: Sequence[Motion], ab: Tensor | None) -> Tensor:
         """Filter the chroma of the next frames; call it once for each frame, in order.
 
         If it fails, the state is as before, and the frames can be given again.
 
         Args:
-            motions: results of `watch` for these frames.
-            ab: `(n, 2, h', w')` a*b* of the n frames whose `look` is set, at the network's own
+            motions: results of `track` for these frames.
+            ab: `(n, 2, h', w')` a*b* of the n frames that need inference, at the network's own
                 size, on any device; None if n is 0.
 
         Returns:
             `(B, 2, h', w')` float32 stabilized chroma, on the CPU.
 
         Raises:
-            ValueError: the number of frames in `ab` is not that of frames whose `look` is set.
+            ValueError: the number of frames in `ab` is not that of frames that need inference.
         """
-        wanted, given = sum(motion.look for motion in motions), 0 if ab is None else len(ab)
+        wanted = sum(motion.needs_inference for motion in motions)
+        given = 0 if ab is None else len(ab)
         if wanted != given:
-            raise ValueError(f"chroma of {given} frames, where the network had to see {wanted}")
+            raise ValueError(f"chroma of {given} frames, but {wanted} need inference")
         last = self._state
         size = ab.shape[-2:] if ab is not None else last.ab.shape[:2] if last is not None else ()
         lightness = torch.from_numpy(np.stack([motion.lightness for motion in motions]))[:, None]
@@ -209,7 +210,7 @@ class Stabilizer:
         )
         out = []
         for here, motion in zip(light, motions, strict=True):
-            new = next(predictions) if motion.look else None
+            new = next(predictions) if motion.needs_inference else None
             if last is None or motion.move is None:
                 assert new is not None
                 last = _State(here, new, np.ones(size, np.float32))

@@ -14,16 +14,17 @@ from ..errors import InputError
 from ..frames import Segment
 from ..motion.shots import LOOKAHEAD
 from ..run.colorizer import Colorizer
-from ..run.films import Progress, batch_size, colorize_film
+from ..run.films import batch_size, colorize_film
 from ..run.plan import FilmJob
-from ..run.settings import Settings
+from ..run.settings import Progress, Settings
+from ..sinks.encoder_table import find_encoder
 from ..sources import FilmSource
 from ..system.devices import processors
 from ..system.memory import Peak, peak_memory
-from ..system.threads import AHEAD, share_threads
+from ..system.stages import LOOK_AHEAD
+from ..system.threads import share_threads
 from .arithmetic import Costs, Sample, busyness, costs, stretches
 from .packet_sizes import VideoPacket, can_seek, copied_bytes, count_frames, video_packets
-from .stages import threads_of
 
 Measure = Callable[[float, Segment], Sample]
 Clock = Callable[[], float]
@@ -34,40 +35,24 @@ _WARM_FRAMES = 8  # beyond the encoder's delay
 _PLACES = 3  # after the beginning
 _RATE = Fraction(25)  # where a film has none: stretches need moments
 
-# Frames that an encoder looks ahead, by x264's presets (x264 --fullhelp, rc-lookahead); a few more
-# wait for their place in the order of decoding.
-_LOOKAHEAD = {"ultrafast": 0, "superfast": 0, "veryfast": 10, "faster": 20, "fast": 30,
-              "medium": 40, "slow": 50}  # fmt: skip
-_LONGEST_LOOKAHEAD, _REORDERED = 60, 8
-_INTRA = ("ffv1", "prores_ks")
-_KEY_INTERVAL = 250  # x264's and x265's own, and NVENC's
-_AV1_KEY_SECONDS = 5  # SVT-AV1's
+_REORDERED = 8  # frames in the encoder that wait for their place in the order of decoding
 
 
 def lookahead(settings: Settings) -> int:
     """Frames that the encoder looks at before it decides on one."""
-    encoder = settings.encoder
-    if encoder.encoder in _INTRA:
-        return 0
-    if encoder.encoder == "libx264":
-        return _LOOKAHEAD.get(encoder.preset or "medium", _LONGEST_LOOKAHEAD)
-    return _LONGEST_LOOKAHEAD
+    return find_encoder(settings.encoder.encoder).frames_ahead(settings.encoder.preset)
 
 
 def encoder_delay(settings: Settings) -> int:
     """Frames, about, that go into the encoder before the first comes out of it."""
-    if settings.encoder.encoder in _INTRA:
+    if find_encoder(settings.encoder.encoder).intra:
         return 0
     return lookahead(settings) + _REORDERED + 3 * processors() // 2  # one in each of its threads
 
 
 def key_interval(settings: Settings, rate: Fraction) -> int:
     """Frames, at most, from one key frame to the next."""
-    if settings.encoder.encoder in _INTRA:
-        return 1
-    if settings.encoder.encoder == "libsvtav1":
-        return max(1, round(_AV1_KEY_SECONDS * rate))
-    return _KEY_INTERVAL
+    return find_encoder(settings.encoder.encoder).key_frame_interval(rate)
 
 
 @dataclass(frozen=True)
@@ -132,13 +117,14 @@ class FilmMeter:
         settings = replace(self.settings, segment=segment, copy=frozenset(), overwrite=True)
         stamps: list[tuple[int, float]] = []
 
-        def watch(progress: Progress) -> None:
+        def on_progress(progress: Progress) -> None:
             stamps.append((progress.done, self.clock()))
 
-        self.colorizer.restore()
         with peak_memory(self.colorizer.device) as peak:
             began = self.clock()
-            report = colorize_film(FilmJob(source, output, plan), self.colorizer, settings, watch)
+            report = colorize_film(
+                FilmJob(source, output, plan), self.colorizer, settings, on_progress
+            )
             seconds = self.clock() - began
         self.peak = Peak(max(self.peak.memory, peak.memory), max(self.peak.vram, peak.vram))
         packets, size = video_packets(report.output), report.output.stat().st_size
@@ -180,8 +166,10 @@ class FilmMeter:
 
 def frames_ahead(batch: int, device: torch.device) -> int:
     """Frames, about, that are read and searched for cuts before the present one is written."""
-    # in each thread before the encoder one batch is at work, and some wait behind it
-    return LOOKAHEAD + (len(threads_of(share_threads(device))) - 1) * (AHEAD + 1) * batch
+    # in each of the three or four threads before the encoder's one batch is worked on, and behind
+    # each of them some wait
+    threads = 4 if share_threads(device).prefetch else 3
+    return LOOKAHEAD + threads * (LOOK_AHEAD + 1) * batch
 
 
 def steady_part(stamps: Sequence[tuple[int, float]], warm: int, last: int) -> tuple[int, float]:
@@ -286,7 +274,7 @@ def film_costs(
             # a header that promises too much, or a gap in time: the other places stand for it
             notes.append(f"{job.input}: nothing at {float(part.start or 0):.0f} s")
     found = costs(samples, frames, key_interval(settings, rate))
-    if segment.whole and job.source.rate is None:
+    if segment.is_full and job.source.rate is None:
         sizes = [packet.bytes for packet in video_packets(job.source.path)]
         found = replace(found, bytes_a_frame=found.bytes_a_frame * busyness(samples, sizes))
     return FilmCosts(
@@ -307,7 +295,7 @@ def _beginning(start: Fraction | None, length: int, rate: Fraction) -> Segment:
 def _share(job: FilmJob, settings: Settings) -> float:
     """The part of the film that is run, for what is copied with it."""
     whole, part = job.source.facts.duration_seconds, settings.segment
-    if part.whole or not whole:
+    if part.is_full or not whole:
         return 1.0
     end = min(whole, float(part.end)) if part.end is not None else whole
     return max(0.0, min(1.0, (end - float(part.start or 0)) / whole))

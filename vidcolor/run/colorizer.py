@@ -1,49 +1,41 @@
-"""The colorizer: luma in, chroma out. Resizing, precision, devices and running out of memory."""
+"""The colorizer: luma in, chroma out."""
 
 from __future__ import annotations
 
-import logging
+import copy
 import math
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..color.adjust import ColorAdjustment
 from ..color.codes import luma_of_rgb
 from ..color.compose import compose, film_grey
 from ..color.convert import grey_to_lightness
 from ..color.resize import block_means, upsample_chroma
 from ..errors import DeviceError, WeightsError
 from ..frames import LumaBatch, picture_format
-from ..models.fusion import make_ready
-from ..models.weights import load_model
+from ..models import MODELS, FeatureModel
+from ..models.fusion import optimize_for_inference
+from ..models.weights import load_model, manifest
 from ..motion.stabilizer import Motion, Stabilizer
-from ..system.devices import (
-    PRECISIONS,
-    choose_device,
-    choose_precision,
-    is_out_of_memory,
-    out_of_memory,
-)
-from ..system.threads import Turns
-from .batching import Part
+from ..system.devices import PRECISIONS, choose_device, choose_precision
+from .batching import BatchRunner
 from .references import STRIDES, References
+from .settings import ColorizerOptions
 
-logger = logging.getLogger(__name__)
-_CPU_TOGETHER = 4 * 256**2  # pixels in the network at once; of more the cache holds too little
-Result = TypeVar("Result")
+Network = TypeVar("Network", bound=nn.Module)
+_CPU_PIXELS = 4 * 256**2  # in the network at once; more do not fit into the processor's cache
 
 
 def model_size(height: int, width: int, size: int, stride: int) -> tuple[int, int]:
-    """Height and width the model sees: the frame's shape, size squared pixels, multiples of
-    `stride`; a frame is never stretched by more than the rounding."""
+    """Height and width of the model's input: `size` squared pixels in the frame's shape, both
+    rounded to multiples of `stride`. A frame is stretched by no more than this rounding."""
     ratio = math.sqrt(height / width)
     return (
         max(1, round(size * ratio / stride)) * stride,
@@ -52,12 +44,12 @@ def model_size(height: int, width: int, size: int, stride: int) -> tuple[int, in
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a colorizer has seen of a batch, before the network; it can be divided as the batch can.
+class Prepared:
+    """A batch before the network.
 
     Attributes:
         batch: the luma.
-        lightness: `(B, 1, h, w)` L*, upright, at the model's size.
+        lightness: `(B, 1, h, w)` L* in [0, 100], upright, at the model's size.
         motions: how each frame moves, for the stabilizer; empty without one.
     """
 
@@ -69,14 +61,14 @@ class Seen:
         return len(self.batch)
 
     @property
-    def looks(self) -> list[int]:
-        """Numbers of the frames that the network has to see: all of them without a stabilizer."""
-        return [i for i in range(len(self)) if not self.motions or self.motions[i].look]
+    def inference_indices(self) -> list[int]:
+        """Numbers of the frames that need the network: without a stabilizer, all."""
+        return [i for i in range(len(self)) if not self.motions or self.motions[i].needs_inference]
 
-    def __getitem__(self, part: slice) -> Seen:
-        return Seen(self.batch[part], self.lightness[part], self.motions[part])
+    def __getitem__(self, part: slice) -> Prepared:
+        return Prepared(self.batch[part], self.lightness[part], self.motions[part])
 
-    def to(self, device: torch.device) -> Seen:
+    def to(self, device: torch.device) -> Prepared:
         """The same on `device`."""
         return replace(self, batch=self.batch.to(device), lightness=self.lightness.to(device))
 
@@ -85,139 +77,140 @@ class Colorizer:
     """A model on a device, with everything between a frame's luma and its chroma.
 
     Args:
-        model: name of shipped weights; see `vidcolor models`. The default is `fast`.
-        weights: one's own weights file instead.
-        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
-        precision: `auto` or a key of `PRECISIONS`.
-        size: the model sees about size squared pixels; the default is the weights' own.
-        look: saturation, temperature and tint of the result.
-        tta: predict the mirrored frame too and take the mean: twice the model's time.
-        references: colour pictures whose palette the result is pulled toward, see `reference.py`;
-            or one folder, its pictures in natural order of their names.
-        reference_strength: 0 (no pull) to 1.
+        options: the model, the device and so on; or only the model's name. The
+            default model is `models.DEFAULT_MODEL`.
+        **changes: fields of `ColorizerOptions` to set, such as `device="cpu"`.
 
     Raises:
         WeightsError: the model or its weights cannot be loaded, or `references` are given and the
             model has no encoder features.
         DeviceError: the device or precision is not there.
         InputError: a reference cannot be read.
-        ValueError: `size` or `reference_strength` is out of range.
+        ValueError: an option is out of range.
+        TypeError: `changes` names something that is not an option.
     """
 
-    def __init__(
-        self,
-        model: str | None = None,
-        weights: str | Path | None = None,
-        *,
-        device: str = "auto",
-        precision: str = "auto",
-        size: int | None = None,
-        look: ColorAdjustment | None = None,
-        tta: bool = False,
-        references: str | Path | Sequence[str | Path] = (),
-        reference_strength: float = 1.0,
-    ) -> None:
-        if size is not None and size < 32:
-            raise ValueError(f"size must be at least 32, not {size}")
-        self.device = choose_device(device)
+    def __init__(self, options: ColorizerOptions | str | None = None, **changes: Any) -> None:
+        if not isinstance(options, ColorizerOptions):
+            options = ColorizerOptions(model=options)
+        options = replace(options, **changes)
+        model, weights = options.model, options.weights
+        self.device = choose_device(options.device)
         network, self.entry = load_model(model, None if weights is None else Path(weights))
-        make_ready(network)
+        optimize_for_inference(network)
         self.model = network.to(self.device).to(memory_format=torch.channels_last)
-        self._asked = precision
-        self._supports_mixed_precision = hasattr(network, "exact")
-        self.precision = choose_precision(precision, self.device, self._supports_mixed_precision)
+        self._asked = options.precision
+        self._mixed = network.supports_mixed_precision
+        self.precision = choose_precision(options.precision, self.device, self._mixed)
         self.name = self.entry.architecture if weights is not None or model is None else model
-        self.stride: int = getattr(network, "stride", 32)
-        self.size = size or self.entry.input_size
-        self.look = look or ColorAdjustment()
-        self.tta = tta
-        self.references = References(references, self._shrink, reference_strength)
-        if self.references.pictures and not hasattr(network, "features"):
+        self.stride = network.stride
+        self.size = options.size or self.entry.input_size
+        self.adjustment, self.tta = options.adjustment, options.tta
+        strength = 1.0 if options.reference_strength is None else options.reference_strength
+        self.references = References(options.references, self._shrink, strength)
+        if self.references.pictures and not isinstance(network, FeatureModel):
+            suitable = [
+                name
+                for name, entry in manifest().items()
+                if issubclass(MODELS[entry.architecture], FeatureModel)
+            ]
             raise WeightsError(
                 f"the model '{self.name}' has no encoder features to compare pictures by; "
-                "reference pictures work with the models fast and best"
+                f"reference pictures work with: {', '.join(suitable)}"
             )
-        self.largest_batch: int | None = None  # found by running out of memory
-        self._limiting, self._turns = threading.Lock(), Turns()
-        self._chosen = self.device, self.precision
 
     @property
     def gmacs(self) -> float:
         """Billions of multiply-adds for a frame, by what the weights say; 0 for unknown."""
         return self.entry.gmacs * (self.size / self.entry.input_size) ** 2
 
-    def restore(self) -> None:
-        """Forget what running out of memory has changed: another film has other frames."""
-        self.largest_batch = None
-        if self.device != self._chosen[0]:
-            self.device, self.precision = self._chosen
-            self.model.to(self.device)
-
-    def to(self, device: torch.device) -> None:
-        """Move the model; the precision becomes the new device's own where it cannot do the old."""
-        self.device = device
+    def on(self, device: torch.device) -> Colorizer:
+        """A copy on another device, which shares nothing with this one that changes. If `device`
+        does not support this one's precision, the copy's is chosen as by `auto`."""
+        if device == self.device:
+            return self
+        other = copy.copy(self)
+        other.device = device
         try:
-            self.precision = choose_precision(self._asked, device, self._supports_mixed_precision)
+            other.precision = choose_precision(self._asked, device, self._mixed)
         except DeviceError:
-            self.precision = choose_precision("auto", device, self._supports_mixed_precision)
-        self.model.to(device)
+            other.precision = choose_precision("auto", device, self._mixed)
+        other.model = _copy_to(self.model, device)
+        other.references = self.references.copy()
+        return other
 
     def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
-        """Predict a batch's chroma at the model's resolution: `see`, `chroma`, `steady`, `finish`.
+        """Predict a batch's chroma: `prepare`, `predict`, `stabilize`, `adjust`.
 
         Args:
             batch: luma on this colorizer's device.
-            stabilizer: of the batch's film, to keep colour in place from frame to frame; each
-                frame is given once, in order.
+            stabilizer: of the batch's film, to keep colors steady from frame to frame; it must get
+                every frame once, in order.
 
         Returns:
-            `(B, 2, h, w)` float32 a*b*, with the look, oriented like the batch's luma.
+            `(B, 2, h, w)` float32 a*b* at the model's output size, oriented like the batch's luma.
         """
-        seen = self.see(batch, stabilizer)
-        return self.finish(seen, self.steady(seen, self.chroma(seen), stabilizer))
-
-    @torch.inference_mode()
-    def see(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Seen:
-        """What comes before the network: L* at the model's size, and how the frames move. It may
-        run ahead in another thread; with a stabilizer each frame is seen once, in order."""
-        lightness = self.lightness(batch)
-        motions = stabilizer.watch(lightness, batch.cuts) if stabilizer else ()
-        return Seen(batch, lightness, tuple(motions))
-
-    def chroma(self, seen: Seen) -> Tensor | None:
-        """What the network says of the frames that it has to see, `(n, 2, h, w)` for n `looks`;
-        None where there are none. In any order, and on the CPU in several threads at once."""
-        looks, lightness, shots = seen.looks, seen.lightness, seen.batch.shots
-        if not looks:
-            return None
-        if len(looks) < len(seen):
-            lightness, shots = lightness[looks], tuple(shots[i] for i in looks if shots)
-        ab = self.network(lightness, shots)
-        return ab.cpu() if seen.motions else ab  # where the stabilizer is
-
-    @torch.inference_mode()
-    def steady(self, seen: Seen, ab: Tensor | None, stabilizer: Stabilizer | None) -> Tensor:
-        """The chroma of all frames by what `chroma` has given, `(B, 2, h, w)`; with a stabilizer
-        each frame once, in order. What fails may be done again, in parts too."""
+        prepared = self.prepare(batch, stabilizer)
+        ab = self.predict(prepared)
         if stabilizer is not None:
-            return stabilizer.steady(seen.motions, ab)
-        assert ab is not None  # without one the network sees every frame
-        return ab
+            ab = self.stabilize(prepared, ab, stabilizer)
+        assert ab is not None  # without a stabilizer every frame needs the network
+        return self.adjust(prepared, ab)
 
     @torch.inference_mode()
-    def finish(self, seen: Seen, ab: Tensor) -> Tensor:
-        """What comes last, with what `steady` has given; see `__call__`."""
-        ab = self._with_look(ab.to(seen.lightness), seen.lightness)
-        return torch.rot90(ab, seen.batch.rotation // 90, (-2, -1))
+    def prepare(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Prepared:
+        """Make the network's input, L* at the model's size, and find how the frames move. It may
+        be batches ahead of `predict`, in another thread; a stabilizer must get every frame once,
+        in order."""
+        lightness = self.lightness(batch)
+        motions = stabilizer.track(lightness, batch.cuts) if stabilizer else ()
+        return Prepared(batch, lightness, tuple(motions))
 
-    def seen_size(self, picture: LumaBatch) -> tuple[int, int]:
-        """Height and width at which the model sees an upright picture."""
+    def predict(self, prepared: Prepared) -> Tensor | None:
+        """Run the network on the n frames that need it.
+
+        Batches may come in any order, and on the CPU from several threads at once.
+
+        Returns:
+            `(n, 2, h, w)` float32 a*b*, on the CPU if there is a stabilizer; None if n is 0.
+        """
+        needed, lightness = prepared.inference_indices, prepared.lightness
+        shots = prepared.batch.shots
+        if not needed:
+            return None
+        if len(needed) < len(prepared):
+            lightness, shots = lightness[needed], tuple(shots[i] for i in needed if shots)
+        ab = self.network(lightness, shots)
+        return ab.cpu() if prepared.motions else ab
+
+    @torch.inference_mode()
+    def stabilize(self, prepared: Prepared, ab: Tensor | None, stabilizer: Stabilizer) -> Tensor:
+        """Keep the colors steady from frame to frame.
+
+        Args:
+            prepared: by `prepare` with this `stabilizer`; every frame once, in order. If the call
+                fails, it can be made again, with fewer frames too.
+            ab: what `predict` has returned.
+
+        Returns:
+            `(B, 2, h, w)` float32 a*b* of all frames, on the CPU.
+        """
+        return stabilizer.stabilize(prepared.motions, ab)
+
+    @torch.inference_mode()
+    def adjust(self, prepared: Prepared, ab: Tensor) -> Tensor:
+        """Apply the color adjustment to a*b* of all frames, and turn it like the batch's luma."""
+        ab = self._adjust(ab.to(prepared.lightness), prepared.lightness)
+        return torch.rot90(ab, prepared.batch.rotation // 90, (-2, -1))
+
+    def input_size(self, picture: LumaBatch) -> tuple[int, int]:
+        """Height and width of the network's input for an upright picture."""
         height, width = picture.luma.shape[-2:]
         return model_size(height, width, self.size, self.stride)
 
     @torch.inference_mode()
-    def together(self, pictures: Sequence[LumaBatch]) -> list[Tensor]:
-        """Predict the chroma of pictures of any size and one `seen_size` as one batch.
+    def predict_batch(self, pictures: Sequence[LumaBatch]) -> list[Tensor]:
+        """Predict the chroma of pictures of any sizes, but of one `input_size`, as one batch.
 
         On the CPU several threads may call it at once.
 
@@ -225,19 +218,19 @@ class Colorizer:
             pictures: upright, on this colorizer's device.
 
         Returns:
-            What `__call__` gives for each.
+            For each picture what `__call__` returns.
         """
         lightness = torch.cat([self.lightness(picture) for picture in pictures])
-        ab = self._with_look(self.network(lightness), lightness)
+        ab = self._adjust(self.network(lightness), lightness)
         return list(ab.split([len(picture) for picture in pictures]))
 
     @torch.inference_mode()
     def lightness(self, batch: LumaBatch) -> Tensor:
-        """What the model sees of a batch: L* `(B, 1, h, w)`, upright."""
+        """The network's input for a batch: L* `(B, 1, h, w)` in [0, 100], upright."""
         codes = batch.luma
         height, width = codes.shape[-2:]
         least = model_size(height, width, self.size, self.stride)
-        # by half while the sides are even, on the codes, which is quick; the rest with a filter
+        # halved while the sides are even, on the codes, which is quick; the rest with a filter
         while not (height % 2 or width % 2) and height >= 2 * least[0] and width >= 2 * least[1]:
             codes, height, width = block_means(codes, (2, 2)), height // 2, width // 2
         grey = torch.rot90(film_grey(batch, codes), -(batch.rotation // 90), (-2, -1))
@@ -248,15 +241,15 @@ class Colorizer:
         size = model_size(height, width, self.size, self.stride)
         return F.interpolate(plane, size=size, mode="bilinear", antialias=True)
 
-    def _with_look(self, ab: Tensor, lightness: Tensor) -> Tensor:
-        if self.look.shifts:
+    def _adjust(self, ab: Tensor, lightness: Tensor) -> Tensor:
+        if self.adjustment.shifts:
             lightness = F.interpolate(lightness, size=ab.shape[-2:], mode="area")
-        return self.look.apply(ab, lightness)
+        return self.adjustment.apply(ab, lightness)
 
     def _forward(self, lightness: Tensor, with_features: bool) -> tuple[Tensor, dict[int, Tensor]]:
         """The network's a*b* in Lab units, and its features where they are asked for."""
         lightness = lightness.contiguous(memory_format=torch.channels_last)
-        # beyond the reach of 16 bits: this batch again in fp32
+        # if values are out of the range of 16 bits, this batch again in fp32
         for precision in dict.fromkeys((self.precision, "fp32")):
             dtype = PRECISIONS[precision]
             features: dict[int, Tensor] = {}
@@ -275,7 +268,7 @@ class Colorizer:
 
     @torch.inference_mode()
     def network(self, lightness: Tensor, shots: Sequence[int] = ()) -> Tensor:
-        """What the network predicts, before stabilising and the look.
+        """What the network predicts, before stabilizing and adjusting.
 
         Args:
             lightness: `(B, 1, h, w)` L* at the model's size, from `lightness`.
@@ -287,8 +280,8 @@ class Colorizer:
         count = most = max(1, len(lightness))
         if self.device.type == "cpu":
             height, width = lightness.shape[-2:]
-            most = max(1, _CPU_TOGETHER // (height * width))
-        step = math.ceil(count / math.ceil(count / most))  # one by one takes longer: even parts
+            most = max(1, _CPU_PIXELS // (height * width))
+        step = math.ceil(count / math.ceil(count / most))  # parts of about one size
         parts = (slice(first, first + step) for first in range(0, count, step))
         return torch.cat([self._network(lightness[part], shots[part]) for part in parts])
 
@@ -303,7 +296,7 @@ class Colorizer:
         return ab
 
     @torch.inference_mode()
-    def predict(self, lightness: Tensor) -> Tensor:
+    def predict_full_size(self, lightness: Tensor) -> Tensor:
         """Predict full-resolution chroma for pictures.
 
         Args:
@@ -314,7 +307,7 @@ class Colorizer:
         """
         lightness = lightness.to(self.device)
         small = self._shrink(lightness)
-        return upsample_chroma(self._with_look(self.network(small), small), lightness)
+        return upsample_chroma(self._adjust(self.network(small), small), lightness)
 
     def colorize(self, picture: np.ndarray) -> np.ndarray:
         """Colorize one picture.
@@ -341,55 +334,15 @@ class Colorizer:
             torch.from_numpy(np.ascontiguousarray(grey))[None, None], depth, True, (0,), (0,)
         )
         format = picture_format(depth)
-        (color,) = self.with_backoff(batch, lambda part: compose(part, self(part), format))
+        runner = BatchRunner(self)
+        (color,) = runner.run(lambda model, part: compose(part, model(part), format), batch)
         rgb = torch.stack([plane[0] for plane in color.planes], dim=-1)
         return rgb.numpy().astype(picture.dtype)
 
-    def with_backoff(self, batch: Part, work: Callable[[Part], Result]) -> Iterator[Result]:
-        """Run `work` on a batch, or on parts of it where memory does not suffice.
 
-        Out of memory halves the part, down to one frame, and lets threads take turns from then on;
-        then the model moves to the CPU, with a warning. Every frame is worked on exactly once, in
-        order; the size that fits is kept for the batches that follow.
-
-        Yields:
-            The results of `work`, in the order of the frames.
-        """
-        first = 0
-        failed: RuntimeError | None = None
-        count, alone = 0, False
-        while first < len(batch):
-            if failed is not None:  # behind the handler, which would hold on to the memory
-                self._give_way(count, failed, alone)
-                failed = None
-            count = min(len(batch) - first, self.largest_batch or len(batch))
-            try:
-                alone = self.largest_batch is not None  # where memory is short
-                with self._turns.taken(alone):
-                    result = work(batch[first : first + count].to(self.device))
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                failed = error.with_traceback(None)
-                continue
-            first += count
-            yield result
-
-    def limit_batch(self, count: int) -> None:
-        """Take at most `count` frames at once from now on, because memory has run out."""
-        with self._limiting:  # the stages of a film and the threads of pictures share it
-            if self.largest_batch is not None and self.largest_batch <= count:
-                return
-            self.largest_batch = count
-        logger.warning("out of memory on %s: going on with batches of %d", self.device, count)
-        torch.cuda.empty_cache()  # nothing where CUDA is not in use
-
-    def _give_way(self, count: int, error: RuntimeError, alone: bool) -> None:
-        if count > 1 or not alone:
-            self.limit_batch(max(1, count // 2))
-        elif self.device.type != "cpu":
-            logger.warning("out of memory on %s for one frame: going on on the CPU", self.device)
-            self.to(torch.device("cpu"))
-            torch.cuda.empty_cache()
-        else:
-            raise out_of_memory() from error
+def _copy_to(network: Network, device: torch.device) -> Network:
+    """A copy of a network on another device, which takes no memory on the network's own."""
+    copies: dict[int, Any] = {id(each): each.to(device) for each in network.buffers()}
+    for each in network.parameters():
+        copies[id(each)] = nn.Parameter(each.detach().to(device), requires_grad=False)
+    return copy.deepcopy(network, copies)

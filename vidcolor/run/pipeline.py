@@ -1,4 +1,12 @@
-"""NEW."""
+"""From inputs to finished files.
+
+    for batch in source: sink.write(compose(batch, colorizer(batch)))
+
+This is what is done with every input. To keep all cores busy it is a list of stages: `film_stages`
+in `films.py` and `picture_stages` in `pictures.py` name them in order, `run_stages` in
+`system/stages.py` runs each in a thread of its own, and the loops of `colorize_film` and
+`colorize_pictures` take what comes out.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +15,37 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import VidcolorError
+from ..system.stages import StageTimer
 from .colorizer import Colorizer
 from .films import colorize_film
 from .pictures import colorize_pictures
 from .plan import Job, PicturesJob, plan
-from .settings import Report, Settings, Watch
+from .settings import ProgressCallback, Report, Settings
 
 
 def run(
     jobs: Sequence[Job],
     colorizer: Colorizer,
     settings: Settings,
-    watch: Watch = lambda progress: None,
+    on_progress: ProgressCallback = lambda progress: None,
+    timer: StageTimer | None = None,
 ) -> Iterator[Report]:
-    """Work on the jobs, yielding a report as each input is finished; errors become reports."""
+    """Work on the jobs; yields a report as each input is finished. Errors become reports.
+
+    Args:
+        jobs: by `plan`.
+        colorizer: the model; it is not changed.
+        settings: of the run.
+        on_progress: called with a `Progress` after every batch.
+        timer: measures the stages of all jobs.
+    """
     for job in jobs:
-        colorizer.restore()
         if isinstance(job, PicturesJob):
-            yield from colorize_pictures(job, colorizer, settings, watch)
+            yield from colorize_pictures(job, colorizer, settings, on_progress, timer=timer)
             continue
         began = time.monotonic()
         try:
-            report = colorize_film(job, colorizer, settings, watch)
+            report = colorize_film(job, colorizer, settings, on_progress, timer)
         except VidcolorError as error:
             report = Report(job.input, job.output, "failed", error=str(error))
         report.seconds = time.monotonic() - began
@@ -41,7 +58,7 @@ def colorize(
     *,
     colorizer: Colorizer | None = None,
     settings: Settings | None = None,
-    watch: Watch = lambda progress: None,
+    on_progress: ProgressCallback = lambda progress: None,
 ) -> list[Report]:
     """Colorize films, pictures and folders; what `vidcolor run` does.
 
@@ -51,7 +68,7 @@ def colorize(
             each file and `folder.color/` beside each folder.
         colorizer: the model to use; the default is `Colorizer()`.
         settings: encoder, streams, segment and so on; the default is `Settings()`.
-        watch: called with a `Progress` after every batch.
+        on_progress: called with a `Progress` after every batch.
 
     Returns:
         A report for each input; look at `status` and `error`.
@@ -64,5 +81,5 @@ def colorize(
     several = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     jobs, reports = plan(several, output, settings)
     if jobs:
-        reports += run(jobs, colorizer or Colorizer(), settings, watch)
+        reports += run(jobs, colorizer or Colorizer(), settings, on_progress)
     return reports

@@ -1,4 +1,4 @@
-"""What goes where, and what cannot: decided before the work begins.
+"""Decide which input is written to which output, and which cannot be, before any work begins.
 
 A job is one film, or all the still pictures of a call.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..color.compose import check_exact_luma
 from ..errors import ContainerError, InputError, OutputError, VidcolorError
-from ..frames import ColorTags, FilmFacts, PictureInfo, PixelFormat, Segment
+from ..frames import ColorTags, PictureInfo, PixelFormat, Segment, VideoInfo
 from ..sinks import (
     CopyPlan,
     EncoderSettings,
@@ -24,7 +24,7 @@ from ..sinks import (
     encoder_formats,
 )
 from ..sinks.encoders import encoder_options
-from ..sources import FilmSource, Input, expand, output_suffix
+from ..sources import FilmSource, Input, expand
 from .settings import Report, Settings
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FilmJob:
-    """One film (or numbered sequence) to one film."""
+    """One film or numbered sequence, written to one film."""
 
     source: FilmSource
     output: Path
@@ -50,7 +50,7 @@ class FilmJob:
 
 @dataclass(frozen=True)
 class PicturesJob:
-    """Still pictures, each to a picture of its own."""
+    """Still pictures, each written to its own file."""
 
     items: tuple[tuple[Path, Path], ...]
 
@@ -62,12 +62,12 @@ class PicturesJob:
 Job = FilmJob | PicturesJob
 
 
-def expected_frames(facts: FilmFacts, segment: Segment) -> int | None:
-    """Frames a segment should give by the header, None where the header does not say."""
+def expected_frames(facts: VideoInfo, segment: Segment) -> int | None:
+    """Frames expected of a segment by the header; None if the header does not tell."""
     total = facts.num_frames_from_header
     if total is None and facts.duration_seconds and facts.average_rate:
         total = round(facts.duration_seconds * facts.average_rate)
-    if segment.whole or total is None:
+    if segment.is_full or total is None:
         return total
     if facts.average_rate is None:
         return None
@@ -80,17 +80,20 @@ def expected_frames(facts: FilmFacts, segment: Segment) -> int | None:
 
 @dataclass(frozen=True)
 class _Pair:
-    """An input and where its colour version goes."""
+    """An input and the file its color version is written to."""
 
     item: Input
     output: Path
-    named: bool = False  # the user gave the file's name, its container with it
+    named: bool = False  # the user chose the file's name, and so its container
 
 
 def _find(
     inputs: Sequence[str], target: Path | None, rate: Fraction | None
 ) -> tuple[list[tuple[Input, Path | None]], list[Report]]:
-    """The inputs, each once, with the folder they were found in; and what was not found.
+    """Find the inputs.
+
+    Returns:
+        Each input once, with the folder it was found in; and a report for each that is missing.
 
     Raises:
         OutputError: the output lies in a folder that is searched.
@@ -117,8 +120,10 @@ def _find(
 def _pair(
     found: Sequence[tuple[Input, Path | None]], target: Path | None, folder: bool
 ) -> Iterator[_Pair]:
-    """Each input with its output: the file named; mirrored under the folder named; or beside it,
-    a file as `name.color.ext`, a folder as `folder.color/`.
+    """Pair each input with its output.
+
+    The output is the file that was named; or the input's path mirrored under the folder that was
+    named; or, with no name, `name.color.ext` beside a file and `folder.color/` beside a folder.
 
     Raises:
         OutputError: several inputs, and the output is a file's name.
@@ -131,11 +136,7 @@ def _pair(
             f"use -o {target.with_suffix('')}{os.sep}"
         )
     for item, origin in found:
-        relative = item.relative
-        if item.kind == "sequence":  # shot_%05d.png becomes shot.mp4
-            relative = relative.with_name(f"{relative.name}.mp4")
-        elif item.kind == "picture":  # scan.pgm becomes scan.png
-            relative = relative.with_suffix(output_suffix(relative))
+        relative = item.output
         if target is not None:
             yield _Pair(item, target / relative if into_folder else target, named=not into_folder)
         elif origin is not None:
@@ -143,16 +144,13 @@ def _pair(
             yield _Pair(item, root.with_name(f"{root.name}.color") / relative)
         else:
             name = f"{Path(relative.name).stem}.color{relative.suffix}"
-            beside = item.path
-            if item.kind == "sequence":  # beside the folder of its frames, not among them
-                beside = item.path.absolute().parent
-            yield _Pair(item, beside.with_name(name))
+            yield _Pair(item, item.beside.with_name(name))
 
 
 def plan(
     inputs: Sequence[str | Path], output: str | Path | None, settings: Settings
 ) -> tuple[list[Job], list[Report]]:
-    """Decide what goes where, and what cannot.
+    """Decide which input is written to which output.
 
     Args:
         inputs: films, pictures, folders, globs and numbered sequences.
@@ -160,7 +158,7 @@ def plan(
         settings: see `Settings`.
 
     Returns:
-        The jobs in order, and a report for each input that will not be worked on.
+        The jobs in order, and a report for each input that is skipped or cannot be used.
 
     Raises:
         OutputError: two inputs would go to one output, it lies in an input folder, or its name
@@ -184,7 +182,7 @@ def plan(
                 f"{pair.item.path} and {first} would both be written to {pair.output}; "
                 "give them different names or run them apart"
             )
-    if settings.fps is not None and not any(p.item.kind == "sequence" for p in pairs):
+    if settings.fps is not None and not any(p.item.takes_rate for p in pairs):
         logger.warning("--fps is for numbered sequences (frames/%05d.png); it is ignored here")
     originals = {_identity(pair.item.path): pair.item.path for pair in pairs}
     jobs: list[Job] = []
@@ -202,11 +200,12 @@ def plan(
                 raise OutputError(
                     f"{path}: would replace the input {original}; choose another folder with -o"
                 )
-            if item.kind == "picture":
+            source = item.open(settings.segment, settings.fps)
+            if isinstance(source, FilmSource):
+                jobs.append(_plan_film(source, pair, settings, taken))
+            else:
                 sink.check(PictureInfo(item.path, path))
                 pictures.append((item.path, path))
-            else:
-                jobs.append(_plan_film(pair, settings, taken))
         except VidcolorError as error:
             reports.append(Report(item.path, path, "failed", error=str(error)))
     if pictures:
@@ -215,14 +214,14 @@ def plan(
 
 
 def _possible(pair: _Pair) -> tuple[Path, ...]:
-    """Where a film may have been written; see `_plan_film`."""
-    if pair.named or pair.item.kind == "picture":
+    """The files that an earlier run may have written; see `_plan_film`."""
+    if pair.named or pair.item.is_picture:
         return (pair.output,)
     return pair.output, pair.output.with_suffix(".mkv")
 
 
 def _identity(path: Path) -> tuple[int, int] | Path:
-    """The same for every name of one file; a path that does not exist stands for itself."""
+    """A key that is equal for all names of one file; for a missing file its absolute path."""
     try:
         return (found := path.stat()).st_dev, found.st_ino
     except OSError:
@@ -230,7 +229,7 @@ def _identity(path: Path) -> tuple[int, int] | Path:
 
 
 def _check_encoder(settings: EncoderSettings) -> None:
-    """Raise an OutputError for settings that no film can be encoded with."""
+    """Raise an OutputError if no film can be encoded with these settings."""
     formats = encoder_formats(settings.encoder)
     name = settings.pix_fmt or formats[0]
     if name not in formats:
@@ -241,11 +240,10 @@ def _check_encoder(settings: EncoderSettings) -> None:
     encoder_options(settings, PixelFormat(name, 8, (1, 1), False, tags), width=640)
 
 
-def _plan_film(pair: _Pair, settings: Settings, taken: dict[str, Path]) -> FilmJob:
-    item, path = pair.item, pair.output
-    rate = settings.fps if item.kind == "sequence" else None
-    source = FilmSource(item.path, segment=settings.segment, rate=rate)
-    facts = source.facts
+def _plan_film(
+    source: FilmSource, pair: _Pair, settings: Settings, taken: dict[str, Path]
+) -> FilmJob:
+    item, path, facts = pair.item, pair.output, source.facts
     try:
         copies = check_container(path, facts, settings.encoder, settings.copy)
     except ContainerError as error:

@@ -1,9 +1,10 @@
-"""A sheet of before/after pairs: a look at what a run would give, in seconds."""
+"""A sheet of pairs, grey and in color: what a run would give, in seconds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from ..color.compose import compose
 from ..errors import InputError
 from ..frames import WHOLE, ColorBatch, LumaBatch, PictureInfo, Segment, picture_format
 from ..sinks import PictureSink, check_output
-from ..sources import FilmSource, Input, PictureSource
+from ..sources import FilmSource, Input
+from ..system.stages import run_stages
 from .colorizer import Colorizer
+from .films import film_stages
+from .settings import Settings
 
 _RGB = picture_format(8)
 _WIDTH, _HEIGHT = 480, 720  # of one picture on the sheet at most, pixels
@@ -63,14 +67,13 @@ def _frames(
         if not share:
             continue
         try:
-            if item.kind == "picture":
-                for batch in PictureSource([(item.path, item.path)]).batches(1):
-                    unread += batch.damage
-                    yield batch
-            else:
-                film_rate = rate if item.kind == "sequence" else None
-                source = FilmSource(item.path, segment=segment, rate=film_rate)
+            source = item.open(segment, rate)
+            if isinstance(source, FilmSource):
                 yield from _film_frames(source, share)
+                continue
+            for batch in source.batches(1):
+                unread += batch.damage
+                yield batch
         except InputError as error:
             unread.append(str(error))
 
@@ -85,9 +88,10 @@ def _tile(color: ColorBatch) -> Tensor:
     return rgb[0].round().clamp(0, 255).to(torch.uint8)
 
 
-def _pair(batch: LumaBatch, ab: Tensor) -> list[Tensor]:
-    """The tiles of one frame, grey and in colour."""
-    return [_tile(compose(batch, chroma, _RGB)) for chroma in (torch.zeros_like(ab), ab)]
+def _pair(color: ColorBatch) -> list[Tensor]:
+    """The tiles of one frame, grey and in color."""
+    neutral = torch.zeros(len(color), 2, 8, 8, device=color.source.device)
+    return [_tile(each) for each in (compose(color.source, neutral, _RGB), color)]
 
 
 def write_preview(
@@ -100,14 +104,14 @@ def write_preview(
     rate: Fraction | None = None,
     overwrite: bool = False,
 ) -> tuple[int, list[str]]:
-    """Write `count` pairs, grey left and colour right, as one picture.
+    """Write `count` pairs, grey left and color right, as one picture.
 
     Args:
         items: films, sequences and pictures; the pairs are spread evenly over them.
         output: a picture file.
         count: pairs in all.
         colorizer: the model to show.
-        segment: the stretch of each film to look at.
+        segment: the part of each film that frames are taken from.
         rate: of sequences.
         overwrite: replace an existing sheet.
 
@@ -119,12 +123,11 @@ def write_preview(
         OutputError: the sheet cannot be written.
     """
     check_output(output, items[0].path, overwrite=overwrite)
-    pairs: list[list[Tensor]] = []
     unread: list[str] = []
-    for batch in _frames(items, count, segment, rate, unread):
-        if not len(batch):
-            continue
-        pairs += colorizer.with_backoff(batch, lambda part: _pair(part, colorizer(part)))
+    frames = _frames(items, count, segment, rate, unread)
+    stages = film_stages(colorizer, Settings(stabilize=False), _RGB, time_base=None)
+    with closing(run_stages(frames, stages)) as colors:
+        pairs = [_pair(color) for color in colors]
     if not pairs:
         raise InputError(unread[0] if unread else f"{items[0].path}: holds no frame to preview")
     columns = max(1, math.floor(math.sqrt(len(pairs) / 2)))

@@ -1,61 +1,156 @@
-"""NEW."""
+"""What a run can be told, and what it tells: options, reports, progress.
+
+Importing this module must not import torch: the command line's help is made from it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from ..color.adjust import ColorAdjustment
 from ..frames import WHOLE, Segment
-from ..sinks import COPY_ALL, EncoderSettings
+from ..options import OptionError, check_options, option, parse_rate, words
+from ..sinks.encoder_table import EncoderSettings
+from ..sinks.streams import COPY_ALL, COPY_KINDS
+
+
+def parse_copy(text: str) -> frozenset[str]:
+    """The kinds of streams in `all`, `none` or a comma list of `COPY_KINDS`.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    if text in ("all", "none"):
+        return COPY_ALL if text == "all" else frozenset()
+    chosen = frozenset(kind.strip() for kind in text.split(","))
+    if unknown := sorted(chosen - COPY_ALL):
+        raise ValueError(f"'{unknown[0]}' is not one of all, none, {', '.join(COPY_KINDS)}")
+    return chosen
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything `run` can be told, but for its inputs and output.
+    """What a run makes and how. Each field is an option of `vidcolor run` and `vidcolor probe`.
 
-    Attributes:
-        encoder: codec, quality and pixel format of films.
-        copy: kinds of streams copied into films, among `sinks.COPY_KINDS`.
-        segment: the stretch of each film to colorize.
-        fps: frame rate of numbered sequences.
-        exact_luma: keep the Y' plane bit for bit instead of L*.
-        batch_size: frames a batch; None for a size that suits the device.
-        workers: decoding processes of a film; 0 decodes in a thread, None chooses by the input. A
-            script that asks for processes needs `if __name__ == "__main__":`. Pictures are worked
-            on in so many threads instead; 0 and None take as many as there are processors.
-        overwrite: replace existing outputs.
-        skip_existing: pass over inputs whose output exists.
-        quality: of JPEG and WebP pictures, 1 to 100.
-        stabilize: keep the colours of a film or numbered sequence in place from frame to frame;
-            still pictures are always coloured one by one.
+    Raises:
+        OptionError: a value is out of range; it is a ValueError.
+        TypeError: `encoder` is not an `EncoderSettings`.
     """
 
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
-    copy: frozenset[str] = COPY_ALL
+    stabilize: bool = option(
+        True,
+        help="Keep the colors of a film or numbered sequence steady from frame to frame. Photos "
+        "are always colored one by one.",
+    )
+    exact_luma: bool = option(
+        False,
+        flag="--luma",
+        choices={"lightness": False, "exact": True},
+        help="What to keep of each pixel: its lightness L*, or the film's Y' plane bit for bit.",
+    )
+    copy: frozenset[str] = option(
+        COPY_ALL,
+        word="all",
+        parse=parse_copy,
+        metavar="KINDS",
+        help=f"Streams to copy into films: all, none, or a list of {','.join(COPY_KINDS)}.",
+    )
+    quality: int = option(95, low=1, high=100, help="Quality of JPEG and WebP pictures.")
     segment: Segment = WHOLE
-    fps: Fraction | None = None
-    exact_luma: bool = False
-    batch_size: int | None = None
-    workers: int | None = 0
-    overwrite: bool = False
-    skip_existing: bool = False
-    quality: int = 95
-    stabilize: bool = True
+    fps: Fraction | None = option(
+        None,
+        parse=parse_rate,
+        metavar="RATE",
+        help="Frame rate of a numbered sequence (frames/%05d.png): 24 or 30000/1001.",
+    )
+    batch_size: int | None = option(
+        None,
+        low=1,
+        word="auto",
+        help="Frames in a batch. auto: the fastest size that 'vidcolor probe' has measured here, "
+        "else a size that suits the device.",
+    )
+    picture_threads: int | None = option(
+        None,
+        low=1,
+        word="auto",
+        help="Threads that read, color and write pictures; films do not use them. auto: one for "
+        "each processor, at most 16.",
+    )
+    overwrite: bool = option(False, short="-y", help="Replace existing outputs.")
+    skip_existing: bool = option(False, help="Skip inputs whose output exists.")
 
     def __post_init__(self) -> None:
+        check_options(self)
         if not isinstance(self.encoder, EncoderSettings):
             raise TypeError(f"encoder must be an EncoderSettings, not {self.encoder!r}")
-        if unknown := set(self.copy) - COPY_ALL:
-            raise ValueError(f"copy takes {', '.join(sorted(COPY_ALL))}, not {unknown.pop()}")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {self.batch_size}")
-        if self.workers is not None and self.workers < 0:
-            raise ValueError(f"workers must not be negative, not {self.workers}")
-        if not 1 <= self.quality <= 100:
-            raise ValueError(f"quality must lie between 1 and 100, not {self.quality}")
+        if unknown := sorted(set(self.copy) - COPY_ALL):
+            raise OptionError("copy", f"takes {', '.join(COPY_KINDS)}, not {unknown[0]}")
+
+
+@dataclass(frozen=True)
+class ColorizerOptions:
+    """Which model colors, where it runs, and what is done to its colors.
+
+    Each field is an option of every command that uses a model.
+
+    Raises:
+        OptionError: a value is out of range, or `reference_strength` is given without
+            `references`; it is a ValueError.
+    """
+
+    model: str | None = option(
+        None, metavar="NAME", help="A model by its name; see 'vidcolor models'."
+    )
+    weights: Path | None = option(
+        None, help="A file with your own weights (.safetensors), or a public .pth with --model."
+    )
+    device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps.")
+    precision: str = option(
+        "auto",
+        choices=words("auto", "fp32", "bf16", "fp16"),
+        help="Arithmetic of the network. auto: fp16 on CUDA; bf16 on processors that have it, for "
+        "models that support it; else fp32.",
+    )
+    size: int | None = option(
+        None,
+        low=32,
+        high=4096,
+        help="Model resolution: the network sees each frame at about SIZE x SIZE pixels, in the "
+        "frame's shape. The time grows with the square of SIZE. The output keeps the input's "
+        "size. The default is the model's own; see 'vidcolor models'.",
+    )
+    tta: bool = option(
+        False,
+        help="Also predict each frame mirrored and take the mean: a little better (0.05 dB), at "
+        "twice the model's time.",
+    )
+    references: str | Path | Sequence[str | Path] = option(
+        (),
+        flag="--reference",
+        repeatable=True,
+        metavar="IMAGE",
+        help="A color picture of the scene to take colors from; not every model can. With several "
+        "pictures, each place takes the color of the one that matches it best. A folder gives one "
+        "picture to each shot, in the order of their names; photos and previews use all of them.",
+    )
+    reference_strength: float | None = option(
+        None, low=0, high=1, help="How strongly references count, 0 to 1 [1]."
+    )
+    adjustment: ColorAdjustment = field(default_factory=ColorAdjustment)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        several = () if isinstance(self.references, str | Path) else self.references
+        if self.references == "" or "" in several:
+            raise OptionError("references", "has an empty name; is a variable unset?")
+        if self.reference_strength is not None and not self.references:
+            raise OptionError("reference_strength", "needs --reference")
 
 
 @dataclass
@@ -95,11 +190,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Progress:
-    """So many frames of an input are done; `total` is None where no header says."""
+    """`done` frames of an input are finished; `total` is None if no header says how many."""
 
     input: Path
     done: int
     total: int | None
 
 
-Watch = Callable[[Progress], None]
+ProgressCallback = Callable[[Progress], None]

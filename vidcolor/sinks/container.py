@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import av
 import torch
@@ -19,8 +20,10 @@ from av.error import FFmpegError
 from av.stream import Stream
 
 from ..errors import ContainerError, OutputError
-from ..frames import FilmFacts, PixelFormat, StreamFacts
-from .encoders import EncoderSettings, choose_pixel_format, format_notes
+from ..frames import PixelFormat, StreamInfo, VideoInfo
+from ..system.media import film_stream, is_cover
+from .encoder_table import EncoderSettings, find_encoder
+from .encoders import choose_pixel_format, format_notes, open_encoder
 from .muxing import FrameMaker, add_streams, drain, frame_rate, open_output, video_time_base
 from .streams import (
     COPY_ALL,
@@ -29,15 +32,12 @@ from .streams import (
     PacketFeed,
     Selection,
     codec_name,
-    film_stream,
-    is_cover,
     open_input,
     select_streams,
-    stream_facts,
+    stream_info,
 )
 from .verify import keeps_times
 
-_OFFERED = (".mkv", ".mp4", ".mov")
 # Frame numbers of a trial: enough for B-frames, with a gap that a mere count cannot keep.
 _TRIAL = (0, 1, 2, 3, 5)
 # A lone packet of one of these is taken for another.
@@ -61,7 +61,7 @@ class CopyPlan:
 
     output: Path
     format: PixelFormat
-    streams: tuple[StreamFacts, ...]
+    streams: tuple[StreamInfo, ...]
     num_chapters: int
     notes: tuple[str, ...] = ()
 
@@ -84,13 +84,13 @@ class _Trial:
     notes: tuple[str, ...] = field(default=(), compare=False)
 
 
-def _label(stream: StreamFacts) -> str:
+def _label(stream: StreamInfo) -> str:
     kind = "cover art" if stream.kind == "video" else stream.kind
     language = f", {stream.language}" if stream.language else ""
     return f"stream {stream.index} ({kind}, {stream.codec}{language})"
 
 
-def _black(facts: FilmFacts, format: PixelFormat) -> tuple[torch.Tensor, ...]:
+def _black(facts: VideoInfo, format: PixelFormat) -> tuple[torch.Tensor, ...]:
     dtype = torch.uint8 if format.bit_depth == 8 else torch.int32
     height, width = facts.height, facts.width
     across, down = format.subsampling
@@ -104,7 +104,7 @@ def _try(
     suffix: str,
     source: InputContainer,
     selection: Selection,
-    facts: FilmFacts,
+    facts: VideoInfo,
     settings: EncoderSettings,
     format: PixelFormat,
 ) -> _Trial:
@@ -117,6 +117,7 @@ def _try(
             video, targets = add_streams(output, source, selection, facts, settings, format, 1)
             output.set_chapters(source.chapters() if selection.chapters else [])
             try:
+                open_encoder(video, settings.encoder)
                 output.start_encoding()
             except FFmpegError as error:
                 if not video.codec_context.is_open:
@@ -157,7 +158,7 @@ def _try(
     return _Trial(lost=tuple(lost), notes=tuple(notes))
 
 
-def _first_packets(path: Path, targets: dict[int, Stream]) -> Iterable[av.Packet]:
+def _first_packets(path: Path, targets: dict[int, Stream]) -> Iterable[av.Packet[Any]]:
     """The first packet of each copied stream, moved to 0 so that no muxer waits."""
     if not targets:
         return
@@ -190,7 +191,7 @@ def _lost(
     written: InputContainer,
     muxer: str,
     streams: tuple[Stream, ...],
-    facts: FilmFacts,
+    facts: VideoInfo,
     format: PixelFormat,
 ) -> Iterable[str]:
     """What a written trial does not give back."""
@@ -198,12 +199,12 @@ def _lost(
     for stream in streams:
         key = (stream.type, _family(stream))
         if (muxer, key[1]) in _UNRELIABLE:
-            yield _label(stream_facts(stream))
+            yield _label(stream_info(stream))
             continue
         if stream.type == "attachment":
             key = next((each for each in found if each[0] == "attachment"), key)
         if found[key] == 0:
-            yield _label(stream_facts(stream))
+            yield _label(stream_info(stream))
         found[key] -= 1
     pictures = list(written.streams.video)
     video = next((each for each in pictures if not is_cover(each)), pictures[0])
@@ -223,7 +224,7 @@ def _lost(
 
 def check_container(
     output: Path,
-    facts: FilmFacts,
+    facts: VideoInfo,
     settings: EncoderSettings,
     copy: frozenset[str] = COPY_ALL,
     *,
@@ -247,6 +248,7 @@ def check_container(
     if format is None:
         format = choose_pixel_format(facts, settings)
     suffix = output.suffix or "(none)"
+    containers = find_encoder(settings.encoder).containers
     with open_input(facts.path) as source:
         selection = select_streams(source, copy)
         notes = [*selection.notes, *format_notes(facts, settings, format)]
@@ -255,17 +257,14 @@ def check_container(
                 alone = replace(selection, streams=(stream,))
                 if not any(
                     _fits(_try(each, source, alone, facts, settings, format), stream)
-                    for each in (suffix, *_OFFERED)
+                    for each in (suffix, *containers)
                 ):
-                    notes.append(f"{_label(stream_facts(stream))} fits no container, is left out")
+                    notes.append(f"{_label(stream_info(stream))} fits no container, is left out")
                     rest = tuple(each for each in selection.streams if each is not stream)
                     selection = replace(selection, streams=rest)
         trial = _try(suffix, source, selection, facts, settings, format)
         if trial.refusal is not None or trial.lost:
-            # MP4 takes ffv1 since lately, but hardly a player does.
-            professional = settings.encoder in ("ffv1", "prores_ks")
-            order = (".mkv", ".mov", ".mp4") if professional else _OFFERED
-            offered = [each for each in order if each != suffix]
+            offered = [each for each in containers if each != suffix]
             trials = {
                 each: _try(each, source, selection, facts, settings, format) for each in offered
             }
@@ -279,30 +278,30 @@ def check_container(
             notes += [f"{suffix} does not keep {each}" for each in properties]
         notes += [f"{suffix} does not keep {each}" for each in trial.notes]
         chapters = len(source.chapters()) if selection.chapters else 0
-        streams = tuple(stream_facts(each) for each in selection.streams)
+        streams = tuple(stream_info(each) for each in selection.streams)
     return CopyPlan(output, format, streams, chapters, tuple(notes))
 
 
 def _fits(trial: _Trial, stream: Stream) -> bool:
-    return trial.refusal is None and _label(stream_facts(stream)) not in trial.lost
+    return trial.refusal is None and _label(stream_info(stream)) not in trial.lost
 
 
 def _culprits(
     suffix: str,
     source: InputContainer,
     selection: Selection,
-    facts: FilmFacts,
+    facts: VideoInfo,
     settings: EncoderSettings,
     format: PixelFormat,
     trial: _Trial,
-) -> list[StreamFacts]:
+) -> list[StreamInfo]:
     """The copied streams that do not fit, each tried alone; none where the picture is at fault."""
     nothing = replace(selection, streams=())
     bare = _try(suffix, source, nothing, facts, settings, format)
     if trial.refusal is not None and bare.refusal is not None:
         return []
     return [
-        stream_facts(stream)
+        stream_info(stream)
         for stream in selection.streams
         if not _fits(
             _try(suffix, source, replace(selection, streams=(stream,)), facts, settings, format),
@@ -314,7 +313,7 @@ def _culprits(
 def _message(
     output: Path,
     trial: _Trial,
-    culprits: list[StreamFacts],
+    culprits: list[StreamInfo],
     properties: list[str],
     better: str | None,
     copy: frozenset[str],

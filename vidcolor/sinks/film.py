@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
@@ -19,9 +20,10 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from ..errors import OutputError
-from ..frames import WHOLE, ColorBatch, FilmFacts, PixelFormat, Segment
+from ..frames import WHOLE, ColorBatch, PixelFormat, Segment, VideoInfo
 from .container import CopyPlan, check_container
-from .encoders import EncoderSettings
+from .encoder_table import EncoderSettings
+from .encoders import open_encoder
 from .files import PendingFile, check_output, writing
 from .muxing import (
     FrameMaker,
@@ -87,7 +89,7 @@ class FilmSink:
     def __init__(
         self,
         output: Path,
-        facts: FilmFacts,
+        facts: VideoInfo,
         settings: EncoderSettings,
         *,
         format: PixelFormat,
@@ -196,7 +198,7 @@ class FilmSink:
             copied=tuple(self._feed.copied.values()),
             attachments=self._without_packets,
             format_name=format_name,
-            whole=self._segment.whole,
+            whole=self._segment.is_full,
         )
         if faults := find_faults(self._file.path, expected):
             kept = self._file.commit("unverified")
@@ -241,7 +243,7 @@ class FilmSink:
         except ValueError as error:
             raise OutputError(f"{self._file.output}: {error}; try another container") from error
         chapters = self._input.chapters() if selection.chapters else []
-        if not segment.whole:
+        if not segment.is_full:
             length = None if segment.end is None else segment.end - (segment.start or 0)
             last = None if length is None else first + length
             chapters = cut_chapters(chapters, first, last, self._shift)
@@ -256,6 +258,7 @@ class FilmSink:
             lead_in=self._timed,
         )
         self._without_packets = len(selection.streams) - len(targets)
+        open_encoder(video, self._settings.encoder)
         self._video = video
 
     def _lead(self, first: Fraction, selection: Selection) -> Fraction:
@@ -302,7 +305,7 @@ class FilmSink:
             f"use -o {self._file.output.with_suffix('.mkv')}"
         )
 
-    def _mux(self, packet: Packet) -> None:
+    def _mux(self, packet: Packet[Any]) -> None:
         """Mux a video packet after the copied packets that come before it."""
         assert self._output is not None and self._feed is not None
         if packet.pts is not None:

@@ -18,9 +18,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from ..frames import FilmFacts, PixelFormat
-from .encoders import MATRIX_CODES, EncoderSettings, codes_fields, encoder_options
-from .streams import Selection, add_copy, copy_stream_labels, file_metadata, film_stream
+from ..color.codes import MATRIX_CODES
+from ..frames import PixelFormat, VideoInfo
+from ..system.media import film_stream
+from .encoder_table import EncoderSettings, find_encoder
+from .encoders import codes_fields, encoder_options
+from .streams import Selection, add_copy, copy_stream_labels, file_metadata
 
 _MOV_FAMILY = {"mp4", "mov", "ipod", "3gp", "3g2", "psp", "f4v", "ism"}
 _MAX_TIMESCALE = 2**31 - 1
@@ -41,7 +44,7 @@ def stores_order(output_format: str) -> bool:
     return output_format not in ("avi", "asf")
 
 
-def frame_rate(facts: FilmFacts) -> Fraction:
+def frame_rate(facts: VideoInfo) -> Fraction:
     """Frames a second: a hint for rate control, and the real rate in AVI."""
     rate = facts.average_rate
     if rate is None or rate <= 0:
@@ -49,7 +52,7 @@ def frame_rate(facts: FilmFacts) -> Fraction:
     return rate.limit_denominator(100_000)
 
 
-def video_time_base(output: OutputContainer, facts: FilmFacts) -> Fraction:
+def video_time_base(output: OutputContainer, facts: VideoInfo) -> Fraction:
     return facts.time_base if has_timestamps(output) else 1 / frame_rate(facts)
 
 
@@ -87,7 +90,7 @@ def muxer_options(
 
 
 def open_output(
-    target: str | IO[bytes], source: InputContainer, selection: Selection, facts: FilmFacts
+    target: str | IO[bytes], source: InputContainer, selection: Selection, facts: VideoInfo
 ) -> OutputContainer:
     """The output container with its metadata, no streams yet.
 
@@ -105,7 +108,7 @@ def open_output(
 
 def add_video(
     output: OutputContainer,
-    facts: FilmFacts,
+    facts: VideoInfo,
     settings: EncoderSettings,
     format: PixelFormat,
     threads: int = 0,
@@ -116,16 +119,16 @@ def add_video(
         ValueError: the container does not take what the encoder makes.
         OutputError: the encoder is not there or lacks a setting.
     """
-    rate = frame_rate(facts)
+    encoder, rate = find_encoder(settings.encoder), frame_rate(facts)
     options = encoder_options(settings, format, facts.width)
     if facts.field_order:
         options["field_order"] = facts.field_order
     if codes_fields(facts, settings.encoder, format):
-        options["flags"] = "+ildct+ilme"  # else the two fields are coded as one picture
+        # else the two fields are coded as one picture
+        options["flags"] = options.get("flags", "") + "+ildct+ilme"
     stream: Any = output.add_stream(
         settings.encoder,
-        # SVT-AV1 refuses more than 240; a hint may be wrong, a refusal may not.
-        rate=min(rate, Fraction(240)) if has_timestamps(output) else rate,
+        rate=min(rate, Fraction(encoder.max_rate)) if has_timestamps(output) else rate,
         options=options,
         width=facts.width,
         height=facts.height,
@@ -134,8 +137,8 @@ def add_video(
     context = stream.codec_context
     context.pix_fmt = format.name
     context.thread_count = threads
-    if settings.encoder == "ffv1":
-        context.thread_type = "SLICE"
+    if encoder.thread_type:
+        context.thread_type = encoder.thread_type
     if facts.sample_aspect_ratio:
         context.sample_aspect_ratio = facts.sample_aspect_ratio
     tags = format.tags
@@ -144,8 +147,8 @@ def add_video(
     context.color_primaries, context.color_trc = tags.primaries, tags.transfer
     if not stores_order(output.format.name):
         context.max_b_frames = 0
-    if is_mov(output.format.name) and context.codec.canonical_name == "hevc":
-        context.codec_tag = "hvc1"  # the tag Apple's players ask for
+    if is_mov(output.format.name) and encoder.mov_tag:
+        context.codec_tag = encoder.mov_tag
     if facts.display_matrix is not None:
         stream.set_display_matrix(facts.display_matrix)
     assert isinstance(stream, VideoStream)
@@ -156,7 +159,7 @@ def add_streams(
     output: OutputContainer,
     source: InputContainer,
     selection: Selection,
-    facts: FilmFacts,
+    facts: VideoInfo,
     settings: EncoderSettings,
     format: PixelFormat,
     threads: int = 0,
@@ -185,7 +188,7 @@ def add_streams(
     return video, targets
 
 
-def drain(video: VideoStream, *, first: bool) -> list[Packet]:
+def drain(video: VideoStream, *, first: bool) -> list[Packet[Any]]:
     """The encoder's last packets.
 
     Args:
@@ -206,7 +209,7 @@ def drain(video: VideoStream, *, first: bool) -> list[Packet]:
 class FrameMaker:
     """Makes an encoder's frames, marked as interlaced where it codes them so."""
 
-    def __init__(self, facts: FilmFacts, encoder: str, format: PixelFormat) -> None:
+    def __init__(self, facts: VideoInfo, encoder: str, format: PixelFormat) -> None:
         self._format = format
         self._graph: Graph | None = None
         if codes_fields(facts, encoder, format):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -14,8 +15,9 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Stream
 
+from ..system.media import is_cover
 from .muxing import is_mov, stores_order
-from .streams import Copied, is_cover
+from .streams import Copied
 
 # Containers that give back the packets they were given; others cut sound into their own.
 _PACKET_EXACT = {"matroska", "webm", "mp4", "mov", "ipod"}
@@ -102,7 +104,7 @@ def _find(path: Path, expected: Expected) -> list[str]:
     return faults
 
 
-def _moment(packet: Packet, format_name: str) -> float | None:
+def _moment(packet: Packet[Any], format_name: str) -> float | None:
     """Seconds at which a packet is shown. Where the container stores only one time, a pts is a
     reader's guess."""
     time = packet.pts if packet.pts is not None and stores_order(format_name) else packet.dts

@@ -2,7 +2,17 @@
 
 from .film import FilmSource
 from .film_info import probe_film
-from .inputs import FILM_SUFFIXES, PICTURE_SUFFIXES, Input, expand, natural_key, output_suffix
+from .inputs import (
+    FILM_SUFFIXES,
+    PICTURE_SUFFIXES,
+    FilmInput,
+    Input,
+    PictureInput,
+    SequenceInput,
+    expand,
+    natural_key,
+    output_suffix,
+)
 from .loader import Source, load
 from .pictures import ColorPicture, PictureSource, read_color
 
@@ -10,9 +20,12 @@ __all__ = [
     "FILM_SUFFIXES",
     "PICTURE_SUFFIXES",
     "ColorPicture",
+    "FilmInput",
     "FilmSource",
     "Input",
+    "PictureInput",
     "PictureSource",
+    "SequenceInput",
     "Source",
     "expand",
     "load",

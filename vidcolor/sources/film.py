@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import av
 import torch
@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from ..color.codes import Codes
 from ..errors import InputError
-from ..frames import WHOLE, FilmFacts, LumaBatch, Segment
+from ..frames import WHOLE, LumaBatch, Segment, VideoInfo
 from .film_info import is_full_range, open_film, probe
 from .luma import COLOR_THRESHOLD, chroma_amount, layout, luma_plane
 from .truncation import ends_early
@@ -53,7 +53,7 @@ class FilmSource:
         path: the film, or the pattern of a numbered sequence.
         rate: frames a second of a numbered sequence, None for a film.
         segment: the stretch to read; its times count from the first frame.
-        facts: see `FilmFacts`.
+        facts: see `VideoInfo`.
     """
 
     def __init__(
@@ -80,17 +80,12 @@ class FilmSource:
         self.segment = segment
         self.threads = threads
         found = probe(self.path, rate)
-        self.facts: FilmFacts = found.facts
+        self.facts: VideoInfo = found.facts
         self._first_pts = found.first_pts
         self._own_duration = found.own_duration
 
-    def batches(self, batch_size: int, worker: int = 0, workers: int = 1) -> Iterator[LumaBatch]:
-        """The batches of one worker: every `workers`-th, from number `worker` on.
-
-        Batch j holds frames j * batch_size and following and belongs to worker j % workers, so
-        that taking one batch from each worker in turn gives the film in order. Each worker decodes
-        the whole stream, because frames depend on one another, and only copies the luma of its
-        own: several workers spread the copying, not the decoding.
+    def batches(self, batch_size: int) -> Generator[LumaBatch, None, None]:
+        """The film in batches, in order; the last may be smaller.
 
         `luma` is `(B, 1, H, W)`, uint8 or uint16; pts and durations are in `facts.time_base`. What
         could not be read is told once, in `damage` of the batch that follows it; after a full last
@@ -99,28 +94,24 @@ class FilmSource:
         Raises:
             InputError: size or pixel format change within the film.
         """
-        if batch_size < 1 or not 0 <= worker < workers:
-            raise ValueError(f"batch_size {batch_size}, worker {worker} of {workers}")
-        threads = self.threads or min(_MAX_THREADS, max(1, (os.cpu_count() or 1) // workers))
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        threads = self.threads or min(_MAX_THREADS, os.cpu_count() or 1)
         pending, count = _Pending(), 0
         decoder = _Decoder(self, threads)
         for item in decoder.run():
-            mine = count // batch_size % workers == worker
             if isinstance(item, str):
-                if mine:
-                    pending.damage.append(item)
+                pending.damage.append(item)
                 continue
-            notes = decoder.take_notes()
+            pending.notes += decoder.take_notes()
             frame, pts, duration = item
-            if mine:
-                pending.notes += notes
-                if not pending.luma and count // batch_size % _COLOR_EVERY == 0:
-                    pending.is_color = chroma_amount(frame) > COLOR_THRESHOLD
-                pending.luma.append(luma_plane(frame))
-                pending.pts.append(pts)
-                pending.durations.append(duration)
+            if not pending.luma and count // batch_size % _COLOR_EVERY == 0:
+                pending.is_color = chroma_amount(frame) > COLOR_THRESHOLD
+            pending.luma.append(luma_plane(frame))
+            pending.pts.append(pts)
+            pending.durations.append(duration)
             count += 1
-            if count % batch_size == 0 and mine:
+            if count % batch_size == 0:
                 yield self._batch(pending, count - batch_size)
                 pending = _Pending()
         if pending.luma or pending.damage:
@@ -164,7 +155,7 @@ class _Clock:
         self.path, self.note, self.repaired = source.path, note, False
         self.exact = Fraction(0)
 
-    def sent(self, packet: av.Packet) -> None:
+    def sent(self, packet: av.Packet[Any]) -> None:
         if self.untimed and packet.size and packet.dts is not None:
             self.dts.append(packet.dts)
 
@@ -294,7 +285,7 @@ class _Decoder:
             if held is not None:
                 yield held, high, last
                 yield from lines
-            if low is None or not segment.whole:
+            if low is None or not segment.is_full:
                 return
             length = (high - low + (last or round(clock.step))) * base
             is_file, timed = self.source.rate is None, self.source._own_duration

@@ -7,19 +7,22 @@ import logging
 import os
 import re
 import struct
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
 from ..errors import InputError
+from ..frames import WHOLE, Segment
+from .film import FilmSource
 from .film_info import is_pattern, sequence_numbers
+from .pictures import PictureSource
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["film", "picture", "sequence"]
 _CONVERT = "convert them to PNG, TIFF or FFV1 in Matroska"
 
 # fmt: off
@@ -27,7 +30,7 @@ _CONVERT = "convert them to PNG, TIFF or FFV1 in Matroska"
 _KEPT_SUFFIXES = frozenset((
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".dib",
 ))
-# and pictures that are read alone: some hold no colour, some no metadata.
+# and pictures that are read alone: some hold no color, some no metadata.
 _READ_SUFFIXES = frozenset((
     ".avif", ".bw", ".icb", ".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx", ".pbm", ".pcx",
     ".pgm", ".pnm", ".ppm", ".qoi", ".ras", ".sgi", ".tga", ".vda", ".vst",
@@ -56,23 +59,94 @@ _OTHER_FILMS = frozenset((
 
 
 @dataclass(frozen=True)
-class Input:
-    """One thing to colorize.
+class Input(ABC):
+    """One thing to colorize; a kind of input is a subclass.
+
+    A new kind is a subclass here, and the line that recognizes it in `_one` or `_kind`.
 
     Attributes:
         path: the file, or for a sequence the pattern.
-        kind: `film`, `picture` or `sequence`.
         relative: the path to mirror under an output folder: within the folder that was given, or
             the bare name; for a sequence the name of its folder, or what its files' names share.
+        is_picture: it is written as a still picture, otherwise as a film.
+        takes_rate: its frame rate must be given.
     """
 
     path: Path
-    kind: Kind
     relative: Path
+    is_picture: ClassVar[bool] = False
+    takes_rate: ClassVar[bool] = False
+
+    @property
+    def output(self) -> Path:
+        """The path to write to under an output folder."""
+        return self.relative
+
+    @property
+    def beside(self) -> Path:
+        """The path that an output with no folder of its own lies beside."""
+        return self.path
+
+    @abstractmethod
+    def open(
+        self, segment: Segment = WHOLE, rate: Fraction | None = None
+    ) -> FilmSource | PictureSource:
+        """Open it to read luma.
+
+        Args:
+            segment: the stretch of a film.
+            rate: frames a second, used where `takes_rate`.
+
+        Raises:
+            InputError: it cannot be opened.
+        """
+
+
+class FilmInput(Input):
+    """A film file."""
+
+    def open(self, segment: Segment = WHOLE, rate: Fraction | None = None) -> FilmSource:
+        """The film; see `Input.open`."""
+        return FilmSource(self.path, segment=segment)
+
+
+class SequenceInput(Input):
+    """Numbered pictures that make a film (`frames/%05d.png`)."""
+
+    takes_rate = True
+
+    @property
+    def output(self) -> Path:
+        """`shot.mp4` for `shot_%05d.png`."""
+        return self.relative.with_name(f"{self.relative.name}.mp4")
+
+    @property
+    def beside(self) -> Path:
+        """The folder of its frames, so that the film does not lie among them."""
+        return self.path.absolute().parent
+
+    def open(self, segment: Segment = WHOLE, rate: Fraction | None = None) -> FilmSource:
+        """The film that the pictures make; see `Input.open`."""
+        return FilmSource(self.path, segment=segment, rate=rate)
+
+
+class PictureInput(Input):
+    """A still picture."""
+
+    is_picture = True
+
+    @property
+    def output(self) -> Path:
+        """The same name, with `.png` where the format is only read: `scan.png` for `scan.pgm`."""
+        return self.relative.with_suffix(output_suffix(self.relative))
+
+    def open(self, segment: Segment = WHOLE, rate: Fraction | None = None) -> PictureSource:
+        """The picture as a source of one frame; see `Input.open`."""
+        return PictureSource([(self.path, self.path)])
 
 
 def output_suffix(path: Path) -> str:
-    """The suffix of a picture's colour version: its own, or `.png` where that is not written."""
+    """The suffix of a picture's color version: its own, or `.png` if the format is only read."""
     return path.suffix if path.suffix.lower() in _KEPT_SUFFIXES else ".png"
 
 
@@ -115,14 +189,14 @@ def _one(text: str, rate: Fraction | None) -> Iterator[Input]:
             raise InputError(
                 f"{path}: {path.suffix.lower()} pictures are not read; convert it to PNG or TIFF"
             )
-        yield Input(path, _kind(path), Path(path.name))
+        yield _kind(path)(path, Path(path.name))
     elif is_pattern(path):
         if rate is None:
             raise InputError(f"{path}: a numbered sequence has no frame rate; give it with --fps")
         sequence_numbers(path)
         shared = re.sub(r"%0?\d*d", "", path.stem).strip(" _-.")
         name = shared or path.absolute().parent.name or "sequence"
-        yield Input(path, "sequence", Path(name))
+        yield SequenceInput(path, Path(name))
     elif glob.has_magic(text):
         yield from _glob(text)
     else:
@@ -146,7 +220,7 @@ def _glob(pattern: str) -> Iterator[Input]:
     if not wanted:
         raise InputError(f"{pattern}: matches no film and no picture that is read; {_CONVERT}")
     for path in wanted:
-        yield Input(path, _kind(path), path.relative_to(root))
+        yield _kind(path)(path, path.relative_to(root))
 
 
 def _folder(root: Path) -> Iterator[Input]:
@@ -170,18 +244,18 @@ def _folder(root: Path) -> Iterator[Input]:
         raise InputError(f"{root}: holds no film and no picture; check the folder's name")
     wanted.sort(key=lambda p: [natural_key(part) for part in p.relative_to(root).parts])
     for path in wanted:
-        yield Input(path, _kind(path), path.relative_to(root))
+        yield _kind(path)(path, path.relative_to(root))
 
 
 def _report_rest(where: str, others: Sequence[Path]) -> None:
-    """Say what was left out: loudly if somebody may miss it in the output."""
+    """Report skipped files, with a warning for those that look like films or pictures."""
     missed = Counter(
         suffix for p in others if (suffix := p.suffix.lower()) in _OTHER_PICTURES | _OTHER_FILMS
     )
     if missed:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(missed.items()))
         logger.warning(
-            "%s: left out what looks like pictures or films but is not read: %s; %s",
+            "%s: skipped unsupported files: %s; %s",
             where, kinds, _CONVERT,
         )  # fmt: skip
     if rest := len(others) - sum(missed.values()):
@@ -192,14 +266,14 @@ def _is_known(path: Path) -> bool:
     return path.suffix.lower() in PICTURE_SUFFIXES | FILM_SUFFIXES
 
 
-def _kind(path: Path) -> Kind:
-    """What a file is; anything of unknown suffix is left to FFmpeg, as a film."""
+def _kind(path: Path) -> type[Input]:
+    """What a file is; a file of unknown suffix is left to FFmpeg, as a film."""
     if path.suffix.lower() not in PICTURE_SUFFIXES:
-        return "film"
+        return FilmInput
     try:
-        return "film" if _is_animated(path) else "picture"
+        return FilmInput if _is_animated(path) else PictureInput
     except (OSError, struct.error):
-        return "picture"  # unreadable; said when the picture's turn comes
+        return PictureInput  # unreadable; reading it reports that
 
 
 def _is_animated(path: Path) -> bool:

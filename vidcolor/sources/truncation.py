@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ..frames import FilmFacts
+from ..frames import VideoInfo
 
 _SLACK = 8  # some old AVI writers count the eight bytes of the chunk's own head too
 # Sizes of a chunk whose writer could not come back to fill it in, as of a stream.
@@ -22,7 +22,7 @@ _ISO_LOST = (b"mdat", b"moof", b"moov")  # boxes without whose end frames or sou
 
 
 def ends_early(
-    facts: FilmFacts, count: int, seconds: float, *, is_file: bool, own_duration: bool
+    facts: VideoInfo, count: int, seconds: float, *, is_file: bool, own_duration: bool
 ) -> str | None:
     """A line if the film promised more than the `count` frames of `seconds` that came.
 

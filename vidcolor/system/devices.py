@@ -52,8 +52,7 @@ def choose_precision(name: str, device: torch.device, supports_mixed_precision: 
         name: `auto` or a key of `PRECISIONS`. `auto` is fp16 on CUDA, bf16 on a CPU that supports
             it if the network does too, and fp32 otherwise.
         device: device of the network.
-        supports_mixed_precision: whether the network names its parts that must stay fp32 (its
-            method `exact`).
+        supports_mixed_precision: of the network; see `models.ColorModel`.
 
     Raises:
         DeviceError: `name` is unknown, or the device does not support it.

@@ -12,6 +12,18 @@ from safetensors import SafetensorError
 
 from ..errors import OutputError
 
+_LONGEST = 180  # bytes of a name that go into a temporary one; names end at 255
+
+
+def temporary_path(path: Path, suffix: str) -> Path:
+    """A new hidden path in the folder of `path`, so that a rename to `path` is atomic.
+
+    Args:
+        suffix: how it ends.
+    """
+    name = os.fsencode(path.name)[:_LONGEST].decode(errors="ignore")
+    return path.with_name(f".{name}.{secrets.token_hex(4)}{suffix}")
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -26,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the file cannot be written; an earlier file at `path` is unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_path(path, ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()

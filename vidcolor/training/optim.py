@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import TrainingError
+from ..models import ColorModel
 from .objectives.measures import higher_is_better
 from .recipe import Recipe
 
@@ -37,7 +38,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return kind(settings, lr=rate)
 
 
-def freeze(model: nn.Module, part: str) -> None:
+def freeze(model: ColorModel, part: str) -> None:
     """Take `part` of the model out of the training; `backbone` is all but its `head`.
 
     Raises:
@@ -45,11 +46,10 @@ def freeze(model: nn.Module, part: str) -> None:
     """
     if not part:
         return
-    head = getattr(model, "head_prefixes", ())
-    if not head:
+    if not model.head_prefixes:
         raise TrainingError("recipe key 'freeze': this model has no head to train by itself")
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith(tuple(head)))
+        parameter.requires_grad_(name.startswith(model.head_prefixes))
 
 
 def set_training(model: nn.Module) -> None:

@@ -53,6 +53,8 @@ class Options:
         save_minutes: time between checkpoints.
         tensorboard: write TensorBoard's event files too.
         command: the command line, for the results.
+        cache: folder of decoded pictures, kept for the trainings to come and mapped into memory;
+            None decodes them into memory.
     """
 
     root: Path = Path("data")
@@ -64,3 +66,4 @@ class Options:
     save_minutes: float = 5.0
     tensorboard: bool = False
     command: str = ""
+    cache: Path | None = None

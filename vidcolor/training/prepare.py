@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
 
 from ..errors import RecipeError, TrainingError
 from ..evaluation import MIN_SIZE
+from ..models import ColorModel
 from .data.augment import Augment
+from .data.balance import BalancedOrder
 from .data.dataset import DataSet, Part, load_dataset
 from .data.loaders import DeviceFeed, WorkerFeed, shrinker, store_bytes
+from .data.picture_cache import PictureCache
 from .objectives import OBJECTIVES
 from .options import Options
 from .recipe import Recipe
@@ -40,16 +42,25 @@ def open_dataset(file: RecipeFile, options: Options) -> DataSet:
         seed=recipe.seed,
         validation=options.validation,
         shrink=shrinker(recipe.fit, recipe.size, recipe.input_size),
+        cache=picture_cache(recipe, options),
     )
 
 
-def check_sizes(recipe: Recipe, model: nn.Module) -> None:
+def picture_cache(recipe: Recipe, options: Options) -> PictureCache | None:
+    """Where the options want decoded pictures to be kept; None is in memory."""
+    if options.cache is None:
+        return None
+    kept = max(2 * recipe.size, recipe.input_size) if recipe.fit == "crop" else recipe.size
+    return PictureCache(options.cache, f"{recipe.fit}-{kept}")
+
+
+def check_sizes(recipe: Recipe, model: ColorModel) -> None:
     """Check that the model and the measures take pictures of the recipe's sizes.
 
     Raises:
         RecipeError: they do not; the message names the key.
     """
-    stride = getattr(model, "stride", 1)
+    stride = model.stride
     for key, size in (("size", recipe.size), ("input_size", recipe.input_size)):
         if size % stride or 0 < size < MIN_SIZE:
             least = stride * math.ceil(MIN_SIZE / stride)
@@ -71,8 +82,9 @@ def training_feed(
             of its free memory.
         workers: processes that cut the crops (`fit = "crop"`).
     """
-    augment = Augment(recipe.flip, recipe.rotate, recipe.min_scale, recipe.degrade)
+    augment = Augment(recipe.flip, recipe.rotate, recipe.min_scale, recipe.degrade, recipe.ortho)
     if recipe.fit == "crop":
+        settings = (recipe.epoch_size, recipe.batch_size, recipe.seed)
         return WorkerFeed(
             part,
             size=recipe.size,
@@ -81,6 +93,7 @@ def training_feed(
             seed=recipe.seed,
             workers=workers,
             epoch_size=recipe.epoch_size,
+            order=BalancedOrder(part.names, recipe.shares, *settings) if recipe.shares else None,
         )
     space = OBJECTIVES[recipe.objective].space
     if device.type == "cuda":

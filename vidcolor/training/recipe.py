@@ -52,6 +52,10 @@ class Recipe:
         enlarge: the training part counts this many times, all but the first with fixed random
             augmentations.
         degrade: share of the crops that are made to look like old film (`fit = "crop"` only).
+        ortho: share of the crops whose grey is that of a film which sees little or no red
+            (`fit = "crop"` only).
+        shares: shares of the crops by the folder that a picture lies in; folders that are not named
+            divide the rest in proportion to their pictures (`fit = "crop"` only).
         batch_size: pictures a step.
         epochs: epochs at most.
         epoch_size: pictures an epoch; 0 is the training part's number.
@@ -95,6 +99,8 @@ class Recipe:
     min_scale: float = 1.0
     enlarge: int = 1
     degrade: float = 0.0
+    ortho: float = 0.0
+    shares: dict[str, Any] = field(default_factory=dict)
     batch_size: int = 16
     epochs: int = 30
     epoch_size: int = 0
@@ -138,7 +144,7 @@ class Recipe:
                 raise RecipeError(f"recipe key '{key}': must be finite")
             if any(value < 0 for value in values):
                 raise RecipeError(f"recipe key '{key}': must not be negative")
-        for key in ("min_scale", "degrade", "cooldown"):
+        for key in ("min_scale", "degrade", "ortho", "cooldown"):
             if getattr(self, key) > 1:
                 raise RecipeError(f"recipe key '{key}': must lie between 0 and 1")
         for key in ("ema", "momentum"):
@@ -165,10 +171,25 @@ class Recipe:
                 f"recipe key 'lr': the schedule '{self.schedule}' has one stage; use 'plateau' or "
                 "'step' for several rates"
             )
-        if self.fit != "crop" and self.degrade:
-            raise RecipeError("recipe key 'degrade': works with fit = \"crop\" only")
+        _check_shares(self.shares)
+        for key in ("degrade", "ortho", "shares"):
+            if self.fit != "crop" and getattr(self, key):
+                raise RecipeError(f"recipe key '{key}': works with fit = \"crop\" only")
         if self.fit == "crop" and (self.rotate or self.enlarge > 1):
             raise RecipeError("recipe keys 'rotate' and 'enlarge' do not work with fit = \"crop\"")
+
+
+def _check_shares(shares: dict[str, Any]) -> None:
+    for folder, share in shares.items():
+        if type(share) not in (int, float) or not 0 < share <= 1:
+            raise RecipeError(
+                f"recipe key 'shares': '{folder}' must have a share above 0 and at most 1, not "
+                f"{share!r}"
+            )
+    if sum(shares.values()) > 1 + 1e-6:
+        raise RecipeError(
+            f"recipe key 'shares': they sum to {sum(shares.values()):g}, which is more than 1"
+        )
 
 
 _KINDS: dict[str, tuple[type, str]] = {

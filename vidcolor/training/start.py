@@ -5,42 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ..errors import TrainingError, WeightsError
-from ..models import create_model
+from ..models import ColorModel, create_model
 from ..models.state_dicts import TORCH_SUFFIXES, read_tensors
 from ..models.weights import load_model, read_entry
 from .optim import freeze
 from .recipe import Recipe
 
 
-def _load_pretrained(model: nn.Module, source: str) -> None:
+def _load_pretrained(model: ColorModel, source: str) -> None:
     """Fill the model's pretrained part from a file, or from what torchvision downloads."""
-    if not hasattr(model, "load_pretrained"):
-        raise TrainingError(f"{source}: this model has no pretrained part; leave --encoder out")
-    if source == "torchvision":
-        if not hasattr(model, "download_pretrained"):
-            raise TrainingError("recipe key 'encoder': torchvision has no weights of this model")
-        try:
-            tensors = model.download_pretrained()  # type: ignore[operator]
-        except OSError as error:
-            raise TrainingError(
-                f"torchvision's weights could not be downloaded ({error}); give the file with "
-                "--encoder FILE, or start afresh with --set encoder="
-            ) from error
-    else:
-        try:
-            tensors = read_tensors(Path(source))
-        except WeightsError as error:
-            raise TrainingError(f"{source}: not an encoder for this model: {error}") from error
     try:
-        model.load_pretrained(tensors)  # type: ignore[operator]
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise TrainingError(f"{source}: not an encoder for this model: {error}") from error
+        if source == "torchvision":
+            tensors = model.download_pretrained()
+        else:
+            tensors = read_tensors(Path(source))
+        model.load_pretrained(tensors)
+    except OSError as error:
+        raise TrainingError(
+            f"torchvision's weights could not be downloaded ({error}); give the file with "
+            "--encoder FILE, or start afresh with --set encoder="
+        ) from error
+    except (WeightsError, KeyError, ValueError, RuntimeError) as error:
+        raise TrainingError(
+            f"{source}: not an encoder for this model: {error}; give another --encoder, or none"
+        ) from error
 
 
-def _load_initial(model: nn.Module, init: str, recipe: Recipe) -> None:
+def _load_initial(model: ColorModel, init: str, recipe: Recipe) -> None:
     """Copy trained weights of the same architecture, a file or the name of stored ones."""
     file = Path(init) if Path(init).is_file() else None
     if file is None and Path(init).suffix in (".safetensors", *TORCH_SUFFIXES):
@@ -66,7 +59,7 @@ def _load_initial(model: nn.Module, init: str, recipe: Recipe) -> None:
     model.load_state_dict(given)
 
 
-def starting_model(recipe: Recipe, init: str | None = None) -> nn.Module:
+def starting_model(recipe: Recipe, init: str | None = None) -> ColorModel:
     """The recipe's model on the CPU with its first values, its frozen part marked.
 
     Args:
@@ -80,8 +73,8 @@ def starting_model(recipe: Recipe, init: str | None = None) -> nn.Module:
     model = create_model(recipe.model, **recipe.model_options)
     if recipe.encoder and not init:
         _load_pretrained(model, recipe.encoder)
-        if hasattr(model, "load_base"):  # the part that is a smaller model, trained already
-            model.load_base(load_model()[0].state_dict())  # type: ignore[operator]
+        if model.base_model:
+            model.load_base(load_model(model.base_model)[0].state_dict())
     if init:
         _load_initial(model, init, recipe)
     if not list(model.parameters()):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import DivergedError, TrainingError
+from ..models import ColorModel
 from .checkpoint import optimizer_tensors, restore_optimizer
 from .data.batch import Batch
 from .data.loaders import derive_seed
@@ -60,7 +61,7 @@ class Run:
         steps_per_epoch: optimiser steps an epoch.
     """
 
-    def __init__(self, recipe: Recipe, model: nn.Module, team: Team, steps_per_epoch: int) -> None:
+    def __init__(self, recipe: Recipe, model: ColorModel, team: Team, steps_per_epoch: int) -> None:
         self.recipe, self.team = recipe, team
         model = team.synchronized(model).to(team.device)
         self.model = model.to(memory_format=torch.channels_last)
@@ -168,22 +169,34 @@ class Run:
 
     @torch.inference_mode()
     def measure(
-        self, model: nn.Module, batches: Iterable[Batch], team: Team | None = None
+        self,
+        model: nn.Module,
+        batches: Iterable[Batch],
+        team: Team | None = None,
+        tap: Callable[[int, Tensor, Batch, dict[str, Tensor]], None] | None = None,
     ) -> dict[str, float]:
-        """Mean loss and measures of `model` over pictures, the batches shared by `team`."""
+        """Mean loss and measures of `model` over pictures, the batches shared by `team`.
+
+        `tap` is given each batch's first picture's number, the predictions, the batch and the
+        measures of its pictures.
+        """
         team = team or self.team
         model.eval()
         team.same_buffers(model)
         totals: dict[str, float] = {"loss": 0.0}
-        count = 0.0
+        count, first = 0.0, 0
         for index, batch in enumerate(batches):
+            begin, first = first, first + len(batch)
             if index % team.world != team.rank:
                 continue
             raw = self.objective.predict(model, batch)
             totals["loss"] += float(self.objective.loss(raw, batch)) * len(batch)
             made = self.objective.picture(model, raw, batch)
-            for name, values in self.objective.measures(made, raw, batch).items():
+            measures = self.objective.measures(made, raw, batch)
+            for name, values in measures.items():
                 totals[name] = totals.get(name, 0.0) + float(values.double().sum())
+            if tap is not None:
+                tap(begin, made, batch, measures)
             count += len(batch)
         set_training(self.model)
         if team.world > 1:
@@ -246,8 +259,9 @@ class Run:
         """
         if lacking := [key for key in self.state() if key not in state]:
             raise TrainingError(f"{origin}: its checkpoint lacks '{lacking[0]}'; remove its files")
+        plain = recipe_values(Recipe(self.recipe.model, self.recipe.model_options))
         for key, ours in recipe_values(self.recipe).items():
-            theirs = state["recipe"].get(key)
+            theirs = state["recipe"].get(key, plain[key])  # a key that is younger than it
             if key == "objective_options":  # where a file lies decides nothing
                 theirs, ours = ({**(v or {}), "lpips_weights": ""} for v in (theirs, ours))
             if theirs != ours and key not in _MAY_CHANGE:

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from ..color.convert import MIN_CHROMA
 from ..errors import DivergedError, OutputError, RecipeError, TrainingError
+from ..models import ColorModel
 from ..models.describe import describe
-from ..models.weights import Entry, save_weights
+from ..models.entry import Entry
+from ..models.weights import save_weights
 from ..system.devices import free_memory
 from ..system.memory import retain_freed_memory
 from .checkpoint import Shelf, load_checkpoint
@@ -26,6 +28,7 @@ from .objectives import create_objective
 from .options import Listener, Options, Progress
 from .prepare import check_sizes, open_dataset, plain_feed, training_feed
 from .recipe_files import RecipeFile, write_recipe
+from .results.by_folder import FILE, FolderFigures, write_figures
 from .results.collect import Results
 from .start import starting_model
 from .state import Run
@@ -59,7 +62,7 @@ class Training:
         # from here on, so that what decoding took goes back to the system
         if team.device.type == "cpu" and self._activations(model) < _KEPT_SHARE:
             retain_freed_memory()
-        self.least_batch: int = getattr(model, "least_batch", 1) * team.world
+        self.least_batch = model.min_training_batch * team.world
         self.feed = training_feed(self.recipe, dataset.train, team.device, options.workers)
         self.validation = plain_feed(self.recipe, dataset.validation)
         self.steps = math.ceil(self.feed.epoch_size / self.recipe.batch_size)
@@ -78,7 +81,7 @@ class Training:
             self.team.wait()
         return dataset
 
-    def _activations(self, model: torch.nn.Module) -> float:
+    def _activations(self, model: ColorModel) -> float:
         """What a batch's activations take, as a share of the free memory."""
         kept = describe(model, self.recipe.size).kept_bytes * self.recipe.batch_size
         return kept / free_memory(torch.device("cpu"))
@@ -259,7 +262,8 @@ class Training:
             run.calibrate(batch for batch, _ in islice(crops, self.recipe.calibrate))
         batches = self.validation.in_order(self.validation.batch_size)
         on_device = (batch.to(self.team.device) for batch in batches)
-        measured = run.measure(run.average, on_device)
+        figures = FolderFigures(self.dataset.validation.names)
+        measured = run.measure(run.average, on_device, None, figures.add)
         run.epoch, run.batch, run.partial = run.epoch + 1, 0, [0.0, 0.0]
         run.seconds = time.monotonic() - began
         row = {"epoch": run.epoch, "train_loss": loss, **measured, "lr": rate}
@@ -272,8 +276,10 @@ class Training:
             self._keep()
         elif self.pending:
             self._store_weights(quietly=True)
+        by_folder = figures.figures(self.team)
         if self.team.leads:
             try:
+                write_figures(self.output / FILE, {**row, "step": run.step, "folders": by_folder})
                 self.results.epoch(row, self.sheet if best else None, self.options.tensorboard)
             except OutputError as error:  # pictures are no reason to lose a training
                 self.listener.notice(str(error))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.helpers.training_sets import SHARES, counts, load, names, refused, zip_folder
 from tests.training.conftest import write_picture
-from vidcolor.errors import InputError, TrainingError
+from vidcolor.errors import InputError, OutputError, TrainingError
 from vidcolor.evaluation.picture_sets import (
     ArchiveMember,
     list_pictures,
@@ -274,8 +274,9 @@ def test_the_split_is_recorded_and_compared(animals: Path, tmp_path: Path) -> No
 
 def test_a_record_that_cannot_be_written_or_read(animals: Path, tmp_path: Path) -> None:
     data = load(animals)
-    with pytest.raises(TrainingError, match="the split could not be written"):
-        write_split(data, tmp_path / "missing" / "split.json")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"split\.json: cannot be written"):
+        write_split(data, tmp_path / "file" / "split.json")
     for content in (None, "{", "[]", '{"train": 3}'):
         path = tmp_path / "split.json"
         if content is not None:

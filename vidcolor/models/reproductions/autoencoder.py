@@ -12,7 +12,9 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from ..base import ColorModel
 from ..precision import full_precision
+from ..registry import register_model
 from .options import one_of
 from .units import lightness_to_input, output_to_ab
 
@@ -21,7 +23,8 @@ _UP = (256, 256, 128, 64, 32, 2)
 _LAST: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 
 
-class Autoencoder(nn.Module):
+@register_model("autoencoder")
+class Autoencoder(ColorModel):
     """L* `(B, 1, H, W)` in [0, 100], H and W multiples of 32, to a*b* `(B, 2, H, W)`.
 
     Inside, and in its last activation, it works in 8-bit Lab divided by 255 (`units`), with `tanh`

@@ -1,33 +1,35 @@
-"""The base of the networks that choose each pixel's colour out of a palette."""
+"""The bases of the networks that score color classes at each pixel."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...color.convert import lightness_to_grey, rgb_to_lab
+from ..base import ColorModel
 from ..precision import full_precision
 from .options import one_of, whole_number
 
 
-class ColourClassifier(nn.Module, ABC):
-    """L* `(B, 1, H, W)` in [0, 100] to a*b* `(B, 2, H, W)`, by way of scores of NC colours.
+class PaletteClassifier(ColorModel):
+    """L* `(B, 1, H, W)` in [0, 100] to a*b* `(B, 2, H, W)`, by scores of NC colors in a palette.
 
     Attributes:
-        palette: buffer `(NC, 3)`, the colours in R'G'B' in [0, 1]. It begins as NC greys from
-            black to white; training fills it with the colours its k-means finds.
+        palette: buffer `(NC, 3)`, the colors in R'G'B' in [0, 1]. It begins as NC greys from
+            black to white; training fills it with the colors its k-means finds.
 
     Args:
         colours: NC, at least 2.
-        decode: `argmax` gives the a*b* of the most probable colour, `mean` the mean of all
-            colours' a*b*, weighted by their probability.
+        decode: `argmax` gives the a*b* of the most probable color, `mean` the mean of all
+            colors' a*b*, weighted by their probability.
 
     Raises:
         ValueError: an option is out of range.
     """
 
+    native = "logits"
     palette: Tensor
 
     def __init__(self, colours: int, decode: str) -> None:
@@ -53,3 +55,25 @@ class ColourClassifier(nn.Module, ABC):
             if self.decode == "argmax":
                 return ab[scores.argmax(dim=1)].movedim(-1, 1)
             return torch.einsum("bchw,cd->bdhw", scores.softmax(dim=1), ab)
+
+
+class BinClassifier(ColorModel):
+    """L* `(B, 1, H, W)` in [0, 100] to a*b* `(B, 2, h, w)`, by scores of K bins of a*b*."""
+
+    native = "logits"
+
+    @property
+    @abstractmethod
+    def bins(self) -> Tensor:
+        """The bins' colors, a*b* `(K, 2)` in Lab units."""
+
+    @abstractmethod
+    def logits(self, lightness: Tensor) -> Tensor:
+        """L* `(B, 1, H, W)` to scores before softmax, `(B, K, h, w)`."""
+
+    @abstractmethod
+    def decode(self, logits: Tensor) -> Tensor:
+        """Scores `(B, K, h, w)` to a*b* `(B, 2, h, w)` in Lab units."""
+
+    def forward(self, lightness: Tensor) -> Tensor:
+        return self.decode(self.logits(lightness))

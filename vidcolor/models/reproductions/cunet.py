@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..base import ColorModel
+from ..registry import register_model
 from .options import whole_number
 
 _DILATIONS = (2, 4, 8)
@@ -51,7 +53,8 @@ class Dilated(nn.Module):
         return total
 
 
-class CUnet(nn.Module):
+@register_model("cunet")
+class CUnet(ColorModel):
     """L* `(B, 1, H, W)` in [0, 100], H and W multiples of 8, to a*b* `(B, 2, H, W)`.
 
     Args:
@@ -90,4 +93,5 @@ class CUnet(nn.Module):
         x = self.bottom(x)
         for rise, block in zip(self.rise, self.up, strict=True):
             x = block(torch.cat([rise(x), skips.pop()], dim=1))
-        return _AB_SCALE * self.head(x).float()
+        ab: Tensor = self.head(x)
+        return _AB_SCALE * ab.float()

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from ..blocks import IMAGENET_MEAN, IMAGENET_STD
-from .classifier import ColourClassifier
+from ..registry import register_model
+from .classifier import PaletteClassifier
 
 _LAST = "classifier.4."
 _LEFT_OUT = (_LAST, "aux_classifier.")
 
 
-class DeepLabV3(ColourClassifier):
+@register_model("deeplabv3")
+class DeepLabV3(PaletteClassifier):
     """L* `(B, 1, H, W)` in [0, 100], H and W multiples of 8, to a*b* `(B, 2, H, W)`.
 
     Natively `logits`. In training mode a batch of one picture fails with torch's ValueError: the
@@ -25,14 +27,14 @@ class DeepLabV3(ColourClassifier):
 
     Args:
         colours: NC, at least 2.
-        decode: `argmax` or `mean`, see `ColourClassifier`.
+        decode: `argmax` or `mean`, see `PaletteClassifier`.
 
     Raises:
         ValueError: an option is out of range.
     """
 
     stride = 8
-    least_batch = 2
+    min_training_batch = 2
     head_prefixes = (f"net.{_LAST}",)
 
     def __init__(self, colours: int = 24, decode: str = "argmax") -> None:
@@ -51,10 +53,10 @@ class DeepLabV3(ColourClassifier):
         """
         scales = zip(IMAGENET_MEAN.tolist(), IMAGENET_STD.tolist(), strict=True)
         channels = [(grey - mean) / std for mean, std in scales]
-        return self.net(torch.cat(channels, dim=1))["out"]
+        scores: Tensor = self.net(torch.cat(channels, dim=1))["out"]
+        return scores
 
-    @staticmethod
-    def download_pretrained() -> dict[str, Tensor]:
+    def download_pretrained(self) -> dict[str, Tensor]:
         """torchvision's state dict (COCO, VOC labels), from torch's hub cache or downloaded.
 
         Raises:

@@ -12,10 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..precision import full_precision
+from ..registry import register_model
+from .classifier import BinClassifier
 from .gamut import ab_bins
 
-# Normalisation of the released networks: (L* - 50) / 100 in, a*b* / 110 out.
-L_CENTRE, L_NORM, AB_NORM = 50.0, 100.0, 110.0
+# Normalization of the released networks: (L* - 50) / 100 in, a*b* / 110 out.
+L_CENTER, L_NORM, AB_NORM = 50.0, 100.0, 110.0
 
 # (input channels, output channels, convolutions, stride of the last one, dilation)
 _BLOCKS = (
@@ -31,7 +33,7 @@ _BLOCKS = (
 
 def normalized_lightness(lightness: Tensor) -> Tensor:
     """L* in [0, 100], any shape, to [-0.5, 0.5], as the released networks read it."""
-    return (lightness - L_CENTRE) / L_NORM
+    return (lightness - L_CENTER) / L_NORM
 
 
 def conv_block(
@@ -58,7 +60,8 @@ def conv_block(
     return [*layers, nn.BatchNorm2d(outputs)]
 
 
-class ECCV16(nn.Module):
+@register_model("eccv16")
+class ECCV16(BinClassifier):
     """L* `(B, 1, H, W)` in [0, 100], H and W multiples of 8, to a*b* `(B, 2, H/4, W/4)`.
 
     The released network ends with a bilinear upsampling by 4 (corners not aligned), which has no
@@ -75,6 +78,8 @@ class ECCV16(nn.Module):
 
     stride = 8
     head_prefixes = ("model8.6.", "model_out.")
+    public_checkpoint = "colorization_release_v2-9b330a0b.pth"
+    public_source = "github.com/richzhang/colorization"
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
@@ -104,7 +109,7 @@ class ECCV16(nn.Module):
         return ab_bins()
 
     def logits(self, lightness: Tensor) -> Tensor:
-        """L* `(B, 1, H, W)` to unnormalised log probabilities of the bins `(B, 313, H/4, W/4)`."""
+        """L* `(B, 1, H, W)` to unnormalized log probabilities of the bins `(B, 313, H/4, W/4)`."""
         x = normalized_lightness(lightness)
         for number in range(1, len(_BLOCKS) + 2):
             x = self.get_submodule(f"model{number}")(x)
@@ -114,7 +119,5 @@ class ECCV16(nn.Module):
         """The annealed mean of `logits` `(B, 313, h, w)`: a*b* `(B, 2, h, w)` in Lab units."""
         with full_precision(logits.device):
             probabilities = F.softmax(logits.float() / self.temperature, dim=1)
-            return AB_NORM * self.model_out(probabilities)
-
-    def forward(self, lightness: Tensor) -> Tensor:
-        return self.decode(self.logits(lightness))
+            ab: Tensor = self.model_out(probabilities)
+            return AB_NORM * ab

@@ -8,14 +8,16 @@ without activation, since a ReLU there could die at once and give zero for ever.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..base import ColorModel
 from ..precision import full_precision
+from ..registry import register_model
 from .options import one_of
 from .units import lightness_to_input, output_to_ab
 
@@ -34,10 +36,11 @@ def _through(layers: nn.Sequential, x: Tensor) -> Tensor:
     """`layers` of `x`, the last of them in float32."""
     x = layers[:-1](x)
     with full_precision(x.device):
-        return layers[-1](x.float())
+        last: Tensor = layers[-1](x.float())
+        return last
 
 
-class MeanChroma(nn.Module, ABC):
+class MeanChroma(ColorModel):
     """L* `(B, 1, H, W)` in [0, 100] to one a*b* for the whole picture, `(B, 2, H/8, W/8)`.
 
     Natively `mean_ab`. H and W are multiples of 8 only so that the constant map can be small.
@@ -50,6 +53,7 @@ class MeanChroma(nn.Module, ABC):
     """
 
     stride = 8
+    native = "mean_ab"
 
     def __init__(self, activation: str) -> None:
         super().__init__()
@@ -78,6 +82,7 @@ class MeanChroma(nn.Module, ABC):
         return mean[:, :, None, None].repeat(1, 1, height // self.stride, width // self.stride)
 
 
+@register_model("mean_chroma_fc")
 class MeanChromaFC(MeanChroma):
     """The fully connected network, 16,384 - 8,192 - 4,096 - 1,024 - 256 - 2: 172 M parameters.
 
@@ -97,6 +102,7 @@ class MeanChromaFC(MeanChroma):
         return torch.tanh(y) if self.activation == "tanh" else y
 
 
+@register_model("mean_chroma_cnn")
 class MeanChromaCNN(MeanChroma):
     """Seven convolutions of stride 2, from 128x128 to 1x1; the seventh gives a* and b*.
 

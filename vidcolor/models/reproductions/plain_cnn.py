@@ -10,10 +10,12 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from ..registry import register_model
 from .options import switch, whole_number
 from .rgb import RgbModel
 
 
+@register_model("plain_cnn")
 class PlainCNN(RgbModel):
     """L* `(B, 1, H, W)` in [0, 100] to a*b* `(B, 2, H, W)`; natively `rgb`.
 
@@ -56,5 +58,5 @@ class PlainCNN(RgbModel):
 
     def rgb(self, grey: Tensor) -> Tensor:
         """Grey levels `(B, 1, H, W)` in [0, 1] to R'G'B' `(B, 3, H, W)`, not clamped."""
-        raw = self.stack(grey)
+        raw: Tensor = self.stack(grey)
         return (raw + 1) / 2 if self.tanh else raw

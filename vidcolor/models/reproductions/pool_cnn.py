@@ -22,7 +22,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .classifier import ColourClassifier
+from ..registry import register_model
+from .classifier import PaletteClassifier
 from .options import one_of, whole_number
 
 _PADDINGS = ("replicate", "zeros")
@@ -43,7 +44,8 @@ def _stage(
     return nn.Sequential(*layers, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
-class PoolCNN(ColourClassifier):
+@register_model("pool_cnn")
+class PoolCNN(PaletteClassifier):
     """L* `(B, 1, H, W)` in [0, 100], H and W multiples of 4, to a*b* `(B, 2, H, W)`.
 
     Natively `logits`. With NF filters and NC colours it has
@@ -52,7 +54,7 @@ class PoolCNN(ColourClassifier):
     Args:
         filters: NF, at least 1.
         colours: NC, at least 2.
-        decode: `argmax` or `mean`, see `ColourClassifier`.
+        decode: `argmax` or `mean`, see `PaletteClassifier`.
         padding: `replicate` or `zeros`, of the first convolution alone; the document does not say.
 
     Raises:
@@ -83,9 +85,11 @@ class PoolCNN(ColourClassifier):
     def logits(self, grey: Tensor) -> Tensor:
         """Grey levels `(B, 1, H, W)` in [0, 1] to scores before softmax, `(B, NC, H, W)`."""
         x = self.middle(self.down2(self.down1(grey)))
-        return self.final(self.up2(self.up1(x)))
+        scores: Tensor = self.final(self.up2(self.up1(x)))
+        return scores
 
 
+@register_model("pool_unet")
 class PoolUNet(PoolCNN):
     """`PoolCNN` with skip connections, each concatenated to the features of its own size.
 
@@ -104,4 +108,5 @@ class PoolUNet(PoolCNN):
         quarter = self.down2(half)
         x = self.up1(torch.cat([self.middle(quarter), quarter], dim=1))
         x = self.up2(torch.cat([x, half], dim=1))
-        return self.final(torch.cat([x, grey], dim=1))
+        scores: Tensor = self.final(torch.cat([x, grey], dim=1))
+        return scores

@@ -1,23 +1,25 @@
-"""The base of the networks that predict a whole R'G'B' picture from a grey one."""
+"""The base of the networks that predict a R'G'B' picture from a grey one."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...color.convert import lightness_to_grey, rgb_to_lab
+from ..base import ColorModel
 from ..precision import full_precision
 
 
-class RgbModel(nn.Module, ABC):
+class RgbModel(ColorModel):
     """L* `(B, 1, H, W)` in [0, 100] to a*b* `(B, 2, H, W)`, by way of R'G'B'.
 
-    Only the colour of the predicted picture is used: its lightness gives way to the input's when
-    the two are composed. Any size works; `stride` is a convenience.
+    Only the color of the predicted picture is used; its lightness is replaced by the input's. Any
+    size works.
     """
 
     stride = 8
+    native = "rgb"
 
     @abstractmethod
     def rgb(self, grey: Tensor) -> Tensor:

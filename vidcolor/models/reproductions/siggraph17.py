@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..base import ColorModel
+from ..registry import register_model
 from .eccv16 import AB_NORM, conv_block, normalized_lightness
 from .gamut import ab_grid
 
@@ -37,7 +39,8 @@ def _short(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1))
 
 
-class SIGGRAPH17(nn.Module):
+@register_model("siggraph17")
+class SIGGRAPH17(ColorModel):
     """L* `(B, 1, H, W)` in [0, 100], H and W multiples of 8, to a*b* `(B, 2, H, W)`.
 
     The hints and their mask are zero: the automatic mode. Each block runs once; the release runs
@@ -49,6 +52,8 @@ class SIGGRAPH17(nn.Module):
 
     stride = 8
     head_prefixes = ("model_class.", "model_out.")
+    public_checkpoint = "siggraph17-df00044c.pth"
+    public_source = "github.com/richzhang/colorization"
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,14 +89,16 @@ class SIGGRAPH17(nn.Module):
         return full, half, self.model8(self.model8up(x) + self.model3short8(quarter))
 
     def logits(self, lightness: Tensor) -> Tensor:
-        """L* `(B, 1, H, W)` to unnormalised log probabilities `(B, 529, H/4, W/4)`.
+        """L* `(B, 1, H, W)` to unnormalized log probabilities `(B, 529, H/4, W/4)`.
 
         Class i is the colour `bins[i]`.
         """
-        return self.model_class(self._features(lightness)[2])
+        scores: Tensor = self.model_class(self._features(lightness)[2])
+        return scores
 
     def forward(self, lightness: Tensor) -> Tensor:
         full, half, x = self._features(lightness)
         x = self.model9(self.model9up(x) + self.model2short9(half))
         x = self.model10(self.model10up(x) + self.model1short10(full))
-        return AB_NORM * self.model_out(x).float()
+        ab: Tensor = self.model_out(x)
+        return AB_NORM * ab.float()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..registry import register_model
 from .options import fraction
 from .rgb import RgbModel
 
@@ -26,6 +27,7 @@ def _block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+@register_model("skip_cnn")
 class SkipCNN(RgbModel):
     """L* `(B, 1, H, W)` in [0, 100] to a*b* `(B, 2, H, W)`; natively `rgb`.
 

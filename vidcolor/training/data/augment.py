@@ -25,21 +25,24 @@ class Augment:
         rotate: rotate by up to this many degrees either way, 0 to 180.
         min_scale: least share of the area that a random crop keeps, above 0; 1 is no crop.
         degrade: share of the pictures whose L* is made to look like old film, 0 to 1.
+        ortho: share of the pictures whose L* is that of a film which sees little or no red, 0 to 1.
     """
 
     flip: bool = False
     rotate: float = 0.0
     min_scale: float = 1.0
     degrade: float = 0.0
+    ortho: float = 0.0
 
     def __post_init__(self) -> None:
         for key, value, good in (
             ("rotate", self.rotate, 0 <= self.rotate <= 180),
             ("min_scale", self.min_scale, 0 < self.min_scale <= 1),
             ("degrade", self.degrade, 0 <= self.degrade <= 1),
+            ("ortho", self.ortho, 0 <= self.ortho <= 1),
         ):
             if not good:
-                span = {"rotate": "0 to 180", "min_scale": "above 0 to 1", "degrade": "0 to 1"}[key]
+                span = {"rotate": "0 to 180", "min_scale": "above 0 to 1"}.get(key, "0 to 1")
                 raise TrainingError(f"{key}: {value:g} is outside of {span}")
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,9 @@ import torch
 
 from ...errors import InputError, TrainingError
 from ...evaluation.picture_sets import ArchiveMember, list_pictures, map_pictures, mean_chroma
+from ...system.files import replacing
 from .cifar10 import find_cifar10
+from .picture_cache import Decoded, MemoryStore, PictureCache, Store
 
 CIFAR10 = "cifar10"
 PARTS = ("train", "validation", "test")
@@ -103,6 +105,7 @@ def load_dataset(
     validation: Sequence[Path] = (),
     download: Callable[[Path], None] | None = None,
     shrink: Callable[[np.ndarray], np.ndarray] | None = None,
+    cache: PictureCache | None = None,
 ) -> DataSet:
     """Find the pictures of `sources`, split them, and decode those that are needed.
 
@@ -126,6 +129,8 @@ def load_dataset(
         shrink: what is kept of each picture, such as `feed.shrinker` gives it; by default the
             whole picture. It is called by several threads. What is left out for its low chroma
             does not depend on it.
+        cache: where decoded pictures are kept; in memory by default. Its label says what `shrink`
+            does.
 
     Raises:
         InputError: a source is not there, or holds no usable picture.
@@ -155,7 +160,12 @@ def load_dataset(
     wanted = []
     for part, share, chunk in zip(PARTS, split, (train, held, test), strict=True):
         group = [by_name[name] for name in chunk]
-        setattr(data, part, _decode(group, limit, min_chroma, shrink, data))
+        decode = partial(_decode, group, limit, min_chroma, shrink)
+        contents = ((found.name, found.content) for found in group)
+        made = cache.part(contents, (limit, min_chroma), decode) if cache else decode(MemoryStore())
+        setattr(data, part, Part(made.names, made.pictures))
+        data.near_grey += made.near_grey
+        data.unreadable += made.unreadable
         if chunk or share:
             wanted.append(part)
     data.unreadable.sort()
@@ -167,7 +177,7 @@ def write_split(data: DataSet, path: Path) -> None:
     """Write which pictures are in which part, as JSON, to `path`.
 
     Raises:
-        TrainingError: it cannot be written.
+        OutputError: it cannot be written.
     """
     parts: dict[str, list[str]] = {part: getattr(data, part).names for part in PARTS}
     content = {
@@ -179,15 +189,8 @@ def write_split(data: DataSet, path: Path) -> None:
         "sources": data.sources,
         **parts,
     }
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise TrainingError(
-            f"{path}: the split could not be written ({error}); make room on the disk"
-        ) from error
 
 
 def check_split(data: DataSet, path: Path) -> None:
@@ -317,21 +320,21 @@ def _decode(
     limit: int,
     min_chroma: float,
     shrink: Callable[[np.ndarray], np.ndarray] | None,
-    data: DataSet,
-) -> Part:
-    """The first `limit` usable pictures of `group`; those left out are noted in `data`."""
+    store: Store,
+) -> Decoded:
+    """The first `limit` usable pictures of `group`, put into `store`."""
 
-    def kept(picture: np.ndarray) -> list[np.ndarray]:
-        """The picture as it is kept, or nothing of a near-grey one."""
+    def kept(picture: np.ndarray) -> list[int]:
+        """The number of the picture as it is kept, or nothing of a near-grey one."""
         # first the filter, so that a split does not depend on the size of a training's pictures
         if min_chroma > 0 and mean_chroma(picture) < min_chroma:
             return []
-        return [shrink(picture) if shrink else picture]
+        return [store.add(shrink(picture) if shrink else picture)]
 
-    part = Part()
+    made = Decoded()
     position, wanted = 0, limit or len(group)
-    while len(part) < wanted and position < len(group):
-        chunk = group[position : position + wanted - len(part)]
+    while len(made.names) < wanted and position < len(group):
+        chunk = group[position : position + wanted - len(made.names)]
         position += len(chunk)
         files = sorted(f.content for f in chunk if isinstance(f.content, ArchiveMember))
         read = dict(map_pictures(files, kept))
@@ -339,13 +342,14 @@ def _decode(
             content = found.content
             usable = read.pop(content) if isinstance(content, ArchiveMember) else kept(content)
             if usable is None:
-                data.unreadable.append(found.name)
+                made.unreadable.append(found.name)
             elif not usable:
-                data.near_grey += 1
+                made.near_grey += 1
             else:
-                part.names.append(found.name)
-                part.pictures += usable
-    return part
+                made.names.append(found.name)
+                made.numbers += usable
+    made.pictures = store.pictures(made.numbers)
+    return made
 
 
 def _check_options(split: tuple[float, float, float], test_part: str, seed: int) -> None:

@@ -16,18 +16,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision.transforms.v2 as transforms
-import torchvision.transforms.v2.functional as TF
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ...color.convert import grey_to_lightness, rgb_to_lab
+from ...color.convert import rgb_to_lab
 from ...errors import TrainingError
 from ...evaluation.picture_sets import square
 from ...system.devices import free_memory
 from .augment import Augment, Draws, apply, draw
 from .batch import Batch
 from .dataset import Part
-from .old_film import old_film
+from .emulsion import seen_lightness
 
 _CHUNK_PIXELS = 1 << 20  # what is converted at once, 12 MB in float32
 
@@ -160,7 +159,7 @@ class DeviceFeed:
             size: side of the square pictures.
             fit: `stretch` (the whole picture, bilinear) or `cover` (bicubic, centre-cropped).
             batch_size: pictures a step, over all processes.
-            augment: `degrade` must be 0.
+            augment: `degrade` and `ortho` must be 0.
             seed: of the order and the augmentation.
             device: where the pictures stay.
             epoch_size: pictures an epoch; 0 for all.
@@ -168,10 +167,11 @@ class DeviceFeed:
                 once and for all; above 1 no step augments them again.
 
         Raises:
-            TrainingError: `degrade` is asked for, or the pictures do not fit into main memory.
+            TrainingError: one of them is not, or the pictures do not fit into main memory.
         """
-        if augment.degrade:
-            raise TrainingError("degrade: works on crops of large pictures only; set fit to 'crop'")
+        if augment.degrade or augment.ortho:
+            key = "degrade" if augment.degrade else "ortho"
+            raise TrainingError(f"{key}: works on crops of large pictures only; set fit to 'crop'")
         originals = len(part.pictures)
         self.space, self.batch_size, self.seed = space, batch_size, seed
         self.pictures = originals * enlarge
@@ -311,7 +311,8 @@ class _Crops(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(self, pictures: list[np.ndarray], size: int, augment: Augment, seed: int) -> None:
-        self.pictures, self.degraded, self.seed = pictures, augment.degrade, seed
+        self.pictures, self.seed = pictures, seed
+        self.degraded, self.ortho = augment.degrade, augment.ortho
         self.augment = transforms.Compose(
             [
                 transforms.RandomResizedCrop(size, scale=(augment.min_scale, 1.0), antialias=True),
@@ -329,19 +330,14 @@ class _Crops(Dataset[tuple[Tensor, Tensor]]):
             rgb = torch.from_numpy(self.pictures[index]).permute(2, 0, 1)
             rgb = self.augment(rgb).float() / 255
             lab = rgb_to_lab(rgb)
-            if torch.rand(1) < self.degraded:
-                return lab, old_film(rgb)
-            if torch.rand(1) < 0.5:
-                # film and video carry luma, whose grey differs from L* in saturated colours
-                return lab, grey_to_lightness(TF.rgb_to_grayscale(rgb))
-            return lab, lab[:1]
+            return lab, seen_lightness(rgb, lab, self.degraded, self.ortho)
 
 
 class WorkerFeed:
     """Random crops in L*a*b* of pictures of any size, cut in worker processes, on the CPU.
 
     Half of the crops show the model the L* of their luma instead of their own, and the share
-    `augment.degrade` is made to look like old film.
+    `augment.degrade` is made to look like old film, `augment.ortho` as film that is blind to red.
 
     Attributes:
         pictures, epoch_size: as in `Feed`.
@@ -357,6 +353,7 @@ class WorkerFeed:
         seed: int,
         workers: int,
         epoch_size: int = 0,
+        order: Order | None = None,
     ) -> None:
         """Nothing is cut before `batches` is called.
 
@@ -368,6 +365,7 @@ class WorkerFeed:
             seed: of the order and the crops.
             workers: processes that cut crops; 0 cuts them here.
             epoch_size: pictures an epoch; 0 for all.
+            order: of the pictures; by default permutations of all.
 
         Raises:
             TrainingError: `rotate` is asked for.
@@ -376,7 +374,7 @@ class WorkerFeed:
             raise TrainingError("rotate: does not work on crops; set fit to 'stretch' or 'cover'")
         self.pictures, self.workers = len(part.pictures), workers
         self._crops = _Crops(part.pictures, size, augment, seed)
-        self._order = Order(self.pictures, epoch_size, batch_size, seed)
+        self._order = order or Order(self.pictures, epoch_size, batch_size, seed)
         self.epoch_size = self._order.epoch_size
 
     def batches(

@@ -8,7 +8,7 @@ scratches for edges and an orthochromatic sky for snow. Every function works on 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import av
@@ -122,13 +122,14 @@ _STEPS = (
 )
 
 
-def old_film(rgb: Tensor) -> Tensor:
+def old_film(rgb: Tensor, emulsion: Callable[[Tensor], Tensor] = expose) -> Tensor:
     """L* `(1, H, W)` in [0, 100] of a picture as an old film, or a bad copy of one, holds it.
 
     Args:
         rgb: R'G'B' `(3, H, W)` in [0, 1].
+        emulsion: makes the grey `(1, H, W)` that the film sees of `rgb`.
     """
-    grey = expose(rgb)
+    grey = emulsion(rgb)
     for step, share in _STEPS:
         if _happens(share):
             grey = step(grey)

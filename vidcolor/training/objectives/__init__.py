@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from ...errors import RecipeError
+from ...models import ColorModel
+from ...models.reproductions.classifier import PaletteClassifier
 from .ab_perceptual import AbPerceptual
 from .ab_regression import AbHuber, AbMse, Lab8Mse
 from .base import Objective
@@ -25,7 +25,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
 }
 
 
-def create_objective(name: str, model: nn.Module, options: dict[str, object]) -> Objective:
+def create_objective(name: str, model: ColorModel, options: dict[str, object]) -> Objective:
     """The objective `name` for `model`, which must be on its device already.
 
     Raises:
@@ -34,12 +34,12 @@ def create_objective(name: str, model: nn.Module, options: dict[str, object]) ->
     """
     kind = OBJECTIVES[name]
     native = getattr(kind, "native", "forward")
-    if not hasattr(model, native):
+    if native not in ("forward", model.native):
         raise RecipeError(
             f"recipe key 'objective': '{name}' needs a model that predicts '{native}', which this "
             "one does not"
         )
-    if native == "forward" and hasattr(model, "palette"):
+    if native == "forward" and isinstance(model, PaletteClassifier):
         # the choice has no gradient, and a fresh palette is grey
         raise RecipeError(
             f"recipe key 'objective': '{name}' cannot train a model that chooses colours out of a "

@@ -106,7 +106,7 @@ class _Teacher:
     def __init__(self, name: str, device: torch.device) -> None:
         file = Path(name) if Path(name).is_file() else None
         try:
-            self.colorizer = Colorizer(None if file else name, file, device=str(device))
+            self.colorizer = Colorizer(None if file else name, weights=file, device=str(device))
         except WeightsError as error:
             raise ValueError(f"teacher: {error}") from error
 

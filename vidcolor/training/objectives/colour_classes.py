@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import TrainingError
+from ...models.reproductions.classifier import PaletteClassifier
 from ..data.batch import Batch
 from .base import Objective
 
@@ -41,12 +42,12 @@ class ColourClasses(Objective):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
-        if not hasattr(model, "palette"):
+        if not isinstance(model, PaletteClassifier):
             raise TrainingError(
                 "recipe key 'objective': 'colour_classes' needs a model with a palette of colours, "
                 "which this one has not"
             )
-        self.palette: Tensor = model.palette  # type: ignore[assignment]
+        self.palette = model.palette
 
     def prepare(self, model: nn.Module, sample: Batch, *, initialised: bool) -> None:
         """Fit the palette to the sample's pixels by k-means, unless trained weights have theirs."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import TrainingError
+from ...models.reproductions.classifier import BinClassifier
 from ...models.reproductions.gamut import ab_bins, soft_encode
 from ..data.batch import Batch
 from .base import Objective, join_lab
@@ -49,10 +50,7 @@ class GamutBins(Objective):
             raise ValueError(f"uniform must lie between 0 and 1, not {uniform}")
         self.rebalance, self.uniform = rebalance, uniform
         self.bins = ab_bins().to(self.device)
-        # siggraph17 scores bins as well, but its colours come from another head, and the palette
-        # networks' `decode` is a word
-        decodes = callable(getattr(model, "decode", None))
-        if not decodes or len(getattr(model, "bins", ())) != len(self.bins):
+        if not isinstance(model, BinClassifier) or len(model.bins) != len(self.bins):
             raise TrainingError(
                 "recipe key 'objective': 'gamut_bins' needs a model that makes its colours of "
                 'scores of the gamut\'s 313 bins; set model = "eccv16", or another objective'

@@ -1,0 +1,135 @@
+"""Options as fields of frozen dataclasses: name, type, default, limits and help in one place.
+
+    @dataclass(frozen=True)
+    class Settings:
+        quality: int = option(95, low=1, high=100, help="Quality of JPEG and WebP pictures.")
+
+        def __post_init__(self) -> None:
+            check_options(self)
+
+`cli.options` turns every such field into a command-line option and hands the command an instance
+of the dataclass. So a new option is a new field and its use. Nothing here imports click or torch,
+which keeps `--help` quick.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from fractions import Fraction
+from typing import Any
+
+_KEY = "option"
+
+
+class OptionError(ValueError):
+    """An option's value cannot be used.
+
+    Attributes:
+        name: of the field.
+        reason: what follows the name in the message, such as `must be at least 1, not 0`.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} {reason}")
+        self.name, self.reason = name, reason
+
+
+@dataclass(frozen=True)
+class Option:
+    """What the command line shows and checks of one field.
+
+    Attributes:
+        help: the help text.
+        flag: the option's name if it is not the field's, with dashes: `--luma`.
+        short: a one-letter name, such as `-y`.
+        metavar: what stands for the value in the help; by default click's name of the type.
+        low, high: limits of a number, both included.
+        choices: the words to choose from, each with its value.
+        parse: makes the value from the text; raises ValueError with a reason.
+        word: the word for the default value, such as `auto` for None.
+        repeatable: the option may be given several times; its values make a tuple.
+    """
+
+    help: str
+    flag: str = ""
+    short: str = ""
+    metavar: str | None = None
+    low: float | None = None
+    high: float | None = None
+    choices: Mapping[str, Any] | None = None
+    parse: Callable[[str], Any] | None = None
+    word: str = ""
+    repeatable: bool = False
+
+
+def option(default: Any, **properties: Any) -> Any:
+    """A dataclass field that is an option.
+
+    Args:
+        default: the field's default value, immutable.
+        **properties: the attributes of `Option`; `help` is required.
+    """
+    return field(default=default, metadata={_KEY: Option(**properties)})
+
+
+def option_of(each: Field[Any]) -> Option | None:
+    """The option of a dataclass field, None for a field that was not made by `option`."""
+    found: Option | None = each.metadata.get(_KEY)
+    return found
+
+
+def words(*choices: str) -> dict[str, str]:
+    """`choices` for a field whose values are the words themselves."""
+    return {word: word for word in choices}
+
+
+def check_options(options: Any) -> None:
+    """Check every option of a dataclass instance against its limits and choices.
+
+    Raises:
+        OptionError: a value is out of range, not a number, or not among the choices.
+    """
+    for each in fields(options):
+        known, value = option_of(each), getattr(options, each.name)
+        if known is None or (value is None and each.default is None):
+            continue
+        if known.choices is not None and value not in known.choices.values():
+            raise OptionError(each.name, f"must be one of {', '.join(known.choices)}, not {value}")
+        low, high = known.low, known.high
+        # nan fails every comparison
+        if (low is not None and not value >= low) or (high is not None and not value <= high):
+            if high is None:
+                raise OptionError(each.name, f"must be at least {low:g}, not {value}")
+            raise OptionError(each.name, f"must lie between {low:g} and {high:g}, not {value}")
+
+
+def parse_time(text: str) -> Fraction:
+    """Seconds (`90`, `12.48`) or `[HH:]MM:SS[.fff]` as an exact fraction of seconds.
+
+    Raises:
+        ValueError: the text is not a time.
+    """
+    parts = text.split(":")
+    if len(parts) > 3 or not all(re.fullmatch(r"\d{1,7}(\.\d{1,12})?", part) for part in parts):
+        raise ValueError(f"'{text}' is not a time; write seconds or HH:MM:SS.fff")
+    seconds = Fraction(0)
+    for part in parts:
+        seconds = seconds * 60 + Fraction(part)
+    return seconds
+
+
+def parse_rate(text: str) -> Fraction:
+    """A frame rate, `24`, `23.976` or `30000/1001`, as an exact fraction of frames a second.
+
+    Raises:
+        ValueError: the text is not a positive number.
+    """
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate <= 0:
+        raise ValueError(f"'{text}' is not a frame rate; write 24 or 30000/1001")
+    return rate
