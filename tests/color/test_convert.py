@@ -1,4 +1,4 @@
-"""Colour conversions against pasted literals, then round trips."""
+"""Color conversions against pasted literals, then round trips."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ RED, GREEN, BLUE, WHITE, BLACK = (
 )
 
 # Limited-range 8-bit codes of full-intensity primaries, as in tables of ITU-R BT.601, BT.709 and
-# BT.2020 colour bars.
+# BT.2020 color bars.
 YUV_CODES = (
     ("bt709", RED, (63, 102, 240)),
     ("bt709", GREEN, (173, 42, 26)),

@@ -71,9 +71,9 @@ def test_gamut_table_holds_the_primaries() -> None:
     assert table.shape == (1, 1, 257, 361)
     assert float(table[0, 0, 0].max()) == pytest.approx(0, abs=1e-3)
     assert float(table[0, 0, -1].max()) < 0.05
-    # the bluest blue has a chroma of 133.8; the table is lowered to the least neighbour
+    # the bluest blue has a chroma of 133.8; the table is lowered to the least neighbor
     assert 125 < float(table.max()) <= 133.82
-    # the hue circle closes, but for the neighbour that each end lacks
+    # the hue circle closes, but for the neighbor that each end lacks
     torch.testing.assert_close(table[..., 0], table[..., -1], atol=1.0, rtol=0)
 
 

@@ -74,7 +74,7 @@ def test_chroma_is_scaled_until_it_can_be_shown_and_no_further(full_range: bool)
     free = table.in_gamut(darkest, brightest, plain)
     assert 0.02 < free.float().mean() < 0.9
     assert bool((found == plain)[free[:, None].expand_as(found)].all())
-    # on the way from grey to what was wanted, and one step further would be too much
+    # on the way from gray to what was wanted, and one step further would be too much
     span = 255 if full_range else 224
     scaled = (found.float() - 128) / span
     length = wanted.norm(dim=1)

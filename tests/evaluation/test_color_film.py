@@ -23,7 +23,7 @@ COUNT, HEIGHT, WIDTH = 7, 96, 128
 
 
 def pictures(count: int = COUNT) -> list[np.ndarray]:
-    """Smooth coloured frames `(H, W, 3)`, each different."""
+    """Smooth colored frames `(H, W, 3)`, each different."""
     return [
         photograph(i, HEIGHT, WIDTH).permute(1, 2, 0).contiguous().numpy() for i in range(count)
     ]

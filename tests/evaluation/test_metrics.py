@@ -93,7 +93,7 @@ def test_ssim_names_a_picture_too_small() -> None:
 
 
 def test_colourfulness_by_hand() -> None:
-    # half red, half grey: rg is 255 or 0, yb 127.5 or 0; means 127.5 and 63.75, deviations alike
+    # half red, half gray: rg is 255 or 0, yb 127.5 or 0; means 127.5 and 63.75, deviations alike
     picture = torch.zeros(1, 3, 2, 2)
     picture[0, 0, 0] = 255
     picture[0, :, 1] = 80

@@ -90,7 +90,7 @@ def test_alternating_colours_by_hand() -> None:
 
 
 def test_one_change_counts_by_its_pairs() -> None:
-    # the colour changes once, between frames 2 and 3 of 6: 1 of 5 pairs at t = 1, 2 of 4 at t = 2,
+    # the color changes once, between frames 2 and 3 of 6: 1 of 5 pairs at t = 1, 2 of 4 at t = 2,
     # 2 of 2 at t = 4
     frames = [plain(*[10 if i < 3 else 90] * 3) for i in range(6)]
     assert cdc(frames) == pytest.approx(math.log(2) * (1 / 5 + 2 / 4 + 1) / 3)
@@ -147,7 +147,7 @@ def test_only_visible_pixels_count() -> None:
 
 
 def test_colors_that_move_with_the_flow_have_no_error() -> None:
-    """A ramp of colour that moves two pixels a frame: exact where it is followed, and 2^2 where
+    """A ramp of color that moves two pixels a frame: exact where it is followed, and 2^2 where
     the flow is taken to be none."""
     x = np.arange(8, dtype=np.float32)
     first = np.stack([np.broadcast_to(x, (6, 8)), np.zeros((6, 8))], axis=2).astype(np.float32)

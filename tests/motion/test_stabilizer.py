@@ -217,7 +217,7 @@ def test_colour_fades_with_the_light() -> None:
     lightness = lightness_of(
         [(frame * gain).astype(np.uint8) for frame, gain in zip(frames, light, strict=True)]
     )
-    # of one colour the chroma goes with L* + 16 where the light goes down
+    # of one color the chroma goes with L* + 16 where the light goes down
     ab = torch.tensor([30.0, 20])[:, None, None] * (
         (lightness.mean((1, 2, 3), keepdim=True) + 16) / (lightness[0].mean() + 16)
     )
