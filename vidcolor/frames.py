@@ -17,6 +17,10 @@ if TYPE_CHECKING:  # the command line imports this module, and torch takes secon
     import torch
     from torch import Tensor
 
+# What a film's output can take over from its input beside the video.
+COPY_KINDS = ("audio", "subtitles", "attachments", "data", "chapters")
+COPY_ALL = frozenset(COPY_KINDS)
+
 UNSPECIFIED = 2  # "unspecified" among the H.273 code points of matrix, primaries and transfer
 
 
