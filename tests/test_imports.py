@@ -24,13 +24,11 @@ def state():
     }
 
 calls = []
-import ctypes
-load = ctypes.CDLL
 before = state() | {"allocator": []}
 import vidcolor
 names = [module.name for module in pkgutil.walk_packages(vidcolor.__path__, "vidcolor.")]
 import vidcolor.system.memory
-vidcolor.system.memory.ctypes.CDLL = lambda *given, **named: calls.append(1) or load(*given, **named)
+vidcolor.system.memory.retain_freed_memory = lambda: calls.append(1)
 for name in names:
     if not name.endswith("__main__"):
         __import__(name)
