@@ -59,7 +59,20 @@ class Settings:
         metavar="KINDS",
         help=f"Streams to copy into films: all, none, or a list of {','.join(COPY_KINDS)}.",
     )
-    quality: int = option(95, low=1, high=100, help="Quality of JPEG and WebP pictures.")
+    quality: int = option(
+        95,
+        low=1,
+        high=100,
+        help="Quality of JPEG, WebP and AVIF pictures; a JPEG of higher quality keeps its own.",
+    )
+    keep_times: bool = option(
+        True, help="Give each picture the time of modification of its original."
+    )
+    large_pictures: bool = option(
+        False,
+        help="Also read pictures of over 178 million pixels in a file so small that it may be a "
+        "decompression bomb.",
+    )
     segment: Segment = WHOLE
     fps: Fraction | None = option(
         None,

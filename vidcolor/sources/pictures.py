@@ -171,6 +171,10 @@ class PictureSource:
             notes=(*notes, *found.pixels.notes),
         )
 
+    def info(self, index: int, page: int, pages: int) -> PictureInfo:
+        """What is known of a picture that is not read."""
+        return PictureInfo(*self.items[index], page=page, pages=pages)
+
     def page_sizes(self, index: int) -> list[int]:
         """The pixels of each picture of a file, by its head alone; 0 where it cannot be read or
         is refused."""
