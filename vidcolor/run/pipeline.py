@@ -41,7 +41,10 @@ def run(
     """
     for job in jobs:
         if isinstance(job, PicturesJob):
-            yield from colorize_pictures(job, colorizer, settings, on_progress, timer=timer)
+            pictures = colorize_pictures(job, colorizer, settings, on_progress, timer=timer)
+            for report in pictures:
+                report.rename(job.clashes.get(report.input, ""))
+                yield report
             continue
         began = time.monotonic()
         try:
@@ -49,6 +52,7 @@ def run(
         except VidcolorError as error:
             report = Report(job.input, job.output, "failed", error=str(error))
         report.seconds = time.monotonic() - began
+        report.rename(job.clash)
         yield report
 
 

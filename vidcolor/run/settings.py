@@ -171,10 +171,11 @@ class Report:
 
     Attributes:
         status: `done`, `skipped`, `failed`, `incomplete` (a part could not be read; `output` then
-            names the file that holds the rest) or `planned`.
+            names the file that holds the rest), `renamed` (done, but under another name, because
+            the wanted one is another input's) or `planned`.
         frames: frames written.
         seconds: wall time.
-        error: one line, for `failed` and `incomplete`.
+        error: one line, for `failed`, `incomplete` and `renamed`.
         warnings: one line each.
     """
 
@@ -185,6 +186,16 @@ class Report:
     seconds: float = 0.0
     error: str = ""
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def is_problem(self) -> bool:
+        """Whether `error` says what is not as wanted."""
+        return self.status in ("failed", "incomplete", "renamed")
+
+    def rename(self, clash: str) -> None:
+        """Note a clash of names, if there is one, of an input that is done."""
+        if clash and self.status == "done":
+            self.status, self.error = "renamed", clash
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

@@ -144,6 +144,8 @@ class PictureSource:
         luma = _tensor(upright(found.gray, metadata.orientation))
         kept = {**vars(metadata)}
         del kept["orientation"]
+        if file.pages > 1 and not page:
+            notes.append(f"{path}: holds {file.pages} pictures; each is colorized")
         if file.passed_over and not page:
             notes.append(f"{path}: left out {file.passed_over} smaller copies or masks of it")
         return LumaBatch(
