@@ -165,7 +165,8 @@ class PictureInfo:
     Attributes:
         path: the input file.
         output: the output file.
-        exif: raw EXIF block, empty if none; its orientation is already applied to the pixels.
+        exif: raw EXIF block, empty if none; its orientation is that of the file, while the
+            pixels are upright.
         icc_profile: raw ICC profile of the RGB space to write in, empty for sRGB.
         wide: that space is not sRGB.
         alpha: `(H, W)` uint8 or uint16 transparency, or None.

@@ -106,6 +106,9 @@ def _close_streams() -> None:
 def main() -> None:
     """The console script: runs the command line and exits with the documented code."""
     signal.signal(signal.SIGTERM, _terminate)
+    hang_up = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hang_up is not None and signal.getsignal(hang_up) != signal.SIG_IGN:  # not under nohup
+        signal.signal(hang_up, _terminate)
     _open_streams()
     try:
         cli.main(standalone_mode=False)

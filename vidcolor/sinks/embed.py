@@ -69,7 +69,7 @@ def _move(file: IO[bytes], start: int, end: int, shift: int) -> None:
 
 
 def embed_jpeg(path: Path, blocks: Blocks) -> list[str]:
-    """Put blocks behind a JPEG file's JFIF head, and the resolution into that.
+    """Put a JFIF head with the resolution, and blocks, at the start of a JPEG file.
 
     Returns:
         The names of those that are too long for a segment and are left out.
@@ -95,11 +95,10 @@ def embed_jpeg(path: Path, blocks: Blocks) -> list[str]:
     unit, across, down = 0, 1, 1  # a ratio alone
     if blocks.dpi and max(blocks.dpi) < 65535.5:
         unit, (across, down) = 1, (max(round(each), 1) for each in blocks.dpi)
-    with path.open("rb") as file:
-        head = file.read(20)
-    end = 4 + struct.unpack_from(">H", head, 4)[0]  # behind the start of image, of the JFIF segment
-    density = head[:13] + struct.pack(">BHH", unit, across, down) + head[18:20]
-    _insert(path, 0, end, density[:end].ljust(end, b"\0") + segments)
+    # libvips writes no JFIF segment of its own where it keeps no metadata
+    head = struct.pack(">BHH", unit, across, down)
+    head = b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\2" + head + b"\0\0"
+    _insert(path, 0, 2, head + segments)
     return left_out
 
 

@@ -171,10 +171,8 @@ class PictureSink:
             if book.left == 1 and not book.pages:
                 self._close(picture.output, book)
             raise
-        notes = tuple(
-            f"{picture.output}: left out the {name}, which its format has no room for"
-            for name in left_out
-        )
+        why = "too long for JPEG" if form is _JPEG else f"for which {form.name} has no place"
+        notes = tuple(f"{picture.output}: left out the {name}, {why}" for name in left_out)
         return self._turn(book, picture, replace(report, notes=report.notes + notes))
 
     def lose(self, picture: PictureInfo) -> PictureReport | None:
@@ -290,7 +288,8 @@ class PictureSink:
     def _add_avif(self, path: Path, canvas: Canvas, picture: PictureInfo) -> list[str]:
         pyvips, image = libvips(), canvas.image.copy()
         quality = self._quality if self._quality < _AVIF_QUALITY else _AVIF_QUALITY
-        for name, block in (("exif-data", picture.exif), ("xmp-data", picture.xmp)):
+        exif = revised_exif(picture.exif, canvas.width, canvas.height)
+        for name, block in (("exif-data", exif), ("xmp-data", picture.xmp)):
             if block:
                 image.set_type(pyvips.GValue.blob_type, name, block)
         deep = image.format == "ushort"

@@ -212,6 +212,8 @@ def _exif_of(file: PictureFile, stream: IO[bytes], page: int) -> Image.Exif | No
     if file.tiff:
         tags = Image.Exif()
         stream.seek(0)
+        start = stream.read(4)
+        tags.endian, tags.bigtiff = "<" if start[:2] == b"II" else ">", b"+" in start
         tags.load_from_fp(stream, file.tiff[page].offset)
         return tags
     if file.head is None or page:
