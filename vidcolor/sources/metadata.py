@@ -77,6 +77,8 @@ def read_metadata(file: PictureFile, stream: IO[bytes], page: int) -> tuple[Meta
         block = None
         notes.append(f"{file.path}: its EXIF block is damaged and left out")
     orientation = orientation if 1 <= orientation <= 8 else 1
+    stream.seek(0)
+    order = ">" if stream.read(2) == b"MM" else "<"
     dpi = _dpi(image, block, file.loader)
     info: dict[Any, Any] = {} if image is None or page else image.info
     delay = info.get("duration") or 0
@@ -87,7 +89,7 @@ def read_metadata(file: PictureFile, stream: IO[bytes], page: int) -> tuple[Meta
         xmp=_xmp(info, tags),
         comment=_comment(info, file.loader),
         text=_text(image, file.loader),
-        iptc=_iptc(info, tags),
+        iptc=_iptc(info, tags, order),
         quality=_jpeg_quality(image),
         lossless=file.loader == "webp" and _is_lossless(stream),
         compression=file.tiff[page].compression if file.tiff else "",
@@ -128,11 +130,11 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def _bytes(value: Any) -> bytes:
+def _bytes(value: Any, order: str = "<") -> bytes:
     """A tag's bytes, however Pillow gives them."""
     if isinstance(value, tuple):  # IPTC that is tagged as numbers of 32 bits
         if all(isinstance(each, int) for each in value):
-            return struct.pack(f"<{len(value)}I", *(each & 0xFFFFFFFF for each in value))
+            return struct.pack(f"{order}{len(value)}I", *(each & 0xFFFFFFFF for each in value))
         value = value[0] if value else b""
     return value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else b""
 
@@ -142,11 +144,11 @@ def _xmp(info: Mapping[Any, Any], tags: Mapping[int, Any]) -> bytes:
     return _XMP_ORIENTATION.sub(rb"\g<1>1", _bytes(found))
 
 
-def _iptc(info: Mapping[Any, Any], tags: Mapping[int, Any]) -> bytes:
+def _iptc(info: Mapping[Any, Any], tags: Mapping[int, Any], order: str) -> bytes:
     """IPTC records: of TIFF's own tag, of Photoshop's resources, or as ImageMagick puts them in
     PNG. Source: Adobe, Photoshop file formats, image resources."""
     if _TIFF_IPTC in tags:
-        return _bytes(tags[_TIFF_IPTC])
+        return _bytes(tags[_TIFF_IPTC], order)
     resources = info.get("photoshop")
     if _TIFF_PHOTOSHOP in tags:
         resources = _photoshop(_bytes(tags[_TIFF_PHOTOSHOP]))

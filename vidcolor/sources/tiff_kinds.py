@@ -134,7 +134,7 @@ def _directories(file: IO[bytes]) -> Iterator[TiffPage]:
     at = directory.next
     while at and at not in seen and len(seen) < _MOST_PAGES:
         seen.add(at)
-        here = ImageFileDirectory_v2(head[: 16 if big else 8])
+        here = ImageFileDirectory_v2(head[: 16 if big else 8], group=0)  # values as they are
         file.seek(at)
         here.load(file)
         yield _page(len(seen) - 1, here, at)
