@@ -55,11 +55,14 @@ def _area_means(lightness: Tensor | RowsOfLightness, size: tuple[int, int]) -> T
     """L* downsampled to `size` by means over areas."""
     if isinstance(lightness, Tensor):
         return F.interpolate(lightness, size=size, mode="area")
-    height, lines = lightness.shape[-2], []
+    height = lightness.shape[-2]
+    # made first: small pieces between large ones would keep the heap from being used again
+    means = torch.empty(*lightness.shape[:2], *size)
     for line in range(size[0]):  # the rows that the area of one line touches, as PyTorch has them
         rows = slice(line * height // size[0], -(-(line + 1) * height // size[0]))
-        lines.append(F.adaptive_avg_pool2d(lightness.rows(rows), (1, size[1])))
-    return torch.cat(lines, dim=-2)
+        part = F.adaptive_avg_pool2d(lightness.rows(rows), (1, size[1]))
+        means[..., line : line + 1, :] = part
+    return means
 
 
 def upsample_bands(

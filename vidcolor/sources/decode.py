@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..system.vips import libvips
 from .pillow_files import RESTORE, UNREADABLE, UnsuitableError, decode, open_head, png_head
-from .profiles import bands_of, gray_of_lightness, is_srgb, lightness, of_gamma, usable
+from .profiles import bands_of, gray_by_profile, gray_of_lightness, is_srgb, of_gamma, usable
 from .tiff_kinds import TiffPage, is_tiff, pages
 
 # A file of more pixels than Pillow opens, and of more a byte than scans have, is taken for a
@@ -183,7 +183,8 @@ def _other_tiff(file: PictureFile) -> Pixels:
         raise UnsuitableError("its kind of TIFF is not supported; save it with LZW or Deflate")
     if page.bits > 8 and page.samples > 1:
         raise UnsuitableError(
-            "16-bit color TIFF of this compression is not supported; save it with LZW or Deflate"
+            "16-bit color TIFF of this compression or layout is not supported; save it with LZW or "
+            "Deflate, and not in planes"
         )
     return _from_pillow(file)
 
@@ -272,7 +273,7 @@ def _colored(image: Any, profile: bytes, alpha: bool, bits: int) -> Pixels:
             plain = plain[0]
         found = Pixels(plain, plain.bands, False, alpha, bits, keep, tuple(notes))
         return _with_alpha(found, image if alpha else None)
-    codes = gray_of_lightness(lightness(plain, profile))
+    codes = gray_by_profile(plain, profile)
     keep = profile if bands == 3 else b""
     if bands == 3 and colors == 3:
         wide = plain.cast("ushort")

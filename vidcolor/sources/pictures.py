@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from ..color.codes import Codes
 from ..errors import InputError
@@ -27,7 +27,8 @@ _STRIP = 1 << 22  # pixels of a strip, and of a larger picture at once
 _ROWS = 8  # a strip has a multiple of these rows, as `chroma_of_rgb` wants it
 # libjpeg's warning for bytes that it skips: common, and harmless
 _HARMLESS = "extraneous bytes"
-_NOT_BUILT_IN = "not configured"  # libtiff's words for a compression that its build lacks
+# libtiff's and libvips' words for a compression or layout that they do not have
+_NOT_BUILT_IN = ("not configured", "not supported")
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,9 @@ def _decode(file: PictureFile, page: int, *, limits: bool, with_rgb: bool = Fals
         return _planes(open_pixels(file, page, limits=limits), with_rgb)
     except pyvips.Error as error:
         text = str(error)
-    if file.loader == "tiff" and (_NOT_BUILT_IN in text or file.tiff[page].is_lab8):
+    if file.loader == "tiff" and (
+        any(words in text for words in _NOT_BUILT_IN) or file.tiff[page].is_lab8
+    ):
         return _planes(open_pixels(file, page, limits=limits, other=True), with_rgb)
     found = _planes(open_pixels(file, page, limits=limits, strict=False), with_rgb)
     pixels = found.pixels
@@ -263,7 +266,7 @@ def _cause(text: str) -> str:
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     told = [line for line in lines if not line.startswith("unable to")] or lines or ["unknown"]
     useful = [line for line in told if "bad seek" not in line and "read error" not in line]
-    return (useful or told)[0][:200]
+    return (useful or told)[0][:200].replace(";", ",")
 
 
 def _complaint(error: BaseException) -> str:
@@ -274,6 +277,8 @@ def _complaint(error: BaseException) -> str:
         return "no such file; check the name"
     if isinstance(error, UnidentifiedImageError):
         return f"cannot be read (not a picture, or cut short at its very start); {RESTORE}"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"looks like a decompression bomb ({error}); scale it down"
     if isinstance(error, MemoryError):
         return "does not fit into memory; scale it down"
     if isinstance(error, OSError) and error.errno is not None:  # of the system, not of Pillow

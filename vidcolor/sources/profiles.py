@@ -54,6 +54,12 @@ def _lightness_codes() -> NDArray[np.uint16]:
     return np.rint(_encoded(luminance.clip(0, 1)) * 65535).astype(np.uint16)
 
 
+@lru_cache(maxsize=1)
+def _luminance_codes() -> NDArray[np.uint16]:
+    """The gray code of 16 bits for each relative luminance in 65535 steps."""
+    return np.rint(_encoded(np.arange(65536) / 65535) * 65535).astype(np.uint16)
+
+
 def gray_of_srgb(rgb: Codes) -> Codes:
     """The gray with the luminance of sRGB colours.
 
@@ -88,13 +94,21 @@ def with_profile(image: Any, profile: bytes) -> Any:
     return image
 
 
-def lightness(image: Any, profile: bytes) -> Any:
-    """A libvips image of L* in [0, 100], of the colours of `image` by its profile.
+def gray_by_profile(image: Any, profile: bytes) -> Any:
+    """A libvips image of gray codes of 16 bits with the luminance of `image` by its profile.
 
-    Relative colorimetric: the paper's white has L* 100, as on a screen.
+    Relative colorimetric: the paper's white is white, as on a screen. Gray by XYZ, and R'G'B' with
+    16 bits, because LittleCMS rounds the L* of dark colors by up to 3 otherwise. (libvips' XYZ is
+    adapted to D65, in which the luminance of colors is another than in the profile's own D50.)
     """
+    if image.bands == 1:
+        xyz = with_profile(image, profile).icc_import(embedded=True, pcs="xyz", intent="relative")
+        table = libvips().Image.new_from_array(_luminance_codes()[None])
+        return xyz[1].linear(655.35, 0.5).cast("ushort").maplut(table)
+    if image.bands == 3 and image.format == "uchar":
+        image = (image * 257).cast("ushort").copy(interpretation="rgb16")
     lab = with_profile(image, profile).icc_import(embedded=True, pcs="lab", intent="relative")
-    return lab[0]
+    return gray_of_lightness(lab[0])
 
 
 def bands_of(profile: bytes) -> int:
@@ -112,7 +126,7 @@ def usable(profile: bytes) -> bool:
     pyvips = libvips()
     probe = pyvips.Image.black(2, 2, bands=bands).copy(interpretation=space)
     try:
-        lightness(probe, profile).avg()
+        gray_by_profile(probe, profile).avg()
     except pyvips.Error:
         return False
     return True
