@@ -12,7 +12,7 @@ def unavailable() -> str:
     return ""
 
 
-def _set_opencv_threads(count: int) -> int:
+def set_opencv_threads(count: int) -> int:
     """Give OpenCV so many threads; how many it had, -1 where it cannot be loaded."""
     try:
         import cv2
