@@ -1,7 +1,7 @@
-"""`vidcolor models`: the models at hand, and what an architecture is made of.
+"""`vidcolor models`: list the models; describe an architecture.
 
-Without a subcommand: the list with size, terms and measured quality. `describe`: an architecture's
-layers, parameters, connections, multiply-adds and memory.
+The list has size, terms and measured quality. `describe` shows an architecture's layers, parameters,
+connections, multiply-adds and memory.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _list(as_json: bool) -> None:
 
 
 def _facts(entry: Entry, folder: Path) -> dict[str, str]:
-    """What the table says of a model, by row."""
+    """The column of a model in the table, by row."""
 
     def measured(key: str, form: str) -> str:
         value = entry.metrics.get(key)
@@ -160,7 +160,7 @@ def _facts(entry: Entry, folder: Path) -> dict[str, str]:
         "input": f"about {entry.input_size}x{entry.input_size} pixels",
         "PSNR, dB": measured("psnr", ".2f"),
         "over grey, dB": measured("gain", "+.2f"),
-        "colourfulness, of the truth's": measured("colourfulness", ".2f"),
+        "colorfulness, of the truth's": measured("colourfulness", ".2f"),
         "LPIPS": measured("lpips", ".3f"),
         "12-margin error": measured("margin_error", ".3f"),
         "measured on": str(entry.metrics.get("evaluated_on", "-")),
