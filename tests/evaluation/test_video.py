@@ -21,27 +21,23 @@ from vidcolor.errors import InputError
 from vidcolor.evaluation import VideoRow, VideoTable, evaluate_video, video
 from vidcolor.evaluation.color_film import RgbBatch
 from vidcolor.frames import LumaBatch, Segment
-from vidcolor.motion.stabilizer import Stabilizer
-from vidcolor.run.colorizer import Colorizer
+from vidcolor.run.colorizer import Colorizer, Prepared
 
 
-class Predicts:
+class Predicts(Colorizer):
     """A predictor made of a function from a batch with its truth to a*b*."""
 
-    device = torch.device("cpu")
-
     def __init__(self, ab: Callable[[RgbBatch], Tensor]) -> None:
+        super().__init__("_ramp", device="cpu")
         self.ab = ab
 
-    def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
-        assert isinstance(batch, RgbBatch)
-        ab = self.ab(batch)
-        if stabilizer is None:
-            return ab
-        lightness = film_lightness(batch)
-        motions = stabilizer.watch(lightness, batch.cuts)
-        looks = [i for i, motion in enumerate(motions) if motion.look]
-        return stabilizer.steady(motions, ab[looks] if looks else None)
+    def lightness(self, batch: LumaBatch) -> Tensor:
+        return film_lightness(batch)
+
+    def predict(self, prepared: Prepared) -> Tensor | None:
+        assert isinstance(prepared.batch, RgbBatch)
+        needed = prepared.inference_indices
+        return self.ab(prepared.batch)[needed] if needed else None
 
 
 def true_ab(batch: RgbBatch) -> Tensor:

@@ -155,7 +155,7 @@ def test_an_encoder_is_added_by_one_row(
     row = Encoder(
         codec="VP9",
         crf=30,
-        max_crf=63,
+        max_crf=50,
         preset_option="cpu-used",
         preset="8",
         options={"b": "0", "g": "6"},
@@ -173,8 +173,8 @@ def test_an_encoder_is_added_by_one_row(
     assert "libvpx-vp9 (VP9)" in list_encoders()
     assert encoder_delay(Settings(encoder=settings)) > 25
     assert key_interval(Settings(encoder=settings), Fraction(25)) == 6
-    with pytest.raises(OutputError, match="scale of 0 to 63"):
-        encoder_options(replace(settings, crf=64), choose_pixel_format(FACTS, settings), 64)
+    with pytest.raises(OutputError, match="scale of 0 to 50"):
+        encoder_options(replace(settings, crf=51), choose_pixel_format(FACTS, settings), 64)
 
     path, facts = film(name="in.mkv", size=(66, 50), audio=("libopus",))
     format = choose_pixel_format(facts, settings)

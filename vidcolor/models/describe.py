@@ -235,4 +235,4 @@ def _kept_bytes(native: _Native, state: dict[str, Tensor], size: int) -> int:
     pictures = torch.empty(2, 1, size, size, device="meta")
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         functional_call(native, state, (pictures,))
-    return sum(storage.nbytes() for storage in kept - _storages(state)) // 2
+    return int(sum(storage.nbytes() for storage in kept - _storages(state)) // 2)
