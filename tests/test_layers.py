@@ -29,7 +29,7 @@ LAYERS = (
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 OUTSIDE = {
-    "av": {"sources", "sinks", "evaluation", "probe", "training"},
+    "av": {"system", "sources", "sinks", "evaluation", "probe", "training"},
     "click": {"cli"},
     "rich": {"cli"},
 }

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.evaluation.test_stills import photograph, save
 from tests.helpers.color_clips import pan, write_clip
 from tests.helpers.command_line import Vidcolor
-from vidcolor.evaluation.color_film import ColourFilmSource
+from vidcolor.evaluation.color_film import ColorFilmSource
 from vidcolor.evaluation.metrics import psnr
 
 RAMP = ("--model", "_ramp", "--device", "cpu", "--size", "64")
@@ -75,13 +75,13 @@ def test_json_of_clips(command: Vidcolor, clip: Path) -> None:
         "_ramp, stabilised",
     ]
     assert set(measured["rows"][2]) == {
-        "name", "psnr", "gain", "colourfulness", "cdc", "cdc_ratio", "warp_error", "warp_ratio",
+        "name", "psnr", "psnr_over_gray", "colourfulness", "cdc", "cdc_ratio", "warp_error", "warp_ratio",
     }  # fmt: skip
 
 
 def test_the_rows_are_what_a_run_writes(command: Vidcolor, clip: Path, tmp_path: Path) -> None:
     (measured,) = json.loads(command("eval", "--video", clip, *RAMP, "--json").out)["clips"]
-    truth = torch.cat([b.rgb for b in ColourFilmSource(clip, long_side=512).batches(8)])
+    truth = torch.cat([b.rgb for b in ColorFilmSource(clip, long_side=512).batches(8)])
     lossless = ("--encoder", "ffv1", "--pix-fmt", "gbrp10le")
     for row, flag in ((2, "--no-stabilize"), (3, "--stabilize")):
         output = tmp_path / f"{row}.mkv"
@@ -145,7 +145,9 @@ def test_a_sheet_and_every_picture(command: Vidcolor, folder: Path, tmp_path: Pa
     assert (answer.code, answer.err) == (0, "")
     values = json.loads(answer.out)
     assert [Path(p["name"]).name for p in values["pictures"]] == [f"{i}.png" for i in range(7)]
-    assert set(values["pictures"][0]) == {"name", "psnr", "gain", "ssim", "lpips", "margin_error"}
+    assert set(values["pictures"][0]) == {
+        "name", "psnr", "psnr_over_gray", "ssim", "lpips", "margin_error",
+    }
     mean = np.mean([p["psnr"] for p in values["pictures"]])
     assert mean == pytest.approx(values["rows"][-1]["psnr"])
     with Image.open(sheet) as picture:

@@ -219,13 +219,13 @@ def test_devices_and_precisions():
 
 
 @pytest.mark.parametrize(
-    ("bf16", "careful", "chosen"),
+    ("bf16", "mixed", "chosen"),
     [(True, True, "bf16"), (True, False, "fp32"), (False, True, "fp32")],
 )
-def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, bf16, careful, chosen):
+def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, bf16, mixed, chosen):
     monkeypatch.setattr("vidcolor.system.devices.has_bf16", lambda: bf16)
     cpu = torch.device("cpu")
-    assert choose_precision("auto", cpu, careful) == chosen
+    assert choose_precision("auto", cpu, mixed) == chosen
 
 
 def test_every_precision_can_be_asked_for():

@@ -17,6 +17,7 @@ from ..run.colorizer import Colorizer
 from ..run.films import batch_size, colorize_film
 from ..run.plan import FilmJob
 from ..run.settings import Progress, Settings
+from ..sinks.encoder_table import find_encoder
 from ..sources import FilmSource
 from ..system.devices import processors
 from ..system.memory import Peak, peak_memory
@@ -34,40 +35,24 @@ _WARM_FRAMES = 8  # beyond the encoder's delay
 _PLACES = 3  # after the beginning
 _RATE = Fraction(25)  # where a film has none: stretches need moments
 
-# Frames that an encoder looks ahead, by x264's presets (x264 --fullhelp, rc-lookahead); a few more
-# wait for their place in the order of decoding.
-_LOOKAHEAD = {"ultrafast": 0, "superfast": 0, "veryfast": 10, "faster": 20, "fast": 30,
-              "medium": 40, "slow": 50}  # fmt: skip
-_LONGEST_LOOKAHEAD, _REORDERED = 60, 8
-_INTRA = ("ffv1", "prores_ks")
-_KEY_INTERVAL = 250  # x264's and x265's own, and NVENC's
-_AV1_KEY_SECONDS = 5  # SVT-AV1's
+_REORDERED = 8  # frames in the encoder that wait for their place in the order of decoding
 
 
 def lookahead(settings: Settings) -> int:
     """Frames that the encoder looks at before it decides on one."""
-    encoder = settings.encoder
-    if encoder.encoder in _INTRA:
-        return 0
-    if encoder.encoder == "libx264":
-        return _LOOKAHEAD.get(encoder.preset or "medium", _LONGEST_LOOKAHEAD)
-    return _LONGEST_LOOKAHEAD
+    return find_encoder(settings.encoder.encoder).frames_ahead(settings.encoder.preset)
 
 
 def encoder_delay(settings: Settings) -> int:
     """Frames, about, that go into the encoder before the first comes out of it."""
-    if settings.encoder.encoder in _INTRA:
+    if find_encoder(settings.encoder.encoder).intra:
         return 0
     return lookahead(settings) + _REORDERED + 3 * processors() // 2  # one in each of its threads
 
 
 def key_interval(settings: Settings, rate: Fraction) -> int:
     """Frames, at most, from one key frame to the next."""
-    if settings.encoder.encoder in _INTRA:
-        return 1
-    if settings.encoder.encoder == "libsvtav1":
-        return max(1, round(_AV1_KEY_SECONDS * rate))
-    return _KEY_INTERVAL
+    return find_encoder(settings.encoder.encoder).key_frame_interval(rate)
 
 
 @dataclass(frozen=True)

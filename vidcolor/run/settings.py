@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..color.adjust import ColorAdjustment
-from ..frames import WHOLE, Segment
+from ..frames import COPY_ALL, COPY_KINDS, WHOLE, Segment
 from ..options import OptionError, check_options, option, parse_rate, words
-from ..sinks.encoders import EncoderSettings
-from ..sinks.streams import COPY_ALL, COPY_KINDS
+from ..sinks.encoder_table import EncoderSettings
 
 
 def parse_copy(text: str) -> frozenset[str]:

@@ -1,7 +1,7 @@
-"""Will the output's container hold it all? Asked of the real muxer, before the work starts.
+"""Check that the output's container can hold the film, before the work starts.
 
-A film of a few black frames and the first packet of every copied stream is written into memory and
-opened again. What the muxer refuses, or does not give back, the container cannot hold.
+The check writes a few black frames and the first packet of every copied stream into memory with the
+real muxer, and reads them back. The container cannot hold what the muxer refuses or loses.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import av
 import torch
@@ -19,25 +20,22 @@ from av.error import FFmpegError
 from av.stream import Stream
 
 from ..errors import ContainerError, OutputError
-from ..frames import PixelFormat, StreamInfo, VideoInfo
-from .encoders import EncoderSettings, choose_pixel_format, format_notes
+from ..frames import COPY_ALL, COPY_KINDS, PixelFormat, StreamInfo, VideoInfo
+from ..system.media import film_stream, is_cover
+from .encoder_table import EncoderSettings, find_encoder
+from .encoders import choose_pixel_format, format_notes, open_encoder
 from .muxing import FrameMaker, add_streams, drain, frame_rate, open_output, video_time_base
 from .streams import (
-    COPY_ALL,
-    COPY_KINDS,
     COPY_NAMES,
     PacketFeed,
     Selection,
     codec_name,
-    film_stream,
-    is_cover,
     open_input,
     select_streams,
     stream_info,
 )
 from .verify import keeps_times
 
-_OFFERED = (".mkv", ".mp4", ".mov")
 # Frame numbers of a trial: enough for B-frames, with a gap that a mere count cannot keep.
 _TRIAL = (0, 1, 2, 3, 5)
 # A lone packet of one of these is taken for another.
@@ -49,7 +47,7 @@ _READ_AHEAD = 400  # packets of the input looked at for each copied stream's fir
 
 @dataclass(frozen=True)
 class CopyPlan:
-    """What goes into an output beside the picture.
+    """What an output contains beside the colorized video.
 
     Attributes:
         output: the final path.
@@ -76,8 +74,13 @@ class _Memory(io.BytesIO):
 
 @dataclass(frozen=True)
 class _Trial:
-    """`refusal`: why nothing could be written, or None; `lost`: what did not come back; `notes`:
-    what did not either, but is no reason to take another container."""
+    """The result of a trial.
+
+    Attributes:
+        refusal: why nothing could be written, or None.
+        lost: what was not read back.
+        notes: what was not read back either, but is no reason to take another container.
+    """
 
     refusal: str | None = None
     lost: tuple[str, ...] = ()
@@ -117,6 +120,7 @@ def _try(
             video, targets = add_streams(output, source, selection, facts, settings, format, 1)
             output.set_chapters(source.chapters() if selection.chapters else [])
             try:
+                open_encoder(video, settings.encoder)
                 output.start_encoding()
             except FFmpegError as error:
                 if not video.codec_context.is_open:
@@ -157,8 +161,8 @@ def _try(
     return _Trial(lost=tuple(lost), notes=tuple(notes))
 
 
-def _first_packets(path: Path, targets: dict[int, Stream]) -> Iterable[av.Packet]:
-    """The first packet of each copied stream, moved to 0 so that no muxer waits."""
+def _first_packets(path: Path, targets: dict[int, Stream]) -> Iterable[av.Packet[Any]]:
+    """The first packet of each copied stream, moved to time 0 so that the muxer need not wait."""
     if not targets:
         return
     waiting = set(targets)
@@ -193,7 +197,7 @@ def _lost(
     facts: VideoInfo,
     format: PixelFormat,
 ) -> Iterable[str]:
-    """What a written trial does not give back."""
+    """What cannot be read back from a trial."""
     found = Counter((each.type, _family(each)) for each in written.streams)
     for stream in streams:
         key = (stream.type, _family(stream))
@@ -229,24 +233,26 @@ def check_container(
     *,
     format: PixelFormat | None = None,
 ) -> CopyPlan:
-    """Try the output's container with the film's streams; nothing is written to disk.
+    """Try the output's container with the film's streams. Nothing is written to disk.
 
-    Data streams that no container takes are left out with a note. A property (pixel aspect,
-    rotation, full range) that this container loses and another keeps is an error too; one that
-    none keeps is a note.
+    Data streams that no container takes are left out with a note. It is an error if this container
+    loses a property (pixel aspect ratio, rotation, full range) that another one keeps; if none
+    keeps it, it is a note.
 
     Args:
         copy: kinds among `COPY_KINDS`.
         format: of the video, `choose_pixel_format(facts, settings)` by default.
 
     Raises:
-        ContainerError: it does not hold a stream; the message says which, and which can.
+        ContainerError: it cannot hold a stream; the message names the stream and a container that
+            can.
         InputError: the input cannot be opened.
         OutputError: the encoder or its settings cannot be used.
     """
     if format is None:
         format = choose_pixel_format(facts, settings)
     suffix = output.suffix or "(none)"
+    containers = find_encoder(settings.encoder).containers
     with open_input(facts.path) as source:
         selection = select_streams(source, copy)
         notes = [*selection.notes, *format_notes(facts, settings, format)]
@@ -255,17 +261,14 @@ def check_container(
                 alone = replace(selection, streams=(stream,))
                 if not any(
                     _fits(_try(each, source, alone, facts, settings, format), stream)
-                    for each in (suffix, *_OFFERED)
+                    for each in (suffix, *containers)
                 ):
                     notes.append(f"{_label(stream_info(stream))} fits no container, is left out")
                     rest = tuple(each for each in selection.streams if each is not stream)
                     selection = replace(selection, streams=rest)
         trial = _try(suffix, source, selection, facts, settings, format)
         if trial.refusal is not None or trial.lost:
-            # MP4 takes ffv1 since lately, but hardly a player does.
-            professional = settings.encoder in ("ffv1", "prores_ks")
-            order = (".mkv", ".mov", ".mp4") if professional else _OFFERED
-            offered = [each for each in order if each != suffix]
+            offered = [each for each in containers if each != suffix]
             trials = {
                 each: _try(each, source, selection, facts, settings, format) for each in offered
             }
@@ -296,7 +299,7 @@ def _culprits(
     format: PixelFormat,
     trial: _Trial,
 ) -> list[StreamInfo]:
-    """The copied streams that do not fit, each tried alone; none where the picture is at fault."""
+    """The copied streams that do not fit, each tried alone; none if the video itself is refused."""
     nothing = replace(selection, streams=())
     bare = _try(suffix, source, nothing, facts, settings, format)
     if trial.refusal is not None and bare.refusal is not None:

@@ -1,13 +1,13 @@
-"""The video encoders, their defaults, and the pixel format a film gets.
-
-An encoder's pixel formats are asked of the FFmpeg build, not listed here.
-"""
+"""What the encoders of `encoder_table` can do in this FFmpeg build: which are there, their options
+for a film, and the pixel format it gets."""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from types import MappingProxyType
@@ -15,16 +15,13 @@ from types import MappingProxyType
 import av
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 
 from ..errors import OutputError
 from ..frames import ColorTags, PixelFormat, VideoInfo
-from ..options import check_options, option
+from .encoder_table import ENCODERS, Encoder, EncoderSettings, find_encoder
 
-# H.273 table 4, by the names of `color.LUMA_COEFFICIENTS`; RGB planes are 0.
-MATRIX_CODES = MappingProxyType(
-    {"bt709": 1, "fcc": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7, "bt2020nc": 9}
-)
-
+_environment_lock = threading.Lock()
 _DEPTHS = {"": 8, "10le": 10, "12le": 12}
 _LAYOUTS = {"yuv420p": (2, 2), "yuv422p": (2, 1), "yuv444p": (1, 1), "gbrp": (1, 1)}
 # name -> (bit depth, subsampling, rgb): every planar format `compose` writes.
@@ -37,114 +34,9 @@ PLANAR_FORMATS = MappingProxyType(
 )
 
 
-@dataclass(frozen=True)
-class Encoder:
-    """One encoder's defaults.
-
-    Attributes:
-        crf_option: the FFmpeg option `crf` goes to, empty where the encoder has no such scale.
-        crf, max_crf: the default and the end of the scale; 0 is its beginning.
-        preset_option, preset: the same for the preset.
-        options: what is always set.
-        default_subsampling: for sources without chroma planes of their own.
-        odd_subsampled: takes an odd size in 4:2:0 and 4:2:2. H.264 and HEVC cannot: their
-            cropping counts in chroma samples.
-        carries_full_range: whether full-range luma may be written. ProRes has no flag for it.
-        least_size: of width and height, in pixels.
-        presets: the words it takes; none where the encoder itself says so without printing.
-        interlaced: codes interlaced frames as such, or marks them. The others get the field order
-            in the container alone.
-    """
-
-    crf_option: str = "crf"
-    crf: float | None = None
-    max_crf: float = 51
-    preset_option: str = "preset"
-    preset: str | None = None
-    options: tuple[tuple[str, str], ...] = ()
-    default_subsampling: tuple[int, int] = (2, 2)
-    odd_subsampled: bool = False
-    carries_full_range: bool = True
-    least_size: int = 1
-    presets: tuple[str, ...] = ()
-    interlaced: bool = False
-
-
-_X26X_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower",
-                 "veryslow", "placebo")  # fmt: skip
-_NVENC = (("rc", "vbr"), ("tune", "hq"), ("b", "0"))
-
-ENCODERS = MappingProxyType(
-    {
-        "libx264": Encoder(crf=18, preset="medium", presets=_X26X_PRESETS, interlaced=True),
-        "libx265": Encoder(
-            crf=20,
-            preset="medium",
-            options=(("x265-params", "log-level=none"),),  # it prints on its own
-            least_size=16,
-            presets=_X26X_PRESETS,
-        ),
-        "libsvtav1": Encoder(crf=28, max_crf=63, preset="6", odd_subsampled=True, least_size=4),
-        # Level 3 with slice checksums and one-frame groups is the archives' profile of FFV1.
-        "ffv1": Encoder(
-            crf_option="",
-            preset_option="",
-            options=(("level", "3"), ("slicecrc", "1"), ("context", "1"), ("g", "1")),
-            default_subsampling=(1, 1),
-            odd_subsampled=True,
-            interlaced=True,
-        ),
-        "prores_ks": Encoder(
-            crf_option="",
-            preset_option="profile",
-            options=(("vendor", "apl0"),),
-            default_subsampling=(2, 1),
-            odd_subsampled=True,
-            carries_full_range=False,
-            interlaced=True,
-        ),
-        "h264_nvenc": Encoder(crf_option="cq", crf=19, preset="p5", options=_NVENC),
-        "hevc_nvenc": Encoder(crf_option="cq", crf=21, preset="p5", options=_NVENC),
-    }
-)
-
-
-@dataclass(frozen=True)
-class EncoderSettings:
-    """What the user chose; None takes the encoder's default. Each field is an option of a run.
-
-    Attributes:
-        encoder: a key of `ENCODERS`.
-        crf: quality, lower is better; the scale is the encoder's own.
-        preset: the encoder's own word for speed (for prores_ks: the profile).
-        pix_fmt: FFmpeg's name of a planar format; None keeps the source's depth and subsampling.
-    """
-
-    encoder: str = option("libx264", help=f"Encoder of films: {', '.join(ENCODERS)}.")
-    crf: float | None = option(
-        None, low=0, high=63, help="Quality, lower is better [the encoder's own; libx264: 18]."
-    )
-    preset: str | None = option(
-        None, help="The encoder's word for speed [the encoder's own; libx264: medium]."
-    )
-    pix_fmt: str | None = option(
-        None, help="Pixel format of films [the film's bit depth and subsampling]."
-    )
-
-    def __post_init__(self) -> None:
-        check_options(self)
-
-
-def _known(name: str) -> Encoder:
-    encoder = ENCODERS.get(name)
-    if encoder is None:
-        raise OutputError(f"encoder {name} is not known; take one of {', '.join(ENCODERS)}")
-    return encoder
-
-
 @cache
 def _built_formats(name: str) -> tuple[str, ...]:
-    """The formats of `PLANAR_FORMATS` that this build's encoder takes, empty if it is not there."""
+    """The formats of `PLANAR_FORMATS` that the encoder takes; empty if this build lacks it."""
     try:
         formats = av.Codec(name, "w").video_formats or []
     except av.codec.codec.UnknownCodecError:
@@ -153,44 +45,69 @@ def _built_formats(name: str) -> tuple[str, ...]:
     return tuple(each for each in PLANAR_FORMATS if each in names)
 
 
+@contextmanager
+def _environment(encoder: Encoder) -> Iterator[None]:
+    """Set the environment variables that an encoder needs, and put them back.
+
+    A variable that the user has set keeps its value.
+    """
+    with _environment_lock:
+        added = {key: value for key, value in encoder.environment.items() if key not in os.environ}
+        os.environ.update(added)
+        try:
+            yield
+        finally:
+            for key in added:
+                os.environ.pop(key, None)
+
+
+def open_encoder(video: VideoStream, name: str) -> None:
+    """Open the encoder of an output's stream, ready for its first frame.
+
+    Raises:
+        av.error.FFmpegError: it refuses its settings.
+    """
+    with _environment(find_encoder(name)):
+        video.codec_context.open(strict=False)
+
+
 @cache
 def _opens(name: str) -> bool:
-    context = av.CodecContext.create(name, "w")
+    encoder, context = find_encoder(name), av.CodecContext.create(name, "w")
     assert isinstance(context, VideoCodecContext)
     context.width, context.height = 256, 256  # above every hardware encoder's least size
     context.pix_fmt = _built_formats(name)[0]
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
-    context.options = dict(_known(name).options)
-    _quieten(name)
-    try:
-        context.open()
-    except FFmpegError:
-        return False
+    context.options = dict(encoder.options)
+    with _environment(encoder):
+        try:
+            context.open()
+        except FFmpegError:
+            return False
     return True
 
 
-def _quieten(name: str) -> None:
-    # SVT-AV1 prints a banner on stderr by itself; this variable is its only switch.
-    if name == "libsvtav1":
-        os.environ.setdefault("SVT_LOG", "1")
-
-
-@cache
 def available_encoders() -> tuple[str, ...]:
-    """Those of `ENCODERS` that this FFmpeg has and can open here (nvenc needs a card)."""
+    """The names in `ENCODERS` that this FFmpeg build has and that open on this machine."""
     return tuple(name for name in ENCODERS if _built_formats(name) and _opens(name))
 
 
 def encoder_options(settings: EncoderSettings, format: PixelFormat, width: int) -> dict[str, str]:
     """The FFmpeg options of an encoder for these settings.
 
+    Args:
+        settings: the user's choice.
+        format: of the film.
+        width: of the film, in pixels.
+
     Raises:
-        OutputError: unknown or missing encoder, or a setting it does not have.
+        OutputError: the encoder is unknown or does not open here, or it has no such setting.
     """
-    encoder = _known(settings.encoder)
+    encoder = find_encoder(settings.encoder)
     if not (_built_formats(settings.encoder) and _opens(settings.encoder)):
+        needs = f" (it needs {encoder.needs})" if encoder.needs else ""
         raise OutputError(
-            f"encoder {settings.encoder} cannot be used on this machine; "
+            f"encoder {settings.encoder} cannot be used on this machine{needs}; "
             f"take one of {', '.join(available_encoders())} with --encoder"
         )
     options = dict(encoder.options)
@@ -204,6 +121,8 @@ def encoder_options(settings: EncoderSettings, format: PixelFormat, width: int) 
             )
         options[encoder.crf_option] = f"{crf:g}"
     preset = encoder.preset if settings.preset is None else settings.preset
+    if preset is None:
+        preset = encoder.profiles.get(format.subsampling)
     if preset is not None:
         if not encoder.preset_option:
             raise OutputError(f"encoder {settings.encoder} has no presets; leave out --preset")
@@ -213,28 +132,29 @@ def encoder_options(settings: EncoderSettings, format: PixelFormat, width: int) 
                 f"take one of {', '.join(encoder.presets)}"
             )
         options[encoder.preset_option] = preset
-    elif settings.encoder == "prores_ks":
-        options["profile"] = "4444" if format.subsampling == (1, 1) else "hq"
-    if settings.encoder == "ffv1" and width >= 352:
-        options["slices"] = "24" if width > 1920 else "12" if width > 720 else "4"
-    _quieten(settings.encoder)
+    slices = next((number for least, number in encoder.slices if width >= least), 0)
+    if slices:
+        options["slices"] = str(slices)
     return options
 
 
 def _fits_size(name: str, subsampling: tuple[int, int], facts: VideoInfo) -> bool:
-    if _known(name).odd_subsampled:
+    if find_encoder(name).odd_subsampled:
         return True
     return facts.width % subsampling[0] == 0 and facts.height % subsampling[1] == 0
 
 
 def encoder_formats(name: str, facts: VideoInfo | None = None) -> tuple[str, ...]:
-    """The planar formats an encoder takes, best known by FFmpeg's names; of these only the ones
-    that can hold the film's size exactly where `facts` is given.
+    """The planar formats of `PLANAR_FORMATS` that an encoder takes, by FFmpeg's names.
+
+    Args:
+        name: a key of `ENCODERS`.
+        facts: leaves out the formats that cannot hold this film's size exactly.
 
     Raises:
         OutputError: the encoder is unknown, or not in this FFmpeg.
     """
-    _known(name)
+    find_encoder(name)
     formats = _built_formats(name)
     if not formats:
         raise OutputError(
@@ -254,8 +174,8 @@ def _source_subsampling(facts: VideoInfo, encoder: Encoder) -> tuple[int, int]:
 
 
 def _ranked(depth: int, wanted: tuple[int, int]) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Depth and subsampling pairs, the nearest first: finer chroma before coarser, the depth
-    asked for before a deeper one before a shallower one."""
+    """Pairs of bit depth and subsampling, the nearest first: the wanted depth, then deeper ones,
+    then shallower ones; within a depth the wanted subsampling, then finer, then coarser."""
     depths = sorted({8, 10, 12}, key=lambda each: (each < depth, abs(each - depth)))
     ladder: list[tuple[int, int]] = [(2, 2), (2, 1), (1, 1)]
     place = ladder.index(wanted)
@@ -275,10 +195,10 @@ def choose_pixel_format(facts: VideoInfo, settings: EncoderSettings) -> PixelFor
     height) or 4:4:4 (odd width), so the picture keeps its size exactly without a padded edge.
 
     Raises:
-        OutputError: unknown encoder, too small a film for it, or a `pix_fmt` it does not take (the
-            message names those it does).
+        OutputError: the encoder is unknown, the film is too small for it, or it does not take
+            `pix_fmt`; the message names the formats it takes.
     """
-    encoder = _known(settings.encoder)
+    encoder = find_encoder(settings.encoder)
     if min(facts.width, facts.height) < encoder.least_size:
         raise OutputError(
             f"{facts.path}: {facts.width}x{facts.height} is too small for {settings.encoder}; "
@@ -309,15 +229,15 @@ def choose_pixel_format(facts: VideoInfo, settings: EncoderSettings) -> PixelFor
 
 
 def codes_fields(facts: VideoInfo, encoder: str, format: PixelFormat) -> bool:
-    """Whether the encoder itself is told that the film is interlaced."""
-    if not facts.field_order or not _known(encoder).interlaced:
+    """Whether the encoder codes the film's frames as interlaced."""
+    row = find_encoder(encoder)
+    if not facts.field_order or not row.interlaced:
         return False
-    # H.264 codes fields in pairs of macroblock rows: each field's chroma needs whole pairs of rows.
-    return encoder != "libx264" or facts.height % (2 * format.subsampling[1]) == 0
+    return not row.equal_fields or facts.height % (2 * format.subsampling[1]) == 0
 
 
 def format_notes(facts: VideoInfo, settings: EncoderSettings, format: PixelFormat) -> list[str]:
-    """What the format changes against the source, one line each, for the plan."""
+    """One line for each property of the source that the format changes, for the plan."""
     notes = []
     if settings.pix_fmt is None and not _fits_size(settings.encoder, (2, 2), facts):
         notes.append(

@@ -1,15 +1,13 @@
-"""What every sink does with its file: refuse, write beside, rename when it is whole.
+"""The output files of sinks: checked first, written under a temporary name, renamed when complete.
 
 A sink never opens the final name. It writes a hidden temporary file in the same folder (so that
-the rename stays within one file system and is atomic) with the same suffix (so that the format is
-inferred from it), and `commit` renames it.
+the rename is atomic) with the same suffix (which tells FFmpeg the format); `commit` renames it.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +15,7 @@ from pathlib import Path
 from av.error import FFmpegError
 
 from ..errors import OutputError
-
-_LONGEST_STEM = 180  # bytes of the name that go into the temporary one; names end at 255
+from ..system.files import temporary_path
 
 
 def same_file(one: Path, other: Path) -> bool:
@@ -81,11 +78,9 @@ class PendingFile:
         self.output = output
         self.source = source
         self.overwrite = overwrite
-        folder = output.parent.absolute()
-        stem = os.fsencode(output.name)[:_LONGEST_STEM].decode(errors="ignore")
-        self.path = folder / f".{stem}.{secrets.token_hex(4)}.part{output.suffix}"
+        self.path = temporary_path(output.absolute(), f".part{output.suffix}")
         with writing(output):
-            folder.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.touch(exist_ok=False)  # shows now, not hours later, that we may write here
 
     def commit(self, mark: str = "") -> Path:

@@ -1,4 +1,4 @@
-"""`FilmSink`: colour frames in, a film out, with all the streams of the film it was made from.
+"""`FilmSink`: color frames in, a film out, with all the streams of the film it was made from.
 
 Frames keep their integer pts in the film's time base. MP4 and MOV store them as they are (a time
 base n/d comes back as 1/d with pts times n, the same moments exactly); Matroska rounds every
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
@@ -19,9 +20,10 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from ..errors import OutputError
-from ..frames import WHOLE, ColorBatch, PixelFormat, Segment, VideoInfo
+from ..frames import COPY_ALL, WHOLE, ColorBatch, PixelFormat, Segment, VideoInfo
 from .container import CopyPlan, check_container
-from .encoders import EncoderSettings
+from .encoder_table import EncoderSettings
+from .encoders import open_encoder
 from .files import PendingFile, check_output, writing
 from .muxing import (
     FrameMaker,
@@ -33,7 +35,7 @@ from .muxing import (
     open_output,
     video_time_base,
 )
-from .streams import COPY_ALL, PacketFeed, Selection, cut_chapters, open_input, select_streams
+from .streams import PacketFeed, Selection, cut_chapters, open_input, select_streams
 from .verify import Expected, find_faults
 
 
@@ -63,8 +65,8 @@ class FilmReport:
 class FilmSink:
     """Encodes frames and copies the other streams into a film; a context manager.
 
-    The file is written beside its name and appears under it when `finish` has found it whole. If
-    the `with` block ends without `finish`, by an exception or not, nothing is left behind.
+    The film is written under a temporary name; `finish` verifies and renames it. If the `with`
+    block ends without `finish`, by an exception or not, the temporary file is removed.
 
     Args:
         output: the final path; its suffix names the container.
@@ -196,7 +198,7 @@ class FilmSink:
             copied=tuple(self._feed.copied.values()),
             attachments=self._without_packets,
             format_name=format_name,
-            whole=self._segment.is_full,
+            complete=self._segment.is_full,
         )
         if faults := find_faults(self._file.path, expected):
             kept = self._file.commit("unverified")
@@ -256,6 +258,7 @@ class FilmSink:
             lead_in=self._timed,
         )
         self._without_packets = len(selection.streams) - len(targets)
+        open_encoder(video, self._settings.encoder)
         self._video = video
 
     def _lead(self, first: Fraction, selection: Selection) -> Fraction:
@@ -302,7 +305,7 @@ class FilmSink:
             f"use -o {self._file.output.with_suffix('.mkv')}"
         )
 
-    def _mux(self, packet: Packet) -> None:
+    def _mux(self, packet: Packet[Any]) -> None:
         """Mux a video packet after the copied packets that come before it."""
         assert self._output is not None and self._feed is not None
         if packet.pts is not None:

@@ -1,5 +1,7 @@
-"""The output container: its options, its video stream, its frames. What `FilmSink` writes and
-what `check_container` tries are built here, by the same code."""
+"""Build the output container: its options, its video stream, its frames.
+
+`FilmSink` and the trial of `check_container` share this code.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
+from ..color.codes import MATRIX_CODES
 from ..frames import PixelFormat, VideoInfo
-from .encoders import MATRIX_CODES, EncoderSettings, codes_fields, encoder_options
-from .streams import Selection, add_copy, copy_stream_labels, file_metadata, film_stream
+from ..system.media import film_stream
+from .encoder_table import EncoderSettings, find_encoder
+from .encoders import codes_fields, encoder_options
+from .streams import Selection, add_copy, copy_stream_labels, file_metadata
 
 _MOV_FAMILY = {"mp4", "mov", "ipod", "3gp", "3g2", "psp", "f4v", "ism"}
 _MAX_TIMESCALE = 2**31 - 1
@@ -36,8 +41,8 @@ def has_timestamps(output: OutputContainer) -> bool:
 
 
 def stores_order(output_format: str) -> bool:
-    """Whether packets have a time of presentation beside that of decoding. AVI and ASF have one
-    time: they cannot put B-frames back in order."""
+    """Whether packets have a presentation time beside the decoding time. AVI and ASF have only one
+    time, so they cannot put B-frames back in order."""
     return output_format not in ("avi", "asf")
 
 
@@ -92,7 +97,7 @@ def open_output(
     """The output container with its metadata, no streams yet.
 
     Raises:
-        ValueError: no container is known by this suffix.
+        ValueError: FFmpeg knows no container with this suffix.
     """
     probe = av.open(target, "w")
     name, time_base = probe.format.name, video_time_base(probe, facts)
@@ -113,19 +118,19 @@ def add_video(
     """The encoded stream, its encoder set up but not yet open.
 
     Raises:
-        ValueError: the container does not take what the encoder makes.
-        OutputError: the encoder is not there or lacks a setting.
+        ValueError: the container does not take the encoder's codec.
+        OutputError: the encoder does not open here, or it has no such setting.
     """
-    rate = frame_rate(facts)
+    encoder, rate = find_encoder(settings.encoder), frame_rate(facts)
     options = encoder_options(settings, format, facts.width)
     if facts.field_order:
         options["field_order"] = facts.field_order
     if codes_fields(facts, settings.encoder, format):
-        options["flags"] = "+ildct+ilme"  # else the two fields are coded as one picture
+        # else the two fields are coded as one picture
+        options["flags"] = options.get("flags", "") + "+ildct+ilme"
     stream: Any = output.add_stream(
         settings.encoder,
-        # SVT-AV1 refuses more than 240; a hint may be wrong, a refusal may not.
-        rate=min(rate, Fraction(240)) if has_timestamps(output) else rate,
+        rate=min(rate, Fraction(encoder.max_rate)) if has_timestamps(output) else rate,
         options=options,
         width=facts.width,
         height=facts.height,
@@ -134,8 +139,8 @@ def add_video(
     context = stream.codec_context
     context.pix_fmt = format.name
     context.thread_count = threads
-    if settings.encoder == "ffv1":
-        context.thread_type = "SLICE"
+    if encoder.thread_type:
+        context.thread_type = encoder.thread_type
     if facts.sample_aspect_ratio:
         context.sample_aspect_ratio = facts.sample_aspect_ratio
     tags = format.tags
@@ -144,8 +149,8 @@ def add_video(
     context.color_primaries, context.color_trc = tags.primaries, tags.transfer
     if not stores_order(output.format.name):
         context.max_b_frames = 0
-    if is_mov(output.format.name) and context.codec.canonical_name == "hevc":
-        context.codec_tag = "hvc1"  # the tag Apple's players ask for
+    if is_mov(output.format.name) and encoder.mov_tag:
+        context.codec_tag = encoder.mov_tag
     if facts.display_matrix is not None:
         stream.set_display_matrix(facts.display_matrix)
     assert isinstance(stream, VideoStream)
@@ -185,13 +190,13 @@ def add_streams(
     return video, targets
 
 
-def drain(video: VideoStream, *, first: bool) -> list[Packet]:
+def drain(video: VideoStream, *, first: bool) -> list[Packet[Any]]:
     """The encoder's last packets.
 
     Args:
-        first: it has given none before. Then their dts are made anew, as the sorted pts moved to
-            where no dts is after its pts: libx265 makes up the dts of films of a few frames from
-            memory it never set.
+        first: the encoder has returned no packet before. Then the dts are computed here: the
+            sorted pts, moved earlier until no dts is after its pts. libx265 takes the dts of films
+            of a few frames from uninitialized memory.
     """
     packets = video.encode(None)
     stamps = [packet.pts for packet in packets if packet.pts is not None]
@@ -204,7 +209,7 @@ def drain(video: VideoStream, *, first: bool) -> list[Packet]:
 
 
 class FrameMaker:
-    """Makes an encoder's frames, marked as interlaced where it codes them so."""
+    """Makes an encoder's frames; marks them as interlaced if the encoder codes them so."""
 
     def __init__(self, facts: VideoInfo, encoder: str, format: PixelFormat) -> None:
         self._format = format

@@ -1,5 +1,5 @@
-"""The streams a sink copies from the input: which they are, how they get into the output, and
-their packets in the order of time."""
+"""Copy the input's other streams: choose them, add them to the output, read their packets in the
+order of time."""
 
 from __future__ import annotations
 
@@ -14,18 +14,12 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import AttachmentStream, Discard, Disposition, Stream
+from av.stream import AttachmentStream, Discard, Stream
 
 from ..errors import InputError
-from ..frames import StreamInfo
+from ..frames import COPY_ALL, COPY_KINDS, StreamInfo
+from ..system.media import film_stream, is_cover, open_media
 
-# Bad metadata must not stop a film: old tools wrote it in any encoding. PyAV 19 needs no telling.
-_ANY_TAGS: dict[str, Any] = (
-    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-)
-
-COPY_KINDS = ("audio", "subtitles", "attachments", "data", "chapters")
-COPY_ALL = frozenset(COPY_KINDS)
 # What one of FFmpeg's stream kinds is called in `--copy`; cover art is an attached video stream.
 COPY_NAMES = {
     "audio": "audio",
@@ -57,38 +51,26 @@ def codec_name(stream: Stream) -> str:
     return "unknown"
 
 
-def is_cover(stream: Stream) -> bool:
-    """Whether a video stream is a still picture attached to the file (cover art)."""
-    return stream.type == "video" and bool(stream.disposition & Disposition.attached_pic)
-
-
 def stream_info(stream: Stream) -> StreamInfo:
     return StreamInfo(stream.index, stream.type, codec_name(stream), stream.language or "")
 
 
 def open_input(path: Path) -> InputContainer:
-    """The input, opened a second time for its other streams. A numbered sequence (`%05d.png`) has
-    none, but opens like a film.
+    """Open the input a second time, to copy its other streams. A numbered sequence (`%05d.png`)
+    opens like a film and has none.
 
     Raises:
         InputError: it cannot be opened.
     """
     try:
-        # "file:" keeps FFmpeg from reading a name such as "a:b.mkv" as a protocol.
         name, options = f"file:{path}", {}
         if not path.is_file():  # a sequence may begin at any number; FFmpeg looks at 0 to 4 only
             name, options = str(path), {"start_number_range": str(2**31 - 1)}
-        return av.open(name, "r", options=options, **_ANY_TAGS)
+        return open_media(name, options=options)
     except (OSError, FFmpegError) as error:
         raise InputError(
             f"{path}: cannot be opened to copy its other streams ({error.strerror})"
         ) from error
-
-
-def film_stream(container: InputContainer) -> Stream:
-    """The stream that is colorized: the first video, cover art only where there is no other."""
-    pictures = list(container.streams.video)
-    return next((each for each in pictures if not is_cover(each)), pictures[0])
 
 
 def without_tags(metadata: dict[str, str], stale: set[str]) -> dict[str, str]:
@@ -149,7 +131,7 @@ def select_streams(container: InputContainer, copy: frozenset[str]) -> Selection
 
 
 def add_copy(output: OutputContainer, stream: Stream) -> Stream | None:
-    """Add the copy of one input stream to the output; None where its header holds it all.
+    """Add the copy of one input stream to the output; None if the header alone holds the stream.
 
     Raises:
         ValueError: the container does not take this codec.
@@ -198,8 +180,14 @@ def cut_chapters(
 
 @dataclass
 class Copied:
-    """What has been muxed of one copied stream: packets, its first and last moment in seconds;
-    `found` is how many packets the input has of it."""
+    """What has been muxed of one copied stream.
+
+    Attributes:
+        facts: of the stream.
+        packets: packets that were muxed.
+        found: packets that the input has.
+        first_seconds, end_seconds: begin of the first packet and end of the last, in seconds.
+    """
 
     facts: StreamInfo
     packets: int = 0
@@ -208,8 +196,8 @@ class Copied:
     end_seconds: float = 0.0
 
 
-def _counts(packet: Packet, state: Copied) -> bool:
-    # A lone byte or two is how MP4 says that a subtitle is over; muxers add their own.
+def _counts(packet: Packet[Any], state: Copied) -> bool:
+    # MP4 marks the end of a subtitle by a packet of one or two bytes; muxers add their own.
     return not (state.facts.codec == "mov_text" and packet.size <= 2)
 
 
@@ -256,7 +244,7 @@ class PacketFeed:
 
     def until(
         self, seconds: Fraction | None, *, before: Fraction | None = None
-    ) -> Iterator[Packet]:
+    ) -> Iterator[Packet[Any]]:
         """Take the packets whose dts is at or before `seconds` of the input's clock (None: all).
 
         Args:
@@ -283,9 +271,9 @@ class PacketFeed:
             packet.stream = self._targets[index]
             yield packet
 
-    def _timed(self, packets: Iterator[Packet]) -> Iterator[Packet]:
+    def _timed(self, packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
         """Packets with data, a pts and a dts, none before the start."""
-        hidden: dict[int, Packet] = {}  # the last of each stream
+        hidden: dict[int, Packet[Any]] = {}  # the last of each stream
         for packet in self._readable(packets):
             if packet.size == 0:
                 continue  # PyAV ends each stream with an empty packet
@@ -298,13 +286,13 @@ class PacketFeed:
                 yield from self._stamped(lead)
             yield from self._stamped(packet)
 
-    def _helps(self, lead: Packet) -> bool:
+    def _helps(self, lead: Packet[Any]) -> bool:
         state = self.copied[lead.stream_index]
         if state.found or not self._lead_in:
             return False
         return state.facts.kind == "audio" and not state.facts.codec.startswith("pcm")
 
-    def _stamped(self, packet: Packet) -> Iterator[Packet]:
+    def _stamped(self, packet: Packet[Any]) -> Iterator[Packet[Any]]:
         index = packet.stream_index
         self.copied[index].found += _counts(packet, self.copied[index])
         begin = packet.pts if packet.pts is not None else packet.dts
@@ -317,14 +305,14 @@ class PacketFeed:
             return
         yield packet
 
-    def _readable(self, packets: Iterator[Packet]) -> Iterator[Packet]:
-        """The packets up to where a damaged file cannot be read on."""
+    def _readable(self, packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+        """The packets, up to the place where a damaged file becomes unreadable."""
         try:
             yield from packets
         except FFmpegError as error:
             self.damage = f"other streams end early ({error.strerror})"
 
-    def _reaches_in(self, packet: Packet) -> bool:
+    def _reaches_in(self, packet: Packet[Any]) -> bool:
         assert self._start is not None and packet.pts is not None
         unit = Fraction(packet.time_base)
         if packet.pts * unit >= self._start:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import av
 import torch
@@ -155,7 +155,7 @@ class _Clock:
         self.path, self.note, self.repaired = source.path, note, False
         self.exact = Fraction(0)
 
-    def sent(self, packet: av.Packet) -> None:
+    def sent(self, packet: av.Packet[Any]) -> None:
         if self.untimed and packet.size and packet.dts is not None:
             self.dts.append(packet.dts)
 

@@ -15,35 +15,22 @@ from typing import Any
 import av
 from av.container import InputContainer
 from av.filter import Graph
-from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from ..color.codes import LUMA_COEFFICIENTS
+from ..color.codes import MATRIX_CODES
 from ..errors import InputError
 from ..frames import UNSPECIFIED, ColorTags, StreamInfo, VideoInfo
+from ..system.media import film_stream, open_media
 from .luma import COLOR_THRESHOLD, LumaLayout, chroma_amount, layout, luma_plane
 from .truncation import cut_off
 
-# AVColorSpace of FFmpeg, which is MatrixCoefficients of H.273, to `color.LUMA_COEFFICIENTS`.
-# Others (YCgCo, constant luminance, ICtCp) are no plain matrices: players guess there, and so
-# does `_matrix`.
-_MATRICES = {
-    1: "bt709",
-    4: "fcc",
-    5: "bt470bg",
-    6: "smpte170m",
-    7: "smpte240m",
-    9: "bt2020nc",
-}
-assert set(_MATRICES.values()) <= set(LUMA_COEFFICIENTS)
+# The other codes (YCgCo, constant luminance, ICtCp) are no plain matrices: players guess there,
+# and so does `_matrix`.
+_MATRICES = {code: name for name, code in MATRIX_CODES.items()}
 
 _RANGES = {1: False, 2: True}  # AVColorRange: 1 is MPEG (limited), 2 is JPEG (full)
-_COLOR_FRAMES = 8  # looked at for colour, spread over the first second
+_COLOR_FRAMES = 8  # examined for color, spread over the first second
 _MAX_PROBED = 64  # frames decoded at most while looking
-# Bad metadata must not stop a film: old tools wrote it in any encoding. PyAV 19 needs no telling.
-_ANY_TAGS: dict[str, Any] = (
-    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-)
 _PATTERN = re.compile(r"%(0?)(\d*)d")
 
 
@@ -108,8 +95,7 @@ def open_film(
     else:
         _check_file(path)
     try:
-        # "file:" keeps FFmpeg from reading a name such as "a:b.mkv" as a protocol.
-        container = av.open(f"file:{path}", format=form, options=options, **_ANY_TAGS)
+        container = open_media(f"file:{path}", format=form, options=options)
     except av.error.PermissionError as error:
         raise InputError(f"{path}: {_reason(error)}; check the file's permissions") from error
     except av.error.FFmpegError as error:
@@ -147,11 +133,9 @@ def _reason(error: BaseException) -> str:
 
 def _pick(container: InputContainer, path: Path) -> VideoStream:
     # FFmpeg's tty demuxer opens any text file as a film of its letters.
-    streams = [] if container.format.name == "tty" else list(container.streams.video)
-    if not streams:
+    if container.format.name == "tty" or not container.streams.video:
         raise InputError(f"{path}: has no video stream; give a film or a picture")
-    films = [s for s in streams if not s.disposition & Disposition.attached_pic]
-    stream = (films or streams)[0]
+    stream = film_stream(container)
     if stream.codec_context is None:
         raise InputError(f"{path}: its video codec is unknown to FFmpeg; convert it to FFV1 first")
     return stream
@@ -203,7 +187,7 @@ def probe(path: Path, rate: Fraction | None) -> Probe:
             try:
                 if first is None:
                     first = frame
-                    luma_plane(frame)  # so that what cannot be read is said now
+                    luma_plane(frame)  # an unsupported format raises here, before the run
                 if index % stride == 0:
                     amount += chroma_amount(frame)
                     looked_at += 1
@@ -229,7 +213,7 @@ def _first_frames(container: InputContainer, stream: VideoStream) -> Iterator[av
             try:
                 frames = stream.decode(packet)
             except (av.error.FFmpegError, EOFError):
-                continue  # the run reports it; here only what can be decoded matters
+                continue  # the run reports it; here only the frames that decode matter
             for frame in frames:
                 yield frame
                 seen += 1

@@ -138,7 +138,8 @@ def _block_means(plane: Codes) -> NDArray[np.float32]:
     blocks = plane[: rows * down, : columns * across].reshape(
         rows, down, columns, across, *plane.shape[2:]
     )
-    return blocks.mean(axis=(1, 3), dtype=np.float32)
+    means: NDArray[np.float32] = blocks.mean(axis=(1, 3), dtype=np.float32)
+    return means
 
 
 def chroma_of_rgb(rgb: Codes) -> float:
