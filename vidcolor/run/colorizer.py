@@ -223,7 +223,7 @@ class Colorizer:
         """
         lightness = torch.cat([self.lightness(picture) for picture in pictures])
         ab = self._adjust(self.network(lightness), lightness)
-        return list(ab.split([len(picture) for picture in pictures]))
+        return list(torch.split(ab, [len(picture) for picture in pictures]))
 
     @torch.inference_mode()
     def lightness(self, batch: LumaBatch) -> Tensor:
