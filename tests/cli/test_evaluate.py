@@ -75,7 +75,8 @@ def test_json_of_clips(command: Vidcolor, clip: Path) -> None:
         "_ramp, stabilised",
     ]
     assert set(measured["rows"][2]) == {
-        "name", "psnr", "psnr_over_gray", "colourfulness", "cdc", "cdc_ratio", "warp_error", "warp_ratio",
+        "name", "psnr", "psnr_over_gray", "colourfulness",
+        "cdc", "cdc_ratio", "warp_error", "warp_ratio",
     }  # fmt: skip
 
 
