@@ -162,7 +162,7 @@ def _facts(entry: Entry, folder: Path) -> dict[str, str]:
         "input": f"about {entry.input_size}x{entry.input_size} pixels",
         "PSNR, dB": measured("psnr", ".2f"),
         "over grey, dB": measured(gain, "+.2f"),
-        "colourfulness, of the truth's": measured("colourfulness", ".2f"),
+        "colorfulness, of the truth's": measured("colourfulness", ".2f"),
         "LPIPS": measured("lpips", ".3f"),
         "12-margin error": measured("margin_error", ".3f"),
         "measured on": str(entry.metrics.get("evaluated_on", "-")),
