@@ -1,7 +1,7 @@
-"""`vidcolor models`: the models at hand, and what an architecture is made of.
+"""`vidcolor models`: list the models; describe an architecture.
 
-Without a subcommand: the list with size, terms and measured quality. `describe`: an architecture's
-layers, parameters, connections, multiply-adds and memory.
+The list has size, terms and measured quality. `describe` shows an architecture's layers,
+parameters, connections, multiply-adds and memory.
 """
 
 from __future__ import annotations
