@@ -21,9 +21,7 @@ _ISO_STARTS = (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"wide", b"free", b"
 _ISO_LOST = (b"mdat", b"moof", b"moov")  # boxes without whose end frames or sound are missing
 
 
-def ends_early(
-    facts: VideoInfo, count: int, seconds: float, *, is_file: bool, own_duration: bool
-) -> str | None:
+def ends_early(facts: VideoInfo, count: int, seconds: float, *, is_file: bool) -> str | None:
     """A line if the film promised more than the `count` frames of `seconds` that came.
 
     The count of the header alone proves nothing: headers also count fields, and frames that an edit
@@ -35,7 +33,6 @@ def ends_early(
         count: frames decoded.
         seconds: from the first frame's start to the last one's end.
         is_file: not a numbered sequence.
-        own_duration: `facts.duration_seconds` is the video's and not a longer sound track's.
 
     Raises:
         OSError: the file cannot be read.
@@ -48,7 +45,7 @@ def ends_early(
         if count == promised:
             return f"{early}: all {count} frames are there, but other streams may be cut"
         return f"{early}: the file is cut off after {count} frames"
-    if duration is None or not own_duration:
+    if duration is None or not facts.has_own_duration:
         return None
     frame = float(1 / facts.average_rate) if facts.average_rate else 0.04
     short = duration - seconds
