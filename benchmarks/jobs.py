@@ -1,41 +1,32 @@
 """What is measured of vidcolor, each function in a process of its own (`alone.py`).
 
-Only what is public is called: the whole of `colorize`, and the stages it is made of one by one, on
-the same frames.
+A film is colorized as `vidcolor run` does it; its stages are measured by running them one after
+another with a timer.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from vidcolor.color.compose import compose
-from vidcolor.frames import ColorBatch, LumaBatch, Segment
+from vidcolor.frames import WHOLE, LumaBatch, Segment
 from vidcolor.models.describe import describe
 from vidcolor.models.weights import load_model
-from vidcolor.motion.shots import mark_cuts
-from vidcolor.motion.stabilizer import Stabilizer
-from vidcolor.run.colorizer import Colorizer, Seen
-from vidcolor.run.films import Progress
-from vidcolor.run.pipeline import colorize
-from vidcolor.run.plan import FilmJob, plan
+from vidcolor.run.colorizer import Colorizer
+from vidcolor.run.pipeline import run
+from vidcolor.run.plan import plan
 from vidcolor.run.settings import Settings
-from vidcolor.sinks import FilmSink
-from vidcolor.sources import FilmSource
 from vidcolor.system.devices import device_name, processors, synchronize
 from vidcolor.system.memory import keep_memory, resident_bytes
-from vidcolor.system.threads import in_thread, share_threads, side_by_side
+from vidcolor.system.stages import StageCost, StageTimer
 
 from .alone import Stopwatch, peak_bytes
 
-STAGES = ("decode", "cuts", "motion", "model", "stabilise", "compose", "encode")
 _WARM_UP = Segment(None, Fraction(1, 2))  # of a film, so that libraries are awake
 
 
@@ -99,9 +90,19 @@ def _gpu_bytes(colorizer: Colorizer) -> int | None:
 
 
 def run_film(
-    film: Path, output: Path, colorizer: Colorizer, segment: Segment | None = None
+    film: Path,
+    output: Path,
+    colorizer: Colorizer,
+    segment: Segment = WHOLE,
+    timer: StageTimer | None = None,
 ) -> tuple[int, float, float, int]:
     """Colorize a film as `vidcolor run` does, with all defaults.
+
+    Args:
+        film, output: files.
+        colorizer: the model.
+        segment: of the film.
+        timer: measures the stages.
 
     Returns:
         Frames, wall seconds, processor seconds, and the frames of the first batch.
@@ -109,14 +110,11 @@ def run_film(
     Raises:
         RuntimeError: the run has not ended well.
     """
-    settings = Settings(overwrite=True, segment=segment or Segment())
+    settings = Settings(overwrite=True, segment=segment)
     done: list[int] = []
-
-    def watched(progress: Progress) -> None:
-        done.append(progress.done)
-
     watch = Stopwatch()
-    (report,) = colorize(film, output, colorizer=colorizer, settings=settings, on_progress=watched)
+    jobs, _ = plan([film], output, settings)
+    (report,) = run(jobs, colorizer, settings, lambda progress: done.append(progress.done), timer)
     wall, cpu = watch.read()
     if report.status != "done":
         raise RuntimeError(f"{film}: {report.status}: {report.error}")
@@ -147,107 +145,13 @@ def film_cost(*, film: Path, output: Path, model: str, device: str) -> dict[str,
     }
 
 
-class Stages:
-    """The stages of one film's colorization, each of which can run alone on all of its frames.
-
-    What each needs is made once and lies ready in memory; on a GPU, the luma lies on the GPU.
-
-    Args:
-        film: short, because all of it is kept.
-        output: where the encoder writes.
-        colorizer: the model.
-        batch_size: frames a batch.
-    """
-
-    def __init__(self, film: Path, output: Path, colorizer: Colorizer, batch_size: int) -> None:
-        self.colorizer, self.batch_size, self.output = colorizer, batch_size, output
-        (job,), _ = plan([film], output, Settings(overwrite=True))
-        assert isinstance(job, FilmJob)
-        self.job = job
-        self.source = FilmSource(film)
-        self.luma = list(self.source.batches(batch_size))
-        self.marked = list(self._marked())
-        self.batches = [batch.to(colorizer.device) for batch in self.marked]
-        self.seen = self._see()
-        self.said = [colorizer.chroma(seen) for seen in self.seen]
-        self.ab = self._steady()
-        self.colors: list[ColorBatch] = self._compose()
-        self.frames = sum(len(batch) for batch in self.luma)
-
-    def _marked(self) -> list[LumaBatch]:
-        return list(mark_cuts(iter(self.luma), self.source.facts.time_base))
-
-    def _steady(self) -> list[Tensor]:
-        stabilizer, colorizer = Stabilizer(), self.colorizer
-        pairs = zip(self.seen, self.said, strict=True)
-        return [
-            colorizer.finish(seen, colorizer.steady(seen, ab, stabilizer)) for seen, ab in pairs
-        ]
-
-    def _see(self) -> list[Seen]:
-        stabilizer = Stabilizer()
-        return [self.colorizer.see(batch, stabilizer) for batch in self.batches]
-
-    def _compose(self) -> list[ColorBatch]:
-        format = self.job.plan.format
-        return [compose(*pair, format) for pair in zip(self.batches, self.ab, strict=True)]
-
-    def decode(self) -> None:
-        for _ in self.source.batches(self.batch_size):
-            pass
-
-    def cuts(self) -> None:
-        self._marked()
-
-    def motion(self) -> None:
-        self._see()
-
-    def model(self) -> None:
-        share = share_threads(self.colorizer.device, self.colorizer.gmacs)
-
-        def work(seen: Seen) -> None:
-            self.colorizer.chroma(seen)
-            synchronize(self.colorizer.device)
-
-        def given() -> Generator[Seen]:
-            yield from self.seen
-
-        for _ in side_by_side(given, work, "model", workers=share.workers, threads=share.model):
-            pass
-
-    def stabilise(self) -> None:
-        self._steady()
-
-    def compose(self) -> None:
-        self._compose()
-
-    def encode(self) -> None:
-        """All of the sink's work: encode, copy the sound, check the file."""
-        plan, facts = self.job.plan, self.source.facts
-        settings = Settings(overwrite=True)
-        with FilmSink(
-            self.output, facts, settings.encoder, format=plan.format, overwrite=True, plan=plan
-        ) as sink:
-            for color in self.colors:
-                sink.write(color)
-            sink.finish()
-
-
-def _processor_seconds(work: Callable[[], object]) -> float:
-    """Processor seconds of `work` with one thread of torch and of OpenCV: several threads wait for
-    each other in loops that count as work, and the more, the busier the machine is."""
-    watch = Stopwatch()
-    in_thread(work, "measured", 1)
-    return watch.read()[1]
-
-
 def stage_costs(
     *, film: Path, whole: Path, output: Path, model: str, device: str, rounds: int
 ) -> dict[str, Any]:
     """A film's stages one by one, and in turns with them all together; medians over the rounds.
 
     Args:
-        film: short, see `Stages`.
+        film: for the stages one after another.
         whole: a longer one of the same kind, for all together: opening it and filling the queues,
             which no stage does, should count as they do in practice.
         output: where the encoder writes.
@@ -255,37 +159,31 @@ def stage_costs(
         rounds: of all that is measured.
 
     Returns:
-        `rows`, one for each of `STAGES`, with the `stage_fps` alone, milliseconds a frame
-        (`stage_ms`), and those of `_processor_seconds` (`stage_cpu_ms`); `end_to_end_fps` and
-        `end_to_end_cpu_ms` of the whole; the two bounds (`slowest_stage`, `slowest_stage_fps`,
-        `cores_bound_fps`), and how much of them is reached: `of_slowest_stage`, `of_cores_bound`,
-        and `efficiency`, the share of the smaller one.
+        `rows`, one for each stage, with the `stage_fps` alone, milliseconds a frame (`stage_ms`),
+        and processor milliseconds a frame of the stage's own thread (`stage_cpu_ms`);
+        `stages_cpu_ms` of the whole process while the stages run one after another, threads of
+        decoder and encoder included; `end_to_end_fps` and `end_to_end_cpu_ms` of the whole; the
+        two bounds (`slowest_stage`, `slowest_stage_fps`, `cores_bound_fps`), and how much of them
+        is reached: `of_slowest_stage`, `of_cores_bound`, and `efficiency`, the share of the
+        smaller one.
     """
     colorizer = _film_colorizer(model, device)
-    *_, batch_size = run_film(film, output, colorizer)  # its choice; and all stages' warm-up
-    stages = Stages(film, output, colorizer, batch_size)
-    seconds: dict[str, list[tuple[float, float]]] = {}
-    ends: list[tuple[float, float]] = []  # of a frame, from end to end
-
-    def time(name: str, work: Callable[[], object]) -> None:
-        watch = Stopwatch()
-        work()
-        synchronize(colorizer.device)
-        seconds.setdefault(name, []).append(watch.read())
-
-    share = share_threads(colorizer.device, colorizer.gmacs)
-    threads = {"compose": share.compose, "stabilise": share.compose}
+    *_, batch_size = run_film(film, output, colorizer)  # warms everything up
+    costs: dict[str, list[StageCost]] = {}
+    processor: list[float] = []  # seconds a frame, stage by stage
+    ends: list[tuple[float, float]] = []  # seconds and processor seconds a frame, end to end
     for _ in range(rounds):
-        for name in STAGES:
-            work = partial(in_thread, getattr(stages, name), name, threads.get(name, share.model))
-            time(name, work)
+        timer = StageTimer(colorizer.device, overlap=False)
+        count, _, cpu, _ = run_film(film, output, colorizer, timer=timer)
+        processor.append(cpu / count)
+        for name, cost in timer.costs.items():
+            costs.setdefault(name, []).append(cost)
         whole_frames, wall, cpu, _ = run_film(whole, output, colorizer)
         ends.append((wall / whole_frames, cpu / whole_frames))
-    count = stages.frames
     rows = []
-    for name in STAGES:
-        wall = statistics.median(wall for wall, _ in seconds[name])
-        cpu = _processor_seconds(getattr(stages, name))
+    for name, found in costs.items():
+        wall = statistics.median(cost.seconds for cost in found)
+        cpu = statistics.median(cost.processor_seconds for cost in found)
         rows.append(
             {
                 "stage": name,
@@ -295,30 +193,35 @@ def stage_costs(
             }
         )
     wall, cpu = (statistics.median(each) for each in zip(*ends, strict=True))
+    stages_cpu_ms = 1000 * statistics.median(processor)
     return {
         "frames": count,
         "whole_frames": whole_frames,
         "batch_size": batch_size,
         "rows": rows,
+        "stages_cpu_ms": stages_cpu_ms,
         "end_to_end_fps": 1 / wall,
         "end_to_end_cpu_ms": 1000 * cpu,
-        **bounds(rows, 1 / wall, processors()),
+        **bounds(rows, stages_cpu_ms, 1 / wall, processors()),
     }
 
 
-def bounds(rows: Sequence[dict[str, Any]], fps: float, cores: int) -> dict[str, Any]:
+def bounds(
+    rows: Sequence[dict[str, Any]], stages_cpu_ms: float, fps: float, cores: int
+) -> dict[str, Any]:
     """How fast the stages allow the whole to be, and the share of it that `fps` reaches.
 
     No pipeline is faster than its slowest stage, and none does more processor seconds of work in a
     second than there are processors.
 
     Args:
-        rows: `stage`, `stage_fps` and `stage_cpu_ms` of each.
+        rows: `stage` and `stage_fps` of each.
+        stages_cpu_ms: processor milliseconds that all stages take for a frame.
         fps: from end to end.
         cores: that the stages share.
     """
     slowest = min(rows, key=lambda row: row["stage_fps"])
-    shared = 1000 * cores / sum(row["stage_cpu_ms"] for row in rows)
+    shared = 1000 * cores / stages_cpu_ms
     return {
         "slowest_stage": slowest["stage"],
         "slowest_stage_fps": slowest["stage_fps"],

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import convnext_tiny, resnet101
 
+from vidcolor.models import ColorModel
+
 _AB = 110.0
 
 
@@ -96,7 +98,7 @@ class QueryLayer(nn.Module):
         return self.norms[2](queries + self.think(queries))
 
 
-class DDColorTinySized(nn.Module):
+class DDColorTinySized(ColorModel):
     """As large as DDColor tiny (Kang et al., ICCV 2023: 55.0 M parameters).
 
     A ConvNeXt-T encoder, a pixel decoder of three U-Net steps and an upsampling by four, and 100
@@ -164,7 +166,7 @@ class SelfAttention(nn.Module):
         return x + self.gamma * torch.bmm(value, weights).view_as(x)
 
 
-class DeOldifySized(nn.Module):
+class DeOldifySized(ColorModel):
     """As large as DeOldify's generator for video (github.com/jantic/DeOldify; 218 M parameters).
 
     A ResNet-101 encoder and a wide U-Net: 4096 channels in the middle, four steps up, the last

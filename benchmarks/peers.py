@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vidcolor.models import create_model
+from vidcolor.models import ColorModel, create_model
 from vidcolor.models.describe import describe
 
 from .peer_networks import DDColorTinySized, DeOldifySized
@@ -29,11 +29,11 @@ from .peer_networks import DDColorTinySized, DeOldifySized
 class Peer:
     """A network, and the side of the square it sees, pixels."""
 
-    make: Callable[[], nn.Module]
+    make: Callable[[], ColorModel]
     size: int
 
 
-def _eccv16() -> nn.Module:
+def _eccv16() -> ColorModel:
     return create_model("eccv16")
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.helpers.command_line import Answer, Vidcolor
 from vidcolor.cli import main
+from vidcolor.models import create_model
+from vidcolor.models.entry import Entry
+from vidcolor.models.weights import import_weights, save_weights
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,10 +28,20 @@ def _ctrl_c_is_heard() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_imported_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Weights that the developer has imported must not show in any test."""
+def _imported_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The weights of the tests' own models are imported, and none of the developer's.
+
+    tests/plugin makes these models known as an installed package would, to subprocesses too.
+    """
+    folder = tmp_path_factory.mktemp("imported_weights")
+    root = Path(__file__).resolve().parents[1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VIDCOLOR_WEIGHTS", str(tmp_path_factory.mktemp("no_weights")))
+        patch.setenv("VIDCOLOR_WEIGHTS", str(folder / "store"))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(root), str(root / "tests" / "plugin")]))
+        for name in ("_ramp", "_tiny"):
+            file = folder / f"{name}.safetensors"
+            save_weights(file, create_model(name).state_dict(), Entry(name), torch.float32)
+            import_weights(file)
         yield
 
 

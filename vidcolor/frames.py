@@ -268,3 +268,6 @@ class ColorBatch:
     planes: tuple[Tensor, Tensor, Tensor]
     format: PixelFormat
     source: LumaBatch
+
+    def __len__(self) -> int:
+        return len(self.source)

@@ -14,18 +14,12 @@ from tests.helpers.clips import encode
 from tests.helpers.command_line import Vidcolor
 from tests.helpers.films import read_frames
 from tests.helpers.readback import files_in
-from tests.helpers.tiny_encoder import Tiny, save, scene
+from tests.helpers.tiny_encoder import save, scene
 from vidcolor.color.convert import lab_to_rgb, lightness_to_grey, rgb_to_lab
-from vidcolor.models import MODELS
 from vidcolor.run.colorizer import Colorizer
 
 TINY = ("--model", "_tiny", "--device", "cpu", "--size", "96")
 RAMP = ("--model", "_ramp", "--device", "cpu", "--size", "64")
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MODELS, "_tiny", Tiny)
 
 
 @pytest.fixture

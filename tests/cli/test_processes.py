@@ -12,17 +12,11 @@ from pathlib import Path
 
 import pytest
 
-import vidcolor
 from tests.helpers.clips import encode, frames
 from tests.helpers.readback import files_in
 from vidcolor.cli import COMMANDS
 
 RAMP = ("--model", "_ramp", "--device", "cpu", "--size", "64", "--encoder", "ffv1")
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": str(Path(vidcolor.__file__).parents[1]),
-    "PYTHONIOENCODING": "utf-8:strict",  # as in most languages' settings, but not in C
-}
 
 
 def start(*arguments: str | Path, code: str = "") -> subprocess.Popen[str]:
@@ -33,7 +27,8 @@ def start(*arguments: str | Path, code: str = "") -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=ENVIRONMENT,
+        # as in most languages' settings, but not in C
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
         start_new_session=True,
     )
 

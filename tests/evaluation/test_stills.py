@@ -27,7 +27,7 @@ class Constant:
     def __init__(self, a: float, b: float) -> None:
         self.ab = torch.tensor([a, b])[None, :, None, None]
 
-    def predict(self, lightness: Tensor) -> Tensor:
+    def predict_full_size(self, lightness: Tensor) -> Tensor:
         assert float(lightness.min()) >= 0
         assert float(lightness.max()) <= 100
         return self.ab.expand(len(lightness), 2, *lightness.shape[-2:])
@@ -39,7 +39,7 @@ class Oracle:
     def __init__(self, pictures: list[tuple[str, Tensor]], size: int) -> None:
         self.lab = [rgb_to_lab(square(p, size).float() / 255) for _, p in pictures]
 
-    def predict(self, lightness: Tensor) -> Tensor:
+    def predict_full_size(self, lightness: Tensor) -> Tensor:
         return torch.stack(
             [min(self.lab, key=lambda lab: float((lab[:1] - x).abs().sum()))[1:] for x in lightness]
         )

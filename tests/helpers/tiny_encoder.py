@@ -10,9 +10,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vidcolor.color.convert import lab_to_rgb
+from vidcolor.models import FeatureModel
 
 
-class Tiny(nn.Module):
+class Tiny(FeatureModel):
     """A random encoder whose decoder knows one colour alone."""
 
     stride = 16
@@ -29,9 +30,6 @@ class Tiny(nn.Module):
     def from_features(self, features: dict[int, Tensor]) -> Tensor:
         batch, _, height, width = features[8].shape
         return torch.tensor([3.0, -2.0]).view(1, 2, 1, 1).expand(batch, 2, height * 2, width * 2)
-
-    def forward(self, lightness: Tensor) -> Tensor:
-        return self.from_features(self.features(lightness))
 
 
 def scene(seed: int, hue: float, height: int = 96, width: int = 96) -> Tensor:

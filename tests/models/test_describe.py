@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tests.helpers.command_line import Vidcolor
-from vidcolor.models import create_model
+from vidcolor.models import ColorModel, create_model
 from vidcolor.models.describe import describe
 from vidcolor.models.fast import Fast
 from vidcolor.models.reproductions.plain_cnn import PlainCNN
@@ -63,7 +63,7 @@ def test_layers_in_order_of_execution() -> None:
     assert found.input == (1, 1, 8, 8) and found.model_bytes == 4 * 595
 
 
-class Chain(nn.Module):
+class Chain(ColorModel):
     """Three layers whose memory is counted by hand."""
 
     stride = 2

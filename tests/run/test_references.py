@@ -15,15 +15,9 @@ from tests.helpers.tiny_encoder import Tiny, save, scene
 from vidcolor.color.convert import lab_to_rgb, rgb_to_lab
 from vidcolor.errors import InputError, WeightsError
 from vidcolor.frames import LumaBatch
-from vidcolor.models import MODELS
 from vidcolor.motion.shots import mark_cuts
 from vidcolor.run.colorizer import Colorizer
 from vidcolor.run.references import MAX_PLACES, Palette, Reference, References, find_references
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MODELS, "_tiny", Tiny)
 
 
 def colorizer(*references: Path | str, **options) -> Colorizer:
@@ -45,10 +39,10 @@ def distance(ab: Tensor, truth: Tensor) -> float:
 def test_the_reference_itself_gets_its_own_colours(tmp_path: Path) -> None:
     rgb = scene(1, hue=0.5)
     lightness, truth = lab_of(rgb)
-    plain = distance(colorizer().predict(lightness), truth)
+    plain = distance(colorizer().predict_full_size(lightness), truth)
     path = save(tmp_path / "r.png", rgb)
-    full = distance(colorizer(path).predict(lightness), truth)
-    half = distance(colorizer(path, reference_strength=0.5).predict(lightness), truth)
+    full = distance(colorizer(path).predict_full_size(lightness), truth)
+    half = distance(colorizer(path, reference_strength=0.5).predict_full_size(lightness), truth)
     assert plain > 15
     assert full < 3
     assert full < half < plain and half == pytest.approx(plain / 2, rel=0.2)
@@ -58,15 +52,15 @@ def test_strength_0_is_the_plain_result(tmp_path: Path) -> None:
     path = save(tmp_path / "r.png", scene(1, hue=0.5))
     lightness, _ = lab_of(scene(1, hue=0.5))
     none = colorizer(path, reference_strength=0.0)
-    assert torch.equal(none.predict(lightness), colorizer().predict(lightness))
+    assert torch.equal(none.predict_full_size(lightness), colorizer().predict_full_size(lightness))
 
 
 def test_a_moved_frame_finds_its_colours_again(tmp_path: Path) -> None:
     large = scene(3, hue=2.0, height=96, width=160)
     path = save(tmp_path / "r.png", large[..., :96])
     lightness, truth = lab_of(large[..., 32:128])  # a third of it was not in the reference
-    plain = distance(colorizer().predict(lightness), truth)
-    assert distance(colorizer(path).predict(lightness), truth) < 0.6 * plain
+    plain = distance(colorizer().predict_full_size(lightness), truth)
+    assert distance(colorizer(path).predict_full_size(lightness), truth) < 0.6 * plain
 
 
 def test_references_compete_by_likeness(tmp_path: Path) -> None:
@@ -75,9 +69,9 @@ def test_references_compete_by_likeness(tmp_path: Path) -> None:
     both, turned = colorizer(*paths), colorizer(*paths[::-1])
     for rgb in scenes.values():
         lightness, truth = lab_of(rgb)
-        ab = both.predict(lightness)
+        ab = both.predict_full_size(lightness)
         assert distance(ab, truth) < 3
-        assert torch.allclose(turned.predict(lightness), ab, atol=0.05)
+        assert torch.allclose(turned.predict_full_size(lightness), ab, atol=0.05)
 
 
 def palette_of(rgb: Tensor, count: int = 1) -> Palette:
@@ -124,7 +118,7 @@ def test_transparent_places_say_nothing(tmp_path: Path) -> None:
     rgba[:, 48:, 3] = 0
     Image.fromarray(rgba).save(tmp_path / "a.png")
     lightness, truth = lab_of(rgb)
-    ab = colorizer(tmp_path / "a.png").predict(lightness)
+    ab = colorizer(tmp_path / "a.png").predict_full_size(lightness)
     assert distance(ab[..., :40], truth[..., :40]) < 3
     rgba[..., 3] = 0
     Image.fromarray(rgba).save(tmp_path / "a.png")
@@ -136,7 +130,7 @@ def test_transparent_places_say_nothing(tmp_path: Path) -> None:
 def test_pictures_of_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
     height, width = size
     Image.new("RGB", (width, height), (200, 90, 60)).save(tmp_path / "r.png")
-    ab = colorizer(tmp_path / "r.png").predict(lab_of(scene(1, hue=0.5))[0])
+    ab = colorizer(tmp_path / "r.png").predict_full_size(lab_of(scene(1, hue=0.5))[0])
     assert ab.isfinite().all() and ab.shape == (1, 2, 96, 96)
 
 
@@ -152,7 +146,7 @@ def test_a_16_bit_picture_and_a_turned_one_give_the_same(tmp_path: Path) -> None
     exif[0x0112] = 6  # shown upright by a quarter turn clockwise
     Image.fromarray(np.rot90(pixels).copy()).save(tmp_path / "turned.png", exif=exif)
     for name in ("deep.png", "turned.png"):
-        assert distance(colorizer(tmp_path / name).predict(lightness), truth) < 3, name
+        assert distance(colorizer(tmp_path / name).predict_full_size(lightness), truth) < 3, name
 
 
 def test_a_frame_does_not_depend_on_its_batch(tmp_path: Path) -> None:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from vidcolor.errors import OutputError
+from tests.helpers.films import FilmMaker, batches_of, read_frames, read_streams
+from vidcolor import Settings
+from vidcolor.errors import ContainerError, OutputError
 from vidcolor.frames import ColorTags, VideoInfo
+from vidcolor.probe.films import encoder_delay, key_interval
 from vidcolor.sinks import (
     ENCODERS,
     EncoderSettings,
+    FilmSink,
     available_encoders,
+    check_container,
     choose_pixel_format,
     encoder_formats,
 )
+from vidcolor.sinks.encoder_table import Encoder, find_encoder, list_encoders
 from vidcolor.sinks.encoders import encoder_options
 
 FACTS = VideoInfo(
@@ -136,3 +147,77 @@ def test_an_encoder_without_its_card_is_named(
     format = choose_pixel_format(FACTS, EncoderSettings())
     with pytest.raises(OutputError, match=f"encoder {encoder} cannot be used on this machine"):
         encoder_options(EncoderSettings(encoder), format, 64)
+
+
+def test_an_encoder_is_added_by_one_row(
+    film: FilmMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = Encoder(
+        codec="VP9",
+        crf=30,
+        max_crf=63,
+        preset_option="cpu-used",
+        preset="8",
+        options={"b": "0", "g": "6"},
+        odd_subsampled=True,
+        containers=(".webm", ".mkv"),
+        key_interval=6,
+        lookahead=25,
+    )
+    settings = EncoderSettings("libvpx-vp9", crf=20)
+    with pytest.raises(OutputError, match="libvpx-vp9 is not known"):
+        find_encoder("libvpx-vp9")
+    monkeypatch.setitem(ENCODERS, "libvpx-vp9", row)
+
+    assert "libvpx-vp9" in available_encoders()
+    assert "libvpx-vp9 (VP9)" in list_encoders()
+    assert encoder_delay(Settings(encoder=settings)) > 25
+    assert key_interval(Settings(encoder=settings), Fraction(25)) == 6
+    with pytest.raises(OutputError, match="scale of 0 to 63"):
+        encoder_options(replace(settings, crf=64), choose_pixel_format(FACTS, settings), 64)
+
+    path, facts = film(name="in.mkv", size=(66, 50), audio=("libopus",))
+    format = choose_pixel_format(facts, settings)
+    with pytest.raises(ContainerError, match=r"use -o .*out\.webm"):
+        check_container(tmp_path / "out.avif", facts, settings, format=format)
+    batches = batches_of(facts, format, [(pts, 1) for pts in range(12)])
+    with FilmSink(tmp_path / "out.webm", facts, settings, format=format) as sink:
+        for batch in batches:
+            sink.write(batch)
+        report = sink.finish()
+    video, sound = read_streams(report.path)
+    assert (video.codec, sound.codec) == ("vp9", "opus")
+    assert sound.payload == read_streams(path)[1].payload
+    frames = read_frames(report.path)
+    assert [frame.key_frame for frame in frames] == [number % 6 == 0 for number in range(12)]
+    written = np.stack([frame.to_ndarray()[:50, :66] for frame in frames]).astype(int)
+    luma = torch.cat([batch.planes[0] for batch in batches]).numpy().astype(int)
+    assert np.abs(written - luma).mean() < 12  # noise of a span of 219; black would be 110 off
+
+
+@pytest.mark.parametrize("level", [None, "3"])
+def test_svt_av1_is_quiet_and_the_environment_put_back(level: str | None) -> None:
+    code = (
+        "import os; from vidcolor.sinks import available_encoders; "
+        "print('libsvtav1' in available_encoders(), os.environ.get('SVT_LOG'))"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "SVT_LOG"}
+    if level is not None:
+        environment["SVT_LOG"] = level  # a user who wants its messages gets them
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["True", str(level)]
+    assert ("Svt[" in result.stderr) == (level is not None)
+
+
+def test_the_table_needs_neither_pyav_nor_torch() -> None:
+    code = (
+        "import sys; from vidcolor.sinks.encoder_table import list_encoders; "
+        "print(list_encoders()); sys.exit(bool({'torch', 'av', 'numpy'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert all(name in result.stdout for name in ENCODERS)

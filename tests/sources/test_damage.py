@@ -31,20 +31,20 @@ def cut(clip: Clip, to: Path, share: float) -> Path:
     return to
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_truncated_film(tmp_path: Path, workers: int, batch_size: int) -> None:
+def test_truncated_film(tmp_path: Path, batch_size: int) -> None:
     options = {"movflags": "+faststart"}
     clip = encode(tmp_path / "w.mp4", "libx264", "yuv420p", frames(24), container_options=options)
     source = FilmSource(cut(clip, tmp_path / "cut.mp4", 0.6))
-    parts = [list(source.batches(batch_size, w, workers)) for w in range(workers)]
-    turns = [p[j] for j in range(25) for p in parts if j < len(p)]
-    count = sum(map(len, turns))
+    batches = list(source.batches(batch_size))
+    count = sum(map(len, batches))
     assert 0 < count < 24
-    (line,) = [d for d in damage_of(turns) if "ends early" in d]
+    (line,) = [d for d in damage_of(batches) if "ends early" in d]
     assert line == f"{tmp_path / 'cut.mp4'}: ends early: {count} of 24 frames"
-    assert pts_of(turns) == sorted(pts_of(turns))
-    assert [b.first_index for b in turns] == [min(batch_size * i, count) for i in range(len(turns))]
+    assert pts_of(batches) == sorted(pts_of(batches))
+    assert [b.first_index for b in batches] == [
+        min(batch_size * i, count) for i in range(len(batches))
+    ]
 
 
 def test_truncated_matroska(tmp_path: Path, grey_film: Clip) -> None:
@@ -180,8 +180,7 @@ def test_sound_that_is_cut_behind_the_last_frame_is_told(tmp_path: Path) -> None
     assert line.endswith("ends early: all 24 frames are there, but other streams may be cut")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_bad_packet_in_the_middle(tmp_path: Path, workers: int) -> None:
+def test_bad_packet_in_the_middle(tmp_path: Path) -> None:
     clip = encode(tmp_path / "a.mp4", "png", "rgb24", frames(12))
     data = bytearray(clip.path.read_bytes())
     at = -1
@@ -190,12 +189,11 @@ def test_bad_packet_in_the_middle(tmp_path: Path, workers: int) -> None:
     data[at : at + 8] = bytes(8)
     (tmp_path / "bad.mp4").write_bytes(data)
     source = FilmSource(tmp_path / "bad.mp4")
-    parts = [list(source.batches(2, w, workers)) for w in range(workers)]
-    turns = [p[j] for j in range(12) for p in parts if j < len(p)]
+    batches = list(source.batches(2))
     whole = np.stack(frames(12))
-    assert np.array_equal(luma_of(turns), np.delete(whole, 5, axis=0))
-    assert damage_of(turns) == [f"{tmp_path / 'bad.mp4'}: packet at 0.417 s cannot be decoded"]
-    assert len(set(pts_of(turns))) == 11
+    assert np.array_equal(luma_of(batches), np.delete(whole, 5, axis=0))
+    assert damage_of(batches) == [f"{tmp_path / 'bad.mp4'}: packet at 0.417 s cannot be decoded"]
+    assert len(set(pts_of(batches))) == 11
 
 
 def test_last_packet_bad(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -271,8 +270,7 @@ def test_times_are_made_where_there_are_none(tmp_path: Path, name: str) -> None:
     assert np.array_equal(luma_of(part), np.stack(frames(20)[5:9]))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_times_that_stand_still_are_repaired(tmp_path: Path, workers: int) -> None:
+def test_times_that_stand_still_are_repaired(tmp_path: Path) -> None:
     # NUT holds any decoding times; mux packets of intra frames with the times wanted.
     clip = encode(tmp_path / "a.nut", "ffv1", "gray", frames(5))
     times = [0, 10, 10, 9, 30]
@@ -285,25 +283,21 @@ def test_times_that_stand_still_are_repaired(tmp_path: Path, workers: int) -> No
             packet.time_base = Fraction(1, RATE)
             new.mux(packet)
     source = FilmSource(tmp_path / "b.nut")
-    parts = [list(source.batches(2, w, workers)) for w in range(workers)]
-    turns = [p[j] for j in range(3) for p in parts if j < len(p)]
-    pts = pts_of(turns)
+    batches = list(source.batches(2))
+    pts = pts_of(batches)
     assert len(pts) == 5 and all(a < b for a, b in pairwise(pts))
-    (note,) = [note for batch in turns for note in batch.notes]  # told by one worker alone
+    (note,) = [note for batch in batches for note in batch.notes]
     assert note.startswith(f"{tmp_path / 'b.nut'}: times do not increase at 0.833 s")
 
 
-# ---------------------------------------------------------------- workers and segments
+# ---------------------------------------------------------------- batches and segments
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
 @pytest.mark.parametrize("batch_size", [1, 5, 12, 100])
-def test_workers_share_the_batches(grey_film: Clip, workers: int, batch_size: int) -> None:
-    source = pickle.loads(pickle.dumps(FilmSource(grey_film.path)))
-    parts = [list(source.batches(batch_size, w, workers)) for w in range(workers)]
-    turns = [p[j] for j in range(12) for p in parts if j < len(p)]
-    assert np.array_equal(luma_of(turns), grey_film.luma)
-    assert [b.first_index for b in turns] == list(range(0, 12, batch_size))
+def test_every_frame_is_in_one_batch(grey_film: Clip, batch_size: int) -> None:
+    batches = list(FilmSource(grey_film.path).batches(batch_size))
+    assert np.array_equal(luma_of(batches), grey_film.luma)
+    assert [b.first_index for b in batches] == list(range(0, 12, batch_size))
 
 
 @pytest.mark.parametrize(("start", "end"), [(None, 30), (1, 2), (23, 26), (24, 48), (50, 51)])

@@ -40,12 +40,10 @@ def reordered(tmp_path: Path) -> Path:
     return clip.path
 
 
-@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("size", [1, 4, 30])
-def test_a_duration_is_the_step_to_the_next_frame(reordered: Path, size: int, workers: int) -> None:
+def test_a_duration_is_the_step_to_the_next_frame(reordered: Path, size: int) -> None:
     source = FilmSource(reordered)
-    parts = [list(source.batches(size, each, workers)) for each in range(workers)]
-    batches = sorted((batch for part in parts for batch in part), key=lambda each: each.first_index)
+    batches = list(source.batches(size))
     assert pts_of(batches) == list(VARIABLE)
     durations = [duration for batch in batches for duration in batch.durations]
     assert durations[:-1] == STEPS

@@ -37,7 +37,7 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def read(path: Path) -> LumaBatch:
-    (batch,) = PictureSource([(path, path.with_suffix(".out"))]).batches(1)
+    (batch,) = PictureSource([(path, path.with_suffix(".out"))]).batches()
     assert batch.picture is not None and batch.picture.path == path
     return batch
 
@@ -348,7 +348,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
         items.append((tmp_path / name, tmp_path / name))
     items.append((tmp_path / "gone.png", tmp_path / "gone.png"))
-    batches = list(PictureSource(items).batches(1))
+    batches = list(PictureSource(items).batches())
     assert len(batches) == len(items)
     for (path, _), batch in zip(items, batches, strict=True):
         assert len(batch) == 0 and batch.luma.shape[0] == 0
@@ -357,12 +357,10 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         assert line.startswith(f"{path}: ") and line.count(";") == 1 and "\n" not in line
 
 
-def test_workers_take_turns(tmp_path: Path) -> None:
+def test_pictures_come_in_order(tmp_path: Path) -> None:
     items = []
     for i in range(5):
         Image.fromarray(GREY[: 10 + i]).save(tmp_path / f"{i}.png")
         items.append((tmp_path / f"{i}.png", tmp_path / f"out{i}.png"))
-    source = PictureSource(items)
-    for worker in range(3):
-        got = [b.first_index for b in source.batches(4, worker, 3)]
-        assert got == list(range(worker, 5, 3))
+    found = [(batch.first_index, batch.luma.shape[2]) for batch in PictureSource(items).batches()]
+    assert found == [(i, 10 + i) for i in range(5)]

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from vidcolor.color.convert import rgb_to_lab
 from vidcolor.evaluation.picture_sets import square, stream_pictures
 from vidcolor.models import create_model
+from vidcolor.models.entry import Entry
 from vidcolor.models.state_dicts import read_tensors
-from vidcolor.models.weights import Entry, load_model, save_weights
+from vidcolor.models.weights import load_model, save_weights
 
 FIRST = 13  # of the blocks at stride 32
 PICTURES, RIDGE = 96, 1e-3

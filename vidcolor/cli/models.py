@@ -17,14 +17,14 @@ from .options import parse_assignment, parsed
 
 if TYPE_CHECKING:
     from ..models.describe import Description
-    from ..models.weights import Entry
+    from ..models.entry import Entry
 
 
 @click.group("models", invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_context
 def models_command(context: click.Context, as_json: bool) -> None:
-    """List the models: size, input, licence and measured quality.
+    """List the models: size, input, license and measured quality.
 
     \b
     vidcolor models
@@ -121,23 +121,24 @@ def _show(name: str, description: Description) -> None:
 
 def _list(as_json: bool) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from ..models.weights import manifest, shipped_folder, stored_weights, user_folder
 
     shipped = manifest()
     stored = {name: entry for name, entry in stored_weights().items() if name not in shipped}
-    entries = shipped | stored
+    entries = {**shipped, **stored}
     if as_json:
         click.echo(json.dumps({n: dataclasses.asdict(e) for n, e in entries.items()}, indent=1))
         return
-    table = Table("model", *entries)
+    table = Table("model", *map(escape, entries))
     columns = [
         _facts(entry, user_folder() if name in stored else shipped_folder())
         for name, entry in entries.items()
     ]
     for label in columns[0]:
-        table.add_row(label, *(column[label] for column in columns))
+        table.add_row(label, *(escape(column[label]) for column in columns))
     console = Console()
     console.print(table)
     console.print("Your own weights: vidcolor run --weights FILE.safetensors")
@@ -150,11 +151,12 @@ def _facts(entry: Entry, folder: Path) -> dict[str, str]:
         value = entry.metrics.get(key)
         return "-" if value is None else format(value, form)
 
-    files = (entry.file, *entry.shards)
+    files = [folder / file for file in (entry.file, *entry.shards)]
+    size = sum(file.stat().st_size for file in files if file.is_file())
     return {
         "parameters": f"{entry.parameters / 1e6:.2f} M",
         "multiply-adds": f"{entry.gmacs:.2f} G" if entry.gmacs else "-",
-        "file": f"{sum((folder / f).stat().st_size for f in files) / 2**20:.1f} MiB",
+        "file": f"{size / 2**20:.1f} MiB",
         "input": f"about {entry.input_size}x{entry.input_size} pixels",
         "PSNR, dB": measured("psnr", ".2f"),
         "over grey, dB": measured("gain", "+.2f"),

@@ -23,8 +23,7 @@ def weights_command() -> None:
     "--model",
     "architecture",
     metavar="NAME",
-    help="The architecture: eccv16, siggraph17 or another one. Not needed for a file of "
-    "'vidcolor train', which says it.",
+    help="The architecture. Not needed for a file of 'vidcolor train', which names it.",
 )
 @click.option("--name", help="Name to load the weights by.  [default: the architecture's]")
 @click.option("--overwrite", is_flag=True, help="Replace weights stored under that name.")

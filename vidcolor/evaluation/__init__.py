@@ -10,7 +10,7 @@ from .stills import (
     evaluate,
     evaluate_folders,
 )
-from .video import ClipTable, FilmPredictor, VideoRow, VideoTable, evaluate_video
+from .video import ClipTable, VideoRow, VideoTable, evaluate_video
 
 __all__ = [
     "LEAST_SIZE",
@@ -18,7 +18,6 @@ __all__ = [
     "ClipTable",
     "EvalRow",
     "EvalTable",
-    "FilmPredictor",
     "PictureScore",
     "Predictor",
     "VideoRow",

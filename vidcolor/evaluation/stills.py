@@ -40,7 +40,7 @@ _LEAST_FOR_LPIPS = 64  # below it AlexNet's last feature map is empty
 class Predictor(Protocol):
     """What is measured: `Colorizer`, or anything with its `predict`."""
 
-    def predict(self, lightness: Tensor) -> Tensor:
+    def predict_full_size(self, lightness: Tensor) -> Tensor:
         """L* `(B, 1, H, W)` in [0, 100] to a*b* `(B, 2, H, W)`, on any device."""
 
 
@@ -254,7 +254,7 @@ def evaluate(
             _join(lightness, mean_ab.to(ab.dtype).expand_as(ab)),
             _join(lightness, ab / 2),
             truth,
-            _join(lightness, colorizer.predict(lightness).to(ab)),
+            _join(lightness, colorizer.predict_full_size(lightness).to(ab)),
         )
         distances = _distances(network, predictions, truth)
         for tally, prediction, distance in zip(tallies, predictions, distances, strict=True):
@@ -291,7 +291,7 @@ def _draw(
         lightness, ab = lab[:, :1], lab[:, 1:]
         truths.append(truth)
         greys.append(_join(lightness, torch.zeros_like(ab)))
-        predictions.append(_join(lightness, colorizer.predict(lightness).to(ab)))
+        predictions.append(_join(lightness, colorizer.predict_full_size(lightness).to(ab)))
     columns = (torch.cat(greys), torch.cat(predictions), torch.cat(truths))
     write_sheet(path, [(kind, scores[place]) for place, kind in chosen.items()], *columns)
 

@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..color.compose import compose, film_grey
+from ..color.compose import film_grey
 from ..color.convert import rgb_to_lab
 from ..errors import InputError
 from ..frames import WHOLE, LumaBatch, Segment, picture_format
-from ..motion.shots import mark_cuts
-from ..motion.stabilizer import Stabilizer
+from ..run.colorizer import Colorizer
+from ..run.films import film_stages
+from ..run.settings import Settings
 from ..sources import expand
+from ..system.stages import run_stages
 from .color_film import ColourBatch, ColourFilmSource
 from .metrics import colourfulness, psnr
 from .stills import MIN_CHROMA
@@ -37,18 +39,6 @@ LONG_SIDE = 512
 _BATCH = 4
 _RGB = picture_format(8)
 _RATE = Fraction(25)  # of numbered sequences; no figure depends on it
-
-
-class FilmPredictor(Protocol):
-    """What is measured: `Colorizer`, or anything that is called as it is."""
-
-    device: torch.device
-
-    def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
-        """A batch on `device` to a*b* `(B, 2, h, w)` of any size, on `device`.
-
-        Given a stabilizer it passes its prediction through that one.
-        """
 
 
 @dataclass(frozen=True)
@@ -172,30 +162,51 @@ class _Tally:
         )
 
 
-def _in_colour(batch: LumaBatch, ab: Tensor) -> Tensor:
-    """What a run makes of the batch, as R'G'B' `(B, 3, H, W)` uint8."""
-    return torch.stack(compose(batch, ab, _RGB).planes, dim=1)
-
-
 def _in_grey(batch: LumaBatch) -> Tensor:
-    """What a screen shows of the batch without colour, `(B, 3, H, W)` uint8."""
+    """What a screen shows of the batch without color, `(B, 3, H, W)` uint8."""
     return (film_grey(batch) * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
+
+
+def _colorized(
+    colorizer: Colorizer,
+    source: ColourFilmSource,
+    limit: int | None,
+    *,
+    stabilize: bool,
+    damage: list[str],
+) -> Generator[tuple[ColourBatch, Tensor], None, None]:
+    """A clip frame by frame, each as a batch of one, and what a run makes of it: `(1, 3, H, W)`
+    uint8 R'G'B'. Lines on what could not be read go to `damage`."""
+
+    def read() -> Generator[ColourBatch, None, None]:
+        with closing(source.batches(_BATCH, limit)) as batches:
+            for batch in batches:
+                damage.extend(batch.damage)
+                yield batch
+
+    settings = Settings(stabilize=stabilize)
+    stages = film_stages(colorizer, settings, _RGB, source.facts.time_base)
+    with closing(run_stages(read(), stages)) as colors:
+        for color in colors:
+            rgb = torch.stack(color.planes, dim=1)
+            for i in range(len(color)):
+                yield color.source[i : i + 1], rgb[i : i + 1]
 
 
 @torch.inference_mode()
 def evaluate_clip(
-    colorizer: FilmPredictor,
+    colorizer: Colorizer,
     source: ColourFilmSource,
     *,
     limit: int | None = None,
     name: str = "model",
     progress: Callable[[int], None] = lambda frames: None,
 ) -> ClipTable:
-    """Measure `colorizer` on one colour clip.
+    """Measure `colorizer` on one color clip.
 
     Args:
-        colorizer: see `FilmPredictor`.
-        source: the clip.
+        colorizer: the model; it goes through the stages of a run, stabilized and not.
+        source: the clip; it is decoded twice.
         limit: frames to measure at most.
         name: of the model, for its rows.
         progress: called with the frames done.
@@ -205,22 +216,22 @@ def evaluate_clip(
     """
     truth, grey = _Tally(), _Tally()
     per_frame, stabilised = _Tally(), _Tally()
-    motion, stabilizer = TruthMotion(), Stabilizer()
+    motion = TruthMotion()
     damage: list[str] = []
-    with closing(source.batches(_BATCH, limit)) as batches:
-        for batch in mark_cuts(batches, source.facts.time_base):
-            assert isinstance(batch, ColourBatch)  # as it was given
-            damage += batch.damage
-            if not len(batch):
-                continue
+    with (
+        closing(_colorized(colorizer, source, limit, stabilize=True, damage=damage)) as steady,
+        closing(_colorized(colorizer, source, limit, stabilize=False, damage=[])) as free,
+    ):
+        for (there, stable), (_, alone) in zip(steady, free, strict=True):
+            batch = there.to(torch.device("cpu"))
+            assert isinstance(batch, ColourBatch)
             neutral = _in_grey(batch)
             lumas = zip(neutral[:, 0].numpy(), batch.cuts, strict=True)
             motions = [motion.add(luma, cut) for luma, cut in lumas]
             truth.add(batch.rgb, batch.rgb, motions)
             grey.add(neutral, batch.rgb, motions)
-            there = batch.to(colorizer.device)
-            per_frame.add(_in_colour(there, colorizer(there)), batch.rgb, motions)
-            stabilised.add(_in_colour(there, colorizer(there, stabilizer)), batch.rgb, motions)
+            per_frame.add(alone, batch.rgb, motions)
+            stabilised.add(stable, batch.rgb, motions)
             progress(truth.frames)
     if truth.frames < LEAST_FRAMES:
         cause = f" ({damage[0]})" if damage else ""
@@ -270,7 +281,7 @@ def _clips(paths: Sequence[str]) -> Iterator[tuple[Path, Fraction | None] | Inpu
 
 
 def evaluate_video(
-    colorizer: FilmPredictor,
+    colorizer: Colorizer,
     clips: Sequence[str | Path],
     *,
     long_side: int = LONG_SIDE,
@@ -284,7 +295,7 @@ def evaluate_video(
     A clip that cannot be measured does not stop the others.
 
     Args:
-        colorizer: see `FilmPredictor`.
+        colorizer: the model.
         clips: films, folders and globs of films, and numbered sequences (`frames/%05d.png`).
         long_side: frames are shrunk to a long side of at most this many pixels.
         segment: the stretch of each clip to measure.

@@ -87,6 +87,9 @@ class FusedConv(nn.Module):
             self._converted[dtype] = conv.weight.to(dtype), bias
         return self._converted[dtype]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_converted": {}}  # a copy converts its own
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FusedConv:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._converted.clear()  # the weights are on another device, or of another type

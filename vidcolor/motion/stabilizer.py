@@ -69,15 +69,15 @@ class Motion:
 
     Attributes:
         repeats: nothing has changed since that one.
-        look: the network has to see the frame. Where a flow explains nearly all of a picture, its
-            chroma is carried on from the frame before instead, and so is that of a repeat.
+        needs_inference: the frame needs the network. Where a flow explains nearly all of a picture,
+            its chroma is carried on from the frame before instead, and so is that of a repeat.
         move: the flow, of length 0 for a repeat; None where there is nothing before, as behind a
             cut.
         lightness: the frame's L*, `(h, w)` float32, at the model's size.
     """
 
     repeats: bool
-    look: bool
+    needs_inference: bool
     move: _Flow | None
     lightness: np.ndarray
 
@@ -100,13 +100,13 @@ class _State:
 class Stabilizer:
     """The chroma filter of one film: frames in, in order, batch by batch.
 
-        motions = stabilizer.watch(lightness, cuts)
-        looks = [i for i, motion in enumerate(motions) if motion.look]
-        ab = stabilizer.steady(motions, network(lightness[looks]) if looks else None)
+        motions = stabilizer.track(lightness, cuts)
+        needed = [i for i, motion in enumerate(motions) if motion.needs_inference]
+        ab = stabilizer.stabilize(motions, network(lightness[needed]) if needed else None)
 
-    `watch` may be batches ahead of `steady`, in another thread, and what lies between them keeps
-    no order. Results do not depend on how the frames are cut into batches, nor on whether `steady`
-    gets the same ones as `watch`.
+    `track` may be batches ahead of `stabilize`, in another thread, and the network may take the
+    batches in any order. Results do not depend on how the frames are cut into batches, and
+    `stabilize` may get other batches than `track`.
 
     Args:
         memory: frames seen by the network that the mean reaches back, at least 1.
@@ -120,15 +120,15 @@ class Stabilizer:
                 f"memory must be at least 1 frame and carried not negative, not {memory}, {carried}"
             )
         self.memory, self.carried = memory, carried
-        # of `watch`: the last frame that was no repeat, how many frames of its shot the network has
-        # to see, and how many it has not to see since
+        # of `track`: the last frame that was no repeat, how many frames of its shot need the
+        # network, and how many in a row since then do not
         self._last: _Picture | None = None
-        self._looks = self._unseen = 0
-        self._state: _State | None = None  # of `steady`
+        self._inferred = self._carried = 0
+        self._state: _State | None = None  # of `stabilize`
 
-    def watch(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> list[Motion]:
-        """Find the flow from frame to frame, and which of them the network has to see; each frame
-        of the film is watched once.
+    def track(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> list[Motion]:
+        """Find the flow from frame to frame, and which frames need the network; every frame of the
+        film once, in order.
 
         Args:
             lightness: `(B, 1, h, w)` L* in [0, 100], at the model's size.
@@ -154,44 +154,45 @@ class Stabilizer:
         self._last = last
         light = lightness[:, 0].float().cpu().numpy()
         return [
-            Motion(before is picture, self._judged(before is picture, move), move, here)
+            Motion(before is picture, self._needs_inference(before is picture, move), move, here)
             for picture, before, move, here in zip(pictures, befores, moves, light, strict=True)
         ]
 
-    def _judged(self, repeats: bool, move: _Flow | None) -> bool:
-        """Whether the network has to see the next frame."""
-        if repeats and not self._unseen:
+    def _needs_inference(self, repeats: bool, move: _Flow | None) -> bool:
+        """Whether the next frame needs the network."""
+        if repeats and not self._carried:
             return False
         if move is None:
-            self._looks = 0
-        look = (
-            repeats  # of what it has not seen, and that may stand for long
+            self._inferred = 0
+        needed = (
+            repeats  # of a carried frame, and that may stand for long
             or move is None
-            or self._unseen >= self.carried
-            or not _can_be_carried(self._looks, move[1])
+            or self._carried >= self.carried
+            or not _can_be_carried(self._inferred, move[1])
         )
-        self._unseen = 0 if look else self._unseen + 1
-        self._looks += look
-        return look
+        self._carried = 0 if needed else self._carried + 1
+        self._inferred += needed
+        return needed
 
-    def steady(self, motions: Sequence[Motion], ab: Tensor | None) -> Tensor:
-        """The stabilised chroma of the next frames; each frame once, in order. If it fails, they
-        can be given again.
+    def stabilize(self, motions: Sequence[Motion], ab: Tensor | None) -> Tensor:
+        """The stabilized chroma of the next frames; every frame once, in order. If the call fails,
+        it can be made again.
 
         Args:
-            motions: what `watch` has found of these frames.
-            ab: `(n, 2, h', w')` a*b* of the n of them that have a `look`, at the network's own
+            motions: what `track` has found of these frames.
+            ab: `(n, 2, h', w')` a*b* of the n of them that need inference, at the network's own
                 size, on any device; None where there are none.
 
         Returns:
             `(B, 2, h', w')` float32 on the CPU.
 
         Raises:
-            ValueError: `ab` is not of as many frames as have a `look`.
+            ValueError: `ab` is not of as many frames as need inference.
         """
-        wanted, given = sum(motion.look for motion in motions), 0 if ab is None else len(ab)
+        wanted = sum(motion.needs_inference for motion in motions)
+        given = 0 if ab is None else len(ab)
         if wanted != given:
-            raise ValueError(f"chroma of {given} frames, where the network had to see {wanted}")
+            raise ValueError(f"chroma of {given} frames, but {wanted} need inference")
         last = self._state
         size = ab.shape[-2:] if ab is not None else last.ab.shape[:2] if last is not None else ()
         lightness = torch.from_numpy(np.stack([motion.lightness for motion in motions]))[:, None]
@@ -201,7 +202,7 @@ class Stabilizer:
         )
         out = []
         for here, motion in zip(light, motions, strict=True):
-            new = next(seen) if motion.look else None
+            new = next(seen) if motion.needs_inference else None
             if last is None or motion.move is None:
                 assert new is not None
                 last = _State(here, new, np.ones(size, np.float32))
@@ -209,9 +210,9 @@ class Stabilizer:
                 history = _moved(last, here, motion.move)
                 last = _State(here, *(history.carried if new is None else self._mean(history, new)))
             out.append(last.ab)
-        steadied = torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2)
+        stabilized = torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2)
         self._state = last  # at the end: what failed before can be done again
-        return steadied
+        return stabilized
 
     def _mean(self, history: _History, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The running mean of the chroma, and its weight: with the network's `new` value."""
@@ -265,14 +266,14 @@ def _pictures(lightness: Tensor) -> list[_Picture]:
     return [_Picture(each, level(each)) for each in codes]
 
 
-def _can_be_carried(looks: int, trust: np.ndarray) -> bool:
+def _can_be_carried(inferred: int, trust: np.ndarray) -> bool:
     """Whether a frame can do without the network: in the middle of a shot, with little new in it,
     and nowhere a whole thing that is new."""
     import cv2
 
     # not at the borders: the least flow leads out of the picture there
     new = (trust[_EDGE:-_EDGE, _EDGE:-_EDGE] < _TRUSTED).astype(np.float32)
-    if looks < _SETTLED or float(new.mean()) >= _NEW_SHARE:
+    if inferred < _SETTLED or float(new.mean()) >= _NEW_SHARE:
         return False
     return float(cv2.blur(new, (_THING, _THING)).max()) < _NEW_THING
 

@@ -13,7 +13,8 @@ from ..frames import ColorTags, LumaBatch, PixelFormat
 from ..run.colorizer import Colorizer
 from ..system.devices import free_memory, is_out_of_memory, synchronize
 from ..system.memory import peak_memory, resident_bytes
-from ..system.threads import Workers, in_thread, share_threads
+from ..system.stages import Stage, run_stages
+from ..system.threads import share_threads, thread_budget
 
 _FORMAT = PixelFormat("yuv420p", 8, (2, 2), False, ColorTags(False, "bt709"))
 _MOST = 4096  # frames of a batch; no card gains by more
@@ -79,17 +80,16 @@ def measure_batch(
         with peak_memory(device) as peak:
             batch = noise(count, width, height).to(device)
             ab = colorizer(batch)
-            with Workers(share.workers, "model", share.model) as pool:
-                calls = [
-                    pool.submit(seconds_a_call, device, lambda: colorizer(batch), least)
-                    for _ in range(share.workers)
-                ]
-                model = sum(call.result() for call in calls) / share.workers**2
-            composing = in_thread(
-                lambda: seconds_a_call(device, lambda: compose(batch, ab, _FORMAT), least),
-                "compose",
-                share.compose,
+            stage: Stage[int, float] = Stage(
+                "predict",
+                lambda _: [seconds_a_call(device, lambda: colorizer(batch), least)],
+                threads=share.model,
+                workers=share.workers,
             )
+            calls = list(run_stages(range(share.workers), [stage]))
+            model = sum(calls) / share.workers**2
+            with thread_budget.use(share.compose):
+                composing = seconds_a_call(device, lambda: compose(batch, ab, _FORMAT), least)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

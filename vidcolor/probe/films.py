@@ -14,17 +14,17 @@ from ..errors import InputError
 from ..frames import Segment
 from ..motion.shots import LOOKAHEAD
 from ..run.colorizer import Colorizer
-from ..run.films import Progress, batch_size, colorize_film
+from ..run.films import batch_size, colorize_film
 from ..run.plan import FilmJob
-from ..run.settings import Settings
+from ..run.settings import Progress, Settings
 from ..sinks.encoder_table import find_encoder
 from ..sources import FilmSource
 from ..system.devices import processors
 from ..system.memory import Peak, peak_memory
-from ..system.threads import AHEAD, share_threads
+from ..system.stages import LOOK_AHEAD
+from ..system.threads import share_threads
 from .arithmetic import Costs, Sample, busyness, costs, stretches
 from .packet_sizes import VideoPacket, can_seek, copied_bytes, count_frames, video_packets
-from .stages import threads_of
 
 Measure = Callable[[float, Segment], Sample]
 Clock = Callable[[], float]
@@ -117,13 +117,14 @@ class FilmMeter:
         settings = replace(self.settings, segment=segment, copy=frozenset(), overwrite=True)
         stamps: list[tuple[int, float]] = []
 
-        def watch(progress: Progress) -> None:
+        def on_progress(progress: Progress) -> None:
             stamps.append((progress.done, self.clock()))
 
-        self.colorizer.restore()
         with peak_memory(self.colorizer.device) as peak:
             began = self.clock()
-            report = colorize_film(FilmJob(source, output, plan), self.colorizer, settings, watch)
+            report = colorize_film(
+                FilmJob(source, output, plan), self.colorizer, settings, on_progress
+            )
             seconds = self.clock() - began
         self.peak = Peak(max(self.peak.memory, peak.memory), max(self.peak.vram, peak.vram))
         packets, size = video_packets(report.output), report.output.stat().st_size
@@ -165,8 +166,10 @@ class FilmMeter:
 
 def frames_ahead(batch: int, device: torch.device) -> int:
     """Frames, about, that are read and searched for cuts before the present one is written."""
-    # in each thread before the encoder one batch is at work, and some wait behind it
-    return LOOKAHEAD + (len(threads_of(share_threads(device))) - 1) * (AHEAD + 1) * batch
+    # in each of the three or four threads before the encoder's one batch is worked on, and behind
+    # each of them some wait
+    threads = 4 if share_threads(device).prefetch else 3
+    return LOOKAHEAD + threads * (LOOK_AHEAD + 1) * batch
 
 
 def steady_part(stamps: Sequence[tuple[int, float]], warm: int, last: int) -> tuple[int, float]:

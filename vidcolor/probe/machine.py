@@ -167,7 +167,7 @@ def _probed(
     parameters, macs = network_costs(colorizer)
     stages = Stages()
     if fastest is not None:
-        stages = measure_stages(colorizer, film, settings, folder, fastest, 2 * least)
+        stages = measure_stages(colorizer, film, settings, folder, fastest)
     return ModelReport(
         model=colorizer.name,
         size=colorizer.size,

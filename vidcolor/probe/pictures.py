@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..run.colorizer import Colorizer
-from ..run.pictures import WINDOW, colorize_pictures, pictures_together
+from ..run.pictures import WINDOW, colorize_pictures, picture_batch_size
 from ..run.plan import PicturesJob
 from ..run.settings import Settings
 from ..sources import PictureSource
@@ -112,7 +112,7 @@ class PictureMeter:
     ) -> None:
         self.clock, self.count = clock, count
         self.colorizer, self.settings, self.folder = colorizer, settings, folder
-        self.batch = pictures_together(colorizer, settings, count)
+        self.batch = picture_batch_size(colorizer, settings, count)
         self.window = window_of(self.batch)
         self.peak = Peak()
 
@@ -126,7 +126,6 @@ class PictureMeter:
         window = self.window if len(items) < self.count else None
         source = PictureSource(pairs)
         found = []
-        self.colorizer.restore()
         with peak_memory(self.colorizer.device) as peak:
             began = self.clock()
             job = PicturesJob(pairs)

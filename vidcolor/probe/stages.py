@@ -1,71 +1,53 @@
-"""How fast each stage of the pipeline is on its own, and the whole of it; which stage binds."""
+"""How fast each stage of a run is on its own, and the whole run; which stage sets the pace."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from ..color.compose import compose
-from ..frames import ColorBatch, LumaBatch
-from ..motion.shots import mark_cuts
-from ..motion.stabilizer import Stabilizer
-from ..run.colorizer import Colorizer, Seen
-from ..run.films import colorize_film
+from ..run.colorizer import Colorizer
+from ..run.films import colorize_film, film_stages
 from ..run.plan import FilmJob
 from ..run.settings import Settings
-from ..sinks import FilmSink, check_container
+from ..sinks import check_container
 from ..sources import FilmSource
-from ..system.devices import processors, synchronize
-from ..system.opencv import unavailable
-from ..system.threads import Threads, share_threads, side_by_side
-
-STAGES = ("decode", "cuts", "motion", "model", "stabilise", "compose", "encode")
-_LATER = (("model",), ("stabilise", "compose"), ("encode",))
-_LEAST = 1.0  # seconds that a stage is measured for, if the film is long enough
-
-
-def threads_of(share: Threads) -> tuple[tuple[str, ...], ...]:
-    """The stages that have a thread of the pipeline together."""
-    if share.prefetch:
-        return (("decode", "cuts"), ("motion",), *_LATER)
-    return (("decode", "cuts", "motion"), *_LATER)
+from ..system.devices import processors
+from ..system.stages import StageTimer, thread_names
 
 
 @dataclass(frozen=True)
 class Stages:
-    """Frames a second of each stage alone, and of all of them together.
+    """Frames per second of each stage alone, and of all of them together.
 
     Attributes:
-        fps: by the names of `STAGES`; `cuts` and `stabilise` are absent where a run leaves them
-            out.
-        work: processor seconds a frame of each.
+        fps: of each stage by its name, in order; see `run.films.film_stages`.
+        work: processor seconds a frame of each stage's own thread, without those of libraries.
+        processor_seconds: a frame, of the whole process when the stages run one after another.
         processors: that all of them share.
-        end_to_end: frames a second of the whole pipeline, from the first batch written to the
-            last.
-        threads: see `threads_of`.
+        end_to_end: frames per second of a run, from the first batch written to the last.
+        threads: names of the stages of each thread.
     """
 
     fps: dict[str, float] = field(default_factory=dict)
     work: dict[str, float] = field(default_factory=dict)
+    processor_seconds: float = 0.0
     processors: int = 1
     end_to_end: float = 0.0
-    threads: tuple[tuple[str, ...], ...] = threads_of(Threads(1, 1))
+    threads: tuple[tuple[str, ...], ...] = ()
 
     @property
     def bounds(self) -> dict[str, float]:
-        """Frames a second that each thread of the pipeline allows, and `processors`: none does
-        more processor seconds of work in a second than there are processors."""
+        """Frames per second that each thread allows, and that the processors allow: a second has
+        no more processor seconds than there are processors."""
         found = {
             " and ".join(some): 1 / sum(1 / self.fps[name] for name in some)
             for some in ([name for name in each if name in self.fps] for each in self.threads)
             if some
         }
-        if spent := sum(self.work.values()):
-            found["processors"] = self.processors / spent
+        if self.processor_seconds:
+            found["processors"] = self.processors / self.processor_seconds
         return found
 
     @property
@@ -79,11 +61,12 @@ class Stages:
         """Frames a second of the whole pipeline over the smallest of `bounds`."""
         return self.end_to_end / self.bounds[self.binds] if self.binds else None
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         return {
             "fps": dict(self.fps),
             "work": dict(self.work),
+            "processor_seconds": self.processor_seconds,
             "processors": self.processors,
             "bounds": self.bounds,
             "end_to_end": self.end_to_end,
@@ -92,135 +75,23 @@ class Stages:
         }
 
 
-def _rate(
-    batches: Sequence[LumaBatch | Seen],
-    work: Callable[[int], object],
-    device: torch.device,
-    least: float,
-    threads: int,
-    workers: int = 1,
-) -> tuple[float, float]:
-    """Frames a second of `work`, and its processor seconds a frame. It is given the number of each
-    batch, from the second batch on until `least` seconds have gone by; of the only one where there
-    is no second. It is done in as many threads, with as many threads of torch, as the stage has in
-    the pipeline; their start is a part of it."""
-
-    def done(number: int) -> int:
-        work(number)
-        synchronize(device)
-        return len(batches[number])
-
-    def run(numbers: Callable[[], Generator[int]]) -> int:
-        return sum(side_by_side(numbers, done, "measured", workers=workers, threads=threads))
-
-    def first() -> Generator[int]:
-        yield from range(min(1, len(batches) - 1))
-
-    def others() -> Generator[int]:
-        for number in range(min(1, len(batches) - 1), len(batches)):
-            yield number
-            if clock.seconds >= least:
-                break
-
-    run(first)
-    clock = _Clock()
-    return clock.rates(run(others))
-
-
-class _Clock:
-    """Wall and processor time from its making on."""
-
-    def __init__(self) -> None:
-        self._began, self._worked = time.perf_counter(), time.process_time()
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._began
-
-    def rates(self, frames: int) -> tuple[float, float]:
-        """Frames a second, and processor seconds a frame."""
-        worked = time.process_time() - self._worked
-        return frames / max(1e-9, self.seconds), worked / max(1, frames)
-
-
 def measure_stages(
-    colorizer: Colorizer,
-    film: FilmSource,
-    settings: Settings,
-    folder: Path,
-    batch: int,
-    least: float = _LEAST,
+    colorizer: Colorizer, film: FilmSource, settings: Settings, folder: Path, batch: int
 ) -> Stages:
-    """Run each stage alone on the film's frames, then the pipeline on the film.
+    """Colorize a film twice: as a run does, and with its stages one after another.
 
     Args:
         colorizer: the model on its device.
-        film: see `synthetic.write_film`; its frames must fit into memory.
+        film: see `synthetic.write_film`.
         settings: encoder, stabilizer and luma of the run.
-        folder: for the films that are written, which are removed at once.
-        batch: frames a batch.
-        least: seconds that each stage is measured for, if the film is long enough.
+        folder: for the film that is written, which is removed at once.
+        batch: frames in a batch.
 
     Raises:
         OutputError: a film cannot be written with these settings.
     """
-    device, facts = colorizer.device, film.facts
-    share = share_threads(device, colorizer.gmacs)
-    steady = settings.stabilize and not unavailable()
-    rates: dict[str, tuple[float, float]] = {}
-    clock = _Clock()
-    batches = list(film.batches(batch))
-    count = sum(map(len, batches))
-    rates["decode"] = clock.rates(count)
-    marked = batches
-    if steady:
-        clock = _Clock()
-        marked = list(mark_cuts(batches, facts.time_base))
-        rates["cuts"] = clock.rates(count)
-    there = [each.to(device) for each in marked]
-
-    ab = colorizer(there[0])
-    stabilizer = Stabilizer() if steady else None
-    seen: list[Seen] = []
-
-    def seeing(number: int) -> None:
-        seen.append(colorizer.see(there[number], stabilizer))
-
-    rates["motion"] = _rate(there, seeing, device, least, share.model)
-    rates["model"] = _rate(
-        seen, lambda i: colorizer.chroma(seen[i]), device, least, share.model, share.workers
-    )
-    if stabilizer is not None:
-
-        def finishing(number: int) -> None:
-            looks = len(seen[number].looks)
-            like = ab[:1].expand(looks, -1, -1, -1) if looks else None
-            colorizer.finish(seen[number], colorizer.steady(seen[number], like, stabilizer))
-
-        rates["stabilise"] = _rate(seen, finishing, device, least, share.compose)
-
-    output = folder / "stages.mkv"
-    plan = check_container(output, facts, settings.encoder, settings.copy)
-    composed: list[ColorBatch] = []
-
-    def composing(number: int) -> None:
-        part = there[number]
-        like = ab[:1].expand(len(part), -1, -1, -1)
-        composed.append(compose(part, like, plan.format, exact_luma=settings.exact_luma))
-
-    rates["compose"] = _rate(there, composing, device, least, share.compose)
-    done = len(composed)
-    for number in range(done, len(there)):
-        composing(number)  # for the encoder, whose delay wants the whole film
-    clock = _Clock()
-    with FilmSink(
-        output, facts, settings.encoder, format=plan.format, overwrite=True, plan=plan
-    ) as sink:
-        for color in composed:
-            sink.write(color)
-        frames = sink.finish().frames
-    rates["encode"] = clock.rates(frames)
-
+    device, output = colorizer.device, folder / "stages.mkv"
+    plan = check_container(output, film.facts, settings.encoder, settings.copy)
     chosen = Settings(
         encoder=settings.encoder,
         exact_luma=settings.exact_luma,
@@ -228,21 +99,28 @@ def measure_stages(
         overwrite=True,
         stabilize=settings.stabilize,
     )
+    job = FilmJob(film, output, plan)
     moments = [(0, time.perf_counter())]
     colorize_film(
-        FilmJob(film, output, plan),
+        job,
         colorizer,
         chosen,
         lambda progress: moments.append((progress.done, time.perf_counter())),
     )
-    output.unlink()
     # the start is not counted, unless there is nothing else
     (first, began), (last, ended) = moments[len(moments) > 2], moments[-1]
-    ordered = [name for name in STAGES if name in rates]
+    worked = time.process_time()
+    timer = StageTimer(device, overlap=False)
+    frames = colorize_film(job, colorizer, chosen, timer=timer).frames
+    worked = time.process_time() - worked
+    output.unlink()
+    stages = film_stages(colorizer, chosen, plan.format, film.facts.time_base)
+    workers = {stage.name: max(1, stage.workers) for stage in stages}
     return Stages(
-        {name: rates[name][0] for name in ordered},
-        {name: rates[name][1] for name in ordered},
+        {name: cost.fps * workers.get(name, 1) for name, cost in timer.costs.items()},
+        {name: cost.processor_seconds / frames for name, cost in timer.costs.items()},
+        worked / frames,
         processors(),
         (last - first) / max(1e-9, ended - began),
-        threads_of(share),
+        tuple(tuple(names) for names in (*thread_names(stages), ["encode"])),
     )

@@ -1,11 +1,10 @@
-"""The colorizer: luma in, chroma out. Resizing, precision, devices and running out of memory."""
+"""The colorizer: luma in, chroma out."""
 
 from __future__ import annotations
 
-import logging
+import copy
 import math
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..color.codes import luma_of_rgb
 from ..color.compose import compose, film_grey
@@ -25,26 +24,18 @@ from ..models import MODELS, FeatureModel
 from ..models.fusion import optimize_for_inference
 from ..models.weights import load_model, manifest
 from ..motion.stabilizer import Motion, Stabilizer
-from ..system.devices import (
-    PRECISIONS,
-    choose_device,
-    choose_precision,
-    is_out_of_memory,
-    out_of_memory,
-)
-from ..system.threads import Turns
-from .batching import Part
+from ..system.devices import PRECISIONS, choose_device, choose_precision
+from .batching import BatchRunner
 from .references import STRIDES, References
 from .settings import ColorizerOptions
 
-logger = logging.getLogger(__name__)
-_CPU_TOGETHER = 4 * 256**2  # pixels in the network at once; of more the cache holds too little
-Result = TypeVar("Result")
+Network = TypeVar("Network", bound=nn.Module)
+_CPU_PIXELS = 4 * 256**2  # in the network at once; more do not fit into the processor's cache
 
 
 def model_size(height: int, width: int, size: int, stride: int) -> tuple[int, int]:
-    """Height and width the model sees: the frame's shape, size squared pixels, multiples of
-    `stride`; a frame is never stretched by more than the rounding."""
+    """Height and width of the model's input: `size` squared pixels in the frame's shape, both
+    rounded to multiples of `stride`. A frame is stretched by no more than this rounding."""
     ratio = math.sqrt(height / width)
     return (
         max(1, round(size * ratio / stride)) * stride,
@@ -53,12 +44,12 @@ def model_size(height: int, width: int, size: int, stride: int) -> tuple[int, in
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a colorizer has seen of a batch, before the network; it can be divided as the batch can.
+class Prepared:
+    """A batch before the network.
 
     Attributes:
         batch: the luma.
-        lightness: `(B, 1, h, w)` L*, upright, at the model's size.
+        lightness: `(B, 1, h, w)` L* in [0, 100], upright, at the model's size.
         motions: how each frame moves, for the stabilizer; empty without one.
     """
 
@@ -70,14 +61,14 @@ class Seen:
         return len(self.batch)
 
     @property
-    def looks(self) -> list[int]:
-        """Numbers of the frames that the network has to see: all of them without a stabilizer."""
-        return [i for i in range(len(self)) if not self.motions or self.motions[i].look]
+    def inference_indices(self) -> list[int]:
+        """Numbers of the frames that need the network: without a stabilizer, all."""
+        return [i for i in range(len(self)) if not self.motions or self.motions[i].needs_inference]
 
-    def __getitem__(self, part: slice) -> Seen:
-        return Seen(self.batch[part], self.lightness[part], self.motions[part])
+    def __getitem__(self, part: slice) -> Prepared:
+        return Prepared(self.batch[part], self.lightness[part], self.motions[part])
 
-    def to(self, device: torch.device) -> Seen:
+    def to(self, device: torch.device) -> Prepared:
         """The same on `device`."""
         return replace(self, batch=self.batch.to(device), lightness=self.lightness.to(device))
 
@@ -127,87 +118,99 @@ class Colorizer:
                 f"the model '{self.name}' has no encoder features to compare pictures by; "
                 f"reference pictures work with: {', '.join(suitable)}"
             )
-        self.largest_batch: int | None = None  # found by running out of memory
-        self._limiting, self._turns = threading.Lock(), Turns()
-        self._chosen = self.device, self.precision
 
     @property
     def gmacs(self) -> float:
         """Billions of multiply-adds for a frame, by what the weights say; 0 for unknown."""
         return self.entry.gmacs * (self.size / self.entry.input_size) ** 2
 
-    def restore(self) -> None:
-        """Forget what running out of memory has changed: another film has other frames."""
-        self.largest_batch = None
-        if self.device != self._chosen[0]:
-            self.device, self.precision = self._chosen
-            self.model.to(self.device)
-
-    def to(self, device: torch.device) -> None:
-        """Move the model; the precision becomes the new device's own where it cannot do the old."""
-        self.device = device
+    def on(self, device: torch.device) -> Colorizer:
+        """A copy on another device, which shares nothing with this one that changes. If `device`
+        does not support this one's precision, the copy's is chosen as by `auto`."""
+        if device == self.device:
+            return self
+        other = copy.copy(self)
+        other.device = device
         try:
-            self.precision = choose_precision(self._asked, device, self._mixed)
+            other.precision = choose_precision(self._asked, device, self._mixed)
         except DeviceError:
-            self.precision = choose_precision("auto", device, self._mixed)
-        self.model.to(device)
+            other.precision = choose_precision("auto", device, self._mixed)
+        other.model = _copy_to(self.model, device)
+        other.references = self.references.copy()
+        return other
 
     def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
-        """Predict a batch's chroma at the model's resolution: `see`, `chroma`, `steady`, `finish`.
+        """Predict a batch's chroma: `prepare`, `predict`, `stabilize`, `adjust`.
 
         Args:
             batch: luma on this colorizer's device.
-            stabilizer: of the batch's film, to keep colour in place from frame to frame; each
-                frame is given once, in order.
+            stabilizer: of the batch's film, to keep colors steady from frame to frame; it must get
+                every frame once, in order.
 
         Returns:
-            `(B, 2, h, w)` float32 a*b*, adjusted, oriented like the batch's luma.
+            `(B, 2, h, w)` float32 a*b* at the model's output size, oriented like the batch's luma.
         """
-        seen = self.see(batch, stabilizer)
-        return self.finish(seen, self.steady(seen, self.chroma(seen), stabilizer))
-
-    @torch.inference_mode()
-    def see(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Seen:
-        """What comes before the network: L* at the model's size, and how the frames move. It may
-        run ahead in another thread; with a stabilizer each frame is seen once, in order."""
-        lightness = self.lightness(batch)
-        motions = stabilizer.watch(lightness, batch.cuts) if stabilizer else ()
-        return Seen(batch, lightness, tuple(motions))
-
-    def chroma(self, seen: Seen) -> Tensor | None:
-        """What the network says of the frames that it has to see, `(n, 2, h, w)` for n `looks`;
-        None where there are none. In any order, and on the CPU in several threads at once."""
-        looks, lightness, shots = seen.looks, seen.lightness, seen.batch.shots
-        if not looks:
-            return None
-        if len(looks) < len(seen):
-            lightness, shots = lightness[looks], tuple(shots[i] for i in looks if shots)
-        ab = self.network(lightness, shots)
-        return ab.cpu() if seen.motions else ab  # where the stabilizer is
-
-    @torch.inference_mode()
-    def steady(self, seen: Seen, ab: Tensor | None, stabilizer: Stabilizer | None) -> Tensor:
-        """The chroma of all frames by what `chroma` has given, `(B, 2, h, w)`; with a stabilizer
-        each frame once, in order. What fails may be done again, in parts too."""
+        prepared = self.prepare(batch, stabilizer)
+        ab = self.predict(prepared)
         if stabilizer is not None:
-            return stabilizer.steady(seen.motions, ab)
-        assert ab is not None  # without one the network sees every frame
-        return ab
+            ab = self.stabilize(prepared, ab, stabilizer)
+        assert ab is not None  # without a stabilizer every frame needs the network
+        return self.adjust(prepared, ab)
 
     @torch.inference_mode()
-    def finish(self, seen: Seen, ab: Tensor) -> Tensor:
-        """What comes last, with what `steady` has given; see `__call__`."""
-        ab = self._adjust(ab.to(seen.lightness), seen.lightness)
-        return torch.rot90(ab, seen.batch.rotation // 90, (-2, -1))
+    def prepare(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Prepared:
+        """Make the network's input, L* at the model's size, and find how the frames move. It may
+        be batches ahead of `predict`, in another thread; a stabilizer must get every frame once,
+        in order."""
+        lightness = self.lightness(batch)
+        motions = stabilizer.track(lightness, batch.cuts) if stabilizer else ()
+        return Prepared(batch, lightness, tuple(motions))
 
-    def seen_size(self, picture: LumaBatch) -> tuple[int, int]:
-        """Height and width at which the model sees an upright picture."""
+    def predict(self, prepared: Prepared) -> Tensor | None:
+        """Run the network on the n frames that need it.
+
+        Batches may come in any order, and on the CPU from several threads at once.
+
+        Returns:
+            `(n, 2, h, w)` float32 a*b*, on the CPU if there is a stabilizer; None if n is 0.
+        """
+        needed, lightness = prepared.inference_indices, prepared.lightness
+        shots = prepared.batch.shots
+        if not needed:
+            return None
+        if len(needed) < len(prepared):
+            lightness, shots = lightness[needed], tuple(shots[i] for i in needed if shots)
+        ab = self.network(lightness, shots)
+        return ab.cpu() if prepared.motions else ab
+
+    @torch.inference_mode()
+    def stabilize(self, prepared: Prepared, ab: Tensor | None, stabilizer: Stabilizer) -> Tensor:
+        """Keep the colors steady from frame to frame.
+
+        Args:
+            prepared: by `prepare` with this `stabilizer`; every frame once, in order. If the call
+                fails, it can be made again, with fewer frames too.
+            ab: what `predict` has returned.
+
+        Returns:
+            `(B, 2, h, w)` float32 a*b* of all frames, on the CPU.
+        """
+        return stabilizer.stabilize(prepared.motions, ab)
+
+    @torch.inference_mode()
+    def adjust(self, prepared: Prepared, ab: Tensor) -> Tensor:
+        """Apply the color adjustment to a*b* of all frames, and turn it like the batch's luma."""
+        ab = self._adjust(ab.to(prepared.lightness), prepared.lightness)
+        return torch.rot90(ab, prepared.batch.rotation // 90, (-2, -1))
+
+    def input_size(self, picture: LumaBatch) -> tuple[int, int]:
+        """Height and width of the network's input for an upright picture."""
         height, width = picture.luma.shape[-2:]
         return model_size(height, width, self.size, self.stride)
 
     @torch.inference_mode()
-    def together(self, pictures: Sequence[LumaBatch]) -> list[Tensor]:
-        """Predict the chroma of pictures of any size and one `seen_size` as one batch.
+    def predict_batch(self, pictures: Sequence[LumaBatch]) -> list[Tensor]:
+        """Predict the chroma of pictures of any sizes, but of one `input_size`, as one batch.
 
         On the CPU several threads may call it at once.
 
@@ -215,7 +218,7 @@ class Colorizer:
             pictures: upright, on this colorizer's device.
 
         Returns:
-            What `__call__` gives for each.
+            For each picture what `__call__` returns.
         """
         lightness = torch.cat([self.lightness(picture) for picture in pictures])
         ab = self._adjust(self.network(lightness), lightness)
@@ -223,11 +226,11 @@ class Colorizer:
 
     @torch.inference_mode()
     def lightness(self, batch: LumaBatch) -> Tensor:
-        """What the model sees of a batch: L* `(B, 1, h, w)`, upright."""
+        """The network's input for a batch: L* `(B, 1, h, w)` in [0, 100], upright."""
         codes = batch.luma
         height, width = codes.shape[-2:]
         least = model_size(height, width, self.size, self.stride)
-        # by half while the sides are even, on the codes, which is quick; the rest with a filter
+        # halved while the sides are even, on the codes, which is quick; the rest with a filter
         while not (height % 2 or width % 2) and height >= 2 * least[0] and width >= 2 * least[1]:
             codes, height, width = block_means(codes, (2, 2)), height // 2, width // 2
         grey = torch.rot90(film_grey(batch, codes), -(batch.rotation // 90), (-2, -1))
@@ -246,7 +249,7 @@ class Colorizer:
     def _forward(self, lightness: Tensor, with_features: bool) -> tuple[Tensor, dict[int, Tensor]]:
         """The network's a*b* in Lab units, and its features where they are asked for."""
         lightness = lightness.contiguous(memory_format=torch.channels_last)
-        # beyond the reach of 16 bits: this batch again in fp32
+        # if values are out of the range of 16 bits, this batch again in fp32
         for precision in dict.fromkeys((self.precision, "fp32")):
             dtype = PRECISIONS[precision]
             features: dict[int, Tensor] = {}
@@ -277,8 +280,8 @@ class Colorizer:
         count = most = max(1, len(lightness))
         if self.device.type == "cpu":
             height, width = lightness.shape[-2:]
-            most = max(1, _CPU_TOGETHER // (height * width))
-        step = math.ceil(count / math.ceil(count / most))  # one by one takes longer: even parts
+            most = max(1, _CPU_PIXELS // (height * width))
+        step = math.ceil(count / math.ceil(count / most))  # parts of about one size
         parts = (slice(first, first + step) for first in range(0, count, step))
         return torch.cat([self._network(lightness[part], shots[part]) for part in parts])
 
@@ -293,7 +296,7 @@ class Colorizer:
         return ab
 
     @torch.inference_mode()
-    def predict(self, lightness: Tensor) -> Tensor:
+    def predict_full_size(self, lightness: Tensor) -> Tensor:
         """Predict full-resolution chroma for pictures.
 
         Args:
@@ -331,55 +334,15 @@ class Colorizer:
             torch.from_numpy(np.ascontiguousarray(grey))[None, None], depth, True, (0,), (0,)
         )
         format = picture_format(depth)
-        (color,) = self.with_backoff(batch, lambda part: compose(part, self(part), format))
+        runner = BatchRunner(self)
+        (color,) = runner.run(lambda model, part: compose(part, model(part), format), batch)
         rgb = torch.stack([plane[0] for plane in color.planes], dim=-1)
         return rgb.numpy().astype(picture.dtype)
 
-    def with_backoff(self, batch: Part, work: Callable[[Part], Result]) -> Iterator[Result]:
-        """Run `work` on a batch, or on parts of it where memory does not suffice.
 
-        Out of memory halves the part, down to one frame, and lets threads take turns from then on;
-        then the model moves to the CPU, with a warning. Every frame is worked on exactly once, in
-        order; the size that fits is kept for the batches that follow.
-
-        Yields:
-            The results of `work`, in the order of the frames.
-        """
-        first = 0
-        failed: RuntimeError | None = None
-        count, alone = 0, False
-        while first < len(batch):
-            if failed is not None:  # behind the handler, which would hold on to the memory
-                self._give_way(count, failed, alone)
-                failed = None
-            count = min(len(batch) - first, self.largest_batch or len(batch))
-            try:
-                alone = self.largest_batch is not None  # where memory is short
-                with self._turns.taken(alone):
-                    result = work(batch[first : first + count].to(self.device))
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                failed = error.with_traceback(None)
-                continue
-            first += count
-            yield result
-
-    def limit_batch(self, count: int) -> None:
-        """Take at most `count` frames at once from now on, because memory has run out."""
-        with self._limiting:  # the stages of a film and the threads of pictures share it
-            if self.largest_batch is not None and self.largest_batch <= count:
-                return
-            self.largest_batch = count
-        logger.warning("out of memory on %s: going on with batches of %d", self.device, count)
-        torch.cuda.empty_cache()  # nothing where CUDA is not in use
-
-    def _give_way(self, count: int, error: RuntimeError, alone: bool) -> None:
-        if count > 1 or not alone:
-            self.limit_batch(max(1, count // 2))
-        elif self.device.type != "cpu":
-            logger.warning("out of memory on %s for one frame: going on on the CPU", self.device)
-            self.to(torch.device("cpu"))
-            torch.cuda.empty_cache()
-        else:
-            raise out_of_memory() from error
+def _copy_to(network: Network, device: torch.device) -> Network:
+    """A copy of a network on another device, which takes no memory on the network's own."""
+    copies: dict[int, Any] = {id(each): each.to(device) for each in network.buffers()}
+    for each in network.parameters():
+        copies[id(each)] = nn.Parameter(each.detach().to(device), requires_grad=False)
+    return copy.deepcopy(network, copies)

@@ -1,57 +1,42 @@
-"""From inputs to finished files.
-
-    for batch in source: sink.write(compose(batch, colorizer(batch)))
-
-For a film these are threads that run ahead of each other (`stages.py`); the motion from frame to
-frame is found in one before the model.
-Jobs are planned first (`planning.py`), so that what cannot work is said before the work begins; a
-job that fails does not stop the others.
-"""
+"""From a film to a finished file: the stages of a film, in order, and what is reported of it."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..color.compose import compose
 from ..errors import DamagedInputError, InputError
-from ..frames import ColorBatch, VideoInfo
+from ..frames import ColorBatch, LumaBatch, PixelFormat, VideoInfo
 from ..motion.shots import mark_cuts
 from ..motion.stabilizer import Stabilizer
 from ..sinks import FilmSink
-from ..sources import load
-from ..system.devices import is_out_of_memory, out_of_memory
+from ..sources.loader import copy_stages, load
 from ..system.opencv import unavailable
-from ..system.threads import ahead, share_threads, side_by_side
+from ..system.stages import Stage, StageTimer, run_stages
+from ..system.threads import share_threads
 from .batch_cache import cached_batch
-from .batching import Divisible
-from .colorizer import Colorizer, Seen
+from .batching import BatchRunner
+from .colorizer import Colorizer, Prepared
 from .plan import FilmJob
 from .settings import Progress, ProgressCallback, Report, Settings
 
 # Code points of ITU-T H.273: PQ and HLG; BT.2020.
 _HDR_TRANSFERS, _BT2020_PRIMARIES = (16, 18), 9
-
-logger = logging.getLogger(__name__)
-Result = TypeVar("Result")
-Part = TypeVar("Part", bound="_Placed")
-Said = TypeVar("Said", bound="_Predicted")
-
-
 _CPU_PIXELS, _GPU_PIXELS = 8 * 720 * 576, 4 * 1920 * 1080  # of a batch
 
 
 def batch_size(colorizer: Colorizer, settings: Settings, facts: VideoInfo) -> int:
-    """Frames a batch: what was asked for, what `vidcolor probe` found to be the fastest on this
-    device, or as many as keep its memory bounded."""
+    """Frames in a batch: the size in the settings, or the one that `vidcolor probe` measured as
+    the fastest on this device, or as many as keep memory bounded."""
     if settings.batch_size:
         return settings.batch_size
     if known := cached_batch(colorizer, facts.width, facts.height):
@@ -61,81 +46,133 @@ def batch_size(colorizer: Colorizer, settings: Settings, facts: VideoInfo) -> in
     return max(1, min(most, pixels // (facts.width * facts.height)))
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """A batch behind the network.
+
+    Attributes:
+        prepared: the batch.
+        ab: `(n, 2, h, w)` a*b* of its n `inference_indices`; None if n is 0.
+    """
+
+    prepared: Prepared
+    ab: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.prepared)
+
+    def __getitem__(self, part: slice) -> Predicted:
+        first, last, _ = part.indices(len(self))
+        begin, end = (
+            sum(i < bound for i in self.prepared.inference_indices) for bound in (first, last)
+        )
+        ab = None if self.ab is None or begin == end else self.ab[begin:end]
+        return Predicted(self.prepared[part], ab)
+
+    def to(self, device: torch.device) -> Predicted:
+        """The same with the batch on `device`; `ab` is moved by what needs it there."""
+        return replace(self, prepared=self.prepared.to(device))
+
+
+def film_stages(
+    colorizer: Colorizer,
+    settings: Settings,
+    format: PixelFormat,
+    time_base: Fraction | None,
+) -> list[Stage[Any, Any]]:
+    """The stages from decoded luma to color, `LumaBatch` to `ColorBatch`, in order.
+
+    `cuts` marks shots; `prepare` makes the network's input and finds the motion; `predict` runs
+    the network; `stabilize` keeps colors steady; `compose` makes the output's pixels. On a GPU
+    `copy` and `receive` bring batches there before `prepare`. Without OpenCV, or if neither
+    stabilizing nor references need shots, `cuts` and `stabilize` are left out.
+
+    Args:
+        colorizer: used by the stages' threads; it is not changed.
+        settings: of them `stabilize` and `exact_luma` count.
+        format: of the result.
+        time_base: unit of the frames' pts, seconds; None for frames that do not follow each other.
+    """
+    share = share_threads(colorizer.device, colorizer.gmacs)
+    if not _needs_shots(colorizer, settings) or unavailable():
+        time_base = None
+    stabilizer = Stabilizer() if time_base is not None and settings.stabilize else None
+    runner = BatchRunner(colorizer)
+
+    def prepare(model: Colorizer, batch: LumaBatch) -> Prepared:
+        return model.prepare(batch, stabilizer)
+
+    def predict(model: Colorizer, prepared: Prepared) -> Predicted:
+        return Predicted(prepared, model.predict(prepared))
+
+    def stabilize(model: Colorizer, given: Predicted) -> Predicted:
+        assert stabilizer is not None
+        ab = model.stabilize(given.prepared, given.ab, stabilizer)
+        return Predicted(replace(given.prepared, motions=()), ab)  # from here on of every frame
+
+    def make_color(model: Colorizer, given: Predicted) -> ColorBatch:
+        assert given.ab is not None
+        ab = model.adjust(given.prepared, given.ab)
+        return compose(given.prepared.batch, ab, format, exact_luma=settings.exact_luma)
+
+    stages: list[Stage[Any, Any]] = []
+    if time_base is not None:
+        stages.append(Stage("cuts", stream=partial(mark_cuts, time_base=time_base), joined=True))
+    if share.prefetch:
+        stages += copy_stages(colorizer.device)
+    stages += [
+        runner.stage("prepare", prepare, threads=share.model, joined=True),
+        runner.stage(
+            "predict",
+            predict,
+            threads=share.model,
+            workers=share.workers if share.workers > 1 else 0,
+        ),
+    ]
+    if stabilizer is not None:
+        stages.append(runner.stage("stabilize", stabilize, threads=share.compose))
+    stages.append(
+        runner.stage("compose", make_color, threads=share.compose, joined=stabilizer is not None)
+    )
+    return stages
+
+
+def _needs_shots(colorizer: Colorizer, settings: Settings) -> bool:
+    return settings.stabilize or colorizer.references.per_shot
+
+
 def colorize_film(
     job: FilmJob,
     colorizer: Colorizer,
     settings: Settings,
     on_progress: ProgressCallback = lambda progress: None,
+    timer: StageTimer | None = None,
 ) -> Report:
     """Colorize one film's segment into one file.
+
+    Args:
+        job: the film, and where it goes.
+        colorizer: used by threads until this returns; it is not changed.
+        settings: of the run.
+        on_progress: called after every batch written.
+        timer: measures the stages: `decode`, those of `film_stages`, and `encode`.
 
     Raises:
         InputError: nothing of the film can be decoded.
         OutputError: the film cannot be written.
+        DeviceError: memory does not suffice for one frame.
     """
     facts = job.source.facts
-    report = Report(job.input, job.output, "done", warnings=list(_warnings(job)))
-    damage: list[str] = []
-    turned = facts.is_color  # the warning is given
-    stabilizer = Stabilizer() if settings.stabilize else None
-    marked = stabilizer is not None or colorizer.references.per_shot
-    if marked and (reason := unavailable()):
-        stabilizer, marked = None, False
-        report.warnings.append(
-            f"{job.input}: no shots are found and colour is not kept in place, because {reason}"
+    found = _Findings(job)
+    without_shots = unavailable() if _needs_shots(colorizer, settings) else ""
+    if without_shots:
+        found.warnings.append(
+            f"{job.input}: no shots are found and colors are not kept steady, because "
+            f"{without_shots}"
         )
-    shots = 0
-    threads = share_threads(colorizer.device, colorizer.gmacs)
-    source = load(
-        job.source,
-        batch_size=batch_size(colorizer, settings, facts),
-        workers=0,  # FFmpeg's decoders have threads of their own
-        device=colorizer.device,
-        through=partial(mark_cuts, time_base=facts.time_base) if marked else None,
-        prefetch=threads.prefetch,
-    )
-
-    def watched() -> Generator[Seen]:
-        nonlocal turned, shots
-        with closing(source):
-            for batch in source:
-                damage.extend(batch.damage)
-                report.warnings += batch.notes
-                shots = max((shots, *(shot + 1 for shot in batch.shots)))
-                if batch.is_color and not turned:
-                    turned = True
-                    report.warnings.append(f"{job.input}: turns to colour; only its luma is used")
-                yield from _with_halving(
-                    batch, lambda part: colorizer.see(part, stabilizer), colorizer
-                )
-
-    def predicted(seen: Seen) -> list[_Predicted]:
-        def chroma(part: Seen) -> _Predicted:
-            return _Predicted(part, colorizer.chroma(part))
-
-        return list(colorizer.with_backoff(seen, chroma))
-
-    def steadied(part: _Predicted) -> _Steadied:
-        return _Steadied(part.seen, colorizer.steady(part.seen, part.ab, stabilizer))
-
-    def colored(part: _Steadied) -> ColorBatch:
-        ab = colorizer.finish(part.seen, part.ab)
-        return compose(part.seen.batch, ab, job.plan.format, exact_luma=settings.exact_luma)
-
-    def composed() -> Generator[ColorBatch]:
-        model = side_by_side(
-            lambda: ahead(watched, "motion", threads=threads.model),
-            predicted,
-            "model",
-            workers=threads.workers,
-            threads=threads.model,
-        )
-        with closing(model) as batches:
-            for parts in batches:
-                for part in parts:
-                    for whole in _with_halving(part, steadied, colorizer):
-                        yield from _with_halving(whole, colored, colorizer)
-
+    size = batch_size(colorizer, settings, facts)
+    source = found.read(load(job.source, batch_size=size, device=colorizer.device))
+    stages = film_stages(colorizer, settings, job.plan.format, facts.time_base)
     sink = FilmSink(
         job.output,
         facts,
@@ -146,98 +183,61 @@ def colorize_film(
         overwrite=settings.overwrite,
         plan=job.plan,
     )
-    colors = ahead(composed, "compose", threads=threads.compose)
-    with sink, closing(colors):
+
+    def encoding(frames: int) -> AbstractContextManager[None]:
+        return timer.measure("encode", frames) if timer else nullcontext()
+
+    frames = shots = 0
+    with sink, closing(run_stages(source, stages, timer=timer)) as colors:
         for color in colors:
-            sink.write(color)
-            report.frames += len(color.source)
-            on_progress(Progress(job.input, report.frames, job.frames))
-        if report.frames == 0:
+            with encoding(len(color)):
+                sink.write(color)
+            frames += len(color)
+            shots = max((shots, *(shot + 1 for shot in color.source.shots)))
+            on_progress(Progress(job.input, frames, job.frames))
+        if frames == 0:
             raise InputError(
                 f"{job.input}: no frame lies in the chosen segment; check --start and --end"
                 if not settings.segment.is_full
                 else f"{job.input}: no frame could be decoded"
             )
-        written = sink.finish(incomplete=bool(damage))
-    if marked and (note := colorizer.references.unused(shots)):
-        report.warnings.append(f"{job.input}: {note}")
-    report.output = written.path
+        with encoding(0):
+            written = sink.finish(incomplete=bool(found.damage))
+    if not without_shots and (note := colorizer.references.unused(shots)):
+        found.warnings.append(f"{job.input}: {note}")
+    report = Report(job.input, written.path, "done", frames, warnings=found.warnings)
     if written.damage:
-        damage.append(written.damage)
+        found.damage.append(written.damage)
     if written.incomplete:
         report.status = "incomplete"
-        report.error = str(_damaged(job.input, damage, written.path))
+        report.error = str(_damaged(job.input, found.damage, written.path))
     return report
 
 
-class _Placed(Divisible, Protocol):
-    """Frames that can be worked on in parts, and where they are."""
+class _Findings:
+    """What is found out about a film while it is read.
 
-    @property
-    def device(self) -> torch.device: ...
-
-
-@dataclass(frozen=True)
-class _Predicted:
-    """What was seen of a batch, and what the network says of the frames that it had to see."""
-
-    seen: Seen
-    ab: Tensor | None
-
-    @property
-    def device(self) -> torch.device:
-        return self.seen.batch.device
-
-    def __len__(self) -> int:
-        return len(self.seen)
-
-    def __getitem__(self, part: slice) -> _Predicted:
-        first, last, _ = part.indices(len(self))
-        before, until = (sum(i < end for i in self.seen.looks) for end in (first, last))
-        ab = None if self.ab is None or before == until else self.ab[before:until]
-        return _Predicted(self.seen[part], ab)
-
-    def to(self: Said, device: torch.device) -> Said:
-        ab = None if self.ab is None else self.ab.to(device)
-        return replace(self, seen=self.seen.to(device), ab=ab)
-
-
-@dataclass(frozen=True)
-class _Steadied(_Predicted):
-    """What was seen of a batch, and the a*b* of all its frames."""
-
-    ab: Tensor
-
-    def __getitem__(self, part: slice) -> _Steadied:
-        return _Steadied(self.seen[part], self.ab[part])
-
-
-def _with_halving(
-    part: Part, work: Callable[[Part], Result], colorizer: Colorizer
-) -> Iterator[Result]:
-    """`work`, in halves where memory does not suffice, and at last on the CPU. Unlike
-    `Colorizer.with_backoff` it leaves the model where it is, which other threads use.
-
-    Raises:
-        DeviceError: not even one frame can be worked on there.
+    Attributes:
+        warnings: one line each.
+        damage: one line for each part that could not be read.
     """
-    half = len(part) // 2
-    try:
-        result = work(part)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        if not half and part.device.type == "cpu":
-            raise out_of_memory() from error
-    else:
-        yield result
-        return
-    parts = [part.to(torch.device("cpu"))]
-    if half:
-        colorizer.limit_batch(half)
-        parts = [part[:half], part[half:]]
-    for each in parts:
-        yield from _with_halving(each, work, colorizer)
+
+    def __init__(self, job: FilmJob) -> None:
+        self.warnings = list(_warnings(job))
+        self.damage: list[str] = []
+        self._input, self._is_color = job.input, job.source.facts.is_color
+
+    def read(self, batches: Generator[LumaBatch, None, None]) -> Generator[LumaBatch, None, None]:
+        """Pass the film's batches on, and keep what they tell of it."""
+        with closing(batches):
+            for batch in batches:
+                self.damage += batch.damage
+                self.warnings += batch.notes
+                if batch.is_color and not self._is_color:
+                    self._is_color = True
+                    self.warnings.append(f"{self._input}: turns to color; only its luma is used")
+                yield batch
+                del batch  # not to be kept while the next one is decoded
 
 
 def _damaged(path: Path, damage: list[str], kept: Path) -> DamagedInputError:
@@ -248,9 +248,9 @@ def _damaged(path: Path, damage: list[str], kept: Path) -> DamagedInputError:
 def _warnings(job: FilmJob) -> Iterator[str]:
     facts = job.source.facts
     if facts.is_color:
-        yield f"{job.input}: is already in colour; only its luma is used"
+        yield f"{job.input}: is already in color; only its luma is used"
     if facts.tags.transfer in _HDR_TRANSFERS or facts.tags.primaries == _BT2020_PRIMARIES:
-        yield f"{job.input}: is HDR or BT.2020; it is treated as sRGB, so its colours will be off"
+        yield f"{job.input}: is HDR or BT.2020; it is treated as sRGB, so its colors will be off"
     if facts.interlaced:
         yield f"{job.input}: is interlaced; combing stays (deinterlace it first)"
     yield from job.plan.notes

@@ -1,62 +1,88 @@
-"""Many still pictures: read ahead, coloured in batches of one model size, saved beside the work.
+"""Many still pictures: read ahead, colored in batches of one model size, saved.
 
-Reading, colouring and saving are tasks of one pool of threads: Pillow, OpenCV, zlib and torch let
-go of Python's lock (it was seen held for 2 % of the time). The caller's thread alone decides what
-comes next, so nothing here needs a lock. On the CPU a task's torch work keeps to its own thread:
-OpenMP's threads stall each other wherever there are more threads than processors. On a GPU one
-thread colours, and the pool reads and saves.
+Reading, coloring and saving share one pool of threads: Pillow, OpenCV, zlib and torch release
+Python's lock while they work. On the CPU each of these threads has its share of torch's threads,
+because OpenMP's threads slow each other down when they outnumber the processors. On a GPU one
+thread colors, and the pool reads and saves.
 """
 
 from __future__ import annotations
 
-import queue
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from ..color.compose import compose
 from ..errors import InputError, VidcolorError
 from ..frames import ColorBatch, LumaBatch, picture_format
-from ..sinks import PictureReport, PictureSink
+from ..sinks import PictureSink
 from ..sources import PictureSource
 from ..system.devices import free_memory, processors
-from ..system.threads import Workers, own_threads
+from ..system.stages import Stage, StageTimer, run_stages
+from ..system.threads import thread_budget
+from .batching import BatchRunner
 from .colorizer import Colorizer
 from .plan import PicturesJob
 from .settings import Progress, ProgressCallback, Report, Settings
 
-Result = TypeVar("Result")
-
 _MOST_THREADS = 16
-_CPU_BATCH, _GPU_BATCH = 4, 16  # on the CPU larger ones gain nothing
+_CPU_BATCH, _GPU_BATCH = 4, 16  # on the CPU larger batches gain nothing
 WINDOW = 64  # pictures among which those of one size are looked for
-# What a picture takes at most between its file and its new file (in 16 bits, while it is encoded),
-# and the part of the free memory that all pictures together may take.
+# Memory of a picture at most, from its file to its new file (in 16 bits, while it is encoded), and
+# the part of the free memory that all pictures together may take.
 _BYTES_A_PIXEL, _SHARE = 48, 1 / 3
 
 
-def _threads(settings: Settings, count: int) -> int:
+def _thread_count(settings: Settings, count: int) -> int:
     return min(settings.picture_threads or min(processors(), _MOST_THREADS), count)
 
 
-def pictures_together(colorizer: Colorizer, settings: Settings, count: int) -> int:
-    """Pictures a batch in a run of `count` of them: what was asked for, or what suits the device;
-    few pictures are shared out one by one."""
+def picture_batch_size(colorizer: Colorizer, settings: Settings, count: int) -> int:
+    """Pictures in a batch in a run of `count` of them: the size in the settings, or one that suits
+    the device; with few pictures, smaller batches keep all threads busy."""
     if settings.batch_size:
         return settings.batch_size
     if colorizer.device.type != "cpu":
         return _GPU_BATCH
-    return max(1, min(_CPU_BATCH, count // (4 * max(1, _threads(settings, count)))))
+    return max(1, min(_CPU_BATCH, count // (4 * max(1, _thread_count(settings, count)))))
+
+
+@dataclass
+class _Picture:
+    """A picture under way.
+
+    Attributes:
+        index: number in the job.
+        pixels: of the picture, by its file's header.
+        ends_window: it is the last of its window.
+        report: becomes that of the job.
+        room: it is inside until it is saved or has failed.
+        luma: set by `read`.
+        color: set by `color`.
+    """
+
+    index: int
+    pixels: int
+    ends_window: bool
+    report: Report
+    room: _Room
+    luma: LumaBatch | None = None
+    color: ColorBatch | None = None
+
+    def fail(self, error: VidcolorError) -> None:
+        """The picture has failed; it takes no further part."""
+        self.luma = self.color = None
+        self.report.status, self.report.error, self.report.frames = "failed", str(error), 0
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Pictures that are worked on together; what `Colorizer.with_backoff` can divide."""
+    """Pictures of one model size, as a `BatchRunner` can divide them."""
 
     pictures: tuple[LumaBatch, ...]
 
@@ -70,181 +96,157 @@ class _Group:
         return _Group(tuple(picture.to(device) for picture in self.pictures))
 
 
-def _color(
-    colorizer: Colorizer, settings: Settings, pictures: Sequence[LumaBatch]
-) -> list[ColorBatch | VidcolorError]:
-    """Each picture in colour, or why not."""
+class _Room:
+    """Bounds the pictures under way, by their number and pixels.
 
-    def work(part: _Group) -> list[ColorBatch]:
-        chroma = colorizer.together(part.pictures)
-        return [
-            compose(picture, ab, picture_format(picture.bit_depth), exact_luma=settings.exact_luma)
-            for picture, ab in zip(part.pictures, chroma, strict=True)
-        ]
-
-    done: list[ColorBatch | VidcolorError] = []
-    try:
-        for part in colorizer.with_backoff(_Group(tuple(pictures)), work):
-            own = pictures[len(done) :]  # as they were read: nothing stays on the device
-            done += [replace(c, source=own[i]) for i, c in enumerate(part)]
-    except VidcolorError as error:
-        if len(pictures) == 1:
-            return [error]
-        for picture in pictures[len(done) :]:  # one by one: not all of them need be to blame
-            done += _color(colorizer, settings, [picture])
-    return done
-
-
-def _save(sink: PictureSink, color: ColorBatch) -> PictureReport | VidcolorError:
-    try:
-        return sink.write(color)
-    except VidcolorError as error:
-        return error
-
-
-class _Line:
-    """The pictures under way, from their files to their reports.
-
-    Pictures are counted off in the order of the job into windows, by their number and pixels.
-    Those of one model size in a window are coloured together as soon as they make a full batch,
-    and what is left over when the window has been read. So the batches follow from the files and
-    not from what happens to be quick. Two windows may be under way at once; a picture that is
-    larger than a window comes when all others are through.
+    Args:
+        pixels: of all of them at most; a larger picture enters when no other is inside.
+        count: of pictures at most.
     """
 
-    def __init__(
-        self, job: PicturesJob, colorizer: Colorizer, settings: Settings, window: int
-    ) -> None:
-        self._source = PictureSource(job.items)
-        self._count = len(job.items)
-        self._colorizer, self._settings = colorizer, settings
-        self._sink = PictureSink(overwrite=settings.overwrite, quality=settings.quality)
-        threads = self._threads = _threads(settings, self._count)
-        self._batch = pictures_together(colorizer, settings, self._count)
-        self._most = window
-        # half of it is a window's
-        self._room = int(free_memory(torch.device("cpu")) * _SHARE / _BYTES_A_PIXEL)
-        own = own_threads.available()
-        each = max(1, own // threads)
-        self._pool = self._colorists = Workers(threads, "pictures", each)
-        if colorizer.device.type != "cpu":
-            self._colorists = Workers(1, "colorist", own)
-        self._events: queue.SimpleQueue[tuple[Callable[[Any], None], Future[Any]]]
-        self._events = queue.SimpleQueue()
-        self._sizes = (self._source.count_pixels(index) for index in range(self._count))
-        self._next: int | None = None  # pixels of the picture that waits for room
-        self._pixels: dict[int, int] = {}  # of the pictures under way
-        self._admitted = self._taken = 0  # pictures sent to be read, and read in their order
-        self._window = [0, 0]  # pictures and pixels of the window that is being filled
-        self._ends: set[int] = set()  # numbers of the pictures that windows end before
-        self._read: dict[int, LumaBatch] = {}  # read before their turn
-        self._waiting: dict[tuple[int, int], list[LumaBatch]] = {}  # for others of their size
-        self._reports: dict[int, Report] = {}
+    def __init__(self, pixels: int, count: int) -> None:
+        self.pixels, self._count = pixels, count
+        self._inside: list[int] = []  # pixels of each
+        self._closed = False
+        self._changed = threading.Condition()
 
-    def reports(self) -> Iterator[Report]:
-        """The reports in the order of the job; the threads end with the iterator."""
-        try:
-            for index in range(self._count):
-                self._admit()
-                while index in self._pixels:
-                    then, future = self._events.get()
-                    then(future.result())
-                    self._admit()
-                yield self._reports.pop(index)
-        finally:
-            # what is being written is written, or taken away again
-            for pool in (self._colorists, self._pool):
-                pool.shutdown(cancel_futures=True)
+    def enter(self, pixels: int) -> bool:
+        """Wait until a picture fits in; False if the room was closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._fits(pixels))
+            if not self._closed:
+                self._inside.append(pixels)
+            return not self._closed
 
-    def _do(
-        self,
-        pool: Workers,
-        then: Callable[[Result], None],
-        work: Callable[..., Result],
-        *arguments: Any,
-    ) -> None:
-        """Have `work` done in a thread, and then its result handed to `then` in this one."""
-        future = pool.submit(work, *arguments)
-        future.add_done_callback(lambda done: self._events.put((then, done)))
+    def _fits(self, pixels: int) -> bool:
+        fits = len(self._inside) < self._count and sum(self._inside) + pixels <= self.pixels
+        return fits or not self._inside
 
-    def _admit(self) -> None:
-        """Send as many pictures to be read as there is room for."""
-        while self._admitted < self._count:
-            index = self._admitted
-            if self._next is None:
-                self._next = next(self._sizes)
-                self._place(index, self._next)
-            held = sum(self._pixels.values()) + self._next
-            if self._pixels and (held > self._room or len(self._pixels) >= 2 * self._most):
-                return
-            reading = index - self._taken - len(self._read)
-            if reading >= 2 * self._threads:  # threads take what came first; the rest has its turn
-                return
-            self._pixels[index], self._next = self._next, None
-            self._admitted += 1
-            path, output = self._source.items[index]
-            self._reports[index] = Report(path, output, "done", frames=1)
-            self._do(self._pool, self._take, self._source.read, index)
+    def leave(self, pixels: int) -> None:
+        """A picture is done."""
+        with self._changed:
+            self._inside.remove(pixels)
+            self._changed.notify_all()
 
-    def _place(self, index: int, pixels: int) -> None:
-        """Count a picture into the present window, or end that and begin another with it."""
-        count, together = self._window[0] + 1, self._window[1] + pixels
-        if index and (count > self._most or together > self._room // 2):
-            count, together = 1, pixels
-            self._ends.add(index)
-            self._end_windows()
-        self._window = [count, together]
+    def close(self) -> None:
+        """Let no more pictures in."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
-    def _take(self, batch: LumaBatch) -> None:
-        """A picture has been read: those whose turn it is join others of their size."""
-        self._read[batch.first_index] = batch
-        while self._taken in self._read:
-            self._sort(self._read.pop(self._taken))
-            self._taken += 1
-            self._end_windows()
 
-    def _sort(self, batch: LumaBatch) -> None:
-        report = self._reports[batch.first_index]
-        if batch.damage:
-            self._fail(batch.first_index, InputError("; ".join(batch.damage)))
-            return
-        report.warnings += batch.notes
-        if batch.is_color:
-            report.warnings.append(f"{report.input}: is already in colour; only its luma is used")
-        size = self._colorizer.seen_size(batch)
-        group = self._waiting.setdefault(size, [])
-        group.append(batch)
-        if len(group) >= self._batch:
-            self._start(self._waiting.pop(size))
+def _windows(sizes: Iterable[int], count: int, pixels: int) -> Iterator[tuple[int, bool]]:
+    """Divide pictures into windows of at most `count` pictures and `pixels`, in order.
 
-    def _end_windows(self) -> None:
-        """Colour what waits, if the last picture of its window has been read."""
-        if self._taken == self._count or self._taken in self._ends:
-            while self._waiting:
-                self._start(self._waiting.popitem()[1])
+    Args:
+        sizes: pixels of each picture.
 
-    def _start(self, group: list[LumaBatch]) -> None:
-        then = partial(self._keep, [batch.first_index for batch in group])
-        self._do(self._colorists, then, _color, self._colorizer, self._settings, group)
+    Yields:
+        The pixels of each picture, and whether it is the last of its window.
+    """
+    held: list[int] = []  # of the window so far
+    for size in sizes:
+        if held:
+            ends = len(held) >= count or sum(held) + size > pixels
+            yield held[-1], ends
+            if ends:
+                held = []
+        held.append(size)
+    if held:
+        yield held[-1], True
 
-    def _keep(self, indices: list[int], colors: list[ColorBatch | VidcolorError]) -> None:
-        for index, color in zip(indices, colors, strict=True):
-            if isinstance(color, VidcolorError):
-                self._fail(index, color)
+
+def picture_stages(
+    source: PictureSource, sink: PictureSink, colorizer: Colorizer, settings: Settings
+) -> list[Stage[Any, Any]]:
+    """The stages of pictures, `_Picture` to `_Picture`, in order: `read`, `group`, `color`, `save`.
+
+    `group` brings pictures of one model size together: a full batch goes on at once, the others at
+    the end of their window. So batches depend on the files alone, not on which is read first. A
+    picture that fails passes through the later stages untouched.
+
+    Args:
+        source, sink: of the job's pictures.
+        colorizer: used by the stages' threads; it is not changed.
+        settings: of them `batch_size`, `picture_threads` and `exact_luma` count.
+    """
+    count = len(source.items)
+    size = picture_batch_size(colorizer, settings, count)
+    runner = BatchRunner(colorizer)
+
+    def read(picture: _Picture) -> list[_Picture]:
+        luma, report = source.read(picture.index), picture.report
+        if luma.damage:
+            picture.fail(InputError("; ".join(luma.damage)))
+            return [picture]
+        report.warnings += luma.notes
+        if luma.is_color:
+            report.warnings.append(f"{report.input}: is already in color; only its luma is used")
+        picture.luma = luma
+        return [picture]
+
+    def group(pictures: Iterator[_Picture]) -> Iterator[list[_Picture]]:
+        waiting: dict[tuple[int, int], list[_Picture]] = {}  # for others of their model size
+        for picture in pictures:
+            if picture.luma is None:
+                yield [picture]
             else:
-                self._do(self._pool, partial(self._finish, index), _save, self._sink, color)
+                shape = colorizer.input_size(picture.luma)
+                waiting.setdefault(shape, []).append(picture)
+                if len(waiting[shape]) >= size:
+                    yield waiting.pop(shape)
+            if picture.ends_window:
+                while waiting:
+                    yield waiting.popitem()[1]
 
-    def _finish(self, index: int, written: PictureReport | VidcolorError) -> None:
-        if isinstance(written, VidcolorError):
-            self._fail(index, written)
-            return
-        self._reports[index].warnings += written.notes
-        del self._pixels[index]
+    def predict(model: Colorizer, group: _Group) -> list[ColorBatch]:
+        chroma = model.predict_batch(group.pictures)
+        return [
+            compose(luma, ab, picture_format(luma.bit_depth), exact_luma=settings.exact_luma)
+            for luma, ab in zip(group.pictures, chroma, strict=True)
+        ]
 
-    def _fail(self, index: int, error: VidcolorError) -> None:
-        report = self._reports[index]
-        report.status, report.error, report.frames = "failed", str(error), 0
-        del self._pixels[index]
+    def color(pictures: list[_Picture]) -> list[_Picture]:
+        left = [(picture, picture.luma) for picture in pictures if picture.luma is not None]
+        try:
+            for colors in runner.run(predict, _Group(tuple(luma for _, luma in left))):
+                for made in colors:
+                    picture, luma = left.pop(0)
+                    picture.color = replace(made, source=luma)  # nothing stays on the device
+        except VidcolorError as error:
+            if len(left) == 1:
+                left[0][0].fail(error)
+                return pictures
+            for picture, _ in left:  # one by one: not all of them need have failed
+                color([picture])
+        return pictures
+
+    def save(picture: _Picture) -> list[_Picture]:
+        try:
+            if picture.color is not None:
+                picture.report.warnings += sink.write(picture.color).notes
+        except VidcolorError as error:
+            picture.fail(error)
+        finally:
+            picture.luma = picture.color = None
+            picture.room.leave(picture.pixels)
+        return [picture]
+
+    workers, own = _thread_count(settings, count), thread_budget.available()
+    threads = max(1, own // max(1, workers))
+    on_cpu = colorizer.device.type == "cpu"
+    return [
+        Stage("read", read, threads=threads, workers=workers, joined=True),
+        Stage("group", stream=group),
+        Stage(
+            "color",
+            color,
+            threads=threads if on_cpu else own,
+            workers=workers if on_cpu else 0,
+            joined=True,
+        ),
+        Stage("save", save, threads=threads, workers=workers),
+    ]
 
 
 def colorize_pictures(
@@ -254,29 +256,55 @@ def colorize_pictures(
     on_progress: ProgressCallback = lambda progress: None,
     *,
     window: int | None = None,
-) -> Iterator[Report]:
+    timer: StageTimer | None = None,
+) -> Generator[Report, None, None]:
     """Colorize still pictures.
 
-    Pictures that the model sees at one size are coloured together; reading and saving go on
-    meanwhile in threads of this process. How many pictures are under way depends on their pixels
-    and the free memory. A picture that fails does not stop the others.
+    The job is divided into windows, in its order, by the pictures' number and pixels. Pictures of
+    a window that the model sees at one size are colored together; reading, coloring and saving
+    overlap. At most two windows are under way, within a third of the free memory; a picture larger
+    than that is worked on alone. A picture that fails does not stop the others.
 
     Args:
-        job: the pictures and where they go.
-        colorizer: used from the threads until the iterator ends.
-        settings: of them `batch_size`, `picture_threads`, `quality`, `overwrite` and
-            `exact_luma` matter.
+        job: the pictures, and where they go.
+        colorizer: used by threads until the iterator ends; it is not changed.
+        settings: of them `batch_size`, `picture_threads`, `quality`, `overwrite` and `exact_luma`
+            count.
         on_progress: called before each report.
-        window: pictures among which those of one size are looked for; None for 64.
+        window: pictures in a window at most; None for 64.
+        timer: measures the stages: those of `picture_stages`, and `list` before them.
 
     Yields:
         A report for each picture in the order of the job, as soon as it and those before it are
         done; `seconds` is the time since the report before.
     """
-    began = time.monotonic()
-    for done, report in enumerate(
-        _Line(job, colorizer, settings, window or WINDOW).reports(), start=1
-    ):
-        report.seconds, began = time.monotonic() - began, time.monotonic()
-        on_progress(Progress(report.input, done, job.frames))
-        yield report
+    window = window or WINDOW
+    source = PictureSource(job.items)
+    sink = PictureSink(overwrite=settings.overwrite, quality=settings.quality)
+    pixels = int(free_memory(torch.device("cpu")) * _SHARE / _BYTES_A_PIXEL)
+    room = _Room(pixels, 2 * window)
+
+    def pictures() -> Iterator[_Picture]:
+        sizes = map(source.count_pixels, range(len(job.items)))
+        for index, (size, last) in enumerate(_windows(sizes, window, pixels // 2)):
+            if not room.enter(size):
+                return
+            path, output = source.items[index]
+            report = Report(path, output, "done", frames=1)
+            yield _Picture(index, size, last, report, room)
+
+    stages = picture_stages(source, sink, colorizer, settings)
+    began, done = time.monotonic(), 0
+    waiting: dict[int, Report] = {}  # for those before them
+    with closing(run_stages(pictures(), stages, timer=timer, name="list")) as results:
+        try:
+            for picture in results:
+                waiting[picture.index] = picture.report
+                while done in waiting:
+                    report = waiting.pop(done)
+                    done += 1
+                    report.seconds, began = time.monotonic() - began, time.monotonic()
+                    on_progress(Progress(report.input, done, len(job.items)))
+                    yield report
+        finally:
+            room.close()  # its thread may wait there

@@ -1,4 +1,12 @@
-"""NEW."""
+"""From inputs to finished files.
+
+    for batch in source: sink.write(compose(batch, colorizer(batch)))
+
+This is what is done with every input. To keep all cores busy it is a list of stages: `film_stages`
+in `films.py` and `picture_stages` in `pictures.py` name them in order, `run_stages` in
+`system/stages.py` runs each in a thread of its own, and the loops of `colorize_film` and
+`colorize_pictures` take what comes out.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import VidcolorError
+from ..system.stages import StageTimer
 from .colorizer import Colorizer
 from .films import colorize_film
 from .pictures import colorize_pictures
@@ -19,16 +28,24 @@ def run(
     colorizer: Colorizer,
     settings: Settings,
     on_progress: ProgressCallback = lambda progress: None,
+    timer: StageTimer | None = None,
 ) -> Iterator[Report]:
-    """Work on the jobs, yielding a report as each input is finished; errors become reports."""
+    """Work on the jobs; yields a report as each input is finished. Errors become reports.
+
+    Args:
+        jobs: by `plan`.
+        colorizer: the model; it is not changed.
+        settings: of the run.
+        on_progress: called with a `Progress` after every batch.
+        timer: measures the stages of all jobs.
+    """
     for job in jobs:
-        colorizer.restore()
         if isinstance(job, PicturesJob):
-            yield from colorize_pictures(job, colorizer, settings, on_progress)
+            yield from colorize_pictures(job, colorizer, settings, on_progress, timer=timer)
             continue
         began = time.monotonic()
         try:
-            report = colorize_film(job, colorizer, settings, on_progress)
+            report = colorize_film(job, colorizer, settings, on_progress, timer)
         except VidcolorError as error:
             report = Report(job.input, job.output, "failed", error=str(error))
         report.seconds = time.monotonic() - began

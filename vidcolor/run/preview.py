@@ -1,9 +1,10 @@
-"""A sheet of before/after pairs: a look at what a run would give, in seconds."""
+"""A sheet of pairs, grey and in color: what a run would give, in seconds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,7 +17,10 @@ from ..errors import InputError
 from ..frames import WHOLE, ColorBatch, LumaBatch, PictureInfo, Segment, picture_format
 from ..sinks import PictureSink, check_output
 from ..sources import FilmSource, Input
+from ..system.stages import run_stages
 from .colorizer import Colorizer
+from .films import film_stages
+from .settings import Settings
 
 _RGB = picture_format(8)
 _WIDTH, _HEIGHT = 480, 720  # of one picture on the sheet at most, pixels
@@ -84,9 +88,10 @@ def _tile(color: ColorBatch) -> Tensor:
     return rgb[0].round().clamp(0, 255).to(torch.uint8)
 
 
-def _pair(batch: LumaBatch, ab: Tensor) -> list[Tensor]:
+def _pair(color: ColorBatch) -> list[Tensor]:
     """The tiles of one frame, grey and in color."""
-    return [_tile(compose(batch, chroma, _RGB)) for chroma in (torch.zeros_like(ab), ab)]
+    neutral = torch.zeros(len(color), 2, 8, 8, device=color.source.device)
+    return [_tile(each) for each in (compose(color.source, neutral, _RGB), color)]
 
 
 def make_sheet(
@@ -106,7 +111,7 @@ def make_sheet(
         output: a picture file.
         count: pairs in all.
         colorizer: the model to show.
-        segment: the stretch of each film to look at.
+        segment: the part of each film that frames are taken from.
         rate: of sequences.
         overwrite: replace an existing sheet.
 
@@ -118,12 +123,11 @@ def make_sheet(
         OutputError: the sheet cannot be written.
     """
     check_output(output, items[0].path, overwrite=overwrite)
-    pairs: list[list[Tensor]] = []
     unread: list[str] = []
-    for batch in _frames(items, count, segment, rate, unread):
-        if not len(batch):
-            continue
-        pairs += colorizer.with_backoff(batch, lambda part: _pair(part, colorizer(part)))
+    frames = _frames(items, count, segment, rate, unread)
+    stages = film_stages(colorizer, Settings(stabilize=False), _RGB, time_base=None)
+    with closing(run_stages(frames, stages)) as colors:
+        pairs = [_pair(color) for color in colors]
     if not pairs:
         raise InputError(unread[0] if unread else f"{items[0].path}: holds no frame to preview")
     columns = max(1, math.floor(math.sqrt(len(pairs) / 2)))

@@ -13,6 +13,7 @@ reference fits.
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -219,6 +220,12 @@ class References:
         self.pictures = tuple(read_reference(path, shrink) for path in files)
         self._palettes: dict[tuple[int | None, torch.device], Palette] = {}
         self._making = threading.Lock()  # threads of the model may want the same one
+
+    def copy(self) -> References:
+        """The same references; their palettes are made anew."""
+        other = copy.copy(self)
+        other._palettes, other._making = {}, threading.Lock()
+        return other
 
     def __bool__(self) -> bool:
         """Whether they change anything."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -75,13 +75,8 @@ class FilmSource:
             # The picture may have changed since the first frame of the film.
             self.facts = Decoder(self.facts, segment, rate, threads=1).first_facts()
 
-    def batches(self, batch_size: int, worker: int = 0, workers: int = 1) -> Iterator[LumaBatch]:
-        """The batches of one worker: every `workers`-th, from number `worker` on.
-
-        Batch j holds frames j * batch_size and following and belongs to worker j % workers, so
-        that taking one batch from each worker in turn gives the film in order. Each worker decodes
-        the whole stream, because frames depend on one another, and only copies the luma of its
-        own: several workers spread the copying, not the decoding.
+    def batches(self, batch_size: int) -> Generator[LumaBatch, None, None]:
+        """The film in batches, in order; the last may be smaller.
 
         `luma` is `(B, 1, H, W)`, uint8 or uint16; pts and durations are in `facts.time_base`. What
         could not be read is told once, in `damage` of the batch that follows it; after a full last
@@ -90,28 +85,24 @@ class FilmSource:
         A frame of another size, pixel format or pixel shape than the first is scaled to fit, and a
         line of `notes` says so.
         """
-        if batch_size < 1 or not 0 <= worker < workers:
-            raise ValueError(f"batch_size {batch_size}, worker {worker} of {workers}")
-        threads = self.threads or min(_MAX_THREADS, max(1, (os.cpu_count() or 1) // workers))
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        threads = self.threads or min(_MAX_THREADS, os.cpu_count() or 1)
         pending, count = _Pending(), 0
         decoder = Decoder(self.facts, self.segment, self.rate, threads=threads)
         for item in decoder.run():
-            mine = count // batch_size % workers == worker
             if isinstance(item, str):
-                if mine:
-                    pending.damage.append(item)
+                pending.damage.append(item)
                 continue
-            notes = decoder.take_notes()
+            pending.notes += decoder.take_notes()
             frame, pts, duration = item
-            if mine:
-                pending.notes += notes
-                if not pending.luma and count // batch_size % _COLOR_EVERY == 0:
-                    pending.is_color = chroma_amount(frame) > COLOR_THRESHOLD
-                pending.luma.append(luma_plane(frame))
-                pending.pts.append(pts)
-                pending.durations.append(duration)
+            if not pending.luma and count // batch_size % _COLOR_EVERY == 0:
+                pending.is_color = chroma_amount(frame) > COLOR_THRESHOLD
+            pending.luma.append(luma_plane(frame))
+            pending.pts.append(pts)
+            pending.durations.append(duration)
             count += 1
-            if count % batch_size == 0 and mine:
+            if count % batch_size == 0:
                 yield self._batch(pending, count - batch_size)
                 pending = _Pending()
         if pending.luma or pending.damage:

@@ -1,187 +1,109 @@
-"""Bring a source's batches to the device: worker processes decode, a thread copies ahead."""
+"""Bring a source's batches to the device: a DataLoader decodes, a CUDA stream copies ahead."""
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset
 
-from ..errors import VidcolorError
 from ..frames import LumaBatch
-from ..system.threads import ahead
+from ..system.devices import is_out_of_memory
+from ..system.stages import Stage
 
 
 class Source(Protocol):
-    """What `load` takes: `FilmSource` and `PictureSource` are such."""
+    """What `load` takes; `FilmSource` is one."""
 
-    def batches(self, batch_size: int, worker: int = 0, workers: int = 1) -> Iterator[LumaBatch]:
-        """Every `workers`-th batch from number `worker` on, in order."""
+    def batches(self, batch_size: int) -> Generator[LumaBatch, None, None]:
+        """The batches in order."""
         ...
 
 
-class _Batches(IterableDataset):
-    """The batches of a source, each worker giving its own; a VidcolorError is an item, the last.
+class _Batches(IterableDataset[LumaBatch]):
+    """An iterator as a dataset; its items are whole batches."""
 
-    DataLoader would wrap an exception's message in the worker's traceback; as an item it arrives
-    as it was raised.
+    def __init__(self, batches: Iterator[LumaBatch]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[LumaBatch]:
+        return self._batches
+
+
+def load(
+    source: Source, *, batch_size: int, device: torch.device
+) -> Generator[LumaBatch, None, None]:
+    """Decode a source in the calling thread; FFmpeg's decoders have threads of their own.
+
+    Args:
+        source: gives luma as `(B, 1, H, W)` uint8 or uint16.
+        batch_size: frames in a batch, at least 1.
+        device: where the batches will be copied; for CUDA they lie in page-locked memory.
+
+    Close the iterator to stop early; that closes the source.
+
+    Raises:
+        VidcolorError: as the source raises it.
     """
-
-    def __init__(self, source: Source, batch_size: int) -> None:
-        self.source, self.batch_size = source, batch_size
-
-    def __iter__(self) -> Iterator[LumaBatch | VidcolorError]:
-        info = get_worker_info()
-        worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
-        try:
-            yield from self.source.batches(self.batch_size, worker, workers)
-        except VidcolorError as error:
-            # A worker stops only after its own complete batches, so this comes in its turn.
-            yield error
+    with closing(source.batches(batch_size)) as batches:
+        yield from DataLoader(_Batches(batches), batch_size=None, pin_memory=device.type == "cuda")
 
 
-class _Loader(DataLoader):
-    def check_worker_number_rationality(self) -> None:
-        """No warning about more workers than processors: the caller chose the number."""
+@dataclass(frozen=True)
+class _Copied:
+    """A batch on the device, and what its users have to wait for."""
 
+    batch: LumaBatch
+    done: torch.cuda.Event | None
 
-def _start_worker(_: int) -> None:
-    # Ctrl-C reaches the whole process group; the parent alone ends the work.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-
-
-def _context() -> Any:
-    """How workers start.
-
-    Not by fork: this process has threads by then (the prefetcher, OpenMP, the progress display,
-    CUDA), and a forked copy of one that holds a lock hangs; Python 3.12 warns of it. A fork server
-    imports torch once, about 2 s, while the model loads, and then gives a worker in 0.05 s, where
-    spawn would pay the import for each worker of each film.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["vidcolor.sources"])
-    return context
+    def __len__(self) -> int:
+        return len(self.batch)
 
 
 class _Copier:
-    """Copies batches to a device ahead of use; on CUDA on a stream of its own, while the present
-    batch is worked on."""
+    """Copies batches to a device; to CUDA on a stream of its own, while the model works."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def copied(self, batch: LumaBatch) -> tuple[LumaBatch, torch.cuda.Event | None]:
-        """The batch on the device, and what its users have to wait for."""
+    def copy(self, batch: LumaBatch) -> Iterator[_Copied]:
+        """Begin to copy a batch."""
         if self._stream is None:
-            return batch.to(self._device), None
+            yield _Copied(batch.to(self._device), None)
+            return
         try:
-            return self._copy_on(self._stream, batch)
+            copied = self._copy_on(self._stream, batch)
         except RuntimeError as error:
-            if "out of memory" not in str(error):
+            if not is_out_of_memory(error):
                 raise
-            return batch, None  # the consumer has its ways when memory runs out
+            copied = _Copied(batch, None)  # whoever works on it copies it, in parts if need be
+        yield copied
 
-    def _copy_on(
-        self, stream: torch.cuda.Stream, batch: LumaBatch
-    ) -> tuple[LumaBatch, torch.cuda.Event]:
+    def _copy_on(self, stream: torch.cuda.Stream, batch: LumaBatch) -> _Copied:
         with torch.cuda.device(self._device), torch.cuda.stream(stream):
             # The pinned original may go at once: torch keeps its pages until the copy is done.
             copied = batch.to(self._device, non_blocking=True)
             done = torch.cuda.Event()
             done.record(stream)
-        return copied, done
+        return _Copied(copied, done)
 
-    def ready(self, batch: LumaBatch, done: torch.cuda.Event | None) -> LumaBatch:
-        """The batch, for work on the present stream."""
-        if done is not None:
+    def receive(self, copied: _Copied) -> Iterator[LumaBatch]:
+        """The batch, for work on the calling thread's stream."""
+        if copied.done is not None:
             stream = torch.cuda.current_stream(self._device)
-            # The consumer's kernels begin after the copy, and the memory, which belongs to
-            # the copying stream, is not used again before they have read it.
-            stream.wait_event(done)
-            batch.luma.record_stream(stream)
-        return batch
+            # Kernels of this stream begin after the copy, and the memory, which belongs to the
+            # copying stream, is not used again before they have read it.
+            stream.wait_event(copied.done)
+            copied.batch.luma.record_stream(stream)
+        yield copied.batch
 
 
-def _until_error(
-    items: Iterator[LumaBatch | VidcolorError], errors: list[VidcolorError]
-) -> Iterator[LumaBatch]:
-    """The batches; an error, which is the last item, goes to `errors`."""
-    for item in items:
-        if isinstance(item, VidcolorError):
-            errors.append(item)
-            return
-        yield item
-
-
-def load(
-    source: Source,
-    *,
-    batch_size: int,
-    workers: int,
-    device: torch.device,
-    through: Callable[[Iterator[LumaBatch]], Iterator[LumaBatch]] | None = None,
-    prefetch: bool = True,
-) -> Generator[LumaBatch, None, None]:
-    """A source's batches on a device, in order.
-
-    Args:
-        source: its luma arrives on `device` as `(B, 1, H, W)` uint8 or uint16.
-        batch_size: frames a batch, at least 1.
-        workers: decoding processes; 0 decodes in the thread
-            that the batches come from. Each imports the calling
-            program anew, so with workers a script needs `if __name__ == "__main__":`.
-        device: where the batches go.
-        through: a stage on the way there, such as one that marks cuts: it takes the batches in
-            order and gives them on, also in order; it runs in that thread.
-        prefetch: work ahead in a thread of its own; else in the caller's, when a batch is asked
-            for.
-
-    Close the iterator (or let it go) to stop early: that ends its thread and processes.
-
-    Raises:
-        VidcolorError: as the source raised it, with its one-line message.
-    """
-    pin = device.type == "cuda"
-    more: dict[str, Any] = {}
-    if workers > 0:
-        more = {
-            "prefetch_factor": 2,
-            "multiprocessing_context": _context(),
-            "worker_init_fn": _start_worker,
-        }
-    loader = _Loader(
-        _Batches(source, batch_size),
-        batch_size=None,
-        num_workers=workers,
-        pin_memory=pin,
-        **more,
-    )
-
-    def items() -> Generator[LumaBatch | VidcolorError]:
-        if through is None:
-            yield from loader
-            return
-        errors: list[VidcolorError] = []
-        yield from through(_until_error(iter(loader), errors))
-        yield from errors
-
+def copy_stages(device: torch.device) -> list[Stage[Any, Any]]:
+    """Stages that copy batches to a device ahead of use: `copy` runs in the thread before it,
+    `receive` in a new one that later stages can join."""
     copier = _Copier(device)
-
-    def copied() -> Generator[tuple[LumaBatch, torch.cuda.Event | None]]:
-        with closing(items()) as found:  # that ends the workers
-            for item in found:
-                if isinstance(item, VidcolorError):
-                    raise item
-                yield copier.copied(item)
-
-    with closing(ahead(copied, "prefetcher") if prefetch else copied()) as batches:
-        for batch, done in batches:
-            yield copier.ready(batch, done)
+    return [Stage("copy", copier.copy, joined=True), Stage("receive", copier.receive)]

@@ -9,7 +9,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,23 +142,18 @@ class PictureSource:
     def __init__(self, items: Sequence[tuple[Path, Path]]) -> None:
         self.items = tuple((Path(source), Path(output)) for source, output in items)
 
-    def batches(
-        self, batch_size: int = 1, worker: int = 0, workers: int = 1
-    ) -> Iterator[LumaBatch]:
-        """The pictures of one worker: every `workers`-th, from number `worker` on.
+    def batches(self, batch_size: int = 1) -> Generator[LumaBatch, None, None]:
+        """The pictures in order, each alone whatever `batch_size` says, because they differ in
+        size.
 
-        `batch_size` is not used, because pictures differ in size: each comes alone, as `(1, 1, H,
-        W)` uint8, or uint16 codes of 16 bits, at full range, upright, with `picture` set and its
-        number as `first_index`. Grey pictures keep their values; of colour pictures BT.601 luma of
-        the stored values is taken.
+        `luma` is `(1, 1, H, W)` uint8, or uint16 codes of 16 bits, at full range, upright, with
+        `picture` set and the picture's number as `first_index`. Grey pictures keep their values; of
+        color pictures BT.601 luma of the stored values is taken.
 
         A picture that cannot be read, or only in part, comes as an empty batch (B = 0) with one
         line in `damage`; nothing is raised.
         """
-        if not 0 <= worker < workers:
-            raise ValueError(f"worker {worker} of {workers}")
-        for index in range(worker, len(self.items), workers):
-            yield self.read(index)
+        yield from map(self.read, range(len(self.items)))
 
     def read(self, index: int) -> LumaBatch:
         """The picture of number `index`, see `batches`; several threads may read at once."""

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import TrainingError
+from ..models import ColorModel
 
 _TIMEOUT = timedelta(hours=4)  # the first rank may download and decode while the others wait
 
@@ -53,11 +54,13 @@ class Team:
         ids = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=ids, find_unused_parameters=True)
 
-    def synchronized(self, model: nn.Module) -> nn.Module:
+    def synchronized(self, model: ColorModel) -> ColorModel:
         """`model` with batch norms over the whole batch, where the backend can (GPUs)."""
         if self.world == 1 or self.device.type != "cuda":
             return model
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        converted = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        assert isinstance(converted, ColorModel)  # its layers are changed in place
+        return converted
 
     def sums(self, values: list[float]) -> list[float]:
         """The sums of `values` over the team, the same on every rank."""

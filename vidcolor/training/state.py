@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DivergedError, TrainingError
+from ..models import ColorModel
 from .checkpoint import optimizer_tensors, restore_optimizer
 from .data.batch import Batch
 from .data.loaders import derive_seed
@@ -60,7 +61,7 @@ class Run:
         steps_per_epoch: optimiser steps an epoch.
     """
 
-    def __init__(self, recipe: Recipe, model: nn.Module, team: Team, steps_per_epoch: int) -> None:
+    def __init__(self, recipe: Recipe, model: ColorModel, team: Team, steps_per_epoch: int) -> None:
         self.recipe, self.team = recipe, team
         model = team.synchronized(model).to(team.device)
         self.model = model.to(memory_format=torch.channels_last)

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from vidcolor.color.convert import grey_to_lightness, rgb_to_lab
 from vidcolor.errors import WeightsError
-from vidcolor.models import create_model
-from vidcolor.models.describe import NATIVE
+from vidcolor.models import ColorModel, create_model
 from vidcolor.models.reproductions.autoencoder import Autoencoder
 from vidcolor.models.reproductions.cunet import CUnet, Dilated
 from vidcolor.models.reproductions.deeplabv3 import DeepLabV3
@@ -45,14 +44,11 @@ def text(value: Any) -> str | None:
     return None
 
 
-def native(model: nn.Module, lightness: Tensor) -> Tensor:
+def native(model: ColorModel, lightness: Tensor) -> Tensor:
     """What the model predicts natively."""
-    for name in NATIVE:
-        if hasattr(model, name):
-            method = getattr(model, name)
-            reads_grey = "grey" in inspect.signature(method).parameters
-            return method(lightness / 100 if reads_grey else lightness)
-    return model(lightness)
+    method = getattr(model, model.native)
+    reads_grey = "grey" in inspect.signature(method).parameters
+    return method(lightness / 100 if reads_grey else lightness)
 
 
 @pytest.fixture(autouse=True)
