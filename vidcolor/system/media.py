@@ -20,10 +20,15 @@ _ANY_TAGS: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
 # Demuxers that open what a text names, that read no file, or that draw letters as pictures.
-_PLAYLISTS = frozenset(
-    "hls applehttp concat concatf dash imf rtp rtsp sap sdp webm_dash_manifest".split()
-)
-_NO_FILES = frozenset("tty bin xbin adf idf lavfi vapoursynth avisynth data".split())
+# fmt: off
+_PLAYLISTS = frozenset((
+    "hls", "applehttp", "concat", "concatf", "dash", "imf", "rtp", "rtsp", "sap", "sdp",
+    "webm_dash_manifest",
+))
+_NO_FILES = frozenset((
+    "tty", "bin", "xbin", "adf", "idf", "lavfi", "vapoursynth", "avisynth", "data",
+))
+# fmt: on
 _FILES, _REFERENCES = "file", "file,crypto,data"  # protocols, none of them over a network
 
 
