@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from vidcolor.errors import VidcolorError
-from vidcolor.system.memory import counted_peak
+from vidcolor.system.memory import peak_resident_bytes
 
 _PRELOAD = ["vidcolor.run.films", "vidcolor.models.describe", "benchmarks.peers"]
 
@@ -24,7 +24,7 @@ def peak_bytes() -> int:
     """Bytes of main memory that this process has held at most."""
     # the system's own count first: what getrusage tells of Linux is handed on from the process that
     # started this one; elsewhere it is right, in bytes on macOS
-    return counted_peak() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_resident_bytes() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 class Stopwatch:

@@ -24,7 +24,7 @@ import torch
 
 from vidcolor.models.describe import describe
 from vidcolor.system.devices import device_name
-from vidcolor.system.memory import keep_memory, peak_memory, resident_bytes
+from vidcolor.system.memory import peak_memory, resident_bytes, retain_freed_memory
 from vidcolor.training.data.batch import Batch
 from vidcolor.training.distributed import Team
 from vidcolor.training.recipe import Recipe
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if device.type == "cpu":
         if not sys.platform.startswith("linux"):
             parser.error("a CPU's memory is measured on Linux only")
-        keep_memory()  # as `vidcolor train` does
+        retain_freed_memory()  # as `vidcolor train` does
     recipes = {way: recipe_of(way, given.size, given.batch_size) for way in _WAYS}
     if given.peak_of:
         print(peak_growth(recipes[given.peak_of], given.steps, device))

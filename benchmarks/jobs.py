@@ -22,7 +22,7 @@ from vidcolor.run.pipeline import run
 from vidcolor.run.plan import plan
 from vidcolor.run.settings import Settings
 from vidcolor.system.devices import device_name, processors, synchronize
-from vidcolor.system.memory import keep_memory, resident_bytes
+from vidcolor.system.memory import resident_bytes, retain_freed_memory
 from vidcolor.system.stages import StageCost, StageTimer
 
 from .alone import Stopwatch, peak_bytes
@@ -125,7 +125,7 @@ def _film_colorizer(model: str, device: str) -> Colorizer:
     """The model, in a process that keeps its memory as `vidcolor run` does for one film."""
     colorizer = Colorizer(model, device=device)
     if colorizer.device.type == "cpu":
-        keep_memory()
+        retain_freed_memory()
     return colorizer
 
 

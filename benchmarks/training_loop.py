@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from vidcolor.models import create_model
 from vidcolor.system.devices import device_name
-from vidcolor.system.memory import keep_memory
+from vidcolor.system.memory import retain_freed_memory
 from vidcolor.training import trainer as loop
 from vidcolor.training.data.dataset import DataSet, Part
 from vidcolor.training.distributed import Team
@@ -147,8 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     device = torch.device(given.device)
     if given.system_memory:
-        loop.keep_memory = lambda: False  # what the loop calls by itself
-    kept = device.type == "cpu" and not given.system_memory and keep_memory()
+        loop.retain_freed_memory = lambda: False  # what the loop calls by itself
+    kept = device.type == "cpu" and not given.system_memory and retain_freed_memory()
     found: dict[str, Any] = {
         "benchmark": "training_loop",
         "recipe": _RECIPE,

@@ -1,25 +1,25 @@
-"""Every error vidcolor raises on purpose.
+"""The errors that vidcolor raises.
 
-    VidcolorError             one clear line: the file, the cause, the remedy
+    VidcolorError             one line: the file, the cause, the remedy
     ├── InputError            an input cannot be opened, decoded or used
     │   └── DamagedInputError part of an input could not be read; the rest was colorized
-    ├── OutputError           an output cannot be written, or would overwrite something
+    ├── OutputError           an output cannot be written, or would overwrite a file
     │   └── ContainerError    the output's container cannot hold one of the input's streams
-    ├── WeightsError          weights are missing, cut short, altered or of another model
-    ├── DeviceError           the asked-for device or precision is not there
+    ├── WeightsError          weights are missing, truncated, altered or of another model
+    ├── DeviceError           the requested device or precision is not available
     └── TrainingError         a data set or a checkpoint cannot be used
-        ├── RecipeError       a recipe, or a key given for one, is wrong
+        ├── RecipeError       a recipe, or a key set for it, is wrong
         └── DivergedError     the loss became nan or infinite
 
-The command line catches `VidcolorError`, prints its message as one line and exits with 1 where an
-input or a training failed, and with 2 where an option or a recipe could not be used.
+The command line catches `VidcolorError`, prints its message as one line and exits with 1 if an
+input or a training failed, and with 2 if an option or a recipe cannot be used.
 """
 
 from __future__ import annotations
 
 
 class VidcolorError(Exception):
-    """Base of all errors raised on purpose; `str(error)` is one printable line."""
+    """Base class of these errors; `str(error)` is one printable line."""
 
 
 class InputError(VidcolorError):
@@ -31,7 +31,7 @@ class DamagedInputError(InputError):
 
 
 class OutputError(VidcolorError):
-    """An output cannot be written, or would overwrite something."""
+    """An output cannot be written, or would overwrite a file."""
 
 
 class ContainerError(OutputError):
@@ -39,11 +39,11 @@ class ContainerError(OutputError):
 
 
 class WeightsError(VidcolorError):
-    """Weights are missing, cut short, altered, or belong to another model."""
+    """Weights are missing, truncated, altered, or belong to another model."""
 
 
 class DeviceError(VidcolorError):
-    """The asked-for device or precision is not available."""
+    """The requested device or precision is not available."""
 
 
 class TrainingError(VidcolorError):
@@ -51,7 +51,7 @@ class TrainingError(VidcolorError):
 
 
 class RecipeError(TrainingError):
-    """A recipe, or a key given for one on the command line, is wrong."""
+    """A recipe, or a key set for it on the command line, is wrong."""
 
 
 class DivergedError(TrainingError):

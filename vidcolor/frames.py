@@ -1,7 +1,7 @@
-"""The types that travel: what a film is, a batch of its luma, a batch in colour.
+"""Data types passed between the stages: properties of a film, batches of luma and of color.
 
-Knows neither PyAV nor the models. Time is always an integer `pts` in a `time_base` of seconds
-(an exact fraction); colour code points are the integers of ITU-T H.273, which FFmpeg shares.
+They do not depend on PyAV or the models. Time is an integer `pts` in units of a `time_base`, an
+exact fraction of a second. Color code points are the integers of ITU-T H.273, as in FFmpeg.
 """
 
 from __future__ import annotations
@@ -13,21 +13,25 @@ from typing import TYPE_CHECKING
 
 from .options import OptionError, option, parse_time
 
-if TYPE_CHECKING:  # the command line's help is made from this module, and torch takes seconds
+if TYPE_CHECKING:  # the command line imports this module, and torch takes seconds
     import torch
     from torch import Tensor
+
+# What a film's output can take over from its input beside the video.
+COPY_KINDS = ("audio", "subtitles", "attachments", "data", "chapters")
+COPY_ALL = frozenset(COPY_KINDS)
 
 UNSPECIFIED = 2  # "unspecified" among the H.273 code points of matrix, primaries and transfer
 
 
 @dataclass(frozen=True)
 class ColorTags:
-    """How a stream's codes mean colours.
+    """Meaning of a stream's codes as colors.
 
     Attributes:
-        full_range: luma 0 is black (True), or 16 of 255 is (False).
-        matrix: name of the Y'CbCr matrix, a key of `color.LUMA_COEFFICIENTS`; where the stream
-            names none, bt709 from 720 lines on and smpte170m below, as players assume.
+        full_range: black is luma 0 (True), or luma 16 at 8 bits (False).
+        matrix: name of the Y'CbCr matrix, a key of `codes.LUMA_COEFFICIENTS`. For a stream without
+            a tag: bt709 from 720 lines on, smpte170m below, as players assume.
         primaries: H.273 code point, 2 for unspecified.
         transfer: H.273 code point, 2 for unspecified.
     """
@@ -51,29 +55,29 @@ class StreamInfo:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a film before a frame is decoded.
+    """Properties of a film, known before its frames are decoded.
 
     Attributes:
         width, height: coded size in pixels, before rotation.
         pix_fmt: FFmpeg's name of the decoded pixel format.
-        bit_depth: bits of a luma code as delivered in `LumaBatch.luma`, 8 to 16.
-        subsampling: horizontal and vertical chroma factor of `pix_fmt`, (1, 1) where it has no
-            chroma planes of its own (grey, RGB, palette).
-        has_luma: the stream has a luma plane (grey or Y'CbCr), which is delivered bit for bit;
-            otherwise luma is computed from R'G'B' at full range.
-        tags: meaning of the codes of `LumaBatch.luma`.
+        bit_depth: bits of a luma code in `LumaBatch.luma`, 8 to 16.
+        subsampling: horizontal and vertical chroma factor of `pix_fmt`; (1, 1) for formats without
+            chroma planes (gray, RGB, palette).
+        has_luma: the stream has a luma plane (gray or Y'CbCr), which is delivered bit for bit.
+            Otherwise luma is computed from R'G'B' at full range.
+        tags: meaning of the codes in `LumaBatch.luma`.
         time_base: unit of all pts and durations, seconds.
-        average_rate: frames a second, None where the container gives none.
-        num_frames_from_header: None where the header gives none.
-        duration_seconds: from the header, None where it gives none.
-        sample_aspect_ratio: width over height of a pixel, None for unknown.
-        rotation: clockwise turn in degrees, 0, 90, 180 or 270, that shows a frame upright.
+        average_rate: frames a second; None if the container gives none.
+        num_frames_from_header: None if the header gives none.
+        duration_seconds: from the header; None if it gives none.
+        sample_aspect_ratio: width of a pixel divided by its height; None for unknown.
+        rotation: clockwise rotation in degrees (0, 90, 180 or 270) that makes a frame upright.
         display_matrix: the nine integers of the container's display matrix, or None.
         interlaced: the first frame is flagged as interlaced.
-        field_order: which field of an interlaced first frame is the earlier, `tt` for the top or
-            `bb` for the bottom one; empty for progressive.
+        field_order: first field of an interlaced first frame: `tt` for top, `bb` for bottom; empty
+            for progressive.
         streams: every stream of the container, in order.
-        num_chapters: chapters of the container.
+        num_chapters: number of chapters of the container.
         is_color: chroma was found in the first frames.
         first_pts: of the first frame, None if it carries none.
         has_own_duration: `duration_seconds` is the video's and not a longer sound track's.
@@ -110,7 +114,7 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a film: `start` <= time < `end`, seconds from the first frame; None is open.
+    """A part of a film: `start` <= time < `end`, seconds from the first frame; None is open.
 
     Raises:
         OptionError: `end` is not later than `start`.
@@ -137,10 +141,11 @@ WHOLE = Segment()
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """A format `compose` can write and a sink can take.
+    """A pixel format that `compose` writes and a sink accepts.
 
     Attributes:
-        name: FFmpeg's name, planar: `yuv420p10le`, `gbrp`; `rgb24` or `rgb48` for pictures.
+        name: FFmpeg's name of a planar format, such as `yuv420p10le` or `gbrp`; for pictures
+            `rgb24` or `rgb48`.
         bit_depth: 8 to 16.
         subsampling: horizontal and vertical chroma factor, 1 or 2.
         rgb: planes are R'G'B' (full range) instead of Y'CbCr.
@@ -155,7 +160,7 @@ class PixelFormat:
 
 
 def picture_format(bit_depth: int) -> PixelFormat:
-    """The format of a still picture made from luma of `bit_depth`: R'G'B' of 8 or 16 bits."""
+    """Output format of a still picture with luma of `bit_depth` bits: R'G'B' at 8 or 16 bits."""
     tags = ColorTags(full_range=True, matrix="smpte170m")
     deep = bit_depth > 8
     return PixelFormat("rgb48" if deep else "rgb24", 16 if deep else 8, (1, 1), True, tags)
@@ -163,15 +168,15 @@ def picture_format(bit_depth: int) -> PixelFormat:
 
 @dataclass(frozen=True)
 class PictureInfo:
-    """A still picture's origin and what is kept of its file.
+    """Origin of a still picture, and the metadata kept from its file.
 
     Attributes:
-        path: the file the picture came from.
-        output: the file its colour version goes to.
-        exif: raw EXIF block, empty if none; orientation is already applied to the pixels.
+        path: the input file.
+        output: the output file.
+        exif: raw EXIF block, empty if none; its orientation is already applied to the pixels.
         icc_profile: raw ICC profile, empty if none.
         alpha: `(H, W)` uint8 or uint16 transparency, or None.
-        dpi: horizontal and vertical pixels an inch, as the picture stands upright, or None.
+        dpi: horizontal and vertical pixels an inch of the upright picture, or None.
         xmp: raw XMP packet (XML), empty if none; its orientation is 1.
         comment: raw comment of a JPEG file, empty if none.
         text: keywords and texts of a PNG file.
@@ -193,21 +198,20 @@ class LumaBatch:
     """Consecutive frames of one film, or one still picture.
 
     Attributes:
-        luma: `(B, 1, H, W)` uint8, or uint16 above 8 bits; integer codes; B may be 0 in the last
+        luma: `(B, 1, H, W)` integer codes, uint8, or uint16 above 8 bits. B may be 0 in the last
             batch of a damaged film.
         bit_depth: bits of a code.
         full_range: whether code 0 is black.
-        pts: B integers in the film's time base, strictly as decoded.
+        pts: B integers in the film's time base, as decoded.
         durations: B integers in the film's time base, 0 for unknown.
-        first_index: number of the first frame, counted from 0 over the whole segment.
-        rotation: clockwise turn in degrees that shows the frames upright.
-        picture: set for a still picture (then B is 1).
+        first_index: number of the first frame in the segment, from 0.
+        rotation: clockwise rotation in degrees that makes the frames upright.
+        picture: set for a still picture, for which B is 1.
         is_color: chroma was found in these frames.
         damage: one line for each part of the input that could not be read.
-        notes: one line for each thing the user should know of the input, told once.
-        cuts: for each frame whether a shot begins with it; empty where that was not looked for.
-        shots: number of each frame's shot, counted from 0 at the first frame that is read; empty
-            like `cuts`.
+        notes: one line for each remark on the input; each is delivered once.
+        cuts: for each frame, whether a shot begins with it; empty before `mark_cuts`.
+        shots: for each frame, the number of its shot from 0; empty before `mark_cuts`.
     """
 
     luma: Tensor
@@ -228,7 +232,7 @@ class LumaBatch:
         return self.luma.shape[0]
 
     def __getitem__(self, part: slice) -> LumaBatch:
-        """The frames `part` of the batch; damage and notes stay with the batch they came in."""
+        """Select frames; the result keeps the damage and notes of the batch."""
         start, _, _ = part.indices(len(self))
         return replace(
             self,
@@ -242,15 +246,15 @@ class LumaBatch:
 
     @property
     def device(self) -> torch.device:
-        """Where the luma is."""
+        """Device of the luma."""
         return self.luma.device
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> LumaBatch:
-        """The same batch with its luma on `device`."""
+        """Return the batch with its luma on `device`."""
         return replace(self, luma=self.luma.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> LumaBatch:
-        """The same batch in page-locked memory; `DataLoader(pin_memory=True)` calls it."""
+        """Return the batch in page-locked memory; `DataLoader(pin_memory=True)` calls this."""
         return replace(self, luma=self.luma.pin_memory())
 
 
@@ -259,10 +263,11 @@ class ColorBatch:
     """A composed batch, ready for a sink.
 
     Attributes:
-        planes: three tensors on the CPU, uint8, or int32 codes above 8 bits: Y, Cb, Cr or R, G, B;
-            the first `(B, H, W)`, the others divided by the format's subsampling, rounded up.
-        format: what the planes are.
-        source: the batch they were made from (its pts, durations, picture and damage).
+        planes: Y, Cb, Cr or R, G, B: three tensors of codes on the CPU, uint8, or int32 above 8
+            bits. The first is `(B, H, W)`; the sides of the others are divided by the format's
+            subsampling and rounded up.
+        format: pixel format of the planes.
+        source: the batch that they were made from, with its pts, durations, picture and damage.
     """
 
     planes: tuple[Tensor, Tensor, Tensor]

@@ -162,15 +162,15 @@ def test_alone_tells_of_failures() -> None:
 
 def test_bounds() -> None:
     rows = [
-        {"stage": "decode", "stage_fps": 100.0, "stage_cpu_ms": 10.0},
-        {"stage": "model", "stage_fps": 20.0, "stage_cpu_ms": 90.0},
+        {"stage": "decode", "stage_fps": 100.0},
+        {"stage": "predict", "stage_fps": 20.0},
     ]
-    one = bounds(rows, 9.0, 1)  # the work of a frame takes the only core 0.1 s
-    assert (one["slowest_stage"], one["slowest_stage_fps"]) == ("model", 20)
+    one = bounds(rows, 100.0, 9.0, 1)  # the work of a frame takes the only core 0.1 s
+    assert (one["slowest_stage"], one["slowest_stage_fps"]) == ("predict", 20)
     assert one["cores_bound_fps"] == pytest.approx(10)
     assert one["of_slowest_stage"] == pytest.approx(0.45)
     assert one["efficiency"] == one["of_cores_bound"] == pytest.approx(0.9)
-    four = bounds(rows, 9.0, 4)  # enough cores: the slowest stage binds
+    four = bounds(rows, 100.0, 9.0, 4)  # enough cores: the slowest stage binds
     assert four["cores_bound_fps"] == pytest.approx(40)
     assert four["efficiency"] == four["of_slowest_stage"] == pytest.approx(0.45)
 

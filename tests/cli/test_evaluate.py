@@ -15,7 +15,7 @@ from PIL import Image
 from tests.evaluation.test_stills import photograph, save
 from tests.helpers.color_clips import pan, write_clip
 from tests.helpers.command_line import Vidcolor
-from vidcolor.evaluation.color_film import ColourFilmSource
+from vidcolor.evaluation.color_film import ColorFilmSource
 from vidcolor.evaluation.metrics import psnr
 
 RAMP = ("--model", "_ramp", "--device", "cpu", "--size", "64")
@@ -81,7 +81,7 @@ def test_json_of_clips(command: Vidcolor, clip: Path) -> None:
 
 def test_the_rows_are_what_a_run_writes(command: Vidcolor, clip: Path, tmp_path: Path) -> None:
     (measured,) = json.loads(command("eval", "--video", clip, *RAMP, "--json").out)["clips"]
-    truth = torch.cat([b.rgb for b in ColourFilmSource(clip, long_side=512).batches(8)])
+    truth = torch.cat([b.rgb for b in ColorFilmSource(clip, long_side=512).batches(8)])
     lossless = ("--encoder", "ffv1", "--pix-fmt", "gbrp10le")
     for row, flag in ((2, "--no-stabilize"), (3, "--stabilize")):
         output = tmp_path / f"{row}.mkv"

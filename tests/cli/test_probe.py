@@ -41,7 +41,7 @@ def test_the_machine(command: Vidcolor, tmp_path: Path, cache: Path) -> None:
     (cache / "batches.json").unlink()
     answer = command("probe", *QUICK, "--no-keep")
     assert answer.code == 0 and files_in(cache) == []
-    for word in ("64x48", "fastest batch: 1", "stabilise", "binds", "memory free", "GMACs"):
+    for word in ("64x48", "fastest batch: 1", "stabilize", "binds", "memory free", "GMACs"):
         assert word in answer.out
 
 

@@ -40,7 +40,7 @@ def test_black_and_white_stay_clean() -> None:
     ):
         ends = adjustment.apply(chroma(0, 0, 4), plane(0, 100, 1, 99))[0, :, 0]
         assert not ends[:, :2].any()
-        assert ends.abs().max() < 1  # and their neighbours have next to nothing
+        assert ends.abs().max() < 1  # and their neighbors have next to nothing
         assert torch.isfinite(adjustment.apply(chroma(0, 0, 2), plane(-1, 101))).all()
 
 

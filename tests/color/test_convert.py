@@ -1,4 +1,4 @@
-"""Colour conversions against pasted literals, then round trips."""
+"""Color conversions against pasted literals, then round trips."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from vidcolor.color.codes import (
 )
 from vidcolor.color.convert import (
     grey_to_lightness,
-    lab_to_levels,
     lab_to_rgb,
+    lab_to_rgb8,
     lab_to_yuv,
     lightness_to_grey,
     lightness_to_luminance,
@@ -28,7 +28,7 @@ from vidcolor.color.convert import (
     srgb_to_linear,
     yuv_to_rgb,
 )
-from vidcolor.color.lookup import pick, put, where
+from vidcolor.color.lookup import gather_pixels, scatter_pixels, true_indices
 
 # R'G'B' codes and the L*a*b* that scikit-image 0.26 (skimage.color.rgb2lab, D65, 2 degrees) gives.
 # Its RGB matrix and white point are rounded to four to six digits, which is worth up to 0.012.
@@ -58,7 +58,7 @@ RED, GREEN, BLUE, WHITE, BLACK = (
 )
 
 # Limited-range 8-bit codes of full-intensity primaries, as in tables of ITU-R BT.601, BT.709 and
-# BT.2020 colour bars.
+# BT.2020 color bars.
 YUV_CODES = (
     ("bt709", RED, (63, 102, 240)),
     ("bt709", GREEN, (173, 42, 26)),
@@ -169,7 +169,7 @@ def test_luma_codes_come_back(depth: int, full: bool) -> None:
     black, white = luma_levels(depth, full)
     step = max(1, (white - black) // 500)
     luma = torch.arange(black, white + 1, step)
-    # uint16 has few operations, so the codes travel as int32 above 8 bits
+    # uint16 has few operations in torch, so codes above 8 bits are int32
     luma = luma.to(torch.uint8 if depth == 8 else torch.int32)
     grey = luma_to_grey(luma, depth, full)
     assert grey.dtype == torch.float32
@@ -183,15 +183,15 @@ def test_luma_outside_the_range_is_clipped() -> None:
     assert quantize_luma(torch.tensor([-0.1, 1.1]), 8, full_range=False).tolist() == [16, 235]
 
 
-def test_pick_and_put_are_each_others_inverse() -> None:
+def test_scatter_inverts_gather() -> None:
     planes = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5)
-    at = where(planes[:, 0] % 3 == 1)
-    some = pick(planes, at)
-    assert some.shape == (1, 3, 1, len(at))
-    assert torch.equal(some[0, 0, 0], planes[:, 0].flatten()[at])
-    assert torch.equal(put(planes, at, some), planes)
-    moved = put(planes, at, -some)
-    assert torch.equal(moved, torch.where(planes[:, :1] % 3 == 1, -planes, planes))
+    index = true_indices(planes[:, 0] % 3 == 1)
+    pixels = gather_pixels(planes, index)
+    assert pixels.shape == (1, 3, 1, len(index))
+    assert torch.equal(pixels[0, 0, 0], planes[:, 0].flatten()[index])
+    assert torch.equal(scatter_pixels(planes, index, pixels), planes)
+    negated = scatter_pixels(planes, index, -pixels)
+    assert torch.equal(negated, torch.where(planes[:, :1] % 3 == 1, -planes, planes))
 
 
 @pytest.mark.parametrize("matrix", ["bt709", "smpte170m", "bt2020nc"])
@@ -219,12 +219,12 @@ def test_black_is_black() -> None:
     assert (lightness_to_grey(black[:, :1]) >= 0).all()
 
 
-def test_lab_to_levels_is_lab_to_rgb_in_levels() -> None:
+def test_lab_to_rgb8_rounds_lab_to_rgb() -> None:
     generator = torch.Generator().manual_seed(5)
     lightness = 100 * torch.rand(1, 1, 200, 300, generator=generator)
     ab = 30 * torch.randn(1, 2, 200, 300, generator=generator)
     exact = lab_to_rgb(torch.cat([lightness, ab], dim=1)) * 255
-    levels = lab_to_levels(lightness, ab)
+    levels = lab_to_rgb8(lightness, ab)
     assert levels.dtype == torch.uint8
     assert (levels - exact).abs().max() < 0.53
     assert (levels == exact.round()).float().mean() > 0.995

@@ -39,7 +39,7 @@ def test_what_can_be_shown_is_inside_rgb(full_range: bool) -> None:
     chroma = pairs.expand(1, 2, 300, 256).contiguous()
     luma = torch.arange(256, dtype=torch.uint8).expand(1, 300, 256).contiguous()
     table = LumaTable(full_range, ColorTags(full_range, "bt709"))
-    shown = table.shows(luma, luma, chroma)
+    shown = table.in_gamut(luma, luma, chroma)
 
     offsets = rgb_offsets(dequantize_chroma(chroma, 8, full_range), "bt709").double()
     grey = luma_to_grey(luma, 8, full_range)[:, None].double()
@@ -56,7 +56,7 @@ def test_both_ends_of_a_block_must_be_shown() -> None:
     table = LumaTable(True, ColorTags(True, "bt709"))
     codes = torch.tensor([[0, 120, 0, 120], [120, 255, 255, 120]], dtype=torch.uint8)[:, None, None]
     chroma = torch.full((1, 2, 1, 4), 150, dtype=torch.uint8)
-    assert table.shows(codes[0], codes[1], chroma).tolist() == [[[False, False, False, True]]]
+    assert table.in_gamut(codes[0], codes[1], chroma).tolist() == [[[False, False, False, True]]]
 
 
 @pytest.mark.parametrize("full_range", [False, True])
@@ -68,20 +68,20 @@ def test_chroma_is_scaled_until_it_can_be_shown_and_no_further(full_range: bool)
     wanted[:, :, :10] /= 10
     table = LumaTable(full_range, ColorTags(full_range, "bt709"))
     found = table.fit(darkest, brightest, wanted)
-    assert found.dtype == torch.uint8 and bool(table.shows(darkest, brightest, found).all())
+    assert found.dtype == torch.uint8 and bool(table.in_gamut(darkest, brightest, found).all())
 
     plain = quantize_chroma(wanted, 8, full_range)
-    free = table.shows(darkest, brightest, plain)
+    free = table.in_gamut(darkest, brightest, plain)
     assert 0.02 < free.float().mean() < 0.9
     assert bool((found == plain)[free[:, None].expand_as(found)].all())
-    # on the way from grey to what was wanted, and one step further would be too much
+    # on the way from gray to what was wanted, and one step further would be too much
     span = 255 if full_range else 224
     scaled = (found.float() - 128) / span
     length = wanted.norm(dim=1)
     along = (scaled * wanted).sum(dim=1) / length
     assert (scaled - along[:, None] * wanted / length[:, None]).norm(dim=1).max() < 1 / span
     more = quantize_chroma((along + 2.5 / span)[:, None] * wanted / length[:, None], 8, full_range)
-    assert table.shows(darkest, brightest, more)[~free & (length > 0.1)].float().mean() < 0.02
+    assert table.in_gamut(darkest, brightest, more)[~free & (length > 0.1)].float().mean() < 0.02
 
 
 def test_it_can_be_made_inside_inference_mode_and_used_outside() -> None:

@@ -1,4 +1,4 @@
-"""Colour films as a truth: the luma is the film's own, the colours are those a player shows."""
+"""Color films as truth: luma is the film's own, colors are those that a player shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 from tests.evaluation.test_stills import photograph
 from tests.helpers.clips import encode, frames
 from vidcolor.errors import InputError
-from vidcolor.evaluation.color_film import ColourBatch, ColourFilmSource
+from vidcolor.evaluation.color_film import ColorFilmSource, RgbBatch
 from vidcolor.frames import Segment
 from vidcolor.sources import FilmSource
 
@@ -23,7 +23,7 @@ COUNT, HEIGHT, WIDTH = 7, 96, 128
 
 
 def pictures(count: int = COUNT) -> list[np.ndarray]:
-    """Smooth coloured frames `(H, W, 3)`, each different."""
+    """Smooth colored frames `(H, W, 3)`, each different."""
     return [
         photograph(i, HEIGHT, WIDTH).permute(1, 2, 0).contiguous().numpy() for i in range(count)
     ]
@@ -54,8 +54,8 @@ def write(path: Path, pix_fmt: str, *, span: int = 1, matrix: int = 6, rotation:
     return path
 
 
-def read(path: Path, **options: Any) -> tuple[list[ColourBatch], torch.Tensor]:
-    batches = list(ColourFilmSource(path, long_side=512, **options).batches(3))
+def read(path: Path, **options: Any) -> tuple[list[RgbBatch], torch.Tensor]:
+    batches = list(ColorFilmSource(path, long_side=512, **options).batches(3))
     return batches, torch.cat([batch.rgb for batch in batches])
 
 
@@ -71,7 +71,7 @@ def read(path: Path, **options: Any) -> tuple[list[ColourBatch], torch.Tensor]:
         ("gbrp10le", 2, 2),
     ],
 )
-def test_colours_and_luma(tmp_path: Path, pix_fmt: str, span: int, matrix: int) -> None:
+def test_colors_and_luma(tmp_path: Path, pix_fmt: str, span: int, matrix: int) -> None:
     path = write(tmp_path / "film.mkv", pix_fmt, span=span, matrix=matrix)
     batches, rgb = read(path)
     truth = torch.from_numpy(np.stack(pictures())).permute(0, 3, 1, 2)
@@ -91,7 +91,7 @@ def test_colours_and_luma(tmp_path: Path, pix_fmt: str, span: int, matrix: int) 
         assert difference == 0 if pix_fmt.endswith("p") and other.bit_depth == 8 else difference < 2
 
 
-def test_grey_levels_of_the_colours_are_the_luma(tmp_path: Path) -> None:
+def test_luma_of_the_colors_is_the_luma(tmp_path: Path) -> None:
     batches, rgb = read(write(tmp_path / "film.mkv", "yuv444p"))
     luma = torch.cat([batch.luma for batch in batches]).float()
     weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
@@ -101,22 +101,22 @@ def test_grey_levels_of_the_colours_are_the_luma(tmp_path: Path) -> None:
 
 def test_shrinking_and_small_films(tmp_path: Path) -> None:
     path = write(tmp_path / "film.mkv", "yuv420p")
-    source = ColourFilmSource(path, long_side=64)
+    source = ColorFilmSource(path, long_side=64)
     assert (source.width, source.height) == (64, 48)
     (batch, *_) = source.batches(2)
     assert (tuple(batch.luma.shape), tuple(batch.rgb.shape)) == ((2, 1, 48, 64), (2, 3, 48, 64))
     truth = torch.from_numpy(pictures(1)[0]).permute(2, 0, 1)[None].float()
     small = torch.nn.functional.interpolate(truth, (48, 64), mode="bicubic", antialias=True)
     assert (batch.rgb[:1].float() - small).abs().mean() < 1
-    assert ColourFilmSource(path, long_side=500).width == WIDTH  # never enlarged
-    with pytest.raises(InputError, match=r"film\.mkv: its frames are 20x15 pixels .* at least 16"):
-        ColourFilmSource(path, long_side=20)
+    assert ColorFilmSource(path, long_side=500).width == WIDTH  # never enlarged
+    with pytest.raises(InputError, match=r"film\.mkv: .*20x15 pixels"):
+        ColorFilmSource(path, long_side=20)
 
 
 def test_a_batch_can_be_cut_and_moved(tmp_path: Path) -> None:
     (batch, *_) = read(write(tmp_path / "film.mkv", "yuv444p"))[0]
     part = batch[1:3].to("cpu")
-    assert isinstance(part, ColourBatch)
+    assert isinstance(part, RgbBatch)
     assert torch.equal(part.rgb, batch.rgb[1:3])
     assert torch.equal(part.luma, batch.luma[1:3])
     assert (part.pts, part.first_index) == (batch.pts[1:3], 1)
@@ -126,7 +126,7 @@ def test_a_batch_can_be_cut_and_moved(tmp_path: Path) -> None:
     ("limit", "sizes"), [(0, []), (2, [2]), (3, [3]), (5, [3, 2]), (99, [3, 3, 1])]
 )
 def test_limit(tmp_path: Path, limit: int, sizes: list[int]) -> None:
-    source = ColourFilmSource(write(tmp_path / "film.mkv", "yuv420p"), long_side=64)
+    source = ColorFilmSource(write(tmp_path / "film.mkv", "yuv420p"), long_side=64)
     assert [len(batch) for batch in source.batches(3, limit)] == sizes
 
 
@@ -144,9 +144,9 @@ def test_a_numbered_sequence(tmp_path: Path) -> None:
     assert (rgb.int() - truth.int()).abs().max() <= 3
 
 
-def test_a_turned_film_is_read_upright(tmp_path: Path) -> None:
+def test_a_rotated_film_is_read_upright(tmp_path: Path) -> None:
     upright = read(write(tmp_path / "film.mp4", "yuv444p"))[1]
-    source = ColourFilmSource(write(tmp_path / "turned.mp4", "yuv444p", rotation=90), long_side=64)
+    source = ColorFilmSource(write(tmp_path / "turned.mp4", "yuv444p", rotation=90), long_side=64)
     assert source.facts.rotation == 90
     assert (source.width, source.height) == (48, 64)
     batches, turned = read(tmp_path / "turned.mp4")
@@ -156,7 +156,7 @@ def test_a_turned_film_is_read_upright(tmp_path: Path) -> None:
     assert batches[0].rotation == 0
 
 
-def test_damage_is_told(tmp_path: Path) -> None:
+def test_damage_is_reported(tmp_path: Path) -> None:
     path = encode(tmp_path / "film.mkv", "ffv1", "yuv420p", frames(12), chroma=40).path
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     batches, rgb = read(path)

@@ -1,4 +1,4 @@
-"""Metrics against values worked out by hand, and against torchmetrics."""
+"""Metrics against values computed by hand, and against torchmetrics."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_ssim_names_a_picture_too_small() -> None:
 
 
 def test_colourfulness_by_hand() -> None:
-    # half red, half grey: rg is 255 or 0, yb 127.5 or 0; means 127.5 and 63.75, deviations alike
+    # half red, half gray: rg is 255 or 0, yb 127.5 or 0; means 127.5 and 63.75, deviations alike
     picture = torch.zeros(1, 3, 2, 2)
     picture[0, 0, 0] = 255
     picture[0, :, 1] = 80
@@ -126,7 +126,10 @@ def test_without_features_there_is_no_lpips(
 
 
 def test_lpips_agrees_with_torchmetrics(
-    tmp_path: Path, alexnet: dict[str, Tensor], pair: tuple[Tensor, Tensor]
+    tmp_path: Path,
+    alexnet: dict[str, Tensor],
+    pair: tuple[Tensor, Tensor],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     save_file(alexnet, tmp_path / "alexnet.safetensors")
     state = torch.random.get_rng_state()
@@ -134,11 +137,32 @@ def test_lpips_agrees_with_torchmetrics(
     assert lpips is not None
     assert torch.equal(torch.random.get_rng_state(), state)
     result = lpips(*pair)
-    expected = lpips.network(*(t / 127.5 - 1 for t in pair)).flatten()
     assert result.shape == (2,)
     assert float(result.min()) > 0
-    torch.testing.assert_close(result, expected)
     assert lpips(pair[0], pair[0]).tolist() == [0, 0]
+
+    # torchmetrics reads AlexNet from torch's hub cache
+    from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
+    from torchvision.models import alexnet as full_alexnet
+
+    network = full_alexnet(weights=None)
+    network.features.load_state_dict(alexnet)
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(network.state_dict(), tmp_path / "checkpoints" / "alexnet-owt-7be5be79.pth")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    expected = learned_perceptual_image_patch_similarity(
+        pair[0] / 127.5 - 1, pair[1] / 127.5 - 1, net_type="alex", reduction="none"
+    )
+    torch.testing.assert_close(result, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_lpips_names_a_torchmetrics_without_its_heads(
+    tmp_path: Path, alexnet: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file(alexnet, tmp_path / "alexnet.safetensors")
+    monkeypatch.setattr(metrics, "find_spec", lambda name: None)
+    with pytest.raises(WeightsError, match="install torchmetrics"):
+        metrics.load_lpips(tmp_path / "alexnet.safetensors")
 
 
 def test_lpips_reads_torchvision_files_and_the_hub_cache(
@@ -170,7 +194,7 @@ def test_bad_lpips_weights_are_named(tmp_path: Path, alexnet: dict[str, Tensor])
     for name in ("cut.safetensors", "cut.pth"):
         path = tmp_path / name
         path.write_bytes(b"\x10\x00\x00 cut short")
-        with pytest.raises(WeightsError, match=rf"{name}: not readable"):
+        with pytest.raises(WeightsError, match=rf"{name}: .*; copy the file again"):
             metrics.load_lpips(path)
 
     del alexnet["6.weight"]

@@ -1,80 +1,68 @@
-"""Pictures read in colour, as references are: values, size, transparency, errors."""
+"""Color pictures in bulk: folders and zips, damaged files, bit depths, square crops."""
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from tests.helpers.clips import pattern
+from tests.evaluation.test_stills import photograph, save
 from vidcolor.errors import InputError
-from vidcolor.sources import read_color
-
-RGB = np.stack([pattern(i, 65, 49) for i in range(3)], axis=-1)
-RGB16 = np.stack([pattern(i, 65, 49, 16) for i in range(3)], axis=-1)
+from vidcolor.evaluation.picture_sets import square, stream_pictures
 
 
-def planes(array: np.ndarray) -> torch.Tensor:
-    levels = torch.from_numpy(array.astype(np.float32) / np.iinfo(array.dtype).max)
-    return levels.permute(2, 0, 1)[None]
+def test_folders_and_zips_are_streamed_by_name(tmp_path: Path) -> None:
+    pictures = [photograph(seed) for seed in range(3)]
+    folder = tmp_path / "dossier é"
+    files = [save(folder / "sub" / f"{n}.png", picture) for n, picture in enumerate(pictures)]
+    (folder / "notes.txt").write_text("not a picture")
+    (folder / ".hidden.png").write_bytes(b"not a picture")
+    archive_path = tmp_path / "pictures.zip"
+    with zipfile.ZipFile(archive_path, "w") as archive:
+        for file in files:
+            archive.write(file, f"photos/{file.name}")
+    assert [name for name, _ in stream_pictures([folder])] == [str(file) for file in files]
+    found = list(stream_pictures([archive_path]))
+    assert [name for name, _ in found] == [f"{archive_path}:photos/{n}.png" for n in range(3)]
+    for (_, read), written in zip(found, pictures, strict=True):
+        assert torch.equal(read, written)
 
 
-def test_colours_are_exact(tmp_path: Path) -> None:
-    Image.fromarray(RGB).save(tmp_path / "a.png")
-    cv2.imwrite(str(tmp_path / "deep.png"), RGB16[..., ::-1])
-    for name, array in (("a.png", RGB), ("deep.png", RGB16)):
-        picture = read_color(tmp_path / name)
-        assert torch.allclose(picture.rgb, planes(array), atol=1e-6)
-        assert picture.opacity.shape == (1, 1, *array.shape[:2])
-        assert bool((picture.opacity == 1).all())
+def test_truncated_pictures_are_unreadable_not_half_gray(tmp_path: Path) -> None:
+    file = save(tmp_path / "photo.jpg", photograph(1, 200, 200))
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    unreadable: list[str] = []
+    assert list(stream_pictures([tmp_path], unreadable)) == []
+    assert unreadable == [str(file)]
 
 
-def test_grey_has_three_equal_channels(tmp_path: Path) -> None:
-    Image.fromarray(RGB[..., 0]).save(tmp_path / "g.png")
-    rgb = read_color(tmp_path / "g.png").rgb
-    assert torch.allclose(rgb, planes(RGB[..., :1]).expand(1, 3, -1, -1), atol=1e-6)
+def test_16_bit_gray_is_scaled_not_clipped(tmp_path: Path) -> None:
+    levels = np.array([[0, 0x4000, 0x8000, 0xFFFF]], dtype=np.uint16)
+    (tmp_path / "deep.png").write_bytes(cv2.imencode(".png", levels)[1].tobytes())
+    ((_, picture),) = stream_pictures([tmp_path])
+    assert picture[:, 0].tolist() == [[0, 0x40, 0x80, 0xFF]] * 3
 
 
-def test_transparency(tmp_path: Path) -> None:
-    rgba = np.dstack([RGB, RGB[..., 0]])
-    Image.fromarray(rgba).save(tmp_path / "a.png")
-    picture = read_color(tmp_path / "a.png")
-    assert torch.allclose(picture.rgb, planes(RGB), atol=1e-6)
-    assert torch.allclose(picture.opacity, planes(RGB[..., :1]), atol=1e-6)
+def test_neither_folder_nor_zip(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"missing: .*; give a folder"):
+        list(stream_pictures([tmp_path / "missing"]))
+    (tmp_path / "text.zip").write_text("no zip")
+    with pytest.raises(InputError, match=r"text\.zip: .*; give a folder"):
+        list(stream_pictures([tmp_path / "text.zip"]))
 
 
-def test_a_turned_picture_stands_upright(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # shown by a quarter turn clockwise
-    Image.fromarray(np.rot90(RGB).copy()).save(tmp_path / "t.png", exif=exif)
-    assert torch.allclose(read_color(tmp_path / "t.png").rgb, planes(RGB), atol=1e-6)
-
-
-def test_many_pixels_are_cut_down_by_means(tmp_path: Path) -> None:
-    Image.fromarray(RGB).save(tmp_path / "a.png")
-    height, width = RGB.shape[:2]
-    picture = read_color(tmp_path / "a.png", most=height * width // 4)
-    rows, columns = height // 2, width // 2
-    assert picture.rgb.shape == (1, 3, rows, columns)
-    assert picture.opacity.shape == (1, 1, rows, columns)
-    blocks = RGB[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2, 3).mean(axis=(1, 3)) / 255
-    wanted = torch.from_numpy(blocks).permute(2, 0, 1)[None].float()
-    assert torch.allclose(picture.rgb, wanted, atol=1e-5)
-    Image.fromarray(RGB[:1].repeat(40, axis=1)).save(tmp_path / "line.png")
-    assert read_color(tmp_path / "line.png", most=100).rgb.shape[2] == 1
-
-
-@pytest.mark.parametrize("content", [b"", b"no picture"])
-def test_what_cannot_be_read(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "bad.png").write_bytes(content)
-    with pytest.raises(InputError, match=r"bad\.png: (is empty|cannot be read)"):
-        read_color(tmp_path / "bad.png")
-    Image.fromarray(RGB).save(tmp_path / "cut.png")
-    data = (tmp_path / "cut.png").read_bytes()
-    (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
-    with pytest.raises(InputError, match=r"cut\.png: cannot be read"):
-        read_color(tmp_path / "cut.png")
+@pytest.mark.parametrize(("height", "width"), [(40, 100), (100, 40), (64, 64), (65, 300)])
+def test_square_covers_and_centers(height: int, width: int) -> None:
+    picture = torch.zeros(3, height, width, dtype=torch.uint8)
+    picture[:, height // 2 - 2 : height // 2 + 2, width // 2 - 2 : width // 2 + 2] = 255
+    result = square(picture, 64)
+    assert result.shape == (3, 64, 64)
+    assert result.dtype == torch.uint8
+    rows, columns = result[0].float().sum(1), result[0].float().sum(0)
+    axis = torch.arange(64.0)
+    assert float((rows * axis).sum() / rows.sum()) == pytest.approx(31.5, abs=1)
+    assert float((columns * axis).sum() / columns.sum()) == pytest.approx(31.5, abs=1)

@@ -1,4 +1,4 @@
-"""Comparison sheets: every picture is where the docstring says, with its own colours."""
+"""Contact sheets: every picture is at its documented place, in its own colors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vidcolor.evaluation.sheets import (
     GUTTER,
     LABEL,
     ROW_HEIGHT,
-    comparison_sheet,
+    write_contact_sheet,
 )
 
 
@@ -31,11 +31,11 @@ def flat(red: float, green: float, blue: float, count: int = 2, side: int = 32) 
     return torch.tensor([red, green, blue])[None, :, None, None].repeat(count, 1, side, side)
 
 
-def test_places_and_colours(tmp_path: Path) -> None:
+def test_places_and_colors(tmp_path: Path) -> None:
     prediction = flat(0.2, 0.4, 0.6)
     prediction[1, :, 5, 7] = torch.tensor([1.0, 0.0, 0.0])
     path = tmp_path / "sheets" / "a.png"  # the folder is made
-    comparison_sheet(torch.full((2, 1, 32, 32), 0.5), prediction, flat(0.0, 1.0, 0.0), path)
+    write_contact_sheet(torch.full((2, 1, 32, 32), 0.5), prediction, flat(0.0, 1.0, 0.0), path)
     sheet = read(path)
     step = 96 + GUTTER
     assert sheet.shape == (CAPTION + GUTTER + 2 * step, GUTTER + 3 * step, 3)
@@ -60,7 +60,7 @@ def test_places_and_colours(tmp_path: Path) -> None:
 )
 def test_whole_factors_up_to_the_row_height(tmp_path: Path, side: int, height: int) -> None:
     picture = torch.rand(1, 3, side, side)
-    comparison_sheet(picture[:, :1], picture, picture, tmp_path / "a.png")
+    write_contact_sheet(picture[:, :1], picture, picture, tmp_path / "a.png")
     sheet = read(tmp_path / "a.png")
     assert height >= ROW_HEIGHT
     assert sheet.shape[0] == CAPTION + GUTTER + height + GUTTER
@@ -71,29 +71,29 @@ def test_whole_factors_up_to_the_row_height(tmp_path: Path, side: int, height: i
 
 def test_narrow_pictures_leave_room_for_the_names(tmp_path: Path) -> None:
     picture = torch.zeros(1, 1, 96, 20)
-    comparison_sheet(picture, picture, picture, tmp_path / "a.png")
+    write_contact_sheet(picture, picture, picture, tmp_path / "a.png")
     assert read(tmp_path / "a.png").shape[1] == GUTTER + 3 * (COLUMN_WIDTH + GUTTER)
 
 
 def test_labels_stand_below_their_rows(tmp_path: Path) -> None:
     picture = torch.ones(2, 1, 96, 96)
     labels = ["", "馬 " + "a very long name " * 20]
-    comparison_sheet(picture, picture, picture, tmp_path / "a.png", labels)
+    write_contact_sheet(picture, picture, picture, tmp_path / "a.png", labels)
     sheet = read(tmp_path / "a.png")
     step = 96 + GUTTER + LABEL
     assert sheet.shape[0] == CAPTION + GUTTER + 2 * step
     below = [sheet[CAPTION + GUTTER + row * step + 96 :][:LABEL] for row in range(2)]
     assert below[0].min() == 255
     assert below[1].min() < 100
-    assert below[1][:, -GUTTER:].min() == 255  # cut, not run over the edge
+    assert below[1][:, -GUTTER:].min() == 255  # truncated at the edge
     with pytest.raises(ValueError, match="1 labels for 2 pictures"):
-        comparison_sheet(picture, picture, picture, tmp_path / "a.png", ["x"])
+        write_contact_sheet(picture, picture, picture, tmp_path / "a.png", ["x"])
 
 
 def test_values_outside_and_nan(tmp_path: Path) -> None:
     grey = torch.full((1, 1, 96, 96), 2.0)
     prediction = torch.full((1, 3, 96, 96), math.nan)
-    comparison_sheet(grey, prediction, prediction - 1, tmp_path / "a.png")
+    write_contact_sheet(grey, prediction, prediction - 1, tmp_path / "a.png")
     row = read(tmp_path / "a.png")[CAPTION + GUTTER + 5]
     assert row[GUTTER + 5].tolist() == [255, 255, 255]
     assert row[GUTTER + 105].tolist() == [0, 0, 0]
@@ -103,7 +103,7 @@ def test_the_callers_tensors_and_the_bytes_stay(tmp_path: Path) -> None:
     grey, rgb = torch.rand(2, 1, 8, 8), torch.rand(2, 3, 8, 8, requires_grad=True)
     before = rgb.detach().clone()
     for name in ("a.png", "b.png"):
-        comparison_sheet(grey, rgb, rgb, tmp_path / name)
+        write_contact_sheet(grey, rgb, rgb, tmp_path / name)
     assert torch.equal(rgb, before)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]
@@ -112,8 +112,8 @@ def test_the_callers_tensors_and_the_bytes_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((2, 3, 8, 9), r"prediction \(2, 3, 8, 9\) does not go with grey \(2, 1, 8, 8\)"),
-        ((1, 3, 8, 8), "does not go with grey"),
+        ((2, 3, 8, 9), r"prediction \(2, 3, 8, 9\).*\(2, 1, 8, 8\)"),
+        ((1, 3, 8, 8), r"prediction \(1, 3, 8, 8\)"),
         ((2, 2, 8, 8), r"prediction must be \(N, 1 or 3, H, W\), not \(2, 2, 8, 8\)"),
         ((3, 8, 8), "prediction must be"),
     ],
@@ -121,4 +121,4 @@ def test_the_callers_tensors_and_the_bytes_stay(tmp_path: Path) -> None:
 def test_shapes_are_checked(tmp_path: Path, shape: tuple[int, ...], message: str) -> None:
     good = torch.zeros(2, 1, 8, 8)
     with pytest.raises(ValueError, match=message):
-        comparison_sheet(good, torch.zeros(shape), good, tmp_path / "a.png")
+        write_contact_sheet(good, torch.zeros(shape), good, tmp_path / "a.png")

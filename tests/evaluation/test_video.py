@@ -19,36 +19,32 @@ from vidcolor.color.compose import film_lightness
 from vidcolor.color.convert import rgb_to_lab
 from vidcolor.errors import InputError
 from vidcolor.evaluation import VideoRow, VideoTable, evaluate_video, video
-from vidcolor.evaluation.color_film import ColourBatch
+from vidcolor.evaluation.color_film import RgbBatch
 from vidcolor.frames import LumaBatch, Segment
-from vidcolor.motion.stabilizer import Stabilizer
-from vidcolor.run.colorizer import Colorizer
+from vidcolor.run.colorizer import Colorizer, Prepared
 
 
-class Predicts:
+class Predicts(Colorizer):
     """A predictor made of a function from a batch with its truth to a*b*."""
 
-    device = torch.device("cpu")
-
-    def __init__(self, ab: Callable[[ColourBatch], Tensor]) -> None:
+    def __init__(self, ab: Callable[[RgbBatch], Tensor]) -> None:
+        super().__init__("_ramp", device="cpu")
         self.ab = ab
 
-    def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
-        assert isinstance(batch, ColourBatch)
-        ab = self.ab(batch)
-        if stabilizer is None:
-            return ab
-        lightness = film_lightness(batch)
-        motions = stabilizer.watch(lightness, batch.cuts)
-        looks = [i for i, motion in enumerate(motions) if motion.look]
-        return stabilizer.steady(motions, ab[looks] if looks else None)
+    def lightness(self, batch: LumaBatch) -> Tensor:
+        return film_lightness(batch)
+
+    def predict(self, prepared: Prepared) -> Tensor | None:
+        assert isinstance(prepared.batch, RgbBatch)
+        needed = prepared.inference_indices
+        return self.ab(prepared.batch)[needed] if needed else None
 
 
-def true_ab(batch: ColourBatch) -> Tensor:
+def true_ab(batch: RgbBatch) -> Tensor:
     return rgb_to_lab(batch.rgb.float() / 255)[:, 1:]
 
 
-def flicker(batch: ColourBatch) -> Tensor:
+def flicker(batch: RgbBatch) -> Tensor:
     """The truth, 6 redder in every other frame."""
     numbers = torch.arange(batch.first_index, batch.first_index + len(batch))
     shift = torch.zeros(len(batch), 2, 1, 1)
@@ -56,7 +52,7 @@ def flicker(batch: ColourBatch) -> Tensor:
     return true_ab(batch) + shift
 
 
-def nothing(batch: ColourBatch) -> Tensor:
+def nothing(batch: RgbBatch) -> Tensor:
     return torch.zeros(len(batch), 2, 8, 12)  # of any size
 
 
@@ -65,7 +61,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "pan.mkv", pan(11))
 
 
-def measure(ab: Callable[[ColourBatch], Tensor], *clips: Path, **options: object) -> VideoTable:
+def measure(ab: Callable[[RgbBatch], Tensor], *clips: Path, **options: object) -> VideoTable:
     return evaluate_video(Predicts(ab), clips, name="it", **options)  # type: ignore[arg-type]
 
 
@@ -79,8 +75,9 @@ def test_truth_and_grey(clip: Path) -> None:
     assert list(found) == ["truth", "grey", "it, per frame", "it, stabilised"]
     truth, grey = found["truth"], found["grey"]
     assert (truth.psnr, truth.colourfulness, truth.cdc_ratio, truth.warp_ratio) == (100, 1, 1, 1)
-    assert truth.gain == pytest.approx(100 - grey.psnr)
-    assert (grey.gain, grey.colourfulness) == (0, pytest.approx(0, abs=1e-3))
+    assert truth.psnr_over_gray == pytest.approx(100 - grey.psnr)
+    assert grey.psnr_over_gray == 0
+    assert grey.colourfulness == pytest.approx(0, abs=1e-3)
     assert grey.warp_error == pytest.approx(0, abs=1e-6)
     assert truth.warp_error is not None
     assert 0 < truth.warp_error < 1  # it moves by whole pixels, so only the flow's error is left

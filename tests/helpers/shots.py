@@ -1,4 +1,4 @@
-"""Synthetic shots: textured pictures that pan, as grey frames and as luma batches."""
+"""Synthetic shots: pans over textured pictures, as gray frames and as luma batches."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import torch
 
 from tests.motion.test_flow import texture
 from vidcolor.frames import LumaBatch
+from vidcolor.motion.flow import Array
 
 HEIGHT, WIDTH = 96, 128
 TIME_BASE = Fraction(1, 25)
 
 
-def pan(count: int, seed: int, step: int = 2) -> list[np.ndarray]:
+def pan(count: int, seed: int, step: int = 2) -> list[Array]:
     """`count` frames `(HEIGHT, WIDTH)` uint8 of a texture that moves left by `step` a frame."""
     import cv2
 
@@ -25,7 +26,7 @@ def pan(count: int, seed: int, step: int = 2) -> list[np.ndarray]:
 
 
 def batches(
-    frames: Sequence[np.ndarray], size: int, pts: Sequence[int] | None = None
+    frames: Sequence[Array], size: int, pts: Sequence[int] | None = None
 ) -> Iterator[LumaBatch]:
     """The frames as full-range batches of `size`, one tick apart unless `pts` says otherwise."""
     times = tuple(range(len(frames)) if pts is None else pts)

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.helpers.command_line import Vidcolor
 from vidcolor.models import ColorModel, create_model
@@ -41,6 +42,16 @@ def test_pool_unet_by_the_closed_form(nf: int, nc: int, size: int) -> None:
     assert found.outputs == size * size * nc
     at_32 = 9216 * (nf + nf**2 + nc**2 + nc) + 4608 * nf * nc
     assert found.connections == at_32 * size * size // 1024
+
+
+@pytest.mark.parametrize("name", ["fast", "eccv16", "siggraph17", "cunet", "autoencoder"])
+def test_multiply_adds_are_half_of_torchs_count(name: str) -> None:
+    """For networks without attention and with one prediction, which torch counts too."""
+    with torch.device("meta"):
+        model = create_model(name).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(torch.empty(1, 1, 64, 64))
+    assert describe(model, 64).macs == counter.get_total_flops() // 2
 
 
 def test_the_documents_form_is_not_the_truth() -> None:

@@ -68,6 +68,7 @@ def test_one_convolution(
     groups: int, kind: type[nn.Conv2d], bf16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vidcolor.models.fusion.has_bf16", lambda: bf16)  # if not, it goes to torch
+    torch.manual_seed(0)
     conv = kind(4, 8, 3, stride=2, padding=1, groups=groups)
     nn.init.normal_(conv.weight, std=3)
     model = Layers(copy.deepcopy(conv))
@@ -83,7 +84,8 @@ def test_one_convolution(
             with torch.autocast("cpu", torch.bfloat16):
                 low = quick(x)
             assert low.dtype == torch.bfloat16
-            torch.testing.assert_close(low.float(), wanted, rtol=0.02, atol=0.1)
+            # sums of 36 terms of about 3, each rounded to 8 bits
+            torch.testing.assert_close(low.float(), wanted, rtol=0.02, atol=0.3)
     torch.testing.assert_close(quick(x), wanted)
     quick(x).sum().backward()  # training it is still possible
     assert quick.conv.weight.grad is not None

@@ -273,9 +273,7 @@ def test_an_installed_package_adds_models(
     assert isinstance(create_model("fast"), Fast)  # the package's own models keep their names
     with pytest.raises(WeightsError, match="'number' of other_models:torch is not a ColorModel"):
         create_model("number")
-    with pytest.raises(
-        WeightsError, match=r"'gone' of other_models:Gone cannot be imp\w+ \(Attr"
-    ):
+    with pytest.raises(WeightsError, match=r"'gone' of other_models:Gone cannot be imp\w+ \(Attr"):
         create_model("gone")
 
 

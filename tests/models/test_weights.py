@@ -144,7 +144,7 @@ def test_weights_in_shards(own, tmp_path, monkeypatch):
 
 
 def test_entry_from_a_newer_version(own, tmp_path):
-    with pytest.raises(WeightsError, match="unknown key colour_model"):
+    with pytest.raises(WeightsError, match="unknown key 'colour_model'"):
         make_entry({"architecture": "fast", "colour_model": 1}, "file")
     path, _ = own
     assert read_entry(path) == Entry("fast", input_size=128, chroma_gain=1.5)
@@ -154,7 +154,7 @@ def test_entry_from_a_newer_version(own, tmp_path):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("{bad", "not JSON"),
+        ("{bad", "not readable as JSON"),
         ("[1]", "not a vidcolor manifest entry"),
         ('{"architecture": "fast", "input_size": "256"}', "'input_size' is '256'"),
         ('{"architecture": "fast", "color_space": "oklab"}', "works in 'oklab'"),

@@ -10,21 +10,22 @@ import torch
 
 from tests.helpers.shots import HEIGHT, TIME_BASE, WIDTH, batches, pan
 from vidcolor.frames import LumaBatch
-from vidcolor.motion.shots import LOOKAHEAD, CutFinder, mark_cuts, small_grey
+from vidcolor.motion.flow import Array
+from vidcolor.motion.shots import LOOKAHEAD, CutDetector, mark_cuts, thumbnails
 
 BLACK = [np.zeros((HEIGHT, WIDTH), np.uint8)]
 
 
-def begins(frames: list[np.ndarray]) -> list[int]:
-    """The frames a `CutFinder` says shots begin with."""
-    finder = CutFinder()
-    marks = [mark for frame in frames for mark in finder.feed(frame)] + finder.finish()
+def begins(frames: list[Array]) -> list[int]:
+    """The frames that shots begin with, by a `CutDetector`."""
+    detector = CutDetector()
+    marks = [mark for frame in frames for mark in detector.add(frame)] + detector.finish()
     assert len(marks) == len(frames)
     return [i for i, mark in enumerate(marks) if mark]
 
 
-def scaled(frame: np.ndarray, gain: float, offset: float = 0) -> np.ndarray:
-    return np.clip(frame * gain + offset, 0, 255).astype(np.uint8)
+def scaled(frame: Array, factor: float, offset: float = 0) -> Array:
+    return np.clip(frame * factor + offset, 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("lengths", [(20, 30, 12), (5, 4, 6), (1, 1), (2, 9), (9, 2), (1,)])
@@ -40,12 +41,12 @@ def test_repeated_frames_hide_no_cut_and_make_none(times: int) -> None:
     assert begins([frame for frame in frames for _ in range(times)]) == [0, 8 * times]
 
 
-def test_a_still_does_not_hold_back_the_film() -> None:
-    finder = CutFinder()
+def test_a_still_does_not_delay_the_film() -> None:
+    detector = CutDetector()
     still, other = pan(1, 1)[0], pan(1, 2)[0]
     decided = 0
     for number, frame in enumerate([still] * 60 + [other] * 60, start=1):
-        decided += len(finder.feed(frame))
+        decided += len(detector.add(frame))
         assert number - decided <= LOOKAHEAD
     assert begins([still] * 60 + [other] * 60) == [0, 60]
 
@@ -131,11 +132,11 @@ def test_an_empty_batch_passes() -> None:
     assert first.cuts == (True, False) and last.cuts == ()
 
 
-def test_small_grey_undoes_depth_and_range() -> None:
+def test_thumbnails_undoes_depth_and_range() -> None:
     codes = np.full((300, 400), 16 << 2, np.uint16)
     codes[:, 200:] = 235 << 2
     batch = LumaBatch(torch.from_numpy(codes)[None, None], 10, False, (0,), (1,))
-    (grey,) = small_grey(batch)
+    (grey,) = thumbnails(batch)
     assert grey.shape == (96, 128) and grey.dtype == np.uint8
     assert grey[:, :60].max() == 0 and grey[:, 68:].min() >= 254
 
@@ -155,7 +156,7 @@ def test_black_is_no_shot_of_its_own() -> None:
     assert sorted(set(shots)) == [0, 1]
     cuts = [cut for batch in marked for cut in batch.cuts]
     assert cuts[8]
-    assert cuts[26]  # colour starts afresh all the same
+    assert cuts[26]  # the temporal filter restarts all the same
 
 
 def test_contrast_that_swings_in_the_dark_is_no_cut() -> None:

@@ -1,4 +1,4 @@
-"""The chroma filter: steady in a shot, nothing across a cut, no trails, the same in any batch."""
+"""The chroma filter: consistent in a shot, reset at a cut, no trails, independent of batches."""
 
 from __future__ import annotations
 
@@ -14,48 +14,49 @@ from torch import Tensor
 
 from tests.helpers.shots import HEIGHT, WIDTH, pan
 from tests.motion.test_flow import texture
+from vidcolor.motion.flow import Array
 from vidcolor.motion.stabilizer import MEMORY, Motion, Stabilizer
 
 SMALL = (HEIGHT // 4, WIDTH // 4)  # of the chroma, as `fast` gives it
 
 
-def lightness_of(frames: Sequence[np.ndarray]) -> Tensor:
+def lightness_of(frames: Sequence[Array]) -> Tensor:
     return torch.from_numpy(np.stack(frames))[:, None].float() / 2.55
 
 
 def flicker(count: int, ab: tuple[float, float], seed: int = 0) -> Tensor:
-    """`(count, 2, h, w)` of one colour that jumps by about 6 from frame to frame."""
+    """`(count, 2, h, w)` of one color that jumps by about 6 from frame to frame."""
     jumps = torch.randn(count, 2, 1, 1, generator=torch.Generator().manual_seed(seed)) * 6
     return torch.tensor(ab)[:, None, None] + jumps.expand(count, 2, *SMALL).contiguous()
 
 
-def steady(
+def stabilized(
     stabilizer: Stabilizer, lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = ()
 ) -> Tensor:
-    """A batch through a stabilizer, whose network would say `ab` of its frames."""
-    return said(stabilizer, stabilizer.watch(lightness, cuts), ab)
+    """Filter a batch whose predicted chroma is `ab`."""
+    return filtered(stabilizer, stabilizer.track(lightness, cuts), ab)
 
 
-def said(stabilizer: Stabilizer, motions: Sequence[Motion], ab: Tensor) -> Tensor:
-    looks = [i for i, motion in enumerate(motions) if motion.look]
-    return stabilizer.steady(motions, ab[looks] if looks else None)
+def filtered(stabilizer: Stabilizer, motions: Sequence[Motion], ab: Tensor) -> Tensor:
+    inferred = [i for i, motion in enumerate(motions) if motion.needs_inference]
+    return stabilizer.stabilize(motions, ab[inferred] if inferred else None)
 
 
 def through(
     stabilizer: Stabilizer, lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = (), size: int = 4
 ) -> Tensor:
-    """All frames through a stabilizer in batches of `size`."""
+    """Filter all frames in batches of `size`."""
     out = []
     for i in range(0, len(ab), size):
         part = slice(i, i + size)
-        out.append(steady(stabilizer, lightness[part], ab[part], cuts[part]))
+        out.append(stabilized(stabilizer, lightness[part], ab[part], cuts[part]))
     return torch.cat(out)
 
 
 def run(
     lightness: Tensor, ab: Tensor, cuts: Sequence[bool] = (), size: int = 4, memory: int = MEMORY
 ) -> Tensor:
-    """All frames, of which the network sees every one that is no repeat."""
+    """Filter all frames; the network sees every one except repeats."""
     return through(Stabilizer(memory, carried=0), lightness, ab, cuts, size)
 
 
@@ -126,19 +127,19 @@ def test_small_frames_are_the_same_in_any_batch(side: int) -> None:
 def test_a_film_goes_on_from_its_own_frames_alone() -> None:
     lightness, ab = lightness_of(pan(8, 1)), flicker(8, (30, 0))
     stabilizer = Stabilizer(carried=0)
-    first = steady(stabilizer, lightness, ab)
-    assert not torch.equal(steady(stabilizer, lightness, ab), first)
-    assert torch.equal(steady(Stabilizer(carried=0), lightness, ab), first)
+    first = stabilized(stabilizer, lightness, ab)
+    assert not torch.equal(stabilized(stabilizer, lightness, ab), first)
+    assert torch.equal(stabilized(Stabilizer(carried=0), lightness, ab), first)
 
 
-def test_frames_are_watched_ahead_and_in_other_batches() -> None:
+def test_frames_are_tracked_ahead_and_in_other_batches() -> None:
     lightness, ab = calm(12), flicker(12, (30, 0))
     wanted = through(Stabilizer(), lightness, ab, size=4)
     stabilizer = Stabilizer()
-    motions = [*stabilizer.watch(lightness[:5]), *stabilizer.watch(lightness[5:])]
-    assert not all(motion.look for motion in motions)
+    motions = [*stabilizer.track(lightness[:5]), *stabilizer.track(lightness[5:])]
+    assert not all(motion.needs_inference for motion in motions)
     out = [
-        said(stabilizer, motions[first:last], ab[first:last])
+        filtered(stabilizer, motions[first:last], ab[first:last])
         for first, last in ((0, 3), (3, 4), (4, 9), (9, 12))
     ]
     assert torch.equal(torch.cat(out), wanted)
@@ -149,30 +150,34 @@ def test_frames_that_failed_can_be_done_again(monkeypatch: pytest.MonkeyPatch) -
     lightness, ab = lightness_of(pan(8, 1)), flicker(8, (30, 0))
     wanted = run(lightness, ab)
     stabilizer = Stabilizer(carried=0)
-    motions = stabilizer.watch(lightness)
-    assert torch.equal(said(stabilizer, motions[:2], ab[:2]), wanted[:2])
+    motions = stabilizer.track(lightness)
+    assert torch.equal(filtered(stabilizer, motions[:2], ab[:2]), wanted[:2])
     plain, calls = np.stack, []
 
-    def stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    def stack(arrays: Sequence[Array]) -> Array:
         calls.append(1)
-        return plain(arrays) if len(calls) == 1 else 1 / 0  # what comes last
+        if len(calls) > 1:  # the last step
+            raise MemoryError
+        return plain(arrays)
 
     with monkeypatch.context() as patched:
         patched.setattr(np, "stack", stack)
-        with pytest.raises(ZeroDivisionError):
-            said(stabilizer, motions[2:6], ab[2:6])
-    parts = [said(stabilizer, motions[i:][:3], ab[i:][:3]) for i in (2, 5)]
+        with pytest.raises(MemoryError):
+            filtered(stabilizer, motions[2:6], ab[2:6])
+    parts = [filtered(stabilizer, motions[i:][:3], ab[i:][:3]) for i in (2, 5)]
     assert torch.equal(torch.cat(parts), wanted[2:])
 
 
-def moving_square(speed: int) -> tuple[list[np.ndarray], Tensor]:
-    """A bright red square over a blue ground, and their chroma."""
-    ground, square = texture(HEIGHT, WIDTH, 3) // 2, texture(32, 32, 4) // 2 + 120
+def moving_square(
+    speed: int, height: int = HEIGHT, width: int = WIDTH
+) -> tuple[list[Array], Tensor]:
+    """A bright red square that moves over a blue background, and their chroma."""
+    ground, square = texture(height, width, 3) // 2, texture(32, 32, 4) // 2 + 120
     frames, truth = [], []
     for i in range(24):
         x, frame = 4 + speed * i, ground.copy()
         frame[32:64, x : x + 32] = square
-        red = torch.zeros(HEIGHT, WIDTH)
+        red = torch.zeros(height, width)
         red[32:64, x : x + 32] = 1
         ab = torch.stack([50 * red, 30 - 60 * (1 - red)])
         truth.append(torch.nn.functional.avg_pool2d(ab, 4))
@@ -212,7 +217,7 @@ def test_colour_fades_with_the_light() -> None:
     lightness = lightness_of(
         [(frame * gain).astype(np.uint8) for frame, gain in zip(frames, light, strict=True)]
     )
-    # of one colour the chroma goes with L* + 16 where the light goes down
+    # of one color the chroma goes with L* + 16 where the light goes down
     ab = torch.tensor([30.0, 20])[:, None, None] * (
         (lightness.mean((1, 2, 3), keepdim=True) + 16) / (lightness[0].mean() + 16)
     )
@@ -247,82 +252,86 @@ def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="carried"):
         Stabilizer(carried=-1)
     with pytest.raises(ValueError, match="2 marks of cuts for 3 frames"):
-        Stabilizer().watch(lightness_of(pan(3, 1)), (True, False))
-    motions = Stabilizer(carried=0).watch(lightness_of(pan(3, 1)))
+        Stabilizer().track(lightness_of(pan(3, 1)), (True, False))
+    motions = Stabilizer(carried=0).track(lightness_of(pan(3, 1)))
     for given in (None, flicker(2, (0, 0)), flicker(4, (0, 0))):
-        with pytest.raises(ValueError, match="where the network had to see 3"):
-            Stabilizer(carried=0).steady(motions, given)
+        with pytest.raises(ValueError, match=r"3$"):
+            Stabilizer(carried=0).stabilize(motions, given)
 
 
-class Noting(Stabilizer):
-    """Notes the numbers of the frames that the network has to see."""
+class Recording(Stabilizer):
+    """Records the numbers of the frames that the network has to see."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.looks: list[int] = []
-        self._watched = 0
+        self.inferred: list[int] = []
+        self._count = 0
 
-    def watch(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> list[Motion]:
-        motions = super().watch(lightness, cuts)
-        self.looks += [self._watched + i for i, motion in enumerate(motions) if motion.look]
-        self._watched += len(motions)
+    def track(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> list[Motion]:
+        motions = super().track(lightness, cuts)
+        self.inferred += [
+            self._count + i for i, motion in enumerate(motions) if motion.needs_inference
+        ]
+        self._count += len(motions)
         return motions
 
 
 def carry(lightness: Tensor, truth: Tensor, size: int = 4) -> tuple[Tensor, list[int]]:
-    """All frames, of which the network, `truth`, sees only what it has to."""
-    stabilizer = Noting()
-    return through(stabilizer, lightness, truth, size=size), stabilizer.looks
+    """Filter all frames; `truth` is predicted only for those that the network has to see."""
+    stabilizer = Recording()
+    return through(stabilizer, lightness, truth, size=size), stabilizer.inferred
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-def test_a_forked_process_has_flows_too() -> None:
+def test_a_forked_process_estimates_flow() -> None:
     code = """
 import os, sys, cv2, torch
-from vidcolor.motion import stabilizer as temporal
-torch.set_num_threads(1), cv2.setNumThreads(1)  # theirs do not live through a fork either
-temporal.processors = lambda: 4
+from vidcolor.motion import stabilizer
+torch.set_num_threads(1), cv2.setNumThreads(1)  # their threads do not survive a fork either
+stabilizer.processors = lambda: 4
 frames = torch.rand(3, 1, 64, 64) * 100
-watch = lambda: temporal.Stabilizer().watch(frames)
-watch()
+track = lambda: stabilizer.Stabilizer().track(frames)
+track()
 child = os.fork()
 if not child:
-    watch()
+    track()
     os._exit(7)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    warm = [sys.executable, "-W", "ignore", "-c", code]
-    assert subprocess.run(warm, timeout=60, check=False).returncode == 7
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 7
 
 
 def calm(count: int) -> Tensor:
-    """A shot of nothing but grain over one picture."""
+    """A shot of one picture with changing grain."""
     still = lightness_of(pan(count, 1, 0))
     return still + torch.randn(still.shape, generator=torch.Generator().manual_seed(9))
 
 
 def test_the_network_sees_every_third_frame_of_a_calm_shot() -> None:
-    _, looks = carry(calm(24), flicker(24, (10, 10)))
-    assert looks == [0, 1, 2, *range(3, 24, 3)]
+    _, inferred = carry(calm(24), flicker(24, (10, 10)))
+    assert inferred == [0, 1, 2, *range(3, 24, 3)]
 
 
 def test_the_network_sees_every_frame_where_much_is_new() -> None:
     frames = [frame for i in range(12) for frame in pan(1, i)]  # other pictures throughout
-    _, looks = carry(lightness_of(frames), flicker(12, (10, 10)))
-    assert looks == list(range(12))
+    _, inferred = carry(lightness_of(frames), flicker(12, (10, 10)))
+    assert inferred == list(range(12))
 
 
 def test_a_frame_shown_twice_is_seen_once() -> None:
     lightness = lightness_of(pan(12, 1, 4)).repeat_interleave(2, dim=0)
-    _, looks = carry(lightness, flicker(24, (10, 10)), size=5)
-    assert [number // 2 for number in looks] == list(range(12))
+    _, inferred = carry(lightness, flicker(24, (10, 10)), size=5)
+    assert [number // 2 for number in inferred] == list(range(12))
 
 
-def disc_film(discs: Sequence[np.ndarray], moving: int = 99) -> tuple[Tensor, Tensor]:
+def disc_film(discs: Sequence[Array], moving: int = 99) -> tuple[Tensor, Tensor]:
     """A bright disc, where each frame's mask says, over a grainy ground, and the chroma of both;
     the picture freezes after frame `moving`."""
-    ground, noise = texture(*discs[0].shape, 5) // 2, np.random.default_rng(6)
-    frames, truth = [], []
+    height, width = discs[0].shape
+    ground, noise = texture(height, width, 5) // 2, np.random.default_rng(6)
+    frames: list[Array] = []
+    truth: list[Tensor] = []
     for number, disc in enumerate(discs):
         frame = (ground + noise.normal(0, 2, ground.shape)).clip(0, 255).astype(np.uint8)
         frame[disc] = 230
@@ -332,14 +341,15 @@ def disc_film(discs: Sequence[np.ndarray], moving: int = 99) -> tuple[Tensor, Te
     return lightness_of(frames), torch.stack(truth)
 
 
-def disc_at(x: int, radius: int) -> np.ndarray:
+def disc_at(x: int, radius: int) -> Array:
     down, across = np.ogrid[:192, :256]
-    return (down - 90) ** 2 + (across - x) ** 2 < radius**2
+    disc: Array = (down - 90) ** 2 + (across - x) ** 2 < radius**2
+    return disc
 
 
 @pytest.mark.parametrize("radius", [4, 8, 14])
 @pytest.mark.parametrize("at", range(4, 9))
-def test_what_appears_and_stands_still_is_coloured(at: int, radius: int) -> None:
+def test_an_object_that_appears_and_stops_is_colored(at: int, radius: int) -> None:
     """A disc appears, then the picture freezes: a slide, limited animation, a still in a film."""
     disc = disc_at(120, radius)
     lightness, wanted = disc_film([disc & (number >= at) for number in range(24)], moving=at)
@@ -365,11 +375,10 @@ def test_batches_do_not_change_what_is_seen(size: int) -> None:
     assert torch.equal(found[0], wanted[0])
 
 
-def test_what_is_carried_moves_and_leaves_no_trail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidcolor.motion.stabilizer._NEW_SHARE", 0.2)  # of so small a frame
-    frames, truth = moving_square(2)
-    ab, looks = carry(lightness_of(frames), truth)
-    assert len(looks) < len(frames)
+def test_propagated_chroma_moves_and_leaves_no_trail() -> None:
+    frames, truth = moving_square(2, 288, 384)  # so large that little of it is new
+    ab, inferred = carry(lightness_of(frames), truth)
+    assert len(inferred) < len(frames)
     error = (ab - truth).square().sum(1).sqrt()[6:]
     assert error.mean() < 1.2
     trail = error[-4:, 8:16, 1:9].amax(dim=(1, 2))  # where the square stood at first

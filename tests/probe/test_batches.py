@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from vidcolor.probe.batches import (
     largest_by_memory,
     largest_fitting,
     measure_batches,
+    seconds_a_call,
 )
 from vidcolor.run.colorizer import Colorizer
 
@@ -133,3 +136,16 @@ def test_a_gpu_is_tried_until_its_memory_is_full() -> None:
     one, eight = (each.taken_bytes for each in rows)
     assert one is not None and eight is not None and 0 < one < eight
     assert largest_batch(colorizer, 640, 480, rows) >= 8
+
+
+def test_time_a_call_is_the_mean_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock: list[float] = [0.0]
+    calls: list[float] = []
+
+    def work() -> None:
+        calls.append(clock[0])
+        clock[0] += 100.0 if len(calls) == 1 else 0.2  # the first call is slow
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    assert seconds_a_call(CPU, work) == pytest.approx(0.2)
+    assert len(calls) == 1 + 3  # which take half a second

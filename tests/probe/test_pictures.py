@@ -11,8 +11,7 @@ from PIL import Image
 
 from vidcolor import Colorizer, Settings
 from vidcolor.probe.pictures import PictureMeter, Written, chosen, pictures_costs
-from vidcolor.run.pictures import WINDOW, _Line
-from vidcolor.run.plan import PicturesJob
+from vidcolor.run.pictures import picture_batch_size
 from vidcolor.sources import PictureSource
 
 Items = list[tuple[Path, Path]]
@@ -139,5 +138,4 @@ def test_a_sample_goes_in_batches_of_the_run(
     colorizer = Colorizer("_ramp", device="cpu", size=64)
     meter = PictureMeter(colorizer, settings, tmp_path, count)
     assert (meter.batch, meter.window) == (batch, window)
-    line = _Line(PicturesJob(tuple(items_of(count))), colorizer, settings, WINDOW)
-    assert line._batch == batch
+    assert picture_batch_size(colorizer, settings, count) == batch  # that of the run

@@ -20,7 +20,11 @@ from vidcolor.probe.plot import (
 )
 from vidcolor.probe.stages import Stages
 
-STAGES = Stages({"decode": 900.0, "model": 30.0, "encode": 80.0}, {}, 2, 27.0)
+STAGES = Stages(
+    {"decode": 900.0, "model": 30.0, "encode": 80.0},
+    end_to_end=27.0,
+    threads=(("decode",), ("model",), ("encode",)),
+)
 ROWS = (Row(1, 30.0, 3.0, 30.3, 1, 1), Row(2, 20.0, 3.0, 43.5, 1, 1), Row(4))
 
 

@@ -17,7 +17,7 @@ from vidcolor import Colorizer, EncoderSettings, Settings, colorize
 from vidcolor.frames import LumaBatch
 from vidcolor.motion.stabilizer import Stabilizer
 from vidcolor.run.batch_cache import batch_key, cache_file, cached_batch, size_class, store_batch
-from vidcolor.run.colorizer import Seen
+from vidcolor.run.colorizer import Prepared
 
 
 @pytest.fixture(autouse=True)
@@ -125,9 +125,9 @@ def test_auto_uses_it_and_the_film_is_the_same(tmp_path: Path) -> None:
     seen: list[int] = []
 
     class Counting(Colorizer):
-        def see(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Seen:
+        def prepare(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Prepared:
             seen.append(len(batch))
-            return super().see(batch, stabilizer)
+            return super().prepare(batch, stabilizer)
 
     colorizer = Counting("fast", device="cpu", size=64)
     settings = Settings(encoder=EncoderSettings("ffv1"))

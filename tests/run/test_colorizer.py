@@ -1,4 +1,4 @@
-"""The colorizer: sizes, memory back-off, devices, rotation, single pictures."""
+"""The colorizer: sizes, devices, rotation, adjustment, single pictures."""
 
 from __future__ import annotations
 
@@ -76,90 +76,31 @@ def test_rotated_frames_are_seen_upright(fast):
     assert torch.allclose(torch.rot90(fast(turned), -1, (-2, -1)), fast(upright), atol=1e-3)
 
 
-class Cramped(torch.nn.Module):
-    """Runs out of memory for more than `room` frames; with room 0 until it is moved once."""
-
-    stride = 8
-
-    def __init__(self, inner: torch.nn.Module, room: int) -> None:
-        super().__init__()
-        self.inner, self.room, self.refused = inner, room, 0
-
-    def forward(self, lightness: torch.Tensor) -> torch.Tensor:
-        if len(lightness) > self.room:
-            self.refused += 1
-            raise torch.OutOfMemoryError("injected")
-        return self.inner(lightness)
-
-
-def test_out_of_memory_halves_the_batch_and_gives_the_same_pixels(fast, caplog):
-    batch = frames(7)
-    (whole,) = fast.with_backoff(batch, lambda part: compose(part, fast(part), YUV))
-    cramped = Colorizer("fast", device="cpu", size=64, precision="fp32")
-    cramped.model = Cramped(cramped.model, room=2)
-    parts = list(cramped.with_backoff(batch, lambda part: compose(part, cramped(part), YUV)))
-    assert cramped.model.refused == 2  # seven, then three
-    assert [len(p.source) for p in parts] == [1] * 7
-    assert [p.source.first_index for p in parts] == list(range(7))
-    for plane in range(3):
-        joined = torch.cat([p.planes[plane] for p in parts])
-        difference = (joined.int() - whole.planes[plane].int()).abs()
-        assert difference.max() <= 1 and (difference > 0).float().mean() < 1e-3
-    assert "out of memory" in caplog.text
-    assert len(list(cramped.with_backoff(batch, lambda part: part))) == 7  # the size is kept
-
-
-def test_out_of_memory_for_one_frame_on_the_cpu_is_an_error(fast):
-    cramped = Colorizer("fast", device="cpu", size=64, precision="fp32")
-    cramped.model = Cramped(cramped.model, room=0)
-    with pytest.raises(DeviceError, match="single frame"):
-        list(cramped.with_backoff(frames(4), cramped))
-
-
-def test_what_another_stage_found_is_no_failed_single_frame():
-    """While eight frames fail, another thread finds that only one fits."""
-    colorizer = Colorizer("_ramp", device="cpu")
-    tried = []
-
-    def work(part: LumaBatch) -> int:
-        tried.append(len(part))
-        if len(part) == 8:
-            colorizer.limit_batch(1)
-            raise torch.OutOfMemoryError("injected")
-        return len(part)
-
-    assert list(colorizer.with_backoff(frames(8), work)) == [1] * 8
-    assert tried == [8] + [1] * 8
-
-
-def test_the_limit_only_falls(caplog):
-    colorizer = Colorizer("_ramp", device="cpu")
-    colorizer.limit_batch(2)
-    colorizer.limit_batch(4)
-    assert colorizer.largest_batch == 2 and len(caplog.records) == 1
-    colorizer.restore()
-    assert colorizer.largest_batch is None
-
-
-def test_the_asked_precision_stays_on_another_device(monkeypatch):
+@pytest.mark.parametrize("asked", ["fp32", "auto", "bf16"])
+def test_another_device_gets_a_copy_of_its_own(monkeypatch, asked):
     monkeypatch.setattr("vidcolor.system.devices.has_bf16", lambda: True)
-    for asked, then in (("fp32", "fp32"), ("auto", "bf16"), ("bf16", "bf16")):
-        colorizer = Colorizer("fast", device="cpu", precision=asked)
-        colorizer.to(torch.device("cpu"))
-        assert colorizer.precision == then
+    first = Colorizer("fast", device="cpu", precision=asked)
+    before = {name: value.clone() for name, value in first.model.state_dict().items()}
+    other = first.on(torch.device("meta"))
+    assert {p.device.type for p in other.model.parameters()} == {"meta"}
+    assert other.device.type == "meta" and first.device.type == "cpu"
+    assert first.on(torch.device("cpu")) is first
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert first.precision == {"fp32": "fp32", "auto": "bf16", "bf16": "bf16"}[asked]
+    assert other.precision == {"fp32": "fp32", "auto": "fp32", "bf16": "bf16"}[asked]
 
 
-def test_a_full_gpu_falls_back_to_the_cpu(monkeypatch, caplog):
-    colorizer = Colorizer("_ramp", device="cpu")
-    colorizer.device = torch.device("meta")  # stands for a GPU that cannot hold one frame
-
-    def work(part: LumaBatch) -> str:
-        if part.luma.device.type == "meta":
-            raise torch.OutOfMemoryError("injected")
-        return part.luma.device.type
-
-    assert list(colorizer.with_backoff(frames(3), work)) == ["cpu"] * 3
-    assert "on the CPU" in caplog.text
+def test_a_copy_predicts_the_same(monkeypatch):
+    batch = frames(2)
+    with pretend_cuda(monkeypatch):
+        gpu = Colorizer("fast", device=str(CUDA), size=64, precision="fp32")
+        cpu = gpu.on(torch.device("cpu"))
+        found = cpu(batch)
+        assert cpu.device.type == "cpu" and found.device.type == "cpu"
+        assert gpu.device == CUDA and gpu(batch.to(CUDA)).device == CUDA
+    wanted = Colorizer("fast", device="cpu", size=64, precision="fp32")(batch)
+    assert torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize(
@@ -168,15 +109,6 @@ def test_a_full_gpu_falls_back_to_the_cpu(monkeypatch, caplog):
 def test_every_kind_of_out_of_memory_is_known(text):
     assert is_out_of_memory(RuntimeError(text))
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
-
-
-def test_the_next_film_starts_afresh():
-    colorizer = Colorizer("_ramp", device="cpu")
-    colorizer.model = Cramped(colorizer.model, room=1)
-    list(colorizer.with_backoff(frames(4), colorizer))
-    assert colorizer.largest_batch == 1
-    colorizer.restore()
-    assert colorizer.largest_batch is None
 
 
 class Broken(torch.nn.Module):
@@ -201,14 +133,6 @@ def test_values_that_are_not_finite_are_never_written():
     colorizer.model = Broken(colorizer.model, always=True)
     with pytest.raises(WeightsError, match="not finite"):
         colorizer(batch)
-
-
-def test_other_errors_are_not_swallowed(fast):
-    def work(part: LumaBatch) -> None:
-        raise RuntimeError("shapes do not match")
-
-    with pytest.raises(RuntimeError, match="shapes"):
-        list(fast.with_backoff(frames(2), work))
 
 
 def test_colorize_one_picture(fast):
@@ -250,7 +174,7 @@ def test_the_look_is_applied_at_the_frames_lightness():
     assert torch.allclose(shift[:, 0], -4 * window, atol=0.02)
     picture = torch.full((1, 1, 60, 80), 50.0)
     assert torch.allclose(
-        warm.predict(picture) - plain.predict(picture) / 2,
+        warm.predict_full_size(picture) - plain.predict_full_size(picture) / 2,
         torch.tensor([-4.0, 8.0]).view(1, 2, 1, 1).expand(1, 2, 60, 80),
         atol=0.02,
     )
@@ -282,7 +206,7 @@ def test_any_frame_at_any_size(shape, size):
     batch = LumaBatch(luma, 8, False, (0,), (0,))
     color = compose(batch, model(batch), YUV)
     assert color.planes[0].shape == (1, *shape)
-    assert model.predict(torch.rand(1, 1, *shape) * 100).shape == (1, 2, *shape)
+    assert model.predict_full_size(torch.rand(1, 1, *shape) * 100).shape == (1, 2, *shape)
 
 
 def test_devices_and_precisions():
@@ -295,13 +219,13 @@ def test_devices_and_precisions():
 
 
 @pytest.mark.parametrize(
-    ("bf16", "careful", "chosen"),
+    ("bf16", "mixed", "chosen"),
     [(True, True, "bf16"), (True, False, "fp32"), (False, True, "fp32")],
 )
-def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, bf16, careful, chosen):
+def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, bf16, mixed, chosen):
     monkeypatch.setattr("vidcolor.system.devices.has_bf16", lambda: bf16)
     cpu = torch.device("cpu")
-    assert choose_precision("auto", cpu, careful) == chosen
+    assert choose_precision("auto", cpu, mixed) == chosen
 
 
 def test_every_precision_can_be_asked_for():
@@ -339,7 +263,7 @@ def test_a_gpu_gives_the_cpu_pixels(fast):
     batch = frames(4)
     reference = compose(batch, fast(batch), YUV)
     gpu = Colorizer("fast", device="cuda", size=64)
-    (color,) = gpu.with_backoff(batch, lambda part: compose(part, gpu(part), YUV))
+    color = compose(batch.to(gpu.device), gpu(batch.to(gpu.device)), YUV)
     for ours, theirs in zip(color.planes, reference.planes, strict=True):
         difference = (ours.int() - theirs.int()).abs()
         assert (difference > 1).float().mean() < 1e-3

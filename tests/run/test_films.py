@@ -20,8 +20,10 @@ from tests.helpers.shots import batches, pan
 from vidcolor import Colorizer, EncoderSettings, Report, Settings, colorize
 from vidcolor.frames import LumaBatch
 from vidcolor.motion.stabilizer import Stabilizer
+from vidcolor.run import films
 from vidcolor.run.colorizer import Colorizer as Worker
-from vidcolor.system.threads import Threads
+from vidcolor.run.colorizer import Prepared
+from vidcolor.system.threads import StageThreads
 
 STEADY = Settings(encoder=EncoderSettings("ffv1"))
 FREE = replace(STEADY, stabilize=False)
@@ -106,45 +108,29 @@ def test_films_of_one_run_do_not_meet(film: Path, steady: Path, tmp_path: Path) 
         assert_same_pixels(folder / name, steady)
 
 
-@pytest.mark.parametrize("where", ["see", "chroma", "steady", "_adjust", "compose"])
+@pytest.mark.parametrize("where", ["prepare", "predict", "stabilize", "adjust", "compose"])
 def test_out_of_memory_gives_the_same_film(
-    film: Path, steady: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    film: Path,
+    steady: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    where: str,
 ) -> None:
-    from vidcolor.run import films as pipeline
+    place = films if where == "compose" else Worker
+    plain = getattr(place, where)
 
-    plain_compose = pipeline.compose
-
-    def crowded(batch: LumaBatch) -> None:
+    def crowded(*given, **more):
+        (first,) = (each for each in given if isinstance(each, LumaBatch | Prepared))
+        batch = getattr(first, "batch", first)
         if len(batch) > 2 and batch.first_index >= 6:
             raise torch.OutOfMemoryError("injected")
+        return plain(*given, **more)
 
-    def compose(batch, *args, **kwargs):
-        crowded(batch)
-        return plain_compose(batch, *args, **kwargs)
-
-    looked: list[int] = []
-
-    def patch(name: str) -> None:
-        plain = getattr(Worker, name)
-
-        def patched(self, given, *args):
-            if name == "_adjust":  # of it the batch cannot be told
-                looked.append(len(given))
-                if len(looked) == 2:
-                    raise torch.OutOfMemoryError("injected")
-            else:
-                crowded(getattr(given, "batch", getattr(given, "seen", given)))
-            return plain(self, given, *args)
-
-        monkeypatch.setattr(Worker, name, patched)
-
-    if where == "compose":
-        monkeypatch.setattr(pipeline, "compose", compose)
-    else:
-        patch(where)
-    colorizer, settings = moody(), replace(STEADY, batch_size=6)
-    output = done(colorize(film, tmp_path / "o.mkv", colorizer=colorizer, settings=settings))
-    assert colorizer.largest_batch is not None
+    monkeypatch.setattr(place, where, crowded)
+    settings = replace(STEADY, batch_size=6)
+    output = done(colorize(film, tmp_path / "o.mkv", colorizer=moody(), settings=settings))
+    assert "continuing with batches of" in caplog.text
     assert_same_pixels(output, steady)
 
 
@@ -153,25 +139,23 @@ def test_batches_in_the_model_at_once_change_nothing(
     film: Path, steady: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     """Though a later batch is ready before the first."""
-    from vidcolor.run import films as pipeline
-
-    plain, second = Worker.chroma, threading.Event()
+    plain, second = Worker.predict, threading.Event()
     at_work: list[int] = []
     most: list[int] = []
 
-    def chroma(self, seen):
+    def predict(self, prepared):
         at_work.append(1)
         most.append(len(at_work))
-        if seen.batch.first_index:
+        if prepared.batch.first_index:
             second.set()
         elif workers > 1:
             assert second.wait(30)
-        ab = plain(self, seen)
+        ab = plain(self, prepared)
         at_work.pop()
         return ab
 
-    monkeypatch.setattr(Worker, "chroma", chroma)
-    monkeypatch.setattr(pipeline, "share_threads", lambda *given: Threads(1, 1, workers))
+    monkeypatch.setattr(Worker, "predict", predict)
+    monkeypatch.setattr(films, "share_threads", lambda *given: StageThreads(1, 1, workers))
     settings = replace(STEADY, batch_size=2)
     output = done(colorize(film, tmp_path / "o.mkv", colorizer=moody(), settings=settings))
     assert_same_pixels(output, steady)
@@ -181,23 +165,21 @@ def test_batches_in_the_model_at_once_change_nothing(
 def test_one_frame_at_a_time_where_two_at_once_do_not_fit(
     film: Path, steady: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vidcolor.run import films as pipeline
+    plain, at_work, failed = Worker.predict, threading.Semaphore(1), threading.Event()
 
-    plain, at_work, failed = Worker.chroma, threading.Semaphore(1), threading.Event()
-
-    def chroma(self, seen):
+    def predict(self, prepared):
         if not at_work.acquire(blocking=False):
             failed.set()
             raise torch.OutOfMemoryError("injected")
         try:
             if not failed.is_set():
                 failed.wait(30)  # until another has found no room
-            return plain(self, seen)
+            return plain(self, prepared)
         finally:
             at_work.release()
 
-    monkeypatch.setattr(Worker, "chroma", chroma)
-    monkeypatch.setattr(pipeline, "share_threads", lambda *given: Threads(1, 1, 2))
+    monkeypatch.setattr(Worker, "predict", predict)
+    monkeypatch.setattr(films, "share_threads", lambda *given: StageThreads(1, 1, 2))
     settings = replace(STEADY, batch_size=1)
     output = done(colorize(film, tmp_path / "o.mkv", colorizer=moody(), settings=settings))
     assert failed.is_set()
@@ -210,13 +192,13 @@ def test_sequences_are_stabilised_and_pictures_are_not(
     from PIL import Image
 
     frames_given = []
-    plain = Stabilizer.steady
+    plain = Stabilizer.stabilize
 
     def call(self, lightness, *more):
         frames_given.append(len(lightness))
         return plain(self, lightness, *more)
 
-    monkeypatch.setattr(Stabilizer, "steady", call)
+    monkeypatch.setattr(Stabilizer, "stabilize", call)
     (tmp_path / "in").mkdir()
     for i, frame in enumerate(pan(3, 1)):
         Image.fromarray(frame).save(tmp_path / "in" / f"{i:03d}.png")
@@ -303,14 +285,19 @@ def test_a_film_by_what_a_gpu_would_run(
 
 
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")
-@pytest.mark.parametrize("where", ["see", "chroma"])
+@pytest.mark.parametrize("where", ["prepare", "predict"])
 def test_a_film_goes_on_on_the_cpu_where_a_gpu_has_no_memory(
-    film: Path, steady: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    film: Path,
+    steady: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    where: str,
 ) -> None:
     plain = getattr(Worker, where)
 
     def crowded(self, part, *args):
-        batch = part if where == "see" else part.batch
+        batch = part if where == "prepare" else part.batch
         if batch.luma.device == CUDA and batch.first_index >= 6:
             raise torch.OutOfMemoryError("injected")
         return plain(self, part, *args)
@@ -320,5 +307,6 @@ def test_a_film_goes_on_on_the_cpu_where_a_gpu_has_no_memory(
     with pretend_cuda(monkeypatch):
         colorizer = moody(str(CUDA))
         output = done(colorize(film, tmp_path / "o.mkv", colorizer=colorizer, settings=settings))
-    assert colorizer.device.type == ("cpu" if where == "chroma" else "cuda")
+    assert colorizer.device == CUDA  # it is not changed
+    assert "continuing on the CPU" in caplog.text
     assert_same_pixels(output, steady)

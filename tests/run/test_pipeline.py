@@ -27,8 +27,8 @@ from tests.helpers.readback import (
 )
 from vidcolor import Colorizer, EncoderSettings, Report, Settings, colorize
 from vidcolor.frames import Segment
-from vidcolor.run.films import Progress
 from vidcolor.run.plan import expected_frames
+from vidcolor.run.settings import Progress
 from vidcolor.sources import probe_film
 
 # frame by frame, because the ramp's chroma follows from one frame's lightness; tests of films with
@@ -216,7 +216,7 @@ def test_the_default_encoder_stays_near(tmp_path: Path, ramp: Colorizer, suffix:
     assert_chroma_is_the_ramps(read_color(output, luma_codes(source), 8, False), tolerance=2.5)
 
 
-# ---------------------------------------------------------------- batches, workers, memory
+# ---------------------------------------------------------------- batches, memory
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +269,7 @@ def test_out_of_memory_gives_the_same_film(
     settings = replace(LOSSLESS, batch_size=5)
     report = done(colorize(noisy, tmp_path / "o.mkv", colorizer=colorizer, settings=settings))
     assert "out of memory" in caplog.text
-    assert colorizer.largest_batch is not None and colorizer.largest_batch <= room
+    assert int(caplog.messages[-1].rsplit(" ", 1)[1]) <= room  # the last batch size
     assert report.frames == 13
     assert_same_pixels(report.output, plain)
 

@@ -17,7 +17,7 @@ from vidcolor.color.convert import rgb_to_lab
 from vidcolor.errors import InputError, OutputError
 from vidcolor.frames import Segment
 from vidcolor.run.colorizer import Colorizer
-from vidcolor.run.preview import make_sheet
+from vidcolor.run.preview import write_preview
 from vidcolor.sources import expand
 
 WIDE, GAP = 480, 8  # of a tile and between tiles, pixels
@@ -36,7 +36,7 @@ def steps(path: Path, levels: list[int], size: tuple[int, int] = (64, 48), **mor
 
 
 def sheet(inputs: list[Path], output: Path, count: int, colorizer: Colorizer, **more) -> np.ndarray:
-    make_sheet(
+    write_preview(
         expand([str(each) for each in inputs], rate=more.get("rate")),
         output, count, colorizer, **more,
     )  # fmt: skip

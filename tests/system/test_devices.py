@@ -1,20 +1,23 @@
-"""Names, memory and seconds of a device."""
+"""Name, memory and precisions of a device."""
 
 from __future__ import annotations
 
-import mmap
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
-from vidcolor.probe.batches import seconds_a_call
-from vidcolor.system import devices as metering
-from vidcolor.system import memory
-from vidcolor.system.devices import device_memory, device_name, free_memory, processors
-from vidcolor.system.memory import peak_memory, resident_bytes
+from vidcolor.system import devices
+from vidcolor.system.devices import (
+    device_memory,
+    device_name,
+    free_memory,
+    has_bf16,
+    processors,
+)
 
 CPU = torch.device("cpu")
 
@@ -39,10 +42,10 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "groups"
     files(root)
     (tmp_path / "own").write_text("0::/outer/inner\n")
-    monkeypatch.setattr(metering, "_GROUPS", root)
-    monkeypatch.setattr(metering, "_OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(devices, "_CGROUPS", root)
+    monkeypatch.setattr(devices, "_OWN_CGROUPS", tmp_path / "own")
     memory = SimpleNamespace(available=9000, used=1000, total=10_000)
-    monkeypatch.setattr(metering.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     return root
 
 
@@ -54,7 +57,7 @@ def test_a_container_leaves_less_than_the_machine_has(groups: Path) -> None:
     assert free_memory(CPU) == device_memory(CPU)["memory_free"] == 4000
     files(groups / "outer" / "inner", memory__max=3000, memory__current=900)
     assert free_memory(CPU) == 2100
-    # read files that lie in the cache are no loss
+    # cached files can be freed
     files(groups / "outer" / "inner", memory__stat="anon 300\ninactive_file 500\nslab 9")
     assert free_memory(CPU) == 2600
     files(groups / "outer" / "inner", memory__current=5000)
@@ -76,7 +79,7 @@ def test_the_first_version_of_control_groups(groups: Path, tmp_path: Path) -> No
 
 
 def test_the_name_does_not_follow_torchs_threads() -> None:
-    """The cache of batch sizes goes by it, and a run sets its threads when it has begun."""
+    """It is a key of the cache of batch sizes, and a run changes torch's threads."""
     threads, name = torch.get_num_threads(), device_name(CPU)
     try:
         torch.set_num_threads(threads + 1)
@@ -85,44 +88,37 @@ def test_the_name_does_not_follow_torchs_threads() -> None:
         torch.set_num_threads(threads)
 
 
-def test_a_peak_is_seen_though_it_is_over() -> None:
-    size = 96 << 20
-    before = resident_bytes()
-    with peak_memory(CPU) as peak, mmap.mmap(-1, size) as block:  # torch may have some to spare
-        block.write(b"x" * size)
-        time.sleep(0.1)
-    assert before + size // 2 < peak.memory < before + 4 * size
-    assert peak.of(CPU) == peak.memory and peak.vram == 0
+@pytest.fixture
+def uncached() -> Iterator[None]:
+    has_bf16.cache_clear()
+    yield
+    has_bf16.cache_clear()
 
 
-def test_a_peak_without_the_systems_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some sandboxes take the reset and have no VmHWM."""
-    monkeypatch.setattr(memory.Path, "read_text", lambda self, **given: "VmRSS:  9 kB\n")
-    assert memory.counted_peak() == 0
-    before = resident_bytes()
-    with peak_memory(CPU) as peak, mmap.mmap(-1, 96 << 20) as block:
-        block.write(b"x" * (96 << 20))
-        time.sleep(0.2)
-    assert peak.memory > before + (48 << 20)
+def test_bf16_is_found_by_the_processors_flags(uncached: None) -> None:
+    """Pins torch's answer against that of Linux."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        pytest.skip("no /proc/cpuinfo")
+    flags = set(cpuinfo.read_text(encoding="utf-8").split())
+    assert has_bf16() == bool(flags & {"avx512_bf16", "amx_bf16"})
 
 
-def test_time_a_call_is_the_mean_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, calls = [0.0], []
-
-    def work() -> None:
-        calls.append(clock[0])
-        clock[0] += 100.0 if len(calls) == 1 else 0.2  # the first call is slow
-
-    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    assert seconds_a_call(CPU, work) == pytest.approx(0.2)
-    assert len(calls) == 1 + 3  # half a second of them
+@pytest.mark.parametrize("supported", [True, False, None])
+def test_bf16_with_an_older_torch(
+    uncached: None, monkeypatch: pytest.MonkeyPatch, supported: bool | None
+) -> None:
+    """Without `get_capabilities`, and without any function at all."""
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    if supported is not None:
+        answer = supported
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: answer, raising=False)
+    assert has_bf16() == bool(supported)
 
 
 @pytest.mark.gpu
 def test_a_gpu_reports_its_own_memory() -> None:
-    device = torch.device("cuda")
-    memory = device_memory(device)
+    memory = device_memory(torch.device("cuda"))
     assert memory["VRAM_in_use"] + memory["VRAM_free"] == memory["VRAM_total"]
-    with peak_memory(device) as peak:
-        torch.ones(64 << 20, dtype=torch.uint8, device=device)
-    assert 64 << 20 <= peak.vram < memory["VRAM_total"] and peak.of(device) == peak.vram

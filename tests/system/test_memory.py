@@ -1,11 +1,13 @@
-"""Memory is kept where glibc allocates it, and other systems are left alone."""
+"""Freed memory is retained with glibc only; the peak of a block is measured."""
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,15 +21,17 @@ from vidcolor import Settings
 from vidcolor.cli.run import keep_film_memory
 from vidcolor.run.plan import plan
 from vidcolor.system import memory
+from vidcolor.system.memory import peak_memory, peak_resident_bytes, resident_bytes
 
+CPU = torch.device("cpu")
 _MIB = 1 << 20
 _BLOCK = 64  # MiB, above the largest block that glibc would keep by itself
 
-# prints whether the setting was made, what of a freed block the process still holds, and how much
-# 60 more rounds of blocks of several sizes add to what it holds, both in MiB
+# Prints whether the setting was made, how much of a freed block the process still holds, and how
+# much 60 more rounds of blocks of several sizes add, both in MiB.
 _FREE = f"""
 import psutil, sys
-from vidcolor.system.memory import keep_memory
+from vidcolor.system.memory import retain_freed_memory
 
 def held():
     return psutil.Process().memory_info().rss
@@ -38,7 +42,7 @@ def use(*sizes):
         blocks.append(bytearray(size * {_MIB}))
         blocks = blocks[-2:]
 
-made = sys.argv[1] == "keep" and keep_memory()
+made = sys.argv[1] == "keep" and retain_freed_memory()
 before = held()
 use({_BLOCK})
 freed = held() - before
@@ -64,33 +68,33 @@ def freed_block(mode: str) -> tuple[bool, int, int]:
     return bool(made), held, grown
 
 
-def test_freed_memory_is_kept_and_used_again() -> None:
+def test_freed_memory_is_retained_and_reused() -> None:
     made, held, grown = freed_block("keep")
     assert made == hasattr(ctypes.CDLL(None), "gnu_get_libc_version")
     if made:
         assert held >= _BLOCK - 4
-        assert freed_block("leave")[1] < _BLOCK // 4, "nothing to do: it is kept anyway"
+        assert freed_block("leave")[1] < _BLOCK // 4, "the system retains it without the setting"
     assert grown < 8
 
 
-def test_another_system_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def loaded(name: str | None) -> None:
-        raise AssertionError("the C library is none of its business here")
+        raise AssertionError("loaded the C library")
 
-    monkeypatch.setattr(memory.ctypes, "CDLL", loaded)
+    monkeypatch.setattr(ctypes, "CDLL", loaded)
     for platform in ("darwin", "win32"):
-        monkeypatch.setattr(memory.sys, "platform", platform)
-        assert not memory.keep_memory()
+        monkeypatch.setattr(sys, "platform", platform)
+        assert not memory.retain_freed_memory()
 
 
-def test_another_c_library_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     class Musl:
         def __getattr__(self, name: str) -> object:
             raise AttributeError(name)
 
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: Musl())
-    monkeypatch.setattr(memory.sys, "platform", "linux")
-    assert not memory.keep_memory()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Musl())
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert not memory.retain_freed_memory()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +107,7 @@ def test_another_c_library_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None
         (("a.mkv",), "cuda", False),
     ],
 )
-def test_memory_is_kept_for_films_of_one_size(
+def test_memory_is_retained_for_films_of_one_size(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     names: tuple[str, ...],
@@ -114,7 +118,42 @@ def test_memory_is_kept_for_films_of_one_size(
         encode(tmp_path / name, "ffv1", "yuv420p", frames(2, side, 32))
     Image.new("L", (32, 32)).save(tmp_path / "p.png")
     calls: list[bool] = []
-    monkeypatch.setattr(memory, "keep_memory", lambda: calls.append(True) or True)
+
+    def record() -> bool:
+        calls.append(True)
+        return True
+
+    monkeypatch.setattr(memory, "retain_freed_memory", record)
     jobs, problems = plan([tmp_path / name for name in names], tmp_path / "out", Settings())
     colorizer: Any = SimpleNamespace(device=torch.device(device))
     assert not problems and keep_film_memory(jobs, colorizer) == kept == bool(calls)
+
+
+def test_a_peak_is_found_after_it_is_over() -> None:
+    size = 96 << 20
+    before = resident_bytes()
+    with peak_memory(CPU) as peak, mmap.mmap(-1, size) as block:  # torch may reuse freed memory
+        block.write(b"x" * size)
+        time.sleep(0.1)
+    assert before + size // 2 < peak.memory < before + 4 * size
+    assert peak.of(CPU) == peak.memory and peak.vram == 0
+
+
+def test_a_peak_without_the_systems_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some sandboxes accept the reset and have no VmHWM."""
+    monkeypatch.setattr(Path, "read_text", lambda self, **given: "VmRSS:  9 kB\n")
+    assert peak_resident_bytes() == 0
+    before = resident_bytes()
+    with peak_memory(CPU) as peak, mmap.mmap(-1, 96 << 20) as block:
+        block.write(b"x" * (96 << 20))
+        time.sleep(0.2)
+    assert peak.memory > before + (48 << 20)
+
+
+@pytest.mark.gpu
+def test_the_peak_of_a_gpu() -> None:
+    device = torch.device("cuda")
+    with peak_memory(device) as peak:
+        torch.ones(64 << 20, dtype=torch.uint8, device=device)
+    total = torch.cuda.mem_get_info(device)[1]
+    assert 64 << 20 <= peak.vram < total and peak.of(device) == peak.vram

@@ -23,7 +23,7 @@ def test_training_on_the_cpu_keeps_memory_once_the_pictures_are_read(
         return read(*arguments)
 
     monkeypatch.setattr(loop, "open_dataset", noted)
-    monkeypatch.setattr(loop, "keep_memory", lambda: order.append("keep"))
+    monkeypatch.setattr(loop, "retain_freed_memory", lambda: order.append("keep"))
     monkeypatch.setattr(loop.Training, "train", lambda self: {})
     changes = {"data": str(photographs), "size": 16, "split": [0.6, 0.2, 0.2]}
     train(load_recipe(find_recipe("S0"), changes), tmp_path / "out", Options())

@@ -10,16 +10,17 @@ import torch
 from torch import nn
 
 from vidcolor.errors import TrainingError
-from vidcolor.models import create_model
+from vidcolor.models import ColorModel, create_model
 from vidcolor.training.optim import EarlyStopping, Schedule, freeze, make_optimizer, set_training
 from vidcolor.training.recipe import Recipe
 
 NAN = math.nan
 
 
-class Small(nn.Module):
+class Small(ColorModel):
     """An encoder, a norm, a dropout and a head."""
 
+    stride = 1
     head_prefixes = ("last.",)
 
     def __init__(self) -> None:

@@ -29,7 +29,7 @@ S0 = load_recipe(find_recipe("S0"), {"size": 16})
 @pytest.fixture(autouse=True)
 def _memory_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """The allocator's setting would outlast the test."""
-    monkeypatch.setattr(probe, "keep_memory", lambda: True)
+    monkeypatch.setattr(probe, "retain_freed_memory", lambda: True)
 
 
 def test_a_recipe_is_measured() -> None:

@@ -158,9 +158,12 @@ def test_initial_weights_go_before_pretrained_ones(tmp_path: Path) -> None:
 
 def test_models_without_a_pretrained_part(tmp_path: Path) -> None:
     line = refused(recipe(encoder="torchvision"))
-    assert line == "torchvision: this model has no pretrained part; leave --encoder out"
+    assert line.startswith("torchvision: not an encoder for this model: torchvision has no weights")
     line = refused(recipe("fast", encoder="torchvision"))
-    assert line == "recipe key 'encoder': torchvision has no weights of this model"
+    assert line.startswith("torchvision: not an encoder for this model: torchvision has no weights")
+    (tmp_path / "e.pth").touch()
+    line = refused(recipe(encoder=str(tmp_path / "e.pth")))
+    assert line.startswith(f"{tmp_path / 'e.pth'}: not an encoder for this model: ")
 
 
 @pytest.mark.parametrize(

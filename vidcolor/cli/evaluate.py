@@ -109,9 +109,9 @@ def evaluate_command(
         _refuse(for_clips, "is for clips; add --video")
     if for_pictures.per_picture and not as_json:
         raise click.UsageError("--per-picture needs --json")
-    from ..system.opencv import unavailable
+    from ..system.opencv import load_problem
 
-    if reason := unavailable():
+    if reason := load_problem():
         raise click.ClickException(f"eval needs OpenCV: {reason}")
     if video:
         _clips(paths, at or 512, as_json, options, for_clips)
@@ -174,7 +174,7 @@ def _show_pictures(table: EvalTable) -> None:
         view.add_row(
             row.name,
             f"{row.psnr:.3f}",
-            f"{row.gain:+.3f}",
+            f"{row.psnr_over_gray:+.3f}",
             f"{row.psnr_pooled:.3f}",
             f"{row.ssim:.4f}",
             "-" if row.lpips is None else f"{row.lpips:.4f}",
@@ -252,7 +252,7 @@ def _show_rows(title: str, rows: tuple[VideoRow, ...]) -> None:
         view.add_row(
             row.name,
             number(row.psnr, 2),
-            f"{row.gain:+.2f}",
+            f"{row.psnr_over_gray:+.2f}",
             number(row.colourfulness, 3),
             number(row.cdc, 6),
             number(row.cdc_ratio, 2),

@@ -135,7 +135,7 @@ def _machine(
             settings,
             batches=probe.batches,
             keep=probe.keep and not one.tta and not one.references,
-            told=lambda model: show(f"measured {model.model} at {model.size}"),
+            on_result=lambda model: show(f"measured {model.model} at {model.size}"),
         )
     if as_json:
         click.echo(json.dumps(report.to_dict()))

@@ -88,16 +88,15 @@ def run_command(
 
 
 def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
-    """Let the process keep freed memory for the next frame (`memory.keep_memory`) where it helps.
+    """Retain freed memory (`memory.retain_freed_memory`) for films of one size on the CPU.
 
-    That is with films of one size on the CPU. Frames of several sizes, and pictures, would leave
-    gaps in the memory.
+    Frames of several sizes, and pictures, would leave gaps in the heap.
 
     Returns:
         Whether it does.
     """
     from ..run.plan import FilmJob
-    from ..system.memory import keep_memory
+    from ..system.memory import retain_freed_memory
 
     sizes = {
         (job.source.facts.width, job.source.facts.height) if isinstance(job, FilmJob) else None
@@ -105,7 +104,7 @@ def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
     }
     if colorizer.device.type != "cpu" or len(sizes) != 1 or None in sizes:
         return False
-    return keep_memory()
+    return retain_freed_memory()
 
 
 def _describe_model(options: ColorizerOptions) -> str:
@@ -145,7 +144,7 @@ def _preview(
     settings: Settings,
     screen: Screen,
 ) -> None:
-    from ..run.preview import make_sheet
+    from ..run.preview import write_preview
     from ..sources import PICTURE_SUFFIXES, expand
 
     items = expand(inputs, rate=settings.fps)
@@ -155,7 +154,7 @@ def _preview(
     colorizer = make_colorizer(options)
     began = time.monotonic()
     try:
-        pairs, unread = make_sheet(
+        pairs, unread = write_preview(
             items,
             path,
             count,

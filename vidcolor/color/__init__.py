@@ -1,1 +1,1 @@
-"""Colors as pure tensor functions: conversion, codes, gamut, composition, resizing, adjustment."""
+"""Pure tensor functions on colors: conversion, codes, gamut, composition, resizing, adjustment."""

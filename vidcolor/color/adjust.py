@@ -21,17 +21,17 @@ class ColorAdjustment:
         w(L) = 4 (L / 100) (1 - L / 100)
 
     The shift moves colors along the axes of Lab. It is not a chromatic adaptation: that is a factor
-    on X and Z, which moves a grey in proportion to L* + 16, tints paper white the most, and changes
+    on X and Z, which moves a gray in proportion to L* + 16, tints paper white the most, and changes
     lightness, which this project keeps. The window w is 1 in the mid-tones (L* 50), 0.84 to 0.96
     over most skin (L* 40 to 70), and 0 at black and at white, so that both stay clean. A slider at
-    100 moves a middle grey by 20: along b* that is about the step from daylight D65 to D50 (17.7 by
+    100 moves a middle gray by 20: along b* that is about the step from daylight D65 to D50 (17.7 by
     Bradford's adaptation). Saturation does not scale the shift: saturation 0 with a temperature
     gives an evenly toned print.
 
     Attributes:
-        saturation: factor on the chroma; 0 gives grey, 1 what the model predicts.
-        temperature: above 0 towards yellow (+b*), below towards blue.
-        tint: above 0 towards magenta (+a*), below towards green.
+        saturation: factor on the chroma; 0 gives gray, 1 what the model predicts.
+        temperature: above 0 toward yellow (+b*), below toward blue.
+        tint: above 0 toward magenta (+a*), below toward green.
 
     Raises:
         OptionError: a value is out of range or not a number; it is a ValueError.

@@ -1,9 +1,9 @@
-"""Input L plus predicted ab: upsampling, gamut, and back to the sink's pixel format.
+"""Combine the film's L with the predicted ab: upsample, limit to the gamut, convert to codes.
 
-Lightness is never traded for colour. A pixel of the output has the L* of the film's pixel within
-the rounding of its codes; a colour that sRGB cannot show at that lightness loses chroma. With
-subsampled chroma this holds for decoders that repeat each chroma sample over its block (as
-FFmpeg's and OpenCV's plain conversions do); smoother chroma upsampling differs at colour edges.
+Lightness is kept: each output pixel has the L* of the film's pixel within the rounding of its
+codes, and a color outside sRGB at that lightness loses chroma. With subsampled chroma this holds
+for decoders that repeat each chroma sample over its block, as FFmpeg's and OpenCV's default
+conversions do. Decoders that interpolate chroma differ at color edges.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ..frames import ColorBatch, LumaBatch, PixelFormat
 from .codes import dequantize_chroma, luma_to_grey, quantize_chroma, quantize_luma
 from .convert import (
     grey_to_lightness,
-    lab_to_levels,
     lab_to_rgb,
+    lab_to_rgb8,
     lab_to_yuv,
     lightness_to_grey,
     luma_for_luminance,
@@ -30,15 +30,21 @@ from .convert import (
     srgb_to_linear,
     yuv_to_rgb,
 )
-from .gamut import ROUNDING, chroma_headroom, limit_chroma, luminance_span, scaled_to_fit
-from .lookup import look_up, pick, put, where
+from .gamut import (
+    LUMINANCE_TOLERANCE,
+    chroma_headroom,
+    limit_chroma,
+    luminance_range,
+    scale_to_fit,
+)
+from .lookup import gather_pixels, scatter_pixels, take_1d, true_indices
 from .luma_table import LumaTable, luma_table
-from .resize import bands, block_means
+from .resize import block_means, upsample_bands
 
 
 @lru_cache(maxsize=16)
 def _grey_table(bit_depth: int, full_range: bool, device: str) -> Tensor:
-    """Grey level of every luma code, `(2 ** bit_depth,)` float32."""
+    """Gray level of every luma code, `(2 ** bit_depth,)` float32."""
     return luma_to_grey(torch.arange(1 << bit_depth), bit_depth, full_range).to(device)
 
 
@@ -54,27 +60,32 @@ def _luminance_table(bit_depth: int, full_range: bool, device: str) -> Tensor:
     return srgb_to_linear(_grey_table(bit_depth, full_range, "cpu")).to(device)
 
 
-def _look_up(
-    batch: LumaBatch, tables: Callable[[int, bool, str], Tensor], codes: Tensor | None = None
+def _map_codes(
+    batch: LumaBatch, make_table: Callable[[int, bool, str], Tensor], codes: Tensor | None = None
 ) -> Tensor:
-    """The table's value of each of the batch's luma codes, or of `codes` of its kind; float32."""
+    """Table values of the batch's luma codes, or of `codes` with its depth and range; float32."""
     codes = batch.luma if codes is None else codes
-    table = tables(batch.bit_depth, batch.full_range, str(codes.device))
-    return look_up(table, codes.to(torch.int32))
+    table = make_table(batch.bit_depth, batch.full_range, str(codes.device))
+    return take_1d(table, codes.to(torch.int32))
 
 
 def film_grey(batch: LumaBatch, codes: Tensor | None = None) -> Tensor:
-    """Grey levels in [0, 1], `(B, 1, H, W)` float32, of the batch or of `codes` of its kind."""
-    return _look_up(batch, _grey_table, codes)
+    """Gray levels in [0, 1], `(B, 1, H, W)` float32.
+
+    Args:
+        batch: the film's frames.
+        codes: luma codes with the batch's bit depth and range, to convert in place of its own.
+    """
+    return _map_codes(batch, _grey_table, codes)
 
 
 def film_lightness(batch: LumaBatch) -> Tensor:
-    """The batch's L* in [0, 100], `(B, 1, H, W)` float32."""
-    return _look_up(batch, _lightness_table)
+    """L* of the batch in [0, 100], `(B, 1, H, W)` float32."""
+    return _map_codes(batch, _lightness_table)
 
 
 def _pad_to(x: Tensor, subsampling: tuple[int, int]) -> Tensor:
-    """Repeat the last column and row so that the size is a multiple of the subsampling, 1 or 2."""
+    """Repeat the last column and row until the size is a multiple of the subsampling, 1 or 2."""
     if x.shape[-1] % subsampling[0]:
         x = torch.cat([x, x[..., -1:]], dim=-1)
     if x.shape[-2] % subsampling[1]:
@@ -83,48 +94,50 @@ def _pad_to(x: Tensor, subsampling: tuple[int, int]) -> Tensor:
 
 
 def _repeat(x: Tensor, subsampling: tuple[int, int]) -> Tensor:
-    """Each sample over its block."""
+    """Repeat each sample over its block."""
     if subsampling == (1, 1):
         return x
     return F.interpolate(x, scale_factor=(float(subsampling[1]), float(subsampling[0])))
 
 
 def _extremes(luma: Tensor, subsampling: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The darkest and the brightest code of each block, of `luma`'s type."""
+    """Minimum and maximum code of each block, of `luma`'s type."""
     across, down = subsampling
-    least = most = luma
+    low = high = luma
     if down == 2:
         upper, lower = luma[..., ::2, :], luma[..., 1::2, :]
-        least, most = torch.minimum(upper, lower), torch.maximum(upper, lower)
+        low, high = torch.minimum(upper, lower), torch.maximum(upper, lower)
     if across == 2:
-        least = torch.minimum(least[..., ::2], least[..., 1::2])
-        most = torch.maximum(most[..., ::2], most[..., 1::2])
-    return least, most
+        low = torch.minimum(low[..., ::2], low[..., 1::2])
+        high = torch.maximum(high[..., ::2], high[..., 1::2])
+    return low, high
 
 
 def _fit_chroma(chroma: Tensor, luminance: Tensor, matrix: str) -> Tensor:
-    """Scale each block's Cb, Cr so that all its pixels can be shown at their luminance.
+    """Scale each block's Cb, Cr until all its pixels are in gamut at their luminance.
 
     Args:
         chroma: `(B, 2, h, w)` Cb, Cr.
-        luminance: relative luminance Y of each block's darkest and brightest pixel,
-            `(2, B, 1, h, w)`: these two stand for all.
-        matrix: of Y'CbCr.
+        luminance: `(2, B, 1, h, w)` relative luminance Y of each block's darkest and brightest
+            pixel. The pixels between these two fit where both fit.
+        matrix: name of the Y'CbCr matrix.
     """
 
-    def fits(some: Tensor, ends: Tensor) -> Tensor:
-        least, most = luminance_span(rgb_offsets(some, matrix))
-        return (ends[0] >= least - ROUNDING) & (ends[1] <= most + ROUNDING)
+    def fits(chroma: Tensor, ends: Tensor) -> Tensor:
+        minimum, maximum = luminance_range(rgb_offsets(chroma, matrix))
+        above = ends[0] >= minimum - LUMINANCE_TOLERANCE
+        return above & (ends[1] <= maximum + LUMINANCE_TOLERANCE)
 
-    tight = where(~fits(chroma, luminance))
-    if not len(tight):
+    outside = true_indices(~fits(chroma, luminance))
+    if not len(outside):
         return chroma
-    ends = torch.stack([pick(end, tight) for end in luminance])
-    return put(chroma, tight, scaled_to_fit(pick(chroma, tight), lambda some: fits(some, ends)))
+    ends = torch.stack([gather_pixels(end, outside) for end in luminance])
+    scaled = scale_to_fit(gather_pixels(chroma, outside), lambda pixels: fits(pixels, ends))
+    return scatter_pixels(chroma, outside, scaled)
 
 
-def _integers(format: PixelFormat) -> torch.dtype:
-    """The type of the format's codes."""
+def _code_dtype(format: PixelFormat) -> torch.dtype:
+    """Type of the format's codes."""
     return torch.uint8 if format.bit_depth == 8 else torch.int32
 
 
@@ -135,32 +148,34 @@ def _compose_yuv(
     ratio, tags, depth = format.subsampling, format.tags, format.bit_depth
     film = batch.luma if batch.bit_depth == 8 else batch.luma.to(torch.int32)
     film = _pad_to(film, ratio)
-    lightness = _look_up(batch, _lightness_table, block_means(film, ratio))
-    by_table = depth == batch.bit_depth == 8 and not exact
-    table = luma_table(batch.full_range, tags, str(ab.device)) if by_table else None
-    luma = torch.empty(film[:, 0].shape, dtype=_integers(format), device=ab.device)
+    lightness = _map_codes(batch, _lightness_table, block_means(film, ratio))
+    use_table = depth == batch.bit_depth == 8 and not exact
+    table = luma_table(batch.full_range, tags, str(ab.device)) if use_table else None
+    luma = torch.empty(film[:, 0].shape, dtype=_code_dtype(format), device=ab.device)
     chroma = torch.empty((len(ab), 2, *lightness.shape[-2:]), dtype=luma.dtype, device=ab.device)
-    for rows, light, colour in bands(ab, lightness):
-        whole = slice(rows.start * ratio[1], rows.stop * ratio[1])
-        yuv = lab_to_yuv(light, limit_chroma(light, colour), tags.matrix)
-        blocks = _Blocks(batch, film[..., whole, :], light, yuv, format)
+    for rows, light, color in upsample_bands(ab, lightness):
+        luma_rows = slice(rows.start * ratio[1], rows.stop * ratio[1])
+        yuv = lab_to_yuv(light, limit_chroma(light, color), tags.matrix)
+        blocks = _Blocks(batch, film[..., luma_rows, :], light, yuv, format)
         if exact:
-            codes = blocks.exact()
+            codes = blocks.keep_luma()
+        elif table is not None:
+            codes = blocks.keep_lightness_by_table(table)
         else:
-            codes = blocks.by_newton() if table is None else blocks.by_table(table)
-        luma[..., whole, :], chroma[..., rows, :] = codes
+            codes = blocks.keep_lightness_by_newton()
+        luma[..., luma_rows, :], chroma[..., rows, :] = codes
     return luma[:, :height, :width], chroma[:, 0], chroma[:, 1]
 
 
 class _Blocks:
-    """Blocks of pixels that have one chroma each: their luma and chroma codes, three ways.
+    """Blocks of pixels that share one chroma sample; computes their luma and chroma codes.
 
     Args:
-        batch: what the film's codes mean.
+        batch: the frames, for the meaning of their codes.
         film: `(B, 1, H, W)` the film's codes, uint8 or int32; whole blocks.
         lightness: `(B, 1, h, w)` L* of the blocks.
-        yuv: `(B, 3, h, w)` their colour, in gamut.
-        format: what is wanted.
+        yuv: `(B, 3, h, w)` color of the blocks, in gamut.
+        format: the output format.
     """
 
     def __init__(
@@ -170,31 +185,31 @@ class _Blocks:
         self.format, self.tags = format, format.tags
         self.ends = _extremes(film, format.subsampling)
 
-    def exact(self) -> tuple[Tensor, Tensor]:
-        """Under the film's own codes."""
-        dark, bright = (_look_up(self.batch, _grey_table, codes) for codes in self.ends)
+    def keep_luma(self) -> tuple[Tensor, Tensor]:
+        """Keep the film's luma codes; scale chroma to fit."""
+        dark, bright = (_map_codes(self.batch, _grey_table, codes) for codes in self.ends)
         chroma = self.yuv[:, 1:]
         room = chroma_headroom(dark, bright, rgb_offsets(chroma, self.tags.matrix))
         return self.film[:, 0], self._quantized(chroma * room)
 
-    def by_table(self, table: LumaTable) -> tuple[Tensor, Tensor]:
-        """Of the film's luminance, 8 bit."""
+    def keep_lightness_by_table(self, table: LumaTable) -> tuple[Tensor, Tensor]:
+        """Keep the film's luminance; 8 bits in and out."""
         darkest, brightest = (end[:, 0] for end in self.ends)
         codes = table.fit(darkest, brightest, self.yuv[:, 1:])
         return table(self.film[:, 0], codes, self.format.subsampling), codes
 
-    def by_newton(self) -> tuple[Tensor, Tensor]:
-        """Of the film's luminance, any depth."""
+    def keep_lightness_by_newton(self) -> tuple[Tensor, Tensor]:
+        """Keep the film's luminance, at any bit depth."""
         batch, ratio = self.batch, self.format.subsampling
-        ends = torch.stack([_look_up(batch, _luminance_table, codes) for codes in self.ends])
+        ends = torch.stack([_map_codes(batch, _luminance_table, codes) for codes in self.ends])
         codes = self._quantized(_fit_chroma(self.yuv[:, 1:], ends, self.tags.matrix))
         chroma = dequantize_chroma(codes, self.format.bit_depth, self.tags.full_range)
-        moved = self.yuv[:, :1] - lightness_to_grey(self.lightness)  # by colour, on the whole
+        change = self.yuv[:, :1] - lightness_to_grey(self.lightness)  # of Y' by the block's color
         luma = luma_for_luminance(
-            _look_up(batch, _luminance_table, self.film),
+            _map_codes(batch, _luminance_table, self.film),
             _repeat(rgb_offsets(chroma, self.tags.matrix), ratio),
-            _look_up(batch, _grey_table, self.film) + _repeat(moved, ratio),
-            steps=4,  # of noise under strong colours 2 leave an error of 20 of L*
+            _map_codes(batch, _grey_table, self.film) + _repeat(change, ratio),
+            steps=4,  # with 2, noise under strong colors leaves an error of 20 in L*
         )
         return quantize_luma(luma, self.format.bit_depth, self.tags.full_range)[:, 0], codes
 
@@ -207,15 +222,15 @@ def _compose_rgb(
 ) -> tuple[Tensor, Tensor, Tensor]:
     lightness = film_lightness(batch)
     shape = (len(ab), 3, *lightness.shape[-2:])
-    codes = torch.empty(shape, dtype=_integers(format), device=ab.device)
-    for rows, light, chroma in bands(ab, lightness):
+    codes = torch.empty(shape, dtype=_code_dtype(format), device=ab.device)
+    for rows, light, chroma in upsample_bands(ab, lightness):
         chroma = limit_chroma(light, chroma)
         if format.bit_depth == 8 and not exact:
-            codes[..., rows, :] = lab_to_levels(light, chroma)
+            codes[..., rows, :] = lab_to_rgb8(light, chroma)
             continue
         rgb = lab_to_rgb(torch.cat([light, chroma], dim=1))
         if exact:
-            grey = _look_up(batch, _grey_table, batch.luma[..., rows, :])
+            grey = _map_codes(batch, _grey_table, batch.luma[..., rows, :])
             chroma = rgb_to_yuv(rgb, format.tags.matrix)[:, 1:]
             room = chroma_headroom(grey, grey, rgb_offsets(chroma, format.tags.matrix))
             rgb = yuv_to_rgb(torch.cat([grey, chroma * room], dim=1), format.tags.matrix)
@@ -225,10 +240,12 @@ def _compose_rgb(
 
 
 def check_exact_luma(format: PixelFormat, bit_depth: int, full_range: bool) -> None:
-    """Whether a luma plane of this bit depth and range can be written unchanged.
+    """Check that a luma plane of this bit depth and range can be written unchanged.
+
+    An RGB format passes: it keeps Y' within rounding.
 
     Raises:
-        OutputError: it cannot; an RGB format is let pass, it keeps Y' within rounding.
+        OutputError: the format has another bit depth or range.
     """
     if format.rgb or (bit_depth, full_range) == (format.bit_depth, format.tags.full_range):
         return
@@ -248,24 +265,24 @@ def compose(
     *,
     exact_luma: bool = False,
 ) -> ColorBatch:
-    """Put predicted chroma under a batch's own luma.
+    """Combine predicted chroma with the batch's luma.
 
     Args:
         batch: the luma, on any device.
         ab: `(B, 2, h, w)` a*b* on the same device, any size.
-        format: what the sink takes.
+        format: pixel format of the sink.
         exact_luma: keep the film's Y' codes bit for bit instead of its L*. Needs a Y'CbCr format
             of the batch's bit depth and range; with an RGB format Y' is kept within rounding.
 
     Returns:
-        Planes on the CPU.
+        The composed batch, planes on the CPU.
 
     Raises:
         OutputError: `exact_luma` with a format of another bit depth or range.
     """
     if exact_luma:
         check_exact_luma(format, batch.bit_depth, batch.full_range)
-    work = _compose_rgb if format.rgb else _compose_yuv
-    planes = work(batch, ab.to(torch.float32), format, exact_luma)
+    compose_planes = _compose_rgb if format.rgb else _compose_yuv
+    planes = compose_planes(batch, ab.to(torch.float32), format, exact_luma)
     first, second, third = (plane.cpu() for plane in planes)
     return ColorBatch((first, second, third), format, batch)

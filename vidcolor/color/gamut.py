@@ -1,4 +1,4 @@
-"""The sRGB gamut: how much chroma a lightness, or a luminance, leaves room for."""
+"""The sRGB gamut: the chroma that a lightness, or a luminance, leaves room for."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ import torch
 from torch import Tensor
 
 from .convert import lab_to_linear, luminance_weights, srgb_to_linear
-from .lookup import look_up, pick, put, where
+from .lookup import gather_pixels, scatter_pixels, take_1d, true_indices
 
-_GAMUT_L, _GAMUT_H = 256, 360  # cells of the table in lightness and in hue
+_LIGHTNESS_CELLS, _HUE_CELLS = 256, 360  # of the gamut table
+
+LUMINANCE_TOLERANCE = 1e-5  # for `luminance_range`; one code at 8 bits is at least 3e-4
+_BISECTIONS = 7  # of a chroma factor: finer than a code at 8 bits
 
 
 @cache
 def gamut_table() -> Tensor:
-    """The largest in-gamut Lab chroma, `(1, 1, 257, 361)` float32, by lightness and hue.
+    """The largest in-gamut Lab chroma by lightness and hue, `(1, 1, 257, 361)` float32.
 
     Row i is L* = 100 i / 256, column j is the hue angle 2 pi j / 360 - pi. Each entry is found by
-    bisection in float64 and then lowered to the least of its neighbours in lightness and hue, so
+    bisection in float64 and then lowered to the minimum of its neighbors in lightness and hue, so
     that bilinear interpolation between entries stays inside the gamut.
     """
-    lightness = torch.linspace(0, 100, _GAMUT_L + 1, dtype=torch.float64)[:, None]
-    hue = torch.linspace(-torch.pi, torch.pi, _GAMUT_H + 1, dtype=torch.float64)[None, :]
-    low = torch.zeros(_GAMUT_L + 1, _GAMUT_H + 1, dtype=torch.float64)
+    lightness = torch.linspace(0, 100, _LIGHTNESS_CELLS + 1, dtype=torch.float64)[:, None]
+    hue = torch.linspace(-torch.pi, torch.pi, _HUE_CELLS + 1, dtype=torch.float64)[None, :]
+    low = torch.zeros(_LIGHTNESS_CELLS + 1, _HUE_CELLS + 1, dtype=torch.float64)
     high = torch.full_like(low, 200.0)
     for _ in range(30):
         chroma = (low + high) / 2
@@ -49,28 +52,30 @@ def limit_chroma(lightness: Tensor, ab: Tensor) -> Tensor:
         ab: `(B, 2, H, W)`.
 
     Returns:
-        `(B, 2, H, W)` with the same hue angles; L* of the resulting sRGB colour is `lightness`.
+        `(B, 2, H, W)` with the same hue angles; L* of the resulting sRGB color is `lightness`.
     """
     if ab.device.type != "cpu":
-        return ab * _room(lightness, ab)
-    # most chroma is far from any limit, and an angle costs ten multiplications
-    step = (lightness[:, 0] * (_GAMUT_L / 100)).to(torch.int32).clamp_(0, _GAMUT_L - 1)
+        return ab * _gamut_factor(lightness, ab)
+    # Most chroma is far from any limit, and computing a hue costs as much as ten multiplications.
+    cell = (lightness[:, 0] * (_LIGHTNESS_CELLS / 100)).to(torch.int32)
+    cell.clamp_(0, _LIGHTNESS_CELLS - 1)
     squared = ab[:, 0].square().addcmul(ab[:, 1], ab[:, 1])
-    vivid = where(squared > look_up(_least_limits(), step).square_())
-    if 2 * len(vivid) > step.numel():
-        return ab * _room(lightness, ab)
-    some = pick(ab, vivid)
-    return put(ab, vivid, some * _room(pick(lightness, vivid), some))
+    vivid = true_indices(squared > take_1d(_min_chroma_limits(), cell).square_())
+    if 2 * len(vivid) > cell.numel():
+        return ab * _gamut_factor(lightness, ab)
+    pixels = gather_pixels(ab, vivid)
+    factor = _gamut_factor(gather_pixels(lightness, vivid), pixels)
+    return scatter_pixels(ab, vivid, pixels * factor)
 
 
 @cache
-def _least_limits() -> Tensor:
-    """The least entry of `gamut_table` in each cell of lightness, `(256,)`."""
+def _min_chroma_limits() -> Tensor:
+    """The minimum of `gamut_table` over all hues in each cell of lightness, `(256,)`."""
     rows = gamut_table()[0, 0].amin(dim=1)
     return torch.minimum(rows[1:], rows[:-1])
 
 
-def _room(lightness: Tensor, ab: Tensor) -> Tensor:
+def _gamut_factor(lightness: Tensor, ab: Tensor) -> Tensor:
     """The factor in [0, 1] that brings a*, b* into the gamut, `(B, 1, H, W)`."""
     table = _gamut_table_on(str(ab.device)).to(ab.dtype)
     a, b = ab[:, 0], ab[:, 1]
@@ -86,8 +91,8 @@ def chroma_headroom(dark: Tensor, bright: Tensor, offsets: Tensor) -> Tensor:
     """The factor in [0, 1] on `offsets` that keeps Y' + offset inside [0, 1].
 
     Args:
-        dark, bright: `(*, 1, H, W)` the least and the largest Y', in [0, 1], of the pixels that
-            have one chroma; the same plane where each has its own.
+        dark, bright: `(*, 1, H, W)` minimum and maximum Y' in [0, 1] of the pixels that share one
+            chroma; the same plane where each pixel has its own chroma.
         offsets: `(*, 3, H, W)` from `rgb_offsets`.
 
     Returns:
@@ -98,40 +103,39 @@ def chroma_headroom(dark: Tensor, bright: Tensor, offsets: Tensor) -> Tensor:
     return torch.minimum(high, low).clamp_max(1.0)
 
 
-def luminance_span(offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """The least and the largest relative luminance at which R'G'B' has room for a chroma.
+def luminance_range(offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """The range of relative luminance in which R'G'B' can represent a chroma.
 
     Args:
-        offsets: `(*, 3, H, W)` of its Cb, Cr, from `color.rgb_offsets`.
+        offsets: `(*, 3, H, W)` from `rgb_offsets` of its Cb, Cr.
 
     Returns:
-        Two planes `(*, 1, H, W)`: Y where a component is 0, and where one is 1. The first is above
-        the second where there is no room at all.
+        Minimum and maximum, `(*, 1, H, W)` each: Y where a component is 0, and where one is 1. The
+        minimum is 2 and the maximum -1 where no luminance fits.
     """
     weights = offsets.new_tensor(luminance_weights())[:, None, None]
     low = (-offsets.amin(dim=-3, keepdim=True)).clamp_min(0)
     high = (1 - offsets.amax(dim=-3, keepdim=True)).clamp_max(1)
-    least, most = (
+    minimum, maximum = (
         (srgb_to_linear((luma + offsets).clamp(0, 1)) * weights).sum(dim=-3, keepdim=True)
         for luma in (low, high)
     )
-    never = low > high
-    return least.masked_fill(never, 2.0), most.masked_fill(never, -1.0)
+    empty = low > high
+    return minimum.masked_fill(empty, 2.0), maximum.masked_fill(empty, -1.0)
 
 
-ROUNDING = 1e-5  # of a luminance beside `luminance_span`; one code of 8 bit is at least 3e-4
-_HALVINGS = 7  # of a share of chroma: to less than a code of 8 bit
-
-
-def scaled_to_fit(chroma: Tensor, fits: Callable[[Tensor], Tensor]) -> Tensor:
-    """Each pixel's chroma times the largest share, found by halving, with which it fits.
+def scale_to_fit(chroma: Tensor, fits: Callable[[Tensor], Tensor]) -> Tensor:
+    """Scale each pixel's chroma by the largest factor, found by bisection, for which it fits.
 
     Args:
-        chroma: `(B, 2, h, w)` Cb, Cr, none of which fits as it is; 0 does.
-        fits: `(B, 1, h, w)` bool, of such a tensor.
+        chroma: `(B, 2, h, w)` Cb, Cr. No pixel fits unscaled; chroma 0 fits.
+        fits: takes chroma of this shape, returns `(B, 1, h, w)` bool.
+
+    Returns:
+        `(B, 2, h, w)`.
     """
-    share = torch.zeros_like(chroma[:, :1])
-    for halving in range(1, _HALVINGS + 1):
-        tried = share + 0.5**halving
-        share = torch.where(fits(chroma * tried), tried, share)
-    return chroma * share
+    factor = torch.zeros_like(chroma[:, :1])
+    for step in range(1, _BISECTIONS + 1):
+        larger = factor + 0.5**step
+        factor = torch.where(fits(chroma * larger), larger, factor)
+    return chroma * factor

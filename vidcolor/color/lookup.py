@@ -1,4 +1,4 @@
-"""NEW."""
+"""Indexing of tables and pixels, in the forms that are fast on a CPU."""
 
 from __future__ import annotations
 
@@ -7,29 +7,49 @@ import torch
 from torch import Tensor
 
 
-def look_up(table: Tensor, index: Tensor) -> Tensor:
-    """`table[index]` of a table of one row, in a seventh of the time.
+def take_1d(table: Tensor, index: Tensor) -> Tensor:
+    """`table[index]` for a one-dimensional table, in a seventh of the time.
 
     Args:
         table: `(n,)`.
-        index: int32 or int64, any shape, which the result has too.
+        index: int32 or int64, any shape.
+
+    Returns:
+        A tensor of `index`'s shape and `table`'s type.
     """
     return table.index_select(0, index.flatten()).view(index.shape)
 
 
-def where(marked: Tensor) -> Tensor:
-    """The numbers of the true values of `marked`, counted over all of it; int64."""
-    if marked.device.type != "cpu":
-        return torch.nonzero(marked.flatten())[:, 0]
-    return torch.from_numpy(np.flatnonzero(marked.numpy()))  # torch's takes ten times as long
+def true_indices(mask: Tensor) -> Tensor:
+    """Indices of the true elements of `mask`, flattened; `(n,)` int64, ascending."""
+    if mask.device.type != "cpu":
+        return torch.nonzero(mask.flatten())[:, 0]
+    return torch.from_numpy(np.flatnonzero(mask.numpy()))  # torch.nonzero takes ten times as long
 
 
-def pick(planes: Tensor, at: Tensor) -> Tensor:
-    """Pixels `at` of `(B, C, h, w)`, counted over batch and plane, as one row: `(1, C, 1, n)`."""
-    return planes.transpose(0, 1).flatten(1).index_select(1, at)[None, :, None]
+def gather_pixels(planes: Tensor, index: Tensor) -> Tensor:
+    """Select pixels of a batch as one row.
+
+    Args:
+        planes: `(B, C, h, w)`.
+        index: `(n,)` pixel indices into the flattened `(B, h, w)`.
+
+    Returns:
+        `(1, C, 1, n)`.
+    """
+    return planes.transpose(0, 1).flatten(1).index_select(1, index)[None, :, None]
 
 
-def put(planes: Tensor, at: Tensor, picked: Tensor) -> Tensor:
-    """`planes` with the pixels that `pick` gives replaced by `picked`."""
+def scatter_pixels(planes: Tensor, index: Tensor, pixels: Tensor) -> Tensor:
+    """Copy `planes`, with the pixels at `index` replaced; inverts `gather_pixels`.
+
+    Args:
+        planes: `(B, C, h, w)`.
+        index: `(n,)` pixel indices into the flattened `(B, h, w)`.
+        pixels: `(1, C, 1, n)`.
+
+    Returns:
+        `(B, C, h, w)`.
+    """
     rows = planes.transpose(0, 1)
-    return rows.flatten(1).index_copy(1, at, picked[0, :, 0]).view(rows.shape).transpose(0, 1)
+    return rows.flatten(1).index_copy(1, index, pixels[0, :, 0]).view(rows.shape).transpose(0, 1)

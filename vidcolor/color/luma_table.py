@@ -1,9 +1,9 @@
-"""Y' of 8-bit films by table: what a luma code becomes under each pair of chroma codes.
+"""A table of Y' for 8-bit films: the output code of each luma code under each pair of chroma codes.
 
-Newton's method for every pixel of every frame costs more than all else between the network and the
-encoder. A film has 256 luma codes and uses a few thousand pairs of chroma codes, so each answer is
-worked out once: on the CPU when its pair first appears, on a GPU, which would have to be asked
-and waited for, all of them at the start.
+Newton's method for every pixel of every frame costs more than everything else between the network
+and the encoder. A film has 256 luma codes and uses a few thousand pairs of chroma codes, so each
+entry is computed once. The CPU computes a pair when it first appears. A GPU computes all pairs at
+the start, because a check for missing pairs would wait for the GPU at every batch.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from torch import Tensor
 from ..frames import ColorTags
 from .codes import dequantize_chroma, luma_to_grey, quantize_chroma, quantize_luma
 from .convert import luma_for_luminance, rgb_offsets, srgb_to_linear
-from .gamut import ROUNDING, luminance_span, scaled_to_fit
-from .lookup import look_up, pick, put, where
+from .gamut import LUMINANCE_TOLERANCE, luminance_range, scale_to_fit
+from .lookup import gather_pixels, scatter_pixels, take_1d, true_indices
 
-_STEPS = 6  # of Newton's method, from grey: converged for every pair
-_AT_ONCE = 1024  # pairs worked out in one piece: 20 MB in between
+_STEPS = 6  # Newton steps from gray; enough to converge for every pair
+_CHUNK = 1024  # pairs computed at a time; intermediate results take 20 MB
 _CODES = 256
 
 
-def _pairs(chroma: Tensor) -> Tensor:
-    """One number, int32, for the two codes of each pixel of `(B, 2, h, w)`."""
+def _pair_index(chroma: Tensor) -> Tensor:
+    """256 Cb + Cr of 8-bit codes: `(B, 2, h, w)` to `(B, h, w)` int32."""
     return chroma[:, 0].to(torch.int32) * _CODES + chroma[:, 1]
 
 
 class LumaTable:
-    """The luma codes that keep a film's luminance under given chroma codes, 8 bit.
+    """Luma codes that keep a film's luminance under given chroma codes, 8 bits.
 
     Args:
-        full_range: of the film's luma codes.
-        tags: range and matrix of what is written.
-        device: where the codes are.
+        full_range: range of the film's luma codes.
+        tags: range and matrix of the output.
+        device: device of the codes.
     """
 
     def __init__(self, full_range: bool, tags: ColorTags, device: str = "cpu") -> None:
@@ -43,13 +43,13 @@ class LumaTable:
         grey = luma_to_grey(torch.arange(_CODES), 8, full_range)
         luminance = srgb_to_linear(grey)
         self._grey, self._luminance = grey.to(device), luminance.to(device)
-        # 16 MB, on the CPU of address space: pages that are never written take no memory
-        with torch.inference_mode(False):  # whoever makes it, anyone may fill it
+        # 16 MB. On the CPU that is address space: pages that are never written take no memory.
+        with torch.inference_mode(False):  # so that it can be filled in any mode
             self._rows = torch.empty(_CODES * _CODES, _CODES, dtype=torch.uint8, device=device)
             self._known = torch.zeros(_CODES * _CODES, dtype=torch.bool, device=device)
-            self._least, self._most = (limit.to(device) for limit in self._limits(luminance))
+            self._min, self._max = (limit.to(device) for limit in self._limits(luminance))
             if not self._fills_on_demand:
-                self._fill(where(self._least <= self._most))
+                self._fill(true_indices(self._min <= self._max))
 
     @property
     def _fills_on_demand(self) -> bool:
@@ -57,7 +57,7 @@ class LumaTable:
 
     @torch.inference_mode()
     def __call__(self, luma: Tensor, chroma: Tensor, subsampling: tuple[int, int]) -> Tensor:
-        """Luma codes to write.
+        """ColorAdjustment up the luma codes to write.
 
         Args:
             luma: `(B, H, W)` uint8, the film's codes; H and W multiples of the subsampling.
@@ -68,8 +68,8 @@ class LumaTable:
             `(B, H, W)` uint8.
         """
         across, down = subsampling
-        pairs = _pairs(chroma)
-        if self._fills_on_demand and not bool((known := look_up(self._known, pairs)).all()):
+        pairs = _pair_index(chroma)
+        if self._fills_on_demand and not bool((known := take_1d(self._known, pairs)).all()):
             self._fill(torch.unique(pairs[~known]))
         pairs *= _CODES
         out = torch.empty_like(luma)
@@ -77,13 +77,14 @@ class LumaTable:
         for y in range(down):
             for x in range(across):
                 part = pairs + luma[:, y::down, x::across]
-                out[:, y::down, x::across] = look_up(flat, part)
+                out[:, y::down, x::across] = take_1d(flat, part)
         return out
 
     @torch.inference_mode()
-    def shows(self, darkest: Tensor, brightest: Tensor, chroma: Tensor) -> Tensor:
-        """Where R'G'B' has the colour of these chroma codes at the luminance of both luma codes,
-        and so at all luminances in between.
+    def in_gamut(self, darkest: Tensor, brightest: Tensor, chroma: Tensor) -> Tensor:
+        """Whether R'G'B' can represent each chroma at the luminance of both luma codes.
+
+        It can then represent the chroma at every luminance between the two.
 
         Args:
             darkest, brightest: `(B, h, w)` uint8, the film's codes.
@@ -92,57 +93,62 @@ class LumaTable:
         Returns:
             `(B, h, w)` bool.
         """
-        pairs = _pairs(chroma)
-        least, most = (look_up(limit, pairs) for limit in (self._least, self._most))
-        return (darkest >= least) & (brightest <= most)
+        pairs = _pair_index(chroma)
+        low, high = (take_1d(limit, pairs) for limit in (self._min, self._max))
+        return (darkest >= low) & (brightest <= high)
 
     @torch.inference_mode()
     def fit(self, darkest: Tensor, brightest: Tensor, chroma: Tensor) -> Tensor:
-        """The chroma codes of blocks, scaled down where not all their pixels could be shown.
+        """Quantize the chroma of blocks, scaled down where it is out of gamut for some pixel.
 
         Args:
             darkest, brightest: `(B, h, w)` uint8, the film's codes.
-            chroma: `(B, 2, h, w)` wanted Cb, Cr, each in [-0.5, 0.5].
+            chroma: `(B, 2, h, w)` Cb, Cr, each in [-0.5, 0.5].
 
         Returns:
-            `(B, 2, h, w)` uint8, of which `shows` is true everywhere.
+            `(B, 2, h, w)` uint8; `in_gamut` is true everywhere.
         """
         codes = self._quantized(chroma)
-        tight = where(~self.shows(darkest, brightest, codes))
-        if not len(tight):
+        outside = true_indices(~self.in_gamut(darkest, brightest, codes))
+        if not len(outside):
             return codes
-        dark, bright = (pick(end[:, None], tight)[:, 0] for end in (darkest, brightest))
+        dark, bright = (gather_pixels(end[:, None], outside)[:, 0] for end in (darkest, brightest))
 
-        def fits(some: Tensor) -> Tensor:
-            return self.shows(dark, bright, self._quantized(some))[:, None]
+        def fits(pixels: Tensor) -> Tensor:
+            return self.in_gamut(dark, bright, self._quantized(pixels))[:, None]
 
-        return put(codes, tight, self._quantized(scaled_to_fit(pick(chroma, tight), fits)))
+        scaled = scale_to_fit(gather_pixels(chroma, outside), fits)
+        return scatter_pixels(codes, outside, self._quantized(scaled))
 
     def _quantized(self, chroma: Tensor) -> Tensor:
         return quantize_chroma(chroma, 8, self._tags.full_range)
 
     def _limits(self, luminance: Tensor) -> tuple[Tensor, Tensor]:
-        """The least and the largest luma code that each pair can be shown at, `(65536,)` uint8, by
-        the relative luminance of every luma code, `(256,)`."""
-        every = torch.arange(_CODES * _CODES)
-        codes = torch.stack([every // _CODES, every % _CODES])[None, :, :, None]
+        """Minimum and maximum luma code at which each pair is in gamut, `(65536,)` uint8 each.
+
+        Args:
+            luminance: `(256,)` relative luminance of every luma code.
+        """
+        pairs = torch.arange(_CODES * _CODES)
+        minimum, maximum = (plane.flatten() for plane in luminance_range(self._offsets(pairs)))
+        low = torch.searchsorted(luminance, minimum - LUMINANCE_TOLERANCE)
+        high = torch.searchsorted(luminance, maximum + LUMINANCE_TOLERANCE, right=True) - 1
+        return low.clamp_max(_CODES - 1).to(torch.uint8), high.clamp_min(0).to(torch.uint8)
+
+    def _offsets(self, pairs: Tensor) -> Tensor:
+        """`rgb_offsets` of pairs `(n,)`, `(1, 3, n, 1)`."""
+        codes = torch.stack([pairs // _CODES, pairs % _CODES])[None, :, :, None]
         chroma = dequantize_chroma(codes, 8, self._tags.full_range)
-        offsets = rgb_offsets(chroma, self._tags.matrix)
-        darkest, brightest = (plane.flatten() for plane in luminance_span(offsets))
-        least = torch.searchsorted(luminance, darkest - ROUNDING)
-        most = torch.searchsorted(luminance, brightest + ROUNDING, right=True) - 1
-        return least.clamp_max(_CODES - 1).to(torch.uint8), most.clamp_min(0).to(torch.uint8)
+        return rgb_offsets(chroma, self._tags.matrix)
 
     def _fill(self, pairs: Tensor) -> None:
-        grey, target = self._grey, self._luminance
-        for some in pairs.split(_AT_ONCE):
-            codes = torch.stack([some // _CODES, some % _CODES])[None, :, :, None]
-            chroma = dequantize_chroma(codes, 8, self._tags.full_range)
-            offsets = rgb_offsets(chroma, self._tags.matrix)  # (1, 3, pairs, 1)
-            guess, luminance = (x.expand(1, 1, len(some), _CODES) for x in (grey, target))
-            luma = luma_for_luminance(luminance, offsets, guess, steps=_STEPS)
-            self._rows[some] = quantize_luma(luma[0, 0], 8, self._tags.full_range)
-            self._known[some] = True  # last: another thread may be reading
+        """Compute the rows of `pairs`, `(n,)`."""
+        for chunk in torch.split(pairs, _CHUNK):
+            shape = (1, 1, len(chunk), _CODES)
+            estimate, luminance = self._grey.expand(shape), self._luminance.expand(shape)
+            luma = luma_for_luminance(luminance, self._offsets(chunk), estimate, steps=_STEPS)
+            self._rows[chunk] = quantize_luma(luma[0, 0], 8, self._tags.full_range)
+            self._known[chunk] = True  # last, because another thread may be reading
 
 
 @lru_cache(maxsize=4)

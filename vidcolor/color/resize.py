@@ -1,28 +1,25 @@
-"""Predicted ab brought to the size of the film's L*, its edges drawn toward those of L*.
+"""Upsample the predicted ab to the size of the film's L*, along the edges of L*.
 
-Bilinear, and where ab and L* change together, ab also follows what L* does between ab's samples: a
-line is fitted to both in small windows, as a guided filter does (He, Sun and Tang 2013, "Guided
-image filtering", eq. 5), but each line goes through ab's own value, so that nothing of ab is
-smoothed away.
+The interpolation is bilinear. Where ab and L* change together, ab also follows L* between its own
+samples: a line is fitted to both in small windows, as in a guided filter (He, Sun and Tang 2013,
+"Guided image filtering", eq. 5). Unlike there, each line passes through ab's own value, so ab is
+not smoothed.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
-from functools import cache
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..system.opencv import unavailable
+from ..system.opencv import opencv
 
-# Chosen on true chroma made 4 to 32 times smaller.
-_SHARE = 0.5  # of the line's slope; more of it draws patterns of L* into the colours
-_FLAT = 50.0  # variance of L* below which a window counts as flat
-_CPU_BAND, _GPU_BAND = 1 << 18, 1 << 24  # pixels of a band, a thread
+# Tuned on true chroma, downsampled 4 to 32 times.
+_SLOPE_FACTOR = 0.5  # larger factors copy patterns of L* into the colors
+_FLAT_VARIANCE = 50.0  # variance of L* below which a window counts as flat
+_CPU_BAND, _GPU_BAND = 1 << 18, 1 << 24  # pixels of a band; on the CPU for each thread
 
 
 def upsample_chroma(ab: Tensor, lightness: Tensor) -> Tensor:
@@ -33,94 +30,99 @@ def upsample_chroma(ab: Tensor, lightness: Tensor) -> Tensor:
         lightness: `(B, 1, H, W)` L* in [0, 100].
 
     Returns:
-        `(B, 2, H, W)`, within the range ab has in its neighbourhood.
+        `(B, 2, H, W)`, within the range of the 3x3 neighborhood in ab.
     """
-    return torch.cat([band for _, _, band in bands(ab, lightness)], dim=-2)
+    return torch.cat([band for _, _, band in upsample_bands(ab, lightness)], dim=-2)
 
 
-def bands(ab: Tensor, lightness: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """`upsample_chroma` in bands of rows, for work on a band at a time: a scan of 100 million
-    pixels would take many gigabytes as a whole.
+def upsample_bands(ab: Tensor, lightness: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Upsample ab as `upsample_chroma` does, one band of rows at a time.
+
+    A scan of 100 million pixels would take many gigabytes at once.
 
     Yields:
-        The band's rows, their L* and their ab.
+        The band's rows, its L* and its ab.
     """
     height, width = lightness.shape[-2:]
-    full = ab.shape[-2:] == lightness.shape[-2:]
-    planes = ab if full else _fit_lines(ab, lightness)
+    same_size = ab.shape[-2:] == lightness.shape[-2:]
+    planes = ab if same_size else _fit_lines(ab, lightness)
     pixels = _CPU_BAND * torch.get_num_threads() if ab.device.type == "cpu" else _GPU_BAND
     step = max(1, pixels // max(1, width * len(ab)))
     for first in range(0, height, step):
         last = min(first + step, height)
         light = lightness[..., first:last, :]
-        rows = _rows(planes, first, last, (height, width))
-        yield slice(first, last), light, rows if full else _on_lines(rows, light)
+        rows = _resized_rows(planes, first, last, (height, width))
+        yield slice(first, last), light, rows if same_size else _evaluate_lines(rows, light)
 
 
-def _box(x: Tensor) -> Tensor:
-    """Mean over the pixel and its eight neighbours, borders counted without padding."""
+def _mean_3x3(x: Tensor) -> Tensor:
+    """Mean over the pixel and its eight neighbors; padding at borders does not count."""
     return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
 
 
-def _grown(x: Tensor, larger: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """The most, as `larger` says it, of each pixel and its eight neighbours; `max_pool2d` takes
-    several times as long."""
+def _extreme_3x3(x: Tensor, extreme: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Minimum or maximum over the pixel and its eight neighbors; `max_pool2d` is several times
+    slower.
+
+    Args:
+        x: `(*, h, w)`.
+        extreme: `torch.minimum` or `torch.maximum`.
+    """
     for dim in (-2, -1):
         last = x.shape[dim] - 1
         before, after = (x.narrow(dim, start, last) for start in (0, 1))
-        grown = x.clone()
-        grown.narrow(dim, 1, last).copy_(larger(after, before))
-        at = grown.narrow(dim, 0, last)
-        at.copy_(larger(at, after))
-        x = grown
+        result = x.clone()
+        result.narrow(dim, 1, last).copy_(extreme(after, before))
+        head = result.narrow(dim, 0, last)
+        head.copy_(extreme(head, after))
+        x = result
     return x
 
 
 def _fit_lines(ab: Tensor, lightness: Tensor) -> Tensor:
-    """The lines and their limits at ab's size: slope, offset, least and most of a* and b*,
-    `(B, 8, h, w)`."""
+    """Fit a line a*(L*) and b*(L*) around each sample of ab.
+
+    Returns:
+        `(B, 8, h, w)`: slope, offset, minimum and maximum, of a* and b* each.
+    """
     guide = F.interpolate(lightness, size=ab.shape[-2:], mode="area")
-    mean_guide, mean_ab = _box(guide), _box(ab)
-    covariance = _box(guide * ab) - mean_guide * mean_ab
-    variance = _box(guide * guide) - mean_guide**2
-    slope = _SHARE * covariance / (variance + _FLAT)
-    most, least = _grown(ab, torch.maximum), _grown(ab, torch.minimum)
-    return torch.cat([slope, ab - slope * guide, least, most], dim=1)
+    mean_guide, mean_ab = _mean_3x3(guide), _mean_3x3(ab)
+    covariance = _mean_3x3(guide * ab) - mean_guide * mean_ab
+    variance = _mean_3x3(guide * guide) - mean_guide**2
+    slope = _SLOPE_FACTOR * covariance / (variance + _FLAT_VARIANCE)
+    low, high = _extreme_3x3(ab, torch.minimum), _extreme_3x3(ab, torch.maximum)
+    return torch.cat([slope, ab - slope * guide, low, high], dim=1)
 
 
-def _on_lines(planes: Tensor, lightness: Tensor) -> Tensor:
-    """The ab that the lines, brought to the size of `lightness`, give there."""
-    slope, offset, least, most = planes.split(2, dim=1)
-    # a line goes on beyond the window's own L*: a scratch or a speck must not gain colour by it
-    return (slope * lightness + offset).clamp(least, most)
+def _evaluate_lines(planes: Tensor, lightness: Tensor) -> Tensor:
+    """Values at `lightness` of the lines from `_fit_lines`, resized to its size; `(B, 2, h, w)`."""
+    slope, offset, low, high = torch.split(planes, 2, dim=1)
+    # A scratch or a speck lies outside the window's range of L*; clamp so that it gains no color.
+    result: Tensor = (slope * lightness + offset).clamp(low, high)
+    return result
 
 
-def _rows(planes: Tensor, first: int, last: int, size: tuple[int, int]) -> Tensor:
-    """Rows `first` to before `last` of `enlarge(planes, size)`."""
+def _resized_rows(planes: Tensor, first: int, last: int, size: tuple[int, int]) -> Tensor:
+    """Rows `first` to `last` (exclusive) of `resize_bilinear(planes, size)`."""
     height, width = size
     if planes.shape[-2:] == size:
         return planes[..., first:last, :]
-    small = planes.shape[-2]
-    at = torch.arange(first, last, device=planes.device, dtype=torch.float32) + 0.5
-    at = (at * (small / height) - 0.5).clamp_min(0)
-    upper = at.floor().to(torch.int64)
-    lower = (upper + 1).clamp_max(small - 1)
-    share = (at - upper)[:, None]
-    rows = torch.lerp(planes[..., upper, :], planes[..., lower, :], share)
-    return enlarge(rows, (last - first, width))
+    source_height = planes.shape[-2]
+    y = torch.arange(first, last, device=planes.device, dtype=torch.float32) + 0.5
+    y = (y * (source_height / height) - 0.5).clamp_min(0)
+    upper = y.floor().to(torch.int64)
+    lower = (upper + 1).clamp_max(source_height - 1)
+    fraction = (y - upper)[:, None]
+    rows = torch.lerp(planes[..., upper, :], planes[..., lower, :], fraction)
+    return resize_bilinear(rows, (last - first, width))
 
 
-@cache
-def _opencv() -> Any:
-    return None if unavailable() else importlib.import_module("cv2")
-
-
-def enlarge(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear interpolation, borders repeated.
+def resize_bilinear(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize by bilinear interpolation, borders repeated, without antialiasing.
 
     Args:
         planes: `(B, C, h, w)`.
-        size: height and width of the result; a side that shrinks is not smoothed first.
+        size: height and width of the result.
 
     Returns:
         `(B, C, *size)`.
@@ -129,7 +131,7 @@ def enlarge(planes: Tensor, size: tuple[int, int]) -> Tensor:
     if (height, width) == size:
         return planes
     plain = planes.device.type == "cpu" and planes.dtype == torch.float32
-    cv2 = _opencv() if plain and not planes.requires_grad else None
+    cv2 = opencv() if plain and not planes.requires_grad else None
     if cv2 is None or not count:
         return F.interpolate(planes, size=size, mode="bilinear")
     out = torch.empty(count, channels, *size)
@@ -140,24 +142,24 @@ def enlarge(planes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def block_means(codes: Tensor, block: tuple[int, int]) -> Tensor:
-    """The mean code of each block, rounded.
+    """Mean code of each block, rounded.
 
     Args:
         codes: `(B, 1, H, W)` integers, H and W multiples of the block's sides.
-        block: its width and height, 1 or 2 each.
+        block: width and height of a block, 1 or 2 each.
 
     Returns:
-        `(B, 1, H / height, W / width)`; of `codes`' type.
+        `(B, 1, H / height, W / width)` of `codes`' type.
     """
     across, down = block
     if block == (1, 1):
         return codes
     count, _, height, width = codes.shape
     size = (height // down, width // across)
-    cv2 = _opencv() if codes.device.type == "cpu" and codes.dtype == torch.uint8 else None
+    cv2 = opencv() if codes.device.type == "cpu" and codes.dtype == torch.uint8 else None
     if cv2 is None:
         means = F.avg_pool2d(codes.to(torch.float32), (down, across))
-        # as OpenCV does: halves go up where a block has four codes, else to the even one
+        # Round as OpenCV does: halves up where a block has four codes, else halves to even.
         means = means.add_(0.5).floor_() if down == across else means.round_()
         return means.to(codes.dtype)
     out = torch.empty(count, 1, *size, dtype=torch.uint8)

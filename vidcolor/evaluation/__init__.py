@@ -1,9 +1,8 @@
-"""Measuring a colorizer: on colour pictures (`stills`) and on colour clips (`video`)."""
+"""Measures a colorizer on color pictures (`stills`) and on color clips (`video`)."""
 
 from .sheets import PictureScore
 from .stills import (
-    LEAST_SIZE,
-    MIN_CHROMA,
+    MIN_SIZE,
     EvalRow,
     EvalTable,
     Predictor,
@@ -13,8 +12,7 @@ from .stills import (
 from .video import ClipTable, VideoRow, VideoTable, evaluate_video
 
 __all__ = [
-    "LEAST_SIZE",
-    "MIN_CHROMA",
+    "MIN_SIZE",
     "ClipTable",
     "EvalRow",
     "EvalTable",

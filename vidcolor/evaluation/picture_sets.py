@@ -1,7 +1,7 @@
-"""Colour pictures in bulk, for training and evaluation: folders and zips of picture files.
+"""Read color pictures in bulk from folders and zips, for training and evaluation.
 
-Unlike `PictureSource`, which colorizes what a user gives and keeps EXIF, ICC and depth, this reads
-any picture as 8-bit R'G'B' and knows nothing of outputs.
+All pictures become 8-bit R'G'B'. Metadata and bit depth are not kept; `PictureSource`, which reads
+the pictures of a run, keeps them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -32,43 +33,35 @@ from ..errors import InputError
 from ..sources import PICTURE_SUFFIXES
 
 T = TypeVar("T")
+Picture = NDArray[np.uint8]
 
-# what Pillow raises for files that are cut short, damaged or no pictures at all
+# what Pillow raises for files that are truncated, damaged or not pictures
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
-@dataclass
-class PictureSet:
-    """Colour pictures in memory, `(H, W, 3)` uint8 R'G'B', and what was left out and why."""
-
-    pictures: list[np.ndarray] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
-    near_grey: int = 0
-
-
 @dataclass(frozen=True, order=True)
-class PictureFile:
-    """A picture file that was found but not read.
+class ArchiveMember:
+    """A picture file in a folder or zip, not yet read.
 
     Attributes:
-        source: the folder or zip it was found in.
-        name: its path inside `source`, with `/` on every system.
+        source: the folder or zip.
+        name: path of the file inside `source`, with `/` on every system.
     """
 
     source: Path
     name: str
 
     def __str__(self) -> str:
-        """The file's path; for a zip `path:entry`."""
+        """Path of the file; in a zip `path:entry`."""
         return (
             str(self.source / self.name) if self.source.is_dir() else f"{self.source}:{self.name}"
         )
 
 
-def list_pictures(path: Path) -> list[PictureFile]:
-    """The picture files of a folder (searched recursively) or zip by their suffix, sorted by name.
+def list_pictures(path: Path) -> list[ArchiveMember]:
+    """List the picture files of a folder (searched recursively) or zip, sorted by name.
 
-    Nothing is decoded. Hidden files and folders (`.name`) are passed over.
+    Files are chosen by suffix and not decoded. Hidden files and folders (`.name`) are skipped.
 
     Raises:
         InputError: `path` is neither a folder nor a zip, or is a damaged zip.
@@ -83,10 +76,10 @@ def list_pictures(path: Path) -> list[PictureFile]:
         what = "neither a folder nor a zip" if path.exists() else "no such folder or zip"
         raise InputError(f"{path}: {what} of pictures; give a folder, or a zip of picture files")
     return [
-        PictureFile(path, name)
+        ArchiveMember(path, name)
         for name in sorted(set(names))
         if posixpath.splitext(name)[1].lower() in PICTURE_SUFFIXES
-        # macOS leaves files such as __MACOSX/._picture.jpg beside every picture
+        # macOS adds a file such as __MACOSX/._picture.jpg for every picture
         and not any(part.startswith(".") for part in name.split("/"))
     ]
 
@@ -95,31 +88,34 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: a damaged zip ({error}); copy it again") from error
+        raise InputError(f"{path}: damaged zip ({error}); copy it again") from error
 
 
-def _contents(files: Iterable[PictureFile]) -> Iterator[tuple[PictureFile, bytes | None]]:
-    """The bytes of `files`, in order; None for what cannot be read. A zip is opened once a run."""
+def _contents(files: Iterable[ArchiveMember]) -> Iterator[tuple[ArchiveMember, bytes | None]]:
+    """Yield the bytes of `files`, in order; None for a file that cannot be read.
+
+    A zip is opened once for all consecutive files in it.
+    """
     for source, group in itertools.groupby(files, key=lambda file: file.source):
         with ExitStack() as stack:
             pack = None if source.is_dir() else stack.enter_context(_open_zip(source))
             for file in group:
                 try:
                     yield file, pack.read(file.name) if pack else (source / file.name).read_bytes()
-                # encrypted, an unknown compression, a broken stream
+                # also raised for encryption, unknown compression and broken streams
                 except (OSError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError):
                     yield file, None
 
 
-def decode_picture(data: bytes) -> np.ndarray | None:
-    """Decode a picture file to `(H, W, 3)` uint8 R'G'B', upright; None where it is damaged.
+def decode_picture(data: bytes) -> Picture | None:
+    """Decode a picture file to `(H, W, 3)` uint8 R'G'B', upright; None if it is damaged.
 
-    Pillow and not OpenCV, because OpenCV returns the lower part of a cut-short JPEG as plain grey.
+    Uses Pillow, because OpenCV fills the missing part of a truncated JPEG with gray.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
             upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):  # 16 bits of grey, which convert("RGB") would clip
+            if upright.mode.startswith("I"):  # 16-bit gray, which convert("RGB") would clip
                 upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
             return np.array(upright.convert("RGB"))
     except _DAMAGED:
@@ -127,111 +123,77 @@ def decode_picture(data: bytes) -> np.ndarray | None:
 
 
 def read_pictures(
-    files: Iterable[PictureFile],
-) -> Iterator[tuple[PictureFile, np.ndarray | None]]:
-    """Decode `files` in threads, in order, and at most a few pictures ahead of the consumer.
+    files: Iterable[ArchiveMember],
+) -> Iterator[tuple[ArchiveMember, Picture | None]]:
+    """Decode `files` in threads, in order, at most a few pictures ahead of the consumer.
 
     Yields:
-        Each file with its picture, `(H, W, 3)` uint8 R'G'B', or None where it cannot be read.
+        Each file with its picture, `(H, W, 3)` uint8 R'G'B', or None if it cannot be read.
 
     Raises:
-        InputError: a zip has gone or is damaged.
+        InputError: a zip is missing or damaged.
     """
-    return read_changed(files, lambda picture: picture)
+    return map_pictures(files, lambda picture: picture)
 
 
-def read_changed(
-    files: Iterable[PictureFile], change: Callable[[np.ndarray], T]
-) -> Iterator[tuple[PictureFile, T | None]]:
-    """As `read_pictures`, but with what `change` makes of each picture, in the same threads.
+def map_pictures(
+    files: Iterable[ArchiveMember], function: Callable[[Picture], T]
+) -> Iterator[tuple[ArchiveMember, T | None]]:
+    """Decode `files` like `read_pictures` and apply `function` to each, in the same threads.
 
-    Where it makes the pictures smaller, only a few are in memory at their full size.
+    If `function` makes the pictures smaller, only a few are in memory at full size.
     """
 
     def read(data: bytes | None) -> T | None:
         picture = decode_picture(data or b"")
-        return None if picture is None else change(picture)
+        return None if picture is None else function(picture)
 
-    # no more threads than cores: they only count, and each holds a large picture
+    # No more threads than cores: decoding is all they do, and each holds a large picture.
     threads = min(32, os.cpu_count() or 1)
-    ahead = 4 * threads
-    waiting: deque[tuple[PictureFile, Future[T | None]]] = deque()
+    prefetch = 4 * threads
+    waiting: deque[tuple[ArchiveMember, Future[T | None]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for file, data in _contents(files):
             waiting.append((file, pool.submit(read, data)))
-            if len(waiting) > ahead:
+            if len(waiting) > prefetch:
                 first, future = waiting.popleft()
                 yield first, future.result()
         for file, future in waiting:
             yield file, future.result()
 
 
-def _decoded(paths: Sequence[Path]) -> Iterator[tuple[str, np.ndarray | None]]:
-    """Name and picture of each file of the folders and zips `paths`; None where it is damaged."""
-    for file, picture in read_pictures(f for path in paths for f in list_pictures(path)):
-        yield str(file), picture
-
-
 def stream_pictures(
     paths: Sequence[Path], unreadable: list[str] | None = None
 ) -> Iterator[tuple[str, Tensor]]:
-    """The pictures of folders and zips, one after the other; only a few are in memory at a time.
+    """Yield the pictures of folders and zips; only a few are in memory at a time.
 
     Args:
         paths: folders (searched recursively) and zips of picture files.
-        unreadable: the names of the pictures that could not be read are appended to this list.
+        unreadable: list to which the names of unreadable pictures are appended.
 
     Yields:
-        Name (the file's path; for a zip `path:entry`) and `(3, H, W)` uint8 R'G'B'.
+        Name (path of the file; in a zip `path:entry`) and `(3, H, W)` uint8 R'G'B'.
 
     Raises:
         InputError: a path is neither a folder nor a zip.
     """
-    for name, rgb in _decoded(paths):
-        if rgb is None:
-            if unreadable is not None:
-                unreadable.append(name)
-        else:
-            yield name, torch.from_numpy(rgb).permute(2, 0, 1)
+    for file, rgb in read_pictures(file for path in paths for file in list_pictures(path)):
+        if rgb is not None:
+            yield str(file), torch.from_numpy(rgb).permute(2, 0, 1)
+        elif unreadable is not None:
+            unreadable.append(str(file))
 
 
-def mean_chroma(picture: np.ndarray) -> float:
+def mean_chroma(picture: Picture) -> float:
     """Mean Lab chroma of an `(H, W, 3)` uint8 R'G'B' picture, on every fourth pixel each way."""
     rgb = torch.from_numpy(picture[::4, ::4].copy()).permute(2, 0, 1).float() / 255
     return float(rgb_to_lab(rgb)[1:].square().sum(0).sqrt().mean())
 
 
-def load_pictures(paths: Sequence[Path], min_chroma: float) -> PictureSet:
-    """Decode every picture of the folders and zips `paths` into memory.
-
-    Unreadable files are named in the result and skipped; pictures whose mean Lab chroma is below
-    `min_chroma` are counted and skipped.
-
-    Raises:
-        InputError: nothing usable is left, or a path is neither a folder nor a zip.
-    """
-    result = PictureSet()
-    for name, rgb in _decoded(paths):
-        if rgb is None:
-            result.unreadable.append(name)
-        elif min_chroma > 0 and mean_chroma(rgb) < min_chroma:
-            result.near_grey += 1
-        else:
-            result.pictures.append(rgb)
-    if not result.pictures:
-        first = f", first {result.unreadable[0]}" if result.unreadable else ""
-        raise InputError(
-            f"{', '.join(map(str, paths))}: no usable colour picture "
-            f"({len(result.unreadable)} unreadable{first}, {result.near_grey} near-grey); "
-            "give a folder or zip of colour PNG, JPEG, WebP, TIFF or BMP files"
-        )
-    return result
-
-
 def square(picture: Tensor, size: int) -> Tensor:
-    """R'G'B' `(*, 3, H, W)` uint8 resized to cover and centre-cropped to `size` x `size`.
+    """Resize R'G'B' `(*, 3, H, W)` uint8 to cover a square and crop its center, `size` x `size`.
 
-    Bicubic with antialiasing; the result is uint8 too.
+    Bicubic with antialiasing; the result is uint8.
     """
     height, width = picture.shape[-2:]
     scale = size / min(height, width)

@@ -1,4 +1,4 @@
-"""Sheets of pictures side by side: grey, prediction, target."""
+"""Contact sheets: gray, prediction and truth of several pictures, side by side."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..system.files import replacing
 
-ROW_HEIGHT = 96  # pixels that a picture is high at least
-COLUMN_WIDTH = 72  # and wide, with white beside a narrower one, so that its caption fits
-GUTTER = 4
-CAPTION = 18  # height of the strip with the column's names
-LABEL = 16  # and of a row's own line, below it
+ROW_HEIGHT = 96  # minimum height of a picture, pixels
+COLUMN_WIDTH = 72  # minimum width of a column, pixels, so that its name fits
+GUTTER = 4  # pixels between pictures
+CAPTION = 18  # height of the line with the names of the columns, pixels
+LABEL = 16  # height of the line below a row, pixels
 COLUMNS = ("grey", "prediction", "target")
-_INK = (0, 0, 0)
+_TEXT_COLOR = (0, 0, 0)
 
 
-def _bytes(pictures: Tensor, factor: int) -> np.ndarray:
-    """`(N, 1|3, H, W)` in [0, 1] to `(N, f H, f W, 3)` uint8; nan is black, as it displays."""
+def _enlarged(pictures: Tensor, factor: int) -> NDArray[np.uint8]:
+    """Convert `(N, 1|3, H, W)` in [0, 1] to `(N, f H, f W, 3)` uint8; nan becomes black."""
     levels = (pictures.detach().float().cpu().nan_to_num(nan=0.0).clamp(0, 1) * 255).round()
     large = levels.to(torch.uint8).expand(-1, 3, -1, -1)
     large = large.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
-    return large.permute(0, 2, 3, 1).contiguous().numpy()
+    tiles: NDArray[np.uint8] = large.permute(0, 2, 3, 1).contiguous().numpy()
+    return tiles
 
 
 def _check(columns: Sequence[Tensor], labels: Sequence[str] | None, names: Sequence[str]) -> None:
@@ -37,13 +39,13 @@ def _check(columns: Sequence[Tensor], labels: Sequence[str] | None, names: Seque
             raise ValueError(f"{name} must be (N, 1 or 3, H, W), not {tuple(column.shape)}")
         if column.shape[0] != columns[0].shape[0] or column.shape[2:] != columns[0].shape[2:]:
             raise ValueError(
-                f"{name} {tuple(column.shape)} does not go with grey {tuple(columns[0].shape)}"
+                f"{name} {tuple(column.shape)} differs in size from grey {tuple(columns[0].shape)}"
             )
     if labels is not None and len(labels) != len(columns[0]):
         raise ValueError(f"{len(labels)} labels for {len(columns[0])} pictures")
 
 
-def comparison_sheet(
+def write_contact_sheet(
     grey: Tensor,
     prediction: Tensor,
     target: Tensor,
@@ -51,22 +53,22 @@ def comparison_sheet(
     labels: Sequence[str] | None = None,
     names: Sequence[str] = COLUMNS,
 ) -> None:
-    """Write a PNG with one row a picture: grey, prediction, target, under their names.
+    """Write a PNG with one row for each picture: gray, prediction and target.
 
-    Pictures lower than 96 pixels are enlarged by the least whole factor that makes them so, with
-    nearest neighbour: what a small network made is to be seen pixel by pixel. The column k begins
+    Pictures lower than 96 pixels are enlarged by the smallest integer factor that makes them at
+    least 96 pixels high, with nearest neighbor, so that single pixels are visible. Column k begins
     at x = GUTTER + k * (max(width, COLUMN_WIDTH) + GUTTER), the first row at y = CAPTION + GUTTER.
 
     Args:
-        grey, prediction, target: `(N, 1, H, W)` or `(N, 3, H, W)` R'G'B' in [0, 1], all of one N,
-            H and W, on any device. Values outside are clipped; nan, as a diverged net predicts
-            it, is black.
-        path: of the PNG, replaced atomically.
-        labels: a line below each row, such as the picture's name and PSNR; cut to the width.
-        names: of the three columns.
+        grey, prediction, target: `(N, 1, H, W)` or `(N, 3, H, W)` R'G'B' in [0, 1], with the same
+            N, H and W, on any device. Values outside are clipped; nan, as from a diverged network,
+            becomes black.
+        path: the PNG; replaced atomically.
+        labels: a line of text below each row, truncated to the width of the sheet.
+        names: names of the three columns.
 
     Raises:
-        ValueError: the shapes do not go together.
+        ValueError: the shapes or the number of labels do not match.
         OutputError: the file cannot be written.
     """
     from PIL import Image, ImageDraw, ImageFont
@@ -74,7 +76,7 @@ def comparison_sheet(
     columns = (grey, prediction, target)
     _check(columns, labels, names)
     factor = max(1, math.ceil(ROW_HEIGHT / grey.shape[2]))
-    tiles = [_bytes(column, factor) for column in columns]
+    tiles = [_enlarged(column, factor) for column in columns]
     height, width = tiles[0].shape[1:3]
     step_x = max(width, COLUMN_WIDTH) + GUTTER
     step_y = height + GUTTER + (LABEL if labels is not None else 0)
@@ -88,21 +90,21 @@ def comparison_sheet(
     sheet = Image.fromarray(canvas)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
     for k, name in enumerate(names):
-        draw.text((GUTTER + k * step_x, 4), name, fill=_INK, font=font)
+        draw.text((GUTTER + k * step_x, 4), name, fill=_TEXT_COLOR, font=font)
     for row, label in enumerate(labels or ()):
-        # the built-in font knows Latin-1 alone
+        # the built-in font has only Latin-1
         text = " ".join(label.split()).encode("latin-1", "replace").decode("latin-1")
         while text and draw.textlength(text, font=font) > canvas.shape[1] - 2 * GUTTER:
             text = text[:-1]
         y = CAPTION + GUTTER + row * step_y + height + 2
-        draw.text((GUTTER, y), text, fill=_INK, font=font)
+        draw.text((GUTTER, y), text, fill=_TEXT_COLOR, font=font)
     data = io.BytesIO()
     sheet.save(data, format="PNG")
     with replacing(path) as temporary:
         temporary.write_bytes(data.getvalue())
 
 
-_LONGEST_NAME = 60  # characters of a name on a sheet
+_MAX_NAME = 60  # characters of a name on a sheet
 
 
 @dataclass(frozen=True)
@@ -110,68 +112,68 @@ class PictureScore:
     """The model's results on one picture; see `stills.EvalRow`.
 
     Attributes:
-        name: the file's path; of a picture in a zip `path:entry`.
-        gain: `psnr` above that of the picture left grey, dB.
+        name: path of the file; in a zip `path:entry`.
+        psnr_over_gray: `psnr` minus the PSNR of the gray picture, dB.
     """
 
     name: str
     psnr: float
-    gain: float
+    psnr_over_gray: float
     ssim: float
     lpips: float | None
     margin_error: float
 
 
 def choose_pictures(scores: Sequence[PictureScore], each: int) -> dict[int, str]:
-    """Which pictures show how good a model is: `each` best, median and worst ones by LPIPS.
+    """Choose the `each` best, median and worst pictures by LPIPS, or by PSNR if there is no LPIPS.
 
-    Where there is no LPIPS, by PSNR. Of fewer than 3 `each` pictures a third of each kind is
-    chosen, but at least one; no picture is chosen twice.
+    From fewer than 3 `each` pictures, a third of each kind is chosen, at least one. No picture is
+    chosen twice.
 
     Returns:
-        `best`, `median` or `worst` by the picture's place in `scores`, from the best picture on.
+        `best`, `median` or `worst` by index into `scores`, from best to worst.
     """
 
-    def badness(place: int) -> float:
-        score = scores[place]
+    def error(index: int) -> float:
+        score = scores[index]
         return -score.psnr if score.lpips is None else score.lpips
 
-    order = sorted(range(len(scores)), key=badness)
+    order = sorted(range(len(scores)), key=error)
     each = max(1, min(each, len(order) // 3))
     middle = (len(order) - each) // 2
     chosen = dict.fromkeys(order[:each], "best")
-    for places, kind in ((order[middle : middle + each], "median"), (order[-each:], "worst")):
-        for place in places:
-            chosen.setdefault(place, kind)
+    for indices, kind in ((order[middle : middle + each], "median"), (order[-each:], "worst")):
+        for index in indices:
+            chosen.setdefault(index, kind)
     return chosen
 
 
 def _label(kind: str, score: PictureScore) -> str:
     lpips = "" if score.lpips is None else f"LPIPS {score.lpips:.3f}, "
     name = score.name
-    if len(name) > _LONGEST_NAME:  # the end of a long path says more than its beginning
-        name = f"...{name[-_LONGEST_NAME:]}"
-    return f"{kind}: {lpips}PSNR {score.psnr:.1f} dB ({score.gain:+.1f}), {name}"
+    if len(name) > _MAX_NAME:  # keep the end of a long path, which has the file's name
+        name = f"...{name[-_MAX_NAME:]}"
+    return f"{kind}: {lpips}PSNR {score.psnr:.1f} dB ({score.psnr_over_gray:+.1f}), {name}"
 
 
-def write_sheet(
+def write_score_sheet(
     path: Path,
     chosen: Sequence[tuple[str, PictureScore]],
     grey: Tensor,
     prediction: Tensor,
     truth: Tensor,
 ) -> None:
-    """Write a PNG with a row for each chosen picture, whole or not at all.
+    """Write a contact sheet of chosen pictures, labeled with their scores.
 
     Args:
-        path: of the PNG; what was there is replaced.
-        chosen: what each picture is (`best`, `median`, `worst`) and its figures.
+        path: the PNG; replaced atomically.
+        chosen: kind (`best`, `median`, `worst`) and score of each picture.
         grey, prediction, truth: `(N, 3, H, W)` R'G'B' in [0, 255].
 
     Raises:
         OutputError: the file cannot be written.
     """
-    comparison_sheet(
+    write_contact_sheet(
         grey / 255,
         prediction / 255,
         truth / 255,

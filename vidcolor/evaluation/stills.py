@@ -1,8 +1,8 @@
-"""Measuring a colorizer on colour pictures, beside the floors that keep the numbers honest.
+"""Measure a colorizer on color pictures, with baselines.
 
-Each picture is resized to cover a square (bicubic, antialiased) and centre-cropped. Its L* goes to
-the colorizer, the predicted a*b* is limited to the sRGB gamut, joined to the L* and rounded to
-8-bit sRGB, and this is compared with the 8-bit truth.
+Each picture is resized to cover a square (bicubic, antialiased) and center-cropped. The colorizer
+gets its L*. The predicted a*b* is limited to the sRGB gamut, combined with the L* and rounded to
+8-bit sRGB. The result is compared with the 8-bit truth.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from .metrics import (
     ssim,
 )
 from .picture_sets import square, stream_pictures
-from .sheets import PictureScore, choose_pictures, write_sheet
+from .sheets import PictureScore, choose_pictures, write_score_sheet
 
 _BATCH = 8
-LEAST_SIZE = 11  # SSIM's window
-_LEAST_FOR_LPIPS = 64  # below it AlexNet's last feature map is empty
+MIN_SIZE = 11  # side of SSIM's window, pixels
+_MIN_LPIPS_SIZE = 64  # pixels; below, AlexNet's last feature map is empty
 
 
 class Predictor(Protocol):
-    """What is measured: `Colorizer`, or anything with its `predict`."""
+    """A colorizer to measure: `Colorizer`, or any object with its `predict_full_size`."""
 
     def predict_full_size(self, lightness: Tensor) -> Tensor:
-        """L* `(B, 1, H, W)` in [0, 100] to a*b* `(B, 2, H, W)`, on any device."""
+        """Predict a*b* `(B, 2, H, W)`, on any device, from L* `(B, 1, H, W)` in [0, 100]."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,18 @@ class EvalRow:
         name: `grey`, `mean ab`, `half chroma`, `truth`, or the model's name.
         psnr: mean over the pictures of their PSNR, dB; 100 for an exact picture.
         psnr_pooled: PSNR of the mean squared error over all pictures, dB.
-        gain: `psnr` above the row `grey`, dB.
+        psnr_over_gray: `psnr` minus that of the row `grey`, dB.
         ssim: mean structural similarity.
-        lpips: mean LPIPS (AlexNet 0.1), None where the features are not at hand.
-        colourfulness: mean Hasler-Suesstrunk colourfulness of the predictions divided by the mean
+        lpips: mean LPIPS (AlexNet, version 0.1); None without AlexNet's weights.
+        colourfulness: mean Hasler-Suesstrunk colorfulness of the predictions, divided by the mean
             of the truth.
-        margin_error: mean share of channel values off by 12 of 255 or more.
+        margin_error: mean share of channel values with an error of 12 levels or more.
     """
 
     name: str
     psnr: float
     psnr_pooled: float
-    gain: float
+    psnr_over_gray: float
     ssim: float
     lpips: float | None
     colourfulness: float
@@ -72,16 +72,16 @@ class EvalRow:
 
 @dataclass(frozen=True)
 class EvalTable:
-    """The rows, and on what they were measured.
+    """Results of the baselines and the model, and the pictures they were measured on.
 
     Attributes:
         rows: grey, mean ab, half chroma, truth, then the model.
-        num_pictures: pictures measured.
-        near_grey: pictures left out because their mean Lab chroma is below 2.
+        num_pictures: number of pictures measured.
+        near_grey: number of pictures left out because their mean Lab chroma is below 2.
         unreadable: names of files that could not be read.
         size: side of the squares, pixels.
-        notes: how the numbers came about, one line each, for a reader of the table.
-        pictures: the model's results on each picture, in the order they came.
+        notes: how the values were computed, one line each.
+        pictures: the model's results on each picture, in the order of the input.
     """
 
     rows: tuple[EvalRow, ...]
@@ -93,7 +93,7 @@ class EvalTable:
     pictures: tuple[PictureScore, ...] = ()
 
     def to_dict(self, *, per_picture: bool = False) -> dict[str, Any]:
-        """Plain lists, dicts and numbers, for JSON; `pictures` only where asked for."""
+        """Convert to lists, dicts and numbers, for JSON; with `pictures` only if `per_picture`."""
         values = dataclasses.asdict(self)
         for key in ("rows", "unreadable", "notes", "pictures"):
             values[key] = list(values[key])
@@ -103,7 +103,7 @@ class EvalTable:
 
 
 class _Tally:
-    """Sums of one row's measures."""
+    """Measures of one row, by picture."""
 
     def __init__(self) -> None:
         self.values: dict[str, list[Tensor]] = {}
@@ -128,12 +128,12 @@ class _Tally:
     def scores(self, names: Sequence[str], grey: _Tally) -> tuple[PictureScore, ...]:
         keys = ("psnr", "ssim", "margin_error", "lpips")
         columns = {key: torch.cat(self.values[key]).tolist() for key in keys if key in self.values}
-        floor = torch.cat(grey.values["psnr"]).tolist()
+        baseline = torch.cat(grey.values["psnr"]).tolist()
         return tuple(
             PictureScore(
                 name=name,
                 psnr=columns["psnr"][i],
-                gain=columns["psnr"][i] - floor[i],
+                psnr_over_gray=columns["psnr"][i] - baseline[i],
                 ssim=columns["ssim"][i],
                 lpips=columns["lpips"][i] if "lpips" in columns else None,
                 margin_error=columns["margin_error"][i],
@@ -146,7 +146,7 @@ class _Tally:
             name=name,
             psnr=self.mean("psnr"),
             psnr_pooled=float(psnr_of_mse(torch.tensor(self.mean("mse"), dtype=torch.float64))),
-            gain=self.mean("psnr") - grey.mean("psnr"),
+            psnr_over_gray=self.mean("psnr") - grey.mean("psnr"),
             ssim=self.mean("ssim"),
             lpips=self.mean("lpips") if "lpips" in self.values else None,
             colourfulness=self.mean("colourfulness") / truth.mean("colourfulness"),
@@ -154,14 +154,14 @@ class _Tally:
         )
 
 
-def _join(lightness: Tensor, ab: Tensor) -> Tensor:
-    """L* and gamut-limited a*b* as 8-bit R'G'B' levels, `(B, 3, H, W)` float in [0, 255]."""
+def _to_rgb8(lightness: Tensor, ab: Tensor) -> Tensor:
+    """Convert L* and gamut-limited a*b* to R'G'B' `(B, 3, H, W)`, float, integers in [0, 255]."""
     rgb = lab_to_rgb(torch.cat([lightness, limit_chroma(lightness, ab)], dim=1))
     return (rgb * 255).round()
 
 
 def _batches(squares: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """The truth `(B, 3, S, S)` in [0, 255] and its Lab, batch by batch."""
+    """Yield the truth `(B, 3, S, S)` in [0, 255] and its Lab, batch by batch."""
     for first in range(0, len(squares), _BATCH):
         truth = torch.stack(list(squares[first : first + _BATCH])).float()
         yield truth, rgb_to_lab(truth / 255)
@@ -170,7 +170,7 @@ def _batches(squares: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
 def _distances(
     network: Lpips | None, predictions: Sequence[Tensor], truth: Tensor
 ) -> list[Tensor | None]:
-    """LPIPS `(B,)` of each prediction; the truth's features are computed once for all rows."""
+    """LPIPS `(B,)` of each prediction; computes the truth's features once for all rows."""
     if network is None:
         return [None] * len(predictions)
     target = network.features(truth)
@@ -192,37 +192,37 @@ def evaluate(
     each: int = 4,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> EvalTable:
-    """Measure `colorizer` on colour pictures.
+    """Measure `colorizer` on color pictures.
 
-    The squares are kept in memory as 8 bits (196 KB each at 256): the set's mean colour must be
-    known before the row `mean ab` can be measured.
+    All squares are kept in memory at 8 bits (196 KB each at size 256), because the row `mean ab`
+    needs the mean color of the set.
 
     Args:
         colorizer: see `Predictor`.
-        pictures: name and R'G'B' `(3, H, W)` uint8; `sources.packs.stream_pictures` gives them.
+        pictures: name and R'G'B' `(3, H, W)` uint8, as from `picture_sets.stream_pictures`.
         size: side of the squares, at least 11; LPIPS needs 64.
-        lpips_weights: AlexNet's weights; without them and without torch's hub cache there is no
-            LPIPS, and a note says so.
-        name: of the model's row.
-        unreadable: names to report; read after `pictures` is used up, so it may be the list that
+        lpips_weights: AlexNet's weights. Without them and without torch's hub cache, LPIPS is left
+            out and a note is added.
+        name: name of the model's row.
+        unreadable: names to report. Read after `pictures` is exhausted, so it may be the list that
             `stream_pictures` fills.
-        sheet: a PNG file to write, whole or not at all, with the pictures of the best, the median
-            and the worst LPIPS (PSNR where there is no LPIPS): grey, prediction and truth.
-        each: pictures of each of the three kinds; fewer where the set is small.
-        progress: called with the pictures done and their number; the number is None while the
+        sheet: a PNG to write, atomically: gray, prediction and truth of the pictures with the best,
+            median and worst LPIPS (PSNR if there is no LPIPS).
+        each: number of pictures of each of the three kinds; fewer if the set is small.
+        progress: called with the number of pictures done and in all; the latter is None while the
             pictures are read.
 
     Raises:
-        InputError: no colour picture is left.
+        InputError: there is no color picture.
         WeightsError: `lpips_weights` cannot be used.
         OutputError: the sheet cannot be written.
         ValueError: `size` is below 11, or `each` below 1.
     """
     if each < 1:
         raise ValueError(f"each must be at least 1, not {each}")
-    if size < LEAST_SIZE:
-        raise ValueError(f"size must be at least {LEAST_SIZE}, not {size}")
-    network = load_lpips(lpips_weights) if size >= _LEAST_FOR_LPIPS else None
+    if size < MIN_SIZE:
+        raise ValueError(f"size must be at least {MIN_SIZE}, not {size}")
+    network = load_lpips(lpips_weights) if size >= _MIN_LPIPS_SIZE else None
     squares: list[Tensor] = []
     titles: list[str] = []
     near_grey = 0
@@ -239,8 +239,8 @@ def evaluate(
         progress(len(squares), None)
     if not squares:
         raise InputError(
-            f"no colour picture to measure on ({len(unreadable)} unreadable, {near_grey} "
-            "near-grey); give a folder or zip of colour photographs"
+            f"no color picture to measure on ({len(unreadable)} unreadable, {near_grey} "
+            "near-gray); give a folder or zip of color photographs"
         )
     mean_ab /= len(squares)
 
@@ -250,11 +250,11 @@ def evaluate(
     for truth, lab in _batches(squares):
         lightness, ab = lab[:, :1], lab[:, 1:]
         predictions = (
-            _join(lightness, torch.zeros_like(ab)),
-            _join(lightness, mean_ab.to(ab.dtype).expand_as(ab)),
-            _join(lightness, ab / 2),
+            _to_rgb8(lightness, torch.zeros_like(ab)),
+            _to_rgb8(lightness, mean_ab.to(ab.dtype).expand_as(ab)),
+            _to_rgb8(lightness, ab / 2),
             truth,
-            _join(lightness, colorizer.predict_full_size(lightness).to(ab)),
+            _to_rgb8(lightness, colorizer.predict_full_size(lightness).to(ab)),
         )
         distances = _distances(network, predictions, truth)
         for tally, prediction, distance in zip(tallies, predictions, distances, strict=True):
@@ -265,7 +265,7 @@ def evaluate(
     grey, true = tallies[0], tallies[3]
     scores = tallies[4].scores(titles, grey)
     if sheet is not None:
-        _draw(sheet, colorizer, squares, scores, each)
+        _write_sheet(sheet, colorizer, squares, scores, each)
     return EvalTable(
         rows=tuple(t.row(n, grey, true) for n, t in zip(names, tallies, strict=True)),
         num_pictures=len(squares),
@@ -277,38 +277,38 @@ def evaluate(
     )
 
 
-def _draw(
+def _write_sheet(
     path: Path,
     colorizer: Predictor,
     squares: Sequence[Tensor],
     scores: Sequence[PictureScore],
     each: int,
 ) -> None:
-    """Write the sheet of the best, median and worst pictures; only they are predicted again."""
+    """Write the sheet of the best, median and worst pictures, predicting them again."""
     chosen = choose_pictures(scores, each)
     truths, greys, predictions = [], [], []
-    for truth, lab in _batches([squares[place] for place in chosen]):
+    for truth, lab in _batches([squares[index] for index in chosen]):
         lightness, ab = lab[:, :1], lab[:, 1:]
         truths.append(truth)
-        greys.append(_join(lightness, torch.zeros_like(ab)))
-        predictions.append(_join(lightness, colorizer.predict_full_size(lightness).to(ab)))
+        greys.append(_to_rgb8(lightness, torch.zeros_like(ab)))
+        predictions.append(_to_rgb8(lightness, colorizer.predict_full_size(lightness).to(ab)))
     columns = (torch.cat(greys), torch.cat(predictions), torch.cat(truths))
-    write_sheet(path, [(kind, scores[place]) for place, kind in chosen.items()], *columns)
+    write_score_sheet(path, [(kind, scores[index]) for index, kind in chosen.items()], *columns)
 
 
 def _notes(
     count: int, near_grey: int, unreadable: int, size: int, has_lpips: bool
 ) -> tuple[str, ...]:
     notes = [
-        f"{count} pictures, resized to cover {size}x{size} (bicubic, antialiased), centre-cropped",
-        f"left out: {near_grey} near-grey (mean Lab chroma under {MIN_CHROMA:g}), "
+        f"{count} pictures, resized to cover {size}x{size} (bicubic, antialiased), center-cropped",
+        f"left out: {near_grey} near-gray (mean Lab chroma under {MIN_CHROMA:g}), "
         f"{unreadable} unreadable",
         "PSNR: R'G'B', 8 bit, peak 255, mean over the pictures; pooled: of the mean squared error",
-        "colourfulness: mean of the predictions / mean of the truth (Hasler and Suesstrunk 2003)",
+        "colorfulness: mean of the predictions / mean of the truth (Hasler and Suesstrunk 2003)",
         "an exact picture counts as 100 dB",
     ]
     if not has_lpips:
-        notes.append(NO_LPIPS if size >= _LEAST_FOR_LPIPS else "no LPIPS below 64x64")
+        notes.append(NO_LPIPS if size >= _MIN_LPIPS_SIZE else "no LPIPS below 64x64")
     return tuple(notes)
 
 
@@ -323,10 +323,10 @@ def evaluate_folders(
     each: int = 4,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> EvalTable:
-    """`evaluate` on every picture of the folders and zips `paths`.
+    """Call `evaluate` on every picture of the folders and zips `paths`.
 
     Raises:
-        InputError: a path is neither a folder nor a zip, or no colour picture is left.
+        InputError: a path is neither a folder nor a zip, or there is no color picture.
         WeightsError: `lpips_weights` cannot be used.
         OutputError: the sheet cannot be written.
         ValueError: `size` is below 11, or `each` below 1.

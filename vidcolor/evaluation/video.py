@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..color.compose import film_grey
-from ..color.convert import rgb_to_lab
+from ..color.convert import MIN_CHROMA, rgb_to_lab
 from ..errors import InputError
 from ..frames import WHOLE, LumaBatch, Segment, picture_format
 from ..run.colorizer import Colorizer
@@ -30,10 +30,9 @@ from ..run.films import film_stages
 from ..run.settings import Settings
 from ..sources import expand
 from ..system.stages import run_stages
-from .color_film import ColourBatch, ColourFilmSource
+from .color_film import ColorFilmSource, RgbBatch
 from .metrics import colourfulness, psnr
-from .stills import MIN_CHROMA
-from .video_metrics import LEAST_FRAMES, ColourConsistency, Motion, TruthMotion, WarpError
+from .video_metrics import LEAST_FRAMES, BackwardFlow, ColorConsistency, TruthFlow, WarpError
 
 LONG_SIDE = 512
 _BATCH = 4
@@ -48,9 +47,9 @@ class VideoRow:
     Attributes:
         name: `truth`, `grey`, or the model's name and how it was run.
         psnr: mean over the frames of their PSNR, dB; 100 for an exact frame.
-        gain: `psnr` above the row `grey`, dB.
+        psnr_over_gray: `psnr` above the row `grey`, dB.
         colourfulness: mean Hasler-Suesstrunk colourfulness divided by the truth's.
-        cdc: see `ColourConsistency`.
+        cdc: see `ColorConsistency`.
         cdc_ratio: `cdc` divided by the truth's, None where that is 0.
         warp_error: see `WarpError`; None where no pair of frames could be matched.
         warp_ratio: `warp_error` divided by the truth's, None where that is 0 or missing.
@@ -58,7 +57,7 @@ class VideoRow:
 
     name: str
     psnr: float
-    gain: float
+    psnr_over_gray: float
     colourfulness: float
     cdc: float
     cdc_ratio: float | None
@@ -76,7 +75,7 @@ class ClipTable:
         num_frames: frames measured.
         width, height: of the frames as they were measured, pixels.
         pairs: neighbours that the warp error was measured on.
-        cuts, duplicates, unmatched: neighbours left out; see `TruthMotion`. With `pairs` they add
+        cuts, duplicates, unmatched: neighbours left out; see `TruthFlow`. With `pairs` they add
             up to `num_frames` - 1.
         seen: mean share of the pixels that are visible in both frames of a pair, None without
             pairs.
@@ -130,9 +129,9 @@ class _Tally:
     def __init__(self) -> None:
         self.frames = 0
         self.psnr = self.colourfulness = self.chroma = 0.0
-        self.consistency, self.warp = ColourConsistency(), WarpError()
+        self.consistency, self.warp = ColorConsistency(), WarpError()
 
-    def add(self, rgb: Tensor, truth: Tensor, motions: Sequence[Motion | None]) -> None:
+    def add(self, rgb: Tensor, truth: Tensor, motions: Sequence[BackwardFlow | None]) -> None:
         """Take frames `(B, 3, H, W)` uint8, the truth's, and the truth's motion before each."""
         self.frames += len(rgb)
         self.psnr += float(psnr(rgb, truth).double().sum())
@@ -153,7 +152,7 @@ class _Tally:
         return VideoRow(
             name=name,
             psnr=self.psnr / self.frames,
-            gain=(self.psnr - grey.psnr) / self.frames,
+            psnr_over_gray=(self.psnr - grey.psnr) / self.frames,
             colourfulness=self.colourfulness / truth.colourfulness,
             cdc=cdc,
             cdc_ratio=cdc / true_cdc if true_cdc else None,
@@ -169,16 +168,16 @@ def _in_grey(batch: LumaBatch) -> Tensor:
 
 def _colorized(
     colorizer: Colorizer,
-    source: ColourFilmSource,
+    source: ColorFilmSource,
     limit: int | None,
     *,
     stabilize: bool,
     damage: list[str],
-) -> Generator[tuple[ColourBatch, Tensor], None, None]:
+) -> Generator[tuple[RgbBatch, Tensor], None, None]:
     """A clip frame by frame, each as a batch of one, and what a run makes of it: `(1, 3, H, W)`
     uint8 R'G'B'. Lines on what could not be read go to `damage`."""
 
-    def read() -> Generator[ColourBatch, None, None]:
+    def read() -> Generator[RgbBatch, None, None]:
         with closing(source.batches(_BATCH, limit)) as batches:
             for batch in batches:
                 damage.extend(batch.damage)
@@ -196,7 +195,7 @@ def _colorized(
 @torch.inference_mode()
 def evaluate_clip(
     colorizer: Colorizer,
-    source: ColourFilmSource,
+    source: ColorFilmSource,
     *,
     limit: int | None = None,
     name: str = "model",
@@ -212,11 +211,11 @@ def evaluate_clip(
         progress: called with the frames done.
 
     Raises:
-        InputError: the clip is near-grey or has fewer than five frames; or see `ColourFilmSource`.
+        InputError: the clip is near-grey or has fewer than five frames; or see `ColorFilmSource`.
     """
     truth, grey = _Tally(), _Tally()
     per_frame, stabilised = _Tally(), _Tally()
-    motion = TruthMotion()
+    motion = TruthFlow()
     damage: list[str] = []
     with (
         closing(_colorized(colorizer, source, limit, stabilize=True, damage=damage)) as steady,
@@ -224,7 +223,7 @@ def evaluate_clip(
     ):
         for (there, stable), (_, alone) in zip(steady, free, strict=True):
             batch = there.to(torch.device("cpu"))
-            assert isinstance(batch, ColourBatch)
+            assert isinstance(batch, RgbBatch)
             neutral = _in_grey(batch)
             lumas = zip(neutral[:, 0].numpy(), batch.cuts, strict=True)
             motions = [motion.add(luma, cut) for luma, cut in lumas]
@@ -260,7 +259,7 @@ def evaluate_clip(
         cuts=motion.cuts,
         duplicates=motion.duplicates,
         unmatched=motion.unmatched,
-        seen=motion.seen if motion.pairs else None,
+        seen=motion.visible_share if motion.pairs else None,
         damage=tuple(damage),
     )
 
@@ -317,7 +316,7 @@ def evaluate_video(
             if isinstance(clip, InputError):
                 raise clip
             path, rate = clip
-            source = ColourFilmSource(path, long_side=long_side, segment=segment, rate=rate)
+            source = ColorFilmSource(path, long_side=long_side, segment=segment, rate=rate)
             watch = partial(_tell, progress, path, _length(source, segment, limit))
             table = evaluate_clip(colorizer, source, limit=limit, name=name, progress=watch)
             tables.append(table)
@@ -340,7 +339,7 @@ def _tell(
     progress(path, done, total)
 
 
-def _length(source: ColourFilmSource, segment: Segment, limit: int | None) -> int | None:
+def _length(source: ColorFilmSource, segment: Segment, limit: int | None) -> int | None:
     total = source.facts.num_frames_from_header if segment.is_full else None
     return min((count for count in (total, limit) if count is not None), default=None)
 

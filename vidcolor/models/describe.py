@@ -192,7 +192,7 @@ def _connections(module: nn.Module, given: Tensor, made: Tensor) -> int:
     """Pairs of an input and an output of one picture that a weight of `module` joins."""
     if isinstance(module, nn.ConvTranspose2d):
         # the weight (C_in, C_out / groups, k, k) is applied at every input pixel
-        return module.weight.numel() * given.shape[-2] * given.shape[-1]
+        return int(module.weight.numel() * given.shape[-2] * given.shape[-1])
     if isinstance(module, nn.Conv2d):
         return module.weight.numel() * made.shape[-2] * made.shape[-1]
     if isinstance(module, nn.Linear):
@@ -235,4 +235,4 @@ def _kept_bytes(native: _Native, state: dict[str, Tensor], size: int) -> int:
     pictures = torch.empty(2, 1, size, size, device="meta")
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         functional_call(native, state, (pictures,))
-    return sum(storage.nbytes() for storage in kept - _storages(state)) // 2
+    return int(sum(storage.nbytes() for storage in kept - _storages(state)) // 2)

@@ -1,1 +1,1 @@
-"""Optical flow, shot cuts, and the filter that keeps colors in place."""
+"""Change from frame to frame: optical flow, shot boundaries, temporal filter of the chroma."""

@@ -1,15 +1,19 @@
-"""Colour that stays put in time: a motion-compensated recursive filter of the predicted chroma.
+"""Temporal filter of the predicted chroma: a motion-compensated recursive mean.
 
-A network that sees one frame at a time changes its mind from frame to frame. Here each frame's
-chroma is averaged with that of the frames before it, moved to where things stand now: a running
-mean from the start of a shot, with a limited memory. The network's own value stands where the flow
-between two frames cannot be trusted, where the moved picture does not look like the present one,
-and where the moved colour disagrees with the network otherwise than around it, so that nothing
-trails behind what moves. It is shifted there by as much as history and network differ nearby, so
-that a change of the network's mind does not show first where something has moved.
+A network that sees one frame at a time flickers. This filter averages each frame's chroma with the
+chroma of the frames before it, warped along the optical flow: a running mean from the start of a
+shot, with limited memory. The network's own value is used instead
 
-Since a mean over many frames hardly needs each of them, the network looks at every third frame
-while the flow explains nearly all of a picture, and those between take on the moved chroma.
+* where the flow between two frames is inconsistent,
+* where the warped picture differs from the present one,
+* where warped chroma and network disagree in another way than around that place.
+
+So nothing trails behind moving things. There, the mean difference between history and network in
+the neighborhood is added to the network's value, so that a changed prediction does not show first
+at the places where something has moved.
+
+A mean over many frames hardly needs each of them. While the flow explains nearly all of a picture,
+the network sees every third frame, and the frames between take the warped chroma.
 """
 
 from __future__ import annotations
@@ -26,92 +30,94 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..system.devices import processors
-from .flow import flow, level, squared_length, visible, warp
+from .flow import Array, Preset, flow, normalize_contrast, squared_norm, visible, warp
 
-# Chosen on two colour clips and three synthetic moves (train/LOG.md has the figures).
+# Tuned on two color clips and three synthetic motions (figures: train/LOG.md).
 MEMORY = 40  # frames that the network has seen
-_PRESET = "medium"  # of the flow; at half the model's size dearer than "fast" by 2 ms, and better
-_TOLERANCE = 20.0  # levels by which the moved picture may differ; the weight falls to 1/e there
-_GRAIN = 16.0  # levels of difference, at most, that are put down to the film's grain
+_PRESET: Preset = "medium"  # at half the model's size 2 ms slower than "fast", and better
+_TOLERANCE = 20.0  # levels of difference at which trust in the warped picture falls to 1/e
+_MAX_GRAIN = 16.0  # levels of difference that are attributed to the film's grain, at most
 _PATCH = 5  # pixels over which that difference is averaged
-_SLACK = 0.01, 1.0  # of `motion.visible`
-_SAME = 1.0  # mean levels of 255 in the most changed block below which a frame is a repeat
-_BLOCK = 8  # pixels of such a block
-_DARK = 16.0  # of CIE 15:2018, 8.2.1: L* + 16 = 116 f(Y)
-_ODD = 10.0  # by how much history may differ from the network otherwise than nearby; as above
-_REACH = 8  # a place learns from those within this part of the frame's shorter side
-_THIN = 0.02  # share of trusted places nearby below which they count little
-# Mean trust with no history, and with all of it: cuts reach 0.08, shaking cameras keep 0.68.
-_LITTLE, _ENOUGH = 0.3, 0.5
+_FLOW_TOLERANCE = 0.01, 1.0  # `relative` and `absolute` of `visible`
+_MAX_REPEAT_CHANGE = 1.0  # mean levels of the most changed block below which a frame is a repeat
+_BLOCK = 8  # side of such a block, pixels
+_LAB_OFFSET = 16.0  # of CIE 15:2018, 8.2.1: L* + 16 = 116 f(Y)
+_MAX_RESIDUAL = 10.0  # local residual (Lab units) at which trust in the history falls to 1/e
+_REACH = 8  # the local mean reaches 1/8 of the frame's shorter side in each direction
+_REGULARIZER = 0.02  # of the local mean: it counts little where fewer pixels nearby are trusted
+# History counts not at all, or fully, at these mean trusts: cuts reach 0.08, shaky cameras 0.68.
+_NO_TRUST, _FULL_TRUST = 0.3, 0.5
 CARRIED = 2  # frames in a row that the network need not see
-_SETTLED = 4  # frames at the beginning of a shot that it sees
-_TRUSTED, _NEW_SHARE = 0.5, 0.01  # at most this share of a frame may be trusted less
-_THING, _NEW_THING = 5, 0.75  # in no square of so many pixels may so large a share be
-_EDGE = 2  # pixels of the flow's size, as those of a thing
-_MOST_WORKERS = 8
+_MIN_INFERRED = 4  # frames at the start of a shot that it sees
+_MIN_TRUST, _MAX_NEW_SHARE = 0.5, 0.01  # pixels below this trust are new; their maximum share
+_NEW_WINDOW, _MAX_NEW_IN_WINDOW = 5, 0.75  # a larger share of new pixels in a window is an object
+_BORDER = 2  # pixels at the border of the flow where new pixels do not count
+_MAX_THREADS = 8
 
 
 @dataclass(frozen=True)
-class _Picture:
-    """A frame as the flow sees it: `(h, w)` uint8 grey, and the same without flicker."""
+class _FlowInput:
+    """A frame for the flow, `(h, w)` uint8: gray, and gray with normalized contrast."""
 
-    grey: np.ndarray
-    levelled: np.ndarray
+    grey: Array
+    normalized: Array
 
 
-# The flow to the frame before, `(h, w, 2)`, and how far it can be trusted, `(h, w)` in [0, 1].
-_Flow = tuple[np.ndarray, np.ndarray]
+# The flow to the frame before, `(h, w, 2)`, and its trust, `(h, w)` in [0, 1].
+_Flow = tuple[Array, Array]
 
 
 @dataclass(frozen=True)
 class Motion:
-    """How a frame has moved since the one before it that was no repeat.
+    """Motion of a frame since the last frame before it that was not a repeat.
 
     Attributes:
-        repeats: nothing has changed since that one.
-        needs_inference: the frame needs the network. Where a flow explains nearly all of a picture,
-            its chroma is carried on from the frame before instead, and so is that of a repeat.
-        move: the flow, of length 0 for a repeat; None where there is nothing before, as behind a
-            cut.
+        repeats: the frame repeats that one.
+        needs_inference: the network has to see the frame. Otherwise its chroma is propagated from
+            the frame before: for a repeat, and where the flow explains nearly all of the picture.
+        move: the flow and its trust, 0 and 1 for a repeat; None for the first frame of a shot.
         lightness: the frame's L*, `(h, w)` float32, at the model's size.
     """
 
     repeats: bool
     needs_inference: bool
     move: _Flow | None
-    lightness: np.ndarray
+    lightness: Array
 
 
 @dataclass(frozen=True)
 class _State:
-    """What is kept of the last frame that was no repeat.
+    """The filter's state after the last frame that was not a repeat.
 
     Attributes:
         lightness: `(h', w')` float32 L*, at the chroma's size.
-        ab: `(h', w', 2)` float32, stabilised.
-        weight: `(h', w')` float32, how many frames that the network has seen speak for `ab`.
+        ab: `(h', w', 2)` float32, stabilized.
+        weight: `(h', w')` float32, number of predictions that `ab` is the mean of.
     """
 
-    lightness: np.ndarray
-    ab: np.ndarray
-    weight: np.ndarray
+    lightness: Array
+    ab: Array
+    weight: Array
 
 
 class Stabilizer:
-    """The chroma filter of one film: frames in, in order, batch by batch.
+    """The chroma filter of one film; takes its frames in order, batch by batch.
 
         motions = stabilizer.track(lightness, cuts)
         needed = [i for i, motion in enumerate(motions) if motion.needs_inference]
         ab = stabilizer.stabilize(motions, network(lightness[needed]) if needed else None)
 
-    `track` may be batches ahead of `stabilize`, in another thread, and the network may take the
-    batches in any order. Results do not depend on how the frames are cut into batches, and
-    `stabilize` may get other batches than `track`.
+    `track` may run batches ahead of `stabilize`, in another thread; the network may take the
+    batches in any order. Results do not depend on the sizes of the batches, which may differ
+    between `track` and `stabilize`.
 
     Args:
-        memory: frames seen by the network that the mean reaches back, at least 1.
-        carried: frames in a row, at most, that the network need not see; 0 shows it all but
-            repeats, and with a memory of 1 nothing is changed then.
+        memory: maximum number of predictions in the mean, at least 1.
+        carried: maximum number of frames in a row that the network does not see. With 0 it sees
+            all frames except repeats; with a memory of 1 the filter then changes nothing.
+
+    Raises:
+        ValueError: a value is out of range.
     """
 
     def __init__(self, memory: int = MEMORY, carried: int = CARRIED) -> None:
@@ -120,74 +126,76 @@ class Stabilizer:
                 f"memory must be at least 1 frame and carried not negative, not {memory}, {carried}"
             )
         self.memory, self.carried = memory, carried
-        # of `track`: the last frame that was no repeat, how many frames of its shot need the
-        # network, and how many in a row since then do not
-        self._last: _Picture | None = None
-        self._inferred = self._carried = 0
+        # State of `track`: the last frame that was not a repeat, the number of frames of its shot
+        # that the network has to see, and the number of frames since the last of these.
+        self._last: _FlowInput | None = None
+        self._inferred = self._since_inferred = 0
         self._state: _State | None = None  # of `stabilize`
 
     def track(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> list[Motion]:
-        """Find the flow from frame to frame, and which frames need the network; every frame of the
-        film once, in order.
+        """Estimate the flow from frame to frame, and choose the frames that the network has to see.
+
+        Call it once for each frame of the film.
 
         Args:
             lightness: `(B, 1, h, w)` L* in [0, 100], at the model's size.
-            cuts: for each frame whether a shot begins with it; empty for nowhere.
+            cuts: for each frame whether a shot begins with it; empty for no cuts.
 
         Raises:
-            ValueError: `cuts` is neither empty nor one for each frame.
+            ValueError: the number of `cuts` is neither 0 nor B.
         """
         if cuts and len(cuts) != len(lightness):
             raise ValueError(f"{len(cuts)} marks of cuts for {len(lightness)} frames")
-        pictures, last = _pictures(lightness), self._last
-        befores: list[_Picture | None] = []
-        for i, picture in enumerate(pictures):
-            if (cuts and cuts[i]) or (last is not None and last.grey.shape != picture.grey.shape):
+        frames, last = _flow_inputs(lightness), self._last
+        previous: list[_FlowInput | None] = []
+        for i, frame in enumerate(frames):
+            if (cuts and cuts[i]) or (last is not None and last.grey.shape != frame.grey.shape):
                 last = None
-            if last is not None and _repeats(picture.grey, last.grey):
-                befores.append(picture)  # goes on from itself
+            if last is not None and _repeats(frame.grey, last.grey):
+                previous.append(frame)  # marks a repeat: no motion
                 continue
-            befores.append(last)
-            last = picture
-        pool = _pool()
-        moves = list((pool.map if pool else map)(_move, pictures, befores))
+            previous.append(last)
+            last = frame
+        pool = _pool(os.getpid())
+        moves = list((pool.map if pool else map)(_flow_to_previous, frames, previous))
         self._last = last
         light = lightness[:, 0].float().cpu().numpy()
         return [
-            Motion(before is picture, self._needs_inference(before is picture, move), move, here)
-            for picture, before, move, here in zip(pictures, befores, moves, light, strict=True)
+            Motion(before is frame, self._needs_inference(before is frame, move), move, here)
+            for frame, before, move, here in zip(frames, previous, moves, light, strict=True)
         ]
 
     def _needs_inference(self, repeats: bool, move: _Flow | None) -> bool:
-        """Whether the next frame needs the network."""
-        if repeats and not self._carried:
+        """Whether the network has to see the next frame."""
+        if repeats and not self._since_inferred:
             return False
         if move is None:
             self._inferred = 0
         needed = (
-            repeats  # of a carried frame, and that may stand for long
+            repeats  # of a frame that the network has not seen; it may stand for long
             or move is None
-            or self._carried >= self.carried
-            or not _can_be_carried(self._inferred, move[1])
+            or self._since_inferred >= self.carried
+            or not _can_propagate(self._inferred, move[1])
         )
-        self._carried = 0 if needed else self._carried + 1
+        self._since_inferred = 0 if needed else self._since_inferred + 1
         self._inferred += needed
         return needed
 
     def stabilize(self, motions: Sequence[Motion], ab: Tensor | None) -> Tensor:
-        """The stabilized chroma of the next frames; every frame once, in order. If the call fails,
-        it can be made again.
+        """Filter the chroma of the next frames; call it once for each frame, in order.
+
+        If it fails, the state is as before, and the frames can be given again.
 
         Args:
-            motions: what `track` has found of these frames.
-            ab: `(n, 2, h', w')` a*b* of the n of them that need inference, at the network's own
-                size, on any device; None where there are none.
+            motions: results of `track` for these frames.
+            ab: `(n, 2, h', w')` a*b* of the n frames that need inference, at the network's own
+                size, on any device; None if n is 0.
 
         Returns:
-            `(B, 2, h', w')` float32 on the CPU.
+            `(B, 2, h', w')` float32 stabilized chroma, on the CPU.
 
         Raises:
-            ValueError: `ab` is not of as many frames as need inference.
+            ValueError: the number of frames in `ab` is not that of frames that need inference.
         """
         wanted = sum(motion.needs_inference for motion in motions)
         given = 0 if ab is None else len(ab)
@@ -197,150 +205,176 @@ class Stabilizer:
         size = ab.shape[-2:] if ab is not None else last.ab.shape[:2] if last is not None else ()
         lightness = torch.from_numpy(np.stack([motion.lightness for motion in motions]))[:, None]
         light = F.interpolate(lightness, size=size, mode="area")[:, 0].numpy()
-        seen: Iterator[np.ndarray] = iter(
+        predictions: Iterator[Array] = iter(
             () if ab is None else ab.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
         )
         out = []
         for here, motion in zip(light, motions, strict=True):
-            new = next(seen) if motion.needs_inference else None
+            new = next(predictions) if motion.needs_inference else None
             if last is None or motion.move is None:
                 assert new is not None
                 last = _State(here, new, np.ones(size, np.float32))
-            elif new is not None or not motion.repeats:  # of a repeat, what was said stays said
-                history = _moved(last, here, motion.move)
-                last = _State(here, *(history.carried if new is None else self._mean(history, new)))
+            elif new is not None or not motion.repeats:  # a repeated frame keeps its chroma
+                history = _warp_history(last, here, motion.move)
+                chroma = history.propagated if new is None else self._mean(history, new)
+                last = _State(here, *chroma)
             out.append(last.ab)
         stabilized = torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2)
-        self._state = last  # at the end: what failed before can be done again
+        self._state = last  # last, so that a failed call can be repeated
         return stabilized
 
-    def _mean(self, history: _History, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The running mean of the chroma, and its weight: with the network's `new` value."""
+    def _mean(self, history: _History, new: Array) -> tuple[Array, Array]:
+        """Running mean of the chroma including the prediction `new`, and its weight."""
         ab, weight, trust = history.ab, history.weight, history.trust
-        residual = ab - new
-        bias, _ = _spread(residual, weight, trust)
-        odd = squared_length(residual - bias)
-        trust = trust * np.exp(-odd / _ODD**2)
-        bias, support = _spread(residual, weight, trust)
-        known = trust[..., None]
-        ab = known * ab + (1 - known) * (new + bias)
-        most = self.memory - 1
-        seen = np.minimum(known * weight + (1 - known) * support, most)
-        return (seen * ab + new) / (seen + 1), seen[..., 0] + 1
+        difference = ab - new
+        bias, _ = _local_means(difference, weight, trust)
+        residual = squared_norm(difference - bias)
+        trust = trust * np.exp(-residual / _MAX_RESIDUAL**2)
+        bias, local_weight = _local_means(difference, weight, trust)
+        trust = trust[..., None]
+        ab = trust * ab + (1 - trust) * (new + bias)
+        weight = np.minimum(trust * weight + (1 - trust) * local_weight, self.memory - 1)
+        return (weight * ab + new) / (weight + 1), weight[..., 0] + 1
 
 
 @dataclass(frozen=True)
 class _History:
-    """The chroma of the frame before where things stand now: `(h', w', 2)`; how many frames speak
-    for it, `(h', w', 1)`; and how far it can be trusted, `(h', w')` in [0, 1]."""
+    """The chroma of the frame before, warped to the present frame.
 
-    ab: np.ndarray
-    weight: np.ndarray
-    trust: np.ndarray
+    Attributes:
+        ab: `(h', w', 2)`.
+        weight: `(h', w', 1)` number of predictions that `ab` is the mean of.
+        trust: `(h', w')` in [0, 1].
+    """
+
+    ab: Array
+    weight: Array
+    trust: Array
 
     @property
-    def carried(self) -> tuple[np.ndarray, np.ndarray]:
-        """The chroma and weight of a frame that the network does not see. What is new in it takes
-        the colour that stood there, and no weight: the network's next word counts."""
+    def propagated(self) -> tuple[Array, Array]:
+        """Chroma and weight of a frame that the network does not see.
+
+        New pixels take the warped chroma with weight 0, so the next prediction replaces it.
+        """
         return self.ab, (self.trust[..., None] * self.weight)[..., 0]
 
 
 @cache
-def _pool() -> ThreadPoolExecutor | None:
-    """Where flows are found side by side, on half of the processors; None where that is one. It
-    stays, because a new thread needs working memory of its own for them."""
-    count = min(_MOST_WORKERS, processors() // 2)
+def _pool(process: int) -> ThreadPoolExecutor | None:
+    """Threads for the flows of a batch, on half of the processors; None if that is one.
+
+    The pool is kept, because each new thread allocates working memory for its flows. It is keyed by
+    the process number, because the threads do not survive a fork.
+    """
+    count = min(_MAX_THREADS, processors() // 2)
     return ThreadPoolExecutor(count, thread_name_prefix="flow") if count > 1 else None
 
 
-if hasattr(os, "register_at_fork"):  # the threads of a pool stay behind in the parent
-    os.register_at_fork(after_in_child=_pool.cache_clear)
-
-
-def _pictures(lightness: Tensor) -> list[_Picture]:
+def _flow_inputs(lightness: Tensor) -> list[_FlowInput]:
+    """Convert L* `(B, 1, h, w)` for the flow, at half the size."""
     height, width = lightness.shape[-2:]
-    # a flow needs 16 pixels a side, and none of the detail above half the model's size
+    # Flow needs 16 pixels a side, and no detail above half the model's size.
     size = (max(16, height // 2), max(16, width // 2))
     grey = F.interpolate(lightness, size=size, mode="bilinear", antialias=True)
     codes = (grey * 2.55).round().clamp(0, 255).to(torch.uint8)[:, 0].cpu().numpy()
-    return [_Picture(each, level(each)) for each in codes]
+    return [_FlowInput(frame, normalize_contrast(frame)) for frame in codes]
 
 
-def _can_be_carried(inferred: int, trust: np.ndarray) -> bool:
-    """Whether a frame can do without the network: in the middle of a shot, with little new in it,
-    and nowhere a whole thing that is new."""
+def _can_propagate(inferred: int, trust: Array) -> bool:
+    """Whether a frame's chroma can be propagated from the frame before, without the network.
+
+    It can inside a shot, where few pixels are new and no window is full of new pixels.
+
+    Args:
+        inferred: number of the shot's frames that the network sees up to here.
+        trust: `(h, w)` of the flow.
+    """
     import cv2
 
-    # not at the borders: the least flow leads out of the picture there
-    new = (trust[_EDGE:-_EDGE, _EDGE:-_EDGE] < _TRUSTED).astype(np.float32)
-    if inferred < _SETTLED or float(new.mean()) >= _NEW_SHARE:
+    # without the border, where the smallest flow leads out of the picture
+    new = (trust[_BORDER:-_BORDER, _BORDER:-_BORDER] < _MIN_TRUST).astype(np.float32)
+    if inferred < _MIN_INFERRED or float(new.mean()) >= _MAX_NEW_SHARE:
         return False
-    return float(cv2.blur(new, (_THING, _THING)).max()) < _NEW_THING
+    return float(cv2.blur(new, (_NEW_WINDOW, _NEW_WINDOW)).max()) < _MAX_NEW_IN_WINDOW
 
 
-def _moved(last: _State, lightness: np.ndarray, move: _Flow) -> _History:
-    """The last frame's chroma, moved to where things stand now."""
+def _warp_history(last: _State, lightness: Array, move: _Flow) -> _History:
+    """Warp the last frame's chroma to the present frame, whose L* is `lightness`, `(h', w')`."""
     import cv2
 
     size = lightness.shape[::-1]
-    flowing, trust = (cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in move)
+    vectors, trust = (cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in move)
     scale = np.array([new / old for new, old in zip(size, move[1].shape[::-1], strict=True)])
-    # where almost nothing is found again, what seems to be found is chance: a dissolve, a blur
-    trust = trust * np.float32(np.clip((trust.mean() - _LITTLE) / (_ENOUGH - _LITTLE), 0, 1))
-    moved = np.dstack([last.ab, last.lightness, last.weight])
-    moved = warp(moved, flowing * scale.astype(np.float32))
-    ab, light, weight = np.split(moved, (2, 3), axis=2)
-    # Light that grows or fades by one factor scales a* and b* with L* + 16, because both are
+    # If nearly nothing matches, as in a dissolve or a blur, the rest matches by chance.
+    reliability = (trust.mean() - _NO_TRUST) / (_FULL_TRUST - _NO_TRUST)
+    trust = trust * np.float32(np.clip(reliability, 0, 1))
+    planes = np.dstack([last.ab, last.lightness, last.weight])
+    planes = warp(planes, vectors * scale.astype(np.float32))
+    ab, light, weight = np.split(planes, (2, 3), axis=2)
+    # A change of the light by one factor scales a* and b* with L* + 16, because both are
     # differences of cube roots (CIE 15:2018, 8.2.1).
-    there = float((trust * (light[..., 0] + _DARK)).sum())
-    here = float((trust * (lightness + _DARK)).sum())
-    ab = ab * np.float32(np.clip(here / max(there, 1e-3), 0.25, 4.0))
+    before = float((trust * (light[..., 0] + _LAB_OFFSET)).sum())
+    now = float((trust * (lightness + _LAB_OFFSET)).sum())
+    ab = ab * np.float32(np.clip(now / max(before, 1e-3), 0.25, 4.0))
     return _History(ab, weight, trust)
 
 
-def _spread(
-    residual: np.ndarray, weight: np.ndarray, trust: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """What the history says of places that it has not seen, from those around them.
+def _local_means(difference: Array, weight: Array, trust: Array) -> tuple[Array, Array]:
+    """Means of the history's difference from the prediction, and of its weight, around each pixel.
 
-    Where the network has changed its mind about a wall, the part of it that comes out from behind
-    a moving hand must not show the new mind while the rest still has the old one: it takes the
-    network's present chroma and, on top, by how much the history differs from that nearby.
+    They extend the history to pixels that it does not cover. If the network changes its prediction
+    of a wall, the part of the wall that appears from behind a moving hand must not show the new
+    color while the rest still has the old one. So it gets the prediction plus the mean difference
+    between history and prediction nearby.
+
+    Args:
+        difference: `(h', w', 2)` history minus prediction.
+        weight: `(h', w', 1)`.
+        trust: `(h', w')` weights of the means.
+
+    Returns:
+        `(h', w', 2)` and `(h', w', 1)`.
     """
     import cv2
 
     size = 2 * (min(trust.shape) // _REACH) + 1
-    sums = np.dstack([residual * trust[..., None], weight * trust[..., None], trust])
+    sums = np.dstack([difference * trust[..., None], weight * trust[..., None], trust])
     for _ in range(2):
         sums = cv2.blur(sums, (size, size))
-    means = sums[..., :3] / (sums[..., 3:] + _THIN)
+    means = sums[..., :3] / (sums[..., 3:] + _REGULARIZER)
     return means[..., :2], means[..., 2:]
 
 
-def _repeats(grey: np.ndarray, other: np.ndarray) -> bool:
-    """Whether nothing has changed, not even in one small place: a frame shown twice."""
+def _repeats(grey: Array, other: Array) -> bool:
+    """Whether two frames are equal up to noise, in every block: one frame shown twice."""
     import cv2
 
     change = cv2.absdiff(grey, other)
     size = (max(1, grey.shape[1] // _BLOCK), max(1, grey.shape[0] // _BLOCK))
-    return bool(
-        cv2.resize(change.astype(np.float32), size, interpolation=cv2.INTER_AREA).max() < _SAME
-    )
+    blocks = cv2.resize(change.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return bool(blocks.max() < _MAX_REPEAT_CHANGE)
 
 
-def _move(picture: _Picture, before: _Picture | None) -> _Flow | None:
-    """How a picture has moved since the one before it, not at all if it is given for that; None
-    where there is nothing before."""
+def _flow_to_previous(frame: _FlowInput, previous: _FlowInput | None) -> _Flow | None:
+    """Flow from a frame to the previous one, and its trust.
+
+    Args:
+        frame: the frame.
+        previous: the frame before; the frame itself for a repeat, which gives flow 0 and trust 1;
+            None for the first frame of a shot, which gives None.
+    """
     import cv2
 
-    if before is None:
+    if previous is None:
         return None
-    if before is picture:
-        shape = picture.grey.shape
+    if previous is frame:
+        shape = frame.grey.shape
         return np.zeros((*shape, 2), np.float32), np.ones(shape, np.float32)
-    now, then = picture.levelled, before.levelled
+    now, then = frame.normalized, previous.normalized
     back, forth = flow(now, then, _PRESET), flow(then, now, _PRESET)
     difference = cv2.blur(cv2.absdiff(warp(then, back), now).astype(np.float32), (_PATCH, _PATCH))
-    excess = np.maximum(difference - min(_GRAIN, float(np.median(difference[::4, ::4]))), 0)
-    trust = np.exp(-np.square(excess / _TOLERANCE)) * visible(back, forth, *_SLACK)
+    grain = min(_MAX_GRAIN, float(np.median(difference[::4, ::4])))
+    excess = np.maximum(difference - grain, 0)
+    trust = np.exp(-np.square(excess / _TOLERANCE)) * visible(back, forth, *_FLOW_TOLERANCE)
     return back, trust.astype(np.float32)

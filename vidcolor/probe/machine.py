@@ -108,7 +108,7 @@ def probe_machine(
     batches: Sequence[int] | None = None,
     keep: bool = True,
     least: float = 0.5,
-    told: Callable[[ModelReport], None] = lambda report: None,
+    on_result: Callable[[ModelReport], None] = lambda report: None,
 ) -> MachineReport:
     """Measure models on noise, and every stage on a film that is made for it.
 
@@ -120,7 +120,7 @@ def probe_machine(
         batches: sizes to measure; None for as many as there is something to gain.
         keep: keep the fastest batch of each model for `--batch-size auto`.
         least: seconds that each figure is measured for.
-        told: called with each model's report as it is done.
+        on_result: called with each model's report as it is done.
 
     Raises:
         OutputError: the film cannot be written with these settings.
@@ -145,7 +145,7 @@ def probe_machine(
                 store_batch(colorizer, width, height, report.fastest)
             del colorizer  # two at a time may be more than a device holds
             found.append(report)
-            told(report)
+            on_result(report)
     if not found:
         raise errors[0] if errors else ValueError("no model to measure")
     problems = tuple(str(error) for error in errors)

@@ -20,7 +20,7 @@ from ..motion.shots import mark_cuts
 from ..motion.stabilizer import Stabilizer
 from ..sinks import FilmSink
 from ..sources.loader import copy_stages, load
-from ..system.opencv import unavailable
+from ..system.opencv import load_problem
 from ..system.stages import Stage, StageTimer, run_stages
 from ..system.threads import share_threads
 from .batch_cache import cached_batch
@@ -94,7 +94,7 @@ def film_stages(
         time_base: unit of the frames' pts, seconds; None for frames that do not follow each other.
     """
     share = share_threads(colorizer.device, colorizer.gmacs)
-    if not _needs_shots(colorizer, settings) or unavailable():
+    if not _needs_shots(colorizer, settings) or load_problem():
         time_base = None
     stabilizer = Stabilizer() if time_base is not None and settings.stabilize else None
     runner = BatchRunner(colorizer)
@@ -164,7 +164,7 @@ def colorize_film(
     """
     facts = job.source.facts
     found = _Findings(job)
-    without_shots = unavailable() if _needs_shots(colorizer, settings) else ""
+    without_shots = load_problem() if _needs_shots(colorizer, settings) else ""
     if without_shots:
         found.warnings.append(
             f"{job.input}: no shots are found and colors are not kept steady, because "

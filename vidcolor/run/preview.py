@@ -94,7 +94,7 @@ def _pair(color: ColorBatch) -> list[Tensor]:
     return [_tile(each) for each in (compose(color.source, neutral, _RGB), color)]
 
 
-def make_sheet(
+def write_preview(
     items: Sequence[Input],
     output: Path,
     count: int,

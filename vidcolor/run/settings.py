@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..color.adjust import ColorAdjustment
-from ..frames import WHOLE, Segment
+from ..frames import COPY_ALL, COPY_KINDS, WHOLE, Segment
 from ..options import OptionError, check_options, option, parse_rate, words
 from ..sinks.encoder_table import EncoderSettings
-from ..sinks.streams import COPY_ALL, COPY_KINDS
 
 
 def parse_copy(text: str) -> frozenset[str]:

@@ -1,16 +1,18 @@
-"""Where colour frames go: films and pictures.
+"""Where color frames go: films and pictures.
 
 A sink's contract: it refuses an output that exists or is the input before any work; nothing is
 under the final name until it is complete and verified; an exception leaves nothing behind.
 
-The names are imported when first used: the command line's help needs `encoder_table` and
-`streams` alone, and the others import torch.
+The names are imported when first used: the command line's help needs `encoder_table` alone, and the
+others import PyAV and torch.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from ..frames import COPY_ALL, COPY_KINDS
 
 if TYPE_CHECKING:
     from .container import CopyPlan, check_container
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from .files import check_output
     from .film import FilmReport, FilmSink
     from .pictures import PictureReport, PictureSink
-    from .streams import COPY_ALL, COPY_KINDS
 
 __all__ = [
     "COPY_ALL",
@@ -38,12 +39,23 @@ __all__ = [
     "encoder_formats",
 ]
 
-_MODULES = ("encoder_table", "streams", "files", "encoders", "container", "pictures", "film")
+_HOME = {
+    "ENCODERS": "encoder_table",
+    "CopyPlan": "container",
+    "EncoderSettings": "encoder_table",
+    "FilmReport": "film",
+    "FilmSink": "film",
+    "PictureReport": "pictures",
+    "PictureSink": "pictures",
+    "available_encoders": "encoders",
+    "check_container": "container",
+    "check_output": "files",
+    "choose_pixel_format": "encoders",
+    "encoder_formats": "encoders",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for module in (importlib.import_module(f".{each}", __name__) for each in _MODULES):
-            if hasattr(module, name):
-                return getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)

@@ -1,7 +1,7 @@
-"""Will the output's container hold it all? Asked of the real muxer, before the work starts.
+"""Check that the output's container can hold the film, before the work starts.
 
-A film of a few black frames and the first packet of every copied stream is written into memory and
-opened again. What the muxer refuses, or does not give back, the container cannot hold.
+The check writes a few black frames and the first packet of every copied stream into memory with the
+real muxer, and reads them back. The container cannot hold what the muxer refuses or loses.
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ from av.error import FFmpegError
 from av.stream import Stream
 
 from ..errors import ContainerError, OutputError
-from ..frames import PixelFormat, StreamInfo, VideoInfo
+from ..frames import COPY_ALL, COPY_KINDS, PixelFormat, StreamInfo, VideoInfo
 from ..system.clock import Clock
 from ..system.media import film_stream, is_cover
 from .encoder_table import EncoderSettings, find_encoder
 from .encoders import choose_pixel_format, format_notes, open_encoder
 from .muxing import FrameMaker, add_streams, drain, frame_rate, open_output, video_time_base
 from .streams import (
-    COPY_ALL,
-    COPY_KINDS,
     COPY_NAMES,
     PacketFeed,
     Selection,
@@ -51,7 +49,7 @@ _READ_AHEAD = 400  # packets of the input looked at for each copied stream's fir
 
 @dataclass(frozen=True)
 class CopyPlan:
-    """What goes into an output beside the picture.
+    """What an output contains beside the colorized video.
 
     Attributes:
         output: the final path.
@@ -78,8 +76,13 @@ class _Memory(io.BytesIO):
 
 @dataclass(frozen=True)
 class _Trial:
-    """`refusal`: why nothing could be written, or None; `lost`: what did not come back; `notes`:
-    what did not either, but is no reason to take another container."""
+    """The result of a trial.
+
+    Attributes:
+        refusal: why nothing could be written, or None.
+        lost: what was not read back.
+        notes: what was not read back either, but is no reason to take another container.
+    """
 
     refusal: str | None = None
     lost: tuple[str, ...] = ()
@@ -162,7 +165,7 @@ def _try(
 
 
 def _first_packets(facts: VideoInfo, targets: dict[int, Stream]) -> Iterable[av.Packet[Any]]:
-    """The first packet of each copied stream, moved to 0 so that no muxer waits."""
+    """The first packet of each copied stream, moved to time 0 so that the muxer need not wait."""
     if not targets:
         return
     waiting = set(targets)
@@ -205,7 +208,7 @@ def _lost(
     facts: VideoInfo,
     format: PixelFormat,
 ) -> Iterable[str]:
-    """What a written trial does not give back."""
+    """What cannot be read back from a trial."""
     found = Counter((each.type, _family(each)) for each in written.streams)
     for stream in streams:
         key = (stream.type, _family(stream))
@@ -241,18 +244,19 @@ def check_container(
     *,
     format: PixelFormat | None = None,
 ) -> CopyPlan:
-    """Try the output's container with the film's streams; nothing is written to disk.
+    """Try the output's container with the film's streams. Nothing is written to disk.
 
-    Data streams that no container takes are left out with a note. A property (pixel aspect,
-    rotation, full range) that this container loses and another keeps is an error too; one that
-    none keeps is a note.
+    Data streams that no container takes are left out with a note. It is an error if this container
+    loses a property (pixel aspect ratio, rotation, full range) that another one keeps; if none
+    keeps it, it is a note.
 
     Args:
         copy: kinds among `COPY_KINDS`.
         format: of the video, `choose_pixel_format(facts, settings)` by default.
 
     Raises:
-        ContainerError: it does not hold a stream; the message says which, and which can.
+        ContainerError: it cannot hold a stream; the message names the stream and a container that
+            can.
         InputError: the input cannot be opened.
         OutputError: the encoder or its settings cannot be used.
     """
@@ -307,7 +311,7 @@ def _culprits(
     format: PixelFormat,
     trial: _Trial,
 ) -> list[StreamInfo]:
-    """The copied streams that do not fit, each tried alone; none where the picture is at fault."""
+    """The copied streams that do not fit, each tried alone; none if the video itself is refused."""
     nothing = replace(selection, streams=())
     bare = _try(suffix, source, nothing, facts, settings, format)
     if trial.refusal is not None and bare.refusal is not None:

@@ -201,7 +201,10 @@ class EncoderSettings:
 
     encoder: str = option("libx264", metavar="NAME", help=f"Encoder of films: {list_encoders()}.")
     crf: float | None = option(
-        None, low=0, high=63, help=f"Quality of films, lower is better [{_defaults('crf')}]."
+        None,
+        low=0,
+        high=max(encoder.max_crf for encoder in ENCODERS.values()),
+        help=f"Quality of films, lower is better [{_defaults('crf')}].",
     )
     preset: str | None = option(
         None,

@@ -36,7 +36,7 @@ PLANAR_FORMATS = MappingProxyType(
 
 @cache
 def _built_formats(name: str) -> tuple[str, ...]:
-    """The formats of `PLANAR_FORMATS` that this build's encoder takes, empty if it is not there."""
+    """The formats of `PLANAR_FORMATS` that the encoder takes; empty if this build lacks it."""
     try:
         formats = av.Codec(name, "w").video_formats or []
     except av.codec.codec.UnknownCodecError:
@@ -88,15 +88,20 @@ def _opens(name: str) -> bool:
 
 
 def available_encoders() -> tuple[str, ...]:
-    """Those of `ENCODERS` that this FFmpeg has and can open here (nvenc needs a card)."""
+    """The names in `ENCODERS` that this FFmpeg build has and that open on this machine."""
     return tuple(name for name in ENCODERS if _built_formats(name) and _opens(name))
 
 
 def encoder_options(settings: EncoderSettings, format: PixelFormat, width: int) -> dict[str, str]:
     """The FFmpeg options of an encoder for these settings.
 
+    Args:
+        settings: the user's choice.
+        format: of the film.
+        width: of the film, in pixels.
+
     Raises:
-        OutputError: unknown or missing encoder, or a setting it does not have.
+        OutputError: the encoder is unknown or does not open here, or it has no such setting.
     """
     encoder = find_encoder(settings.encoder)
     if not (_built_formats(settings.encoder) and _opens(settings.encoder)):
@@ -140,8 +145,11 @@ def _fits_size(name: str, subsampling: tuple[int, int], facts: VideoInfo) -> boo
 
 
 def encoder_formats(name: str, facts: VideoInfo | None = None) -> tuple[str, ...]:
-    """The planar formats an encoder takes, best known by FFmpeg's names; of these only the ones
-    that can hold the film's size exactly where `facts` is given.
+    """The planar formats of `PLANAR_FORMATS` that an encoder takes, by FFmpeg's names.
+
+    Args:
+        name: a key of `ENCODERS`.
+        facts: leaves out the formats that cannot hold this film's size exactly.
 
     Raises:
         OutputError: the encoder is unknown, or not in this FFmpeg.
@@ -166,8 +174,8 @@ def _source_subsampling(facts: VideoInfo, encoder: Encoder) -> tuple[int, int]:
 
 
 def _ranked(depth: int, wanted: tuple[int, int]) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Depth and subsampling pairs, the nearest first: finer chroma before coarser, the depth
-    asked for before a deeper one before a shallower one."""
+    """Pairs of bit depth and subsampling, the nearest first: the wanted depth, then deeper ones,
+    then shallower ones; within a depth the wanted subsampling, then finer, then coarser."""
     depths = sorted({8, 10, 12}, key=lambda each: (each < depth, abs(each - depth)))
     ladder: list[tuple[int, int]] = [(2, 2), (2, 1), (1, 1)]
     place = ladder.index(wanted)
@@ -187,8 +195,8 @@ def choose_pixel_format(facts: VideoInfo, settings: EncoderSettings) -> PixelFor
     height) or 4:4:4 (odd width), so the picture keeps its size exactly without a padded edge.
 
     Raises:
-        OutputError: unknown encoder, too small a film for it, or a `pix_fmt` it does not take (the
-            message names those it does).
+        OutputError: the encoder is unknown, the film is too small for it, or it does not take
+            `pix_fmt`; the message names the formats it takes.
     """
     encoder = find_encoder(settings.encoder)
     if min(facts.width, facts.height) < encoder.least_size:
@@ -221,7 +229,7 @@ def choose_pixel_format(facts: VideoInfo, settings: EncoderSettings) -> PixelFor
 
 
 def codes_fields(facts: VideoInfo, encoder: str, format: PixelFormat) -> bool:
-    """Whether the encoder itself is told that the film is interlaced."""
+    """Whether the encoder codes the film's frames as interlaced."""
     row = find_encoder(encoder)
     if not facts.field_order or not row.interlaced:
         return False
@@ -229,7 +237,7 @@ def codes_fields(facts: VideoInfo, encoder: str, format: PixelFormat) -> bool:
 
 
 def format_notes(facts: VideoInfo, settings: EncoderSettings, format: PixelFormat) -> list[str]:
-    """What the format changes against the source, one line each, for the plan."""
+    """One line for each property of the source that the format changes, for the plan."""
     notes = []
     if settings.pix_fmt is None and not _fits_size(settings.encoder, (2, 2), facts):
         notes.append(

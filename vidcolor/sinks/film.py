@@ -1,4 +1,4 @@
-"""`FilmSink`: colour frames in, a film out, with all the streams of the film it was made from.
+"""`FilmSink`: color frames in, a film out, with all the streams of the film it was made from.
 
 Frames keep their integer pts in the film's time base. MP4 and MOV store them as they are (a time
 base n/d comes back as 1/d with pts times n, the same moments exactly); Matroska rounds every
@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from ..errors import OutputError
-from ..frames import WHOLE, ColorBatch, PixelFormat, Segment, VideoInfo
+from ..frames import COPY_ALL, WHOLE, ColorBatch, PixelFormat, Segment, VideoInfo
 from ..system.clock import Clock
 from .container import CopyPlan, check_container, label, without_kinds
 from .encoder_table import EncoderSettings
@@ -38,7 +38,6 @@ from .muxing import (
     video_time_base,
 )
 from .streams import (
-    COPY_ALL,
     PacketFeed,
     Selection,
     cut_chapters,
@@ -76,8 +75,8 @@ class FilmReport:
 class FilmSink:
     """Encodes frames and copies the other streams into a film; a context manager.
 
-    The file is written beside its name and appears under it when `finish` has found it whole. If
-    the `with` block ends without `finish`, by an exception or not, nothing is left behind.
+    The film is written under a temporary name; `finish` verifies and renames it. If the `with`
+    block ends without `finish`, by an exception or not, the temporary file is removed.
 
     Args:
         output: the final path; its suffix names the container.
@@ -211,7 +210,7 @@ class FilmSink:
             copied=tuple(self._feed.copied.values()),
             attachments=self._without_packets,
             format_name=format_name,
-            whole=self._segment.is_full,
+            complete=self._segment.is_full,
         )
         if faults := find_faults(self._file.path, expected):
             kept = self._file.commit("unverified")

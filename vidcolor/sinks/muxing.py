@@ -1,5 +1,7 @@
-"""The output container: its options, its video stream, its frames. What `FilmSink` writes and
-what `check_container` tries are built here, by the same code."""
+"""Build the output container: its options, its video stream, its frames.
+
+`FilmSink` and the trial of `check_container` share this code.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +51,8 @@ def has_timestamps(output: OutputContainer) -> bool:
 
 
 def stores_order(output_format: str) -> bool:
-    """Whether packets have a time of presentation beside that of decoding. AVI and ASF have one
-    time: they cannot put B-frames back in order."""
+    """Whether packets have a presentation time beside the decoding time. AVI and ASF have only one
+    time, so they cannot put B-frames back in order."""
     return output_format not in ("avi", "asf")
 
 
@@ -107,7 +109,7 @@ def open_output(
     """The output container with its metadata, no streams yet.
 
     Raises:
-        ValueError: no container is known by this suffix.
+        ValueError: FFmpeg knows no container with this suffix.
     """
     probe = av.open(target, "w")
     name, time_base = probe.format.name, video_time_base(probe, facts)
@@ -129,8 +131,8 @@ def add_video(
     """The encoded stream, its encoder set up but not yet open.
 
     Raises:
-        ValueError: the container does not take what the encoder makes.
-        OutputError: the encoder is not there or lacks a setting.
+        ValueError: the container does not take the encoder's codec.
+        OutputError: the encoder does not open here, or it has no such setting.
     """
     encoder, rate = find_encoder(settings.encoder), frame_rate(facts)
     options = encoder_options(settings, format, facts.width)
@@ -205,9 +207,9 @@ def drain(video: VideoStream, *, first: bool) -> list[Packet[Any]]:
     """The encoder's last packets.
 
     Args:
-        first: it has given none before. Then their dts are made anew, as the sorted pts moved to
-            where no dts is after its pts: libx265 makes up the dts of films of a few frames from
-            memory it never set.
+        first: the encoder has returned no packet before. Then the dts are computed here: the
+            sorted pts, moved earlier until no dts is after its pts. libx265 takes the dts of films
+            of a few frames from uninitialized memory.
     """
     packets = video.encode(None)
     stamps = [packet.pts for packet in packets if packet.pts is not None]
@@ -220,7 +222,7 @@ def drain(video: VideoStream, *, first: bool) -> list[Packet[Any]]:
 
 
 class FrameMaker:
-    """Makes an encoder's frames, marked as interlaced where it codes them so."""
+    """Makes an encoder's frames; marks them as interlaced if the encoder codes them so."""
 
     def __init__(self, facts: VideoInfo, encoder: str, format: PixelFormat) -> None:
         self._format = format

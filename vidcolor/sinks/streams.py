@@ -1,5 +1,5 @@
-"""The streams a sink copies from the input: which they are, how they get into the output, and
-their packets in the order of time."""
+"""Copy the input's other streams: choose them, add them to the output, read their packets in the
+order of time."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Discard, Stream
 
 from ..errors import InputError
-from ..frames import StreamInfo, VideoInfo
+from ..frames import COPY_ALL, COPY_KINDS, StreamInfo, VideoInfo
 from ..system.clock import Clock
 from ..system.media import film_stream, is_cover, open_media, other_programs
 
-COPY_KINDS = ("audio", "subtitles", "attachments", "data", "chapters")
-COPY_ALL = frozenset(COPY_KINDS)
 # What one of FFmpeg's stream kinds is called in `--copy`; cover art is an attached video stream.
 COPY_NAMES = {
     "audio": "audio",
@@ -58,8 +56,8 @@ def stream_info(stream: Stream) -> StreamInfo:
 
 
 def open_input(facts: VideoInfo) -> InputContainer:
-    """The input, opened a second time for its other streams. A numbered sequence (`%05d.png`) has
-    none, but opens like a film.
+    """Open the input a second time, to copy its other streams. A numbered sequence (`%05d.png`)
+    opens like a film and has none.
 
     Raises:
         InputError: it cannot be opened.
@@ -138,7 +136,7 @@ def select_streams(container: InputContainer, copy: frozenset[str]) -> Selection
 
 
 def add_copy(output: OutputContainer, stream: Stream) -> Stream | None:
-    """Add the copy of one input stream to the output; None where its header holds it all.
+    """Add the copy of one input stream to the output; None if the header alone holds the stream.
 
     Raises:
         ValueError: the container does not take this codec.
@@ -187,8 +185,14 @@ def cut_chapters(
 
 @dataclass
 class Copied:
-    """What has been muxed of one copied stream: packets, its first and last moment in seconds;
-    `found` is how many packets the input has of it."""
+    """What has been muxed of one copied stream.
+
+    Attributes:
+        facts: of the stream.
+        packets: packets that were muxed.
+        found: packets that the input has.
+        first_seconds, end_seconds: begin of the first packet and end of the last, in seconds.
+    """
 
     facts: StreamInfo
     packets: int = 0
@@ -198,7 +202,7 @@ class Copied:
 
 
 def _counts(packet: Packet[Any], state: Copied) -> bool:
-    # A lone byte or two is how MP4 says that a subtitle is over; muxers add their own.
+    # MP4 marks the end of a subtitle by a packet of one or two bytes; muxers add their own.
     return not (state.facts.codec == "mov_text" and packet.size <= 2)
 
 
@@ -315,7 +319,7 @@ class PacketFeed:
         yield packet
 
     def _readable(self, packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
-        """The packets up to where a damaged file cannot be read on."""
+        """The packets, up to the place where a damaged file becomes unreadable."""
         try:
             yield from packets
         except FFmpegError as error:

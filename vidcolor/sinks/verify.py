@@ -1,4 +1,4 @@
-"""A written film, opened again: is all in it that was put in?"""
+"""Read a written film back and compare it with what was put into it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Expected:
             is written down by few containers: MP4 has steps in decoding order, where B-frames make
             it another frame's, and Matroska has the average.
         copied: the copied streams with packets, in the output's order.
-        whole: nothing of them was to be cut off, so all that the input has must be there.
+        complete: the copied streams must have all of the input's packets; no segment was chosen.
         attachments: streams without packets (fonts, cover art in Matroska).
         format_name: the muxer's name.
     """
@@ -52,7 +52,7 @@ class Expected:
     copied: tuple[Copied, ...]
     attachments: int
     format_name: str
-    whole: bool = True
+    complete: bool = True
 
 
 @dataclass
@@ -64,7 +64,7 @@ class _Seen:
 
 
 def find_faults(path: Path, expected: Expected) -> list[str]:
-    """Demux the whole of a written film and decode its first frame.
+    """Demux a written film to its end and decode its first frame.
 
     Returns:
         One line for each difference from `expected`; empty if it is as it should be.
@@ -114,8 +114,7 @@ def _moment(packet: Packet[Any], format_name: str) -> float | None:
 def keeps_times(
     container: InputContainer, video: Stream, times: Sequence[Fraction], format_name: str
 ) -> bool:
-    """Whether a film gives back its frames at these moments (seconds, ascending), but for a common
-    shift: read in the way of `find_faults`."""
+    """Whether a film's frames have these times (seconds, ascending), apart from a common shift."""
     moments = [_moment(packet, format_name) for packet in container.demux(video) if packet.size]
     found = sorted(moment for moment in moments if moment is not None)
     return len(found) == len(times) and all(
@@ -155,7 +154,7 @@ def _copy_faults(
             faults.append(f"{name} is missing")
             continue
         entry = seen[rest[kind].pop(0).index]
-        if expected.whole and copied.packets < copied.found:
+        if expected.complete and copied.packets < copied.found:
             faults.append(f"{name} has {copied.packets} of the input's {copied.found} packets")
             continue
         unmatched -= kind == "video"

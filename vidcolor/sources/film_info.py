@@ -44,7 +44,7 @@ _EXTRAS = {
     "A53_CC": "the closed captions within the picture",
 }
 _RANGES = {1: False, 2: True}  # AVColorRange: 1 is MPEG (limited), 2 is JPEG (full)
-_COLOR_FRAMES = 8  # looked at for colour, spread over the first second
+_COLOR_FRAMES = 8  # examined for color, spread over the first second
 _MAX_PROBED = 64  # frames decoded at most while looking
 _PATTERN = re.compile(r"%(0?)(\d*)d")
 
@@ -195,7 +195,7 @@ def probe(path: Path, rate: Fraction | None, playlists: bool = False) -> VideoIn
             try:
                 if first is None:
                     first = frame
-                    luma_plane(frame)  # so that what cannot be read is said now
+                    luma_plane(frame)  # an unsupported format raises here, before the run
                 if index % stride == 0:
                     amount += chroma_amount(frame)
                     looked_at += 1
@@ -223,7 +223,7 @@ def _first_frames(container: InputContainer, stream: VideoStream) -> Iterator[av
             try:
                 frames = stream.decode(packet)
             except (av.error.FFmpegError, EOFError):
-                continue  # the run reports it; here only what can be decoded matters
+                continue  # the run reports it; here only the frames that decode matter
             for frame in frames:
                 yield frame
                 seen += 1

@@ -68,7 +68,7 @@ class _Copier:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def copy(self, batch: LumaBatch) -> Iterator[_Copied]:
         """Begin to copy a batch."""
@@ -87,7 +87,7 @@ class _Copier:
         with torch.cuda.device(self._device), torch.cuda.stream(stream):
             # The pinned original may go at once: torch keeps its pages until the copy is done.
             copied = batch.to(self._device, non_blocking=True)
-            done = torch.cuda.Event()
+            done = torch.cuda.Event()  # type: ignore[no-untyped-call]
             done.record(stream)
         return _Copied(copied, done)
 

@@ -17,6 +17,7 @@ from ..system.clock import Clock
 _Packet: TypeAlias = "Packet[Any]"
 _MAX_HELD = 2000  # packets since a key frame, before which the decoder is better begun
 _JOINT = Fraction(1)  # seconds around a joint in which sound counts as joined too
+_UNTIL_JOINT = 3  # packets from a marked one to the joint: parsers mark the one before the last too
 
 
 class PacketReader:
@@ -52,7 +53,11 @@ class PacketReader:
         self._path, self._container, self._stream = path, container, stream
         self._clock = clock
         self._start = start if clock.may_jump else None
-        self._marked: dict[int, tuple[_Packet, Fraction, int]] = {}
+        self._before: _Packet | None = None  # of the video
+        self._stretch = 0  # of it
+        self._marked: Fraction | None = None  # when the video was marked, not explained yet
+        self._since = 0  # packets of the video since then
+        self._marked_sounds: list[tuple[Fraction, int]] = []  # when, and the stream
         self._joints: list[Fraction] = []
 
     def __iter__(self) -> Iterator[_Packet | str | None]:
@@ -107,34 +112,43 @@ class PacketReader:
         yield None
 
     def _damage(self, packet: _Packet) -> Iterator[str]:
-        """Lines about earlier packets that this one shows to be damaged."""
-        index, stretch = packet.stream_index, self._clock.stretch(packet)
+        """Lines about packets up to this one that are damaged."""
         time = packet.dts if packet.dts is not None else packet.pts
         now = Fraction(0) if time is None else time * packet.time_base
-        before = self._marked.pop(index, None)
-        if before is not None:
-            marked, then, was = before
-            joined = stretch != was or (
-                packet.stream.type == "video" and packet.is_keyframe and _follows(marked, packet)
-            )
-            if joined:
-                self._joints.append(now)
-            elif packet.stream.type == "video" or not self._near_joint(then):
-                yield self._line(marked, then)
-        if packet.is_corrupt:
-            self._marked[index] = packet, now, stretch
+        if packet.stream_index == self._stream.index:
+            yield from self._video_damage(packet, now)
+        elif packet.is_corrupt:
+            self._marked_sounds.append((now, packet.stream_index))
+        if self._marked_sounds and now > self._marked_sounds[0][0] + 2 * _JOINT:
+            yield from self._sound_damage()
 
-    def _near_joint(self, moment: Fraction) -> bool:
-        return any(abs(moment - joint) <= _JOINT for joint in self._joints)
+    def _video_damage(self, packet: _Packet, now: Fraction) -> Iterator[str]:
+        stretch = self._clock.stretch(packet)
+        if self._marked is not None:
+            self._since += 1
+            follows = self._before is not None and _follows(self._before, packet)
+            if stretch != self._stretch or (packet.is_keyframe and follows):
+                self._joints.append(now)
+                self._marked = None
+            elif self._since >= _UNTIL_JOINT or not follows:
+                yield self._line("picture", self._marked)
+                self._marked = None
+        if packet.is_corrupt and self._marked is None:
+            self._marked, self._since = now, 0
+        self._before, self._stretch = packet, stretch
+
+    def _sound_damage(self) -> Iterator[str]:
+        for moment, index in self._marked_sounds:
+            if not any(abs(moment - joint) <= _JOINT for joint in self._joints):
+                yield self._line(f"stream {index}", moment)
+        self._marked_sounds = []
 
     def _unexplained(self) -> Iterator[str]:
-        for packet, then, _ in self._marked.values():
-            if not self._near_joint(then):
-                yield self._line(packet, then)
+        if self._marked is not None:
+            yield self._line("picture", self._marked)
+        yield from self._sound_damage()
 
-    def _line(self, packet: _Packet, moment: Fraction) -> str:
-        kind = packet.stream.type
-        what = "picture" if kind == "video" else f"{kind} stream {packet.stream_index}"
+    def _line(self, what: str, moment: Fraction) -> str:
         return f"{self._path}: {what} is damaged at {float(moment):.3f} s"
 
 
@@ -142,4 +156,4 @@ def _follows(before: _Packet, after: _Packet) -> bool:
     """Whether no time is missing between two packets of a stream."""
     if before.dts is None or after.dts is None or not before.duration:
         return False
-    return abs(after.dts - before.dts - before.duration) <= before.duration // 2
+    return bool(abs(after.dts - before.dts - before.duration) <= before.duration // 2)

@@ -1,1 +1,1 @@
-"""Threads, devices, memory, OpenCV and files that appear whole."""
+"""The machine: threads, devices, memory, files and OpenCV."""

@@ -1,4 +1,4 @@
-"""Devices: which are there, what arithmetic suits them, and how they say that memory ran out."""
+"""Devices: choice of device and precision, free memory, out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ from ..errors import DeviceError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+_CGROUPS, _OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
 
 def choose_device(name: str) -> torch.device:
-    """The device `auto`, `cpu`, `cuda`, `cuda:N` or `mps` stands for.
+    """Choose the device that `auto`, `cpu`, `cuda`, `cuda:N` or `mps` names.
 
     Raises:
-        DeviceError: it is not there.
+        DeviceError: the device is unknown or not available.
     """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", 0)
-        return torch.device("cpu")  # mps on request only: it has not been tried
+        return torch.device("cpu")  # mps only on request, because it has not been tested
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DeviceError(
-            f"no device is called '{name}'; use auto, cpu, cuda, cuda:N or mps"
-        ) from error
+        raise DeviceError(f"unknown device '{name}'; use auto, cpu, cuda, cuda:N or mps") from error
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise DeviceError(
-                f"device '{name}' is not there: {count} CUDA devices found; use --device cpu"
+                f"device '{name}' is not available ({count} CUDA devices found); use --device cpu"
             )
     elif device.type == "mps":
         if not torch.backends.mps.is_available():
-            raise DeviceError("device 'mps' is not there; use --device cpu")
+            raise DeviceError("device 'mps' is not available; use --device cpu")
     elif device.type != "cpu":
         raise DeviceError(f"device '{name}' is not supported; use auto, cpu, cuda, cuda:N or mps")
     return device
 
 
 def choose_precision(name: str, device: torch.device, supports_mixed_precision: bool = True) -> str:
-    """The arithmetic of the network, a key of `PRECISIONS`.
+    """Choose the precision of the network, a key of `PRECISIONS`.
 
     Args:
-        name: `auto` or a key of `PRECISIONS`. `auto` is fp16 on CUDA, bf16 on processors that have
-            it if the network `supports_mixed_precision`, and fp32 elsewhere.
-        device: where it runs.
+        name: `auto` or a key of `PRECISIONS`. `auto` is fp16 on CUDA, bf16 on a CPU that supports
+            it if the network does too, and fp32 otherwise.
+        device: device of the network.
         supports_mixed_precision: of the network; see `models.ColorModel`.
 
     Raises:
-        DeviceError: `name` is unknown, or the device cannot do it.
+        DeviceError: `name` is unknown, or the device does not support it.
     """
     if name == "auto":
         if device.type == "cuda":
@@ -63,7 +63,7 @@ def choose_precision(name: str, device: torch.device, supports_mixed_precision: 
         mixed = device.type == "cpu" and supports_mixed_precision and has_bf16()
         return "bf16" if mixed else "fp32"
     if name not in PRECISIONS:
-        raise DeviceError(f"no precision is called '{name}'; use auto, {', '.join(PRECISIONS)}")
+        raise DeviceError(f"unknown precision '{name}'; use auto, {', '.join(PRECISIONS)}")
     if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
         raise DeviceError(f"{torch.cuda.get_device_name(device)} has no bf16; use --precision fp16")
     return name
@@ -71,40 +71,43 @@ def choose_precision(name: str, device: torch.device, supports_mixed_precision: 
 
 @cache
 def has_bf16() -> bool:
-    """Whether this processor multiplies bf16 (AVX-512 BF16 or AMX), which halves the time."""
-    asked = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in _BF16)
-    return any(bool(ask()) for ask in asked if ask is not None)
+    """Whether this processor multiplies bf16 (AVX-512 BF16 or AMX), which halves the time.
 
-
-_BF16 = ("avx512_bf16", "amx_tile")
+    Versions of torch without `torch.cpu.get_capabilities` have private functions for it. False if
+    torch has neither.
+    """
+    if hasattr(torch.cpu, "get_capabilities"):
+        known = torch.cpu.get_capabilities()
+        return any(bool(known.get(name)) for name in ("avx512_bf16", "amx_bf16"))
+    checks = (
+        getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")
+    )
+    return any(bool(check()) for check in checks if check is not None)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an error of torch means that memory ran out, on a GPU or on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or any(
-        sign in str(error) for sign in ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+        text in str(error) for text in ("can't allocate memory", "out of memory", "ALLOC_FAILED")
     )
 
 
 def out_of_memory() -> DeviceError:
-    """What is raised where not even one frame can be worked on."""
+    """The error to raise if memory does not suffice for a single frame."""
     return DeviceError(
         "out of memory on the CPU for a single frame: close other programs, or use a smaller --size"
     )
 
 
-_GROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-
-
 def processors() -> int:
-    """Processors that this process may use."""
+    """Number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
 
 
 def _processor_name() -> str:
-    """The processor's name; Linux tells it in a file alone."""
+    """Name of the processor, which Linux gives only in a file."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             for line in file:
@@ -117,15 +120,18 @@ def _processor_name() -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """A device's name for people and for the cache of batch sizes: the same from run to run, and
-    another one where its speed is another: a CPU's says how many processors may be used."""
+    """Name of a device, for messages and as a key of the cache of batch sizes.
+
+    It is the same from run to run. For a CPU it includes the number of usable processors, because
+    the speed depends on it.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({_processor_name()}, {processors()} processors)"
 
 
 def _number(path: Path) -> int | None:
-    """The number in a file of the system; None where it holds none, such as `max`."""
+    """Read a number from a system file; None if it contains none, but `max` for example."""
     try:
         return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -133,7 +139,7 @@ def _number(path: Path) -> int | None:
 
 
 def _idle_cache(path: Path, name: str) -> int:
-    """Bytes of cached files that a group gives back when memory is short, by its `memory.stat`."""
+    """Bytes of cached files that a control group can free, from its `memory.stat`."""
     try:
         lines = path.read_text(encoding="ascii").splitlines()
         return next((int(line.split()[1]) for line in lines if line.startswith(f"{name} ")), 0)
@@ -142,23 +148,25 @@ def _idle_cache(path: Path, name: str) -> int:
 
 
 def _group_memory() -> int | None:
-    """Bytes that Linux's control groups leave to this process, as a container's limit does; None
-    without a limit. A group is limited by those that it lies in too."""
+    """Bytes that the limits of Linux control groups, such as a container's, leave to this process.
+
+    The limits of all parent groups apply too. None without a limit.
+    """
     try:
-        lines = _OWN_GROUPS.read_text(encoding="utf-8").splitlines()
+        lines = _OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return None
     left: list[int] = []
     for line in lines:
         number, controllers, path = [*line.split(":", 2), "", ""][:3]
         if number == "0" and not controllers:  # version 2
-            root, names = _GROUPS, ("memory.max", "memory.current", "inactive_file")
+            root, names = _CGROUPS, ("memory.max", "memory.current", "inactive_file")
         elif "memory" in controllers.split(","):
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-            root = _GROUPS / "memory"
+            root = _CGROUPS / "memory"
         else:
             continue
-        # a container may see its own group as the root, under a path from outside of it
+        # a container may see its own group as the root, and a path as seen from outside
         parts = [part for part in path.split("/") if part not in ("", "..")]
         for depth in range(len(parts) + 1):
             group = root.joinpath(*parts[:depth])
@@ -170,8 +178,10 @@ def _group_memory() -> int | None:
 
 
 def device_memory(device: torch.device) -> dict[str, int]:
-    """Memory of the device in bytes: VRAM in use, free and in all on CUDA, else main memory, of
-    which no more is free than a container's limit leaves."""
+    """Memory of the device in bytes: in use, free, total.
+
+    VRAM on CUDA, else main memory, whose free part takes a container's limit into account.
+    """
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return {"VRAM_in_use": total - free, "VRAM_free": free, "VRAM_total": total}
@@ -184,12 +194,12 @@ def device_memory(device: torch.device) -> dict[str, int]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are left on the device, or to this process; see `device_memory`."""
+    """Free bytes of the device; see `device_memory`."""
     memory = device_memory(device)
     return memory["VRAM_free" if device.type == "cuda" else "memory_free"]
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

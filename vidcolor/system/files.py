@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing: a file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -38,13 +38,16 @@ def temporary_path(path: Path, suffix: str) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`: renamed to it when the block ends well, removed otherwise.
+    """Give a temporary path beside `path`; rename it to `path` if the block succeeds.
 
-    The folder is made if need be. The file gets the permissions that the user's umask gives new
-    files, whatever the writer left.
+    Otherwise the temporary file is removed. The folder is created if necessary. The file gets the
+    permissions that the umask gives to new files.
+
+    Yields:
+        The temporary path to write to.
 
     Raises:
-        OutputError: the disk is full or not writable; what was at `path` before is still there.
+        OutputError: the file cannot be written; an earlier file at `path` is unchanged.
     """
     temporary = temporary_path(path, ".tmp")
     try:
@@ -54,7 +57,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(mode)
         os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:  # safetensors has an error of its own for disks
+    except (OSError, SafetensorError) as error:  # safetensors raises its own error for disks
         reason = getattr(error, "strerror", None) or error
         raise OutputError(
             f"{path}: cannot be written ({reason}); free some space, check the folder's "

@@ -1,4 +1,4 @@
-"""Memory that a process keeps from step to step, so that it is not fetched anew each time."""
+"""Main memory of this process: keep freed memory, measure the peak."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ _ARENA_MAX = -8
 _PAD_BYTES = 1 << 28
 
 
-def keep_memory() -> bool:
-    """Let this process keep the memory that it frees, and use it again.
+def retain_freed_memory() -> bool:
+    """Keep freed memory in this process for reuse, instead of returning it to the system.
 
-    glibc maps each large block by itself and unmaps it when it is freed. A training frees its
-    activations at every step, so that at every step the system hands them out again page by page,
-    zeroed: at batch 128 more than a third of the time of `skip_cnn`. Kept in the heap they stay in
-    place. The price is memory: the process stays at its largest size, and blocks of different sizes
-    leave gaps. Measured on `skip_cnn`, that added nothing at batch 16, a third at 128 and at least
-    two thirds at 256; in 200 steps the process stopped growing after 40 (benchmarks/README.md).
+    By default glibc maps each large block separately and unmaps it when it is freed. A training
+    frees its activations at every step, so at every step the system maps and zeroes the pages
+    again. For `skip_cnn` at batch 128 that takes more than a third of the time. In the heap the
+    pages stay mapped. The cost is memory: the process stays at its largest size, and blocks of
+    different sizes leave gaps. For `skip_cnn` this added nothing at batch 16, a third at 128 and
+    at least two thirds at 256; over 200 steps the process stopped growing after 40
+    (benchmarks/README.md).
 
-    A film's frames are all of one size, so there it costs little: 50 to 75 MB more, for a tenth
-    less processor time (640x480, `fast`).
+    The frames of a film all have one size, so films cost little: 50 to 75 MB more, for 10 % less
+    processor time (640x480, `fast`).
 
-    It works for memory that is asked for later, for the rest of the process. It does nothing where
-    the C library is another one than glibc.
+    The setting applies to later allocations, until the process ends. It has no effect with a C
+    library other than glibc.
 
     Returns:
         Whether the setting was made.
@@ -47,41 +48,41 @@ def keep_memory() -> bool:
     if not hasattr(library, "gnu_get_libc_version"):  # musl, bionic
         return False
     settings = (
-        (_MMAP_MAX, 0),  # no block is mapped by itself
-        (_TRIM_THRESHOLD, -1),  # the heap's free end is never given back
-        (_TOP_PAD, _PAD_BYTES),  # it grows in large pieces
-        (_ARENA_MAX, 1),  # and is shared by all threads: those of their own are small and mapped
+        (_MMAP_MAX, 0),  # map no block separately
+        (_TRIM_THRESHOLD, -1),  # never return the heap's free end
+        (_TOP_PAD, _PAD_BYTES),  # grow the heap in large pieces
+        (_ARENA_MAX, 1),  # one heap for all threads, because a thread's own arenas are small
     )
     return all(library.mallopt(name, value) == 1 for name, value in settings)
 
 
-_EVERY = 0.05  # seconds between two looks at the process's memory
+_POLL_SECONDS = 0.05  # between two readings of the process's memory
 
 
 def resident_bytes() -> int:
-    """Main memory that this process holds."""
+    """Main memory that this process uses, bytes."""
     return int(psutil.Process().memory_info().rss)
 
 
 @dataclass
 class Peak:
-    """The most memory that was held while a block ran, in bytes.
+    """Peak memory while a block ran, bytes.
 
     Attributes:
         memory: main memory of the whole process, libraries included.
-        vram: what torch held of a GPU's memory; 0 elsewhere.
+        vram: GPU memory reserved by torch; 0 on other devices.
     """
 
     memory: int = 0
     vram: int = 0
 
     def of(self, device: torch.device) -> int:
-        """The one that counts on `device`."""
+        """The peak of the memory that `device` works in."""
         return self.vram if device.type == "cuda" else self.memory
 
 
 def _reset_peak() -> bool:
-    """Begin the system's own count of the process's peak anew; only Linux can."""
+    """Reset the system's count of the process's peak memory; possible on Linux only."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
@@ -89,9 +90,12 @@ def _reset_peak() -> bool:
     return True
 
 
-def counted_peak() -> int:
-    """Bytes of the process's main memory at its peak by the system's own count: since it began, or
-    since the last `peak_memory`. 0 where the system does not count (not Linux; some sandboxes)."""
+def peak_resident_bytes() -> int:
+    """Peak main memory of this process by the system's count, bytes.
+
+    It counts from the start of the process or from the last `peak_memory`. The result is 0 on
+    systems that do not count: all but Linux, and some sandboxes.
+    """
     try:
         text = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -102,24 +106,26 @@ def counted_peak() -> int:
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Peak]:
-    """Watch the process's memory, and the GPU's, while the block runs; read the result after it.
+    """Measure peak memory of the process, and of the GPU, while the block runs.
 
-    Linux counts the peak itself. Elsewhere main memory is looked at 20 times a second.
+    Linux counts the peak itself. On other systems main memory is read 20 times a second.
 
-    The system's count is begun anew for it (5 is written to /proc/self/clear_refs), and there is
-    one count for the whole process: whoever reads VmHWM in it afterwards sees the peak since then,
-    and so does a block within which another one began.
+    The block resets the system's count (it writes 5 to /proc/self/clear_refs), and there is one
+    count for the process. So VmHWM, and an enclosing block, give the peak since the last reset.
+
+    Yields:
+        The result, complete after the block.
     """
     peak, stop, thread = Peak(resident_bytes()), threading.Event(), None
-    counted = counted_peak() > 0 and _reset_peak()
+    counted = peak_resident_bytes() > 0 and _reset_peak()
     if not counted:
         process = psutil.Process()
 
-        def look() -> None:
-            while not stop.wait(_EVERY):
+        def poll() -> None:
+            while not stop.wait(_POLL_SECONDS):
                 peak.memory = max(peak.memory, process.memory_info().rss)
 
-        thread = threading.Thread(target=look, name="memory", daemon=True)
+        thread = threading.Thread(target=poll, name="memory", daemon=True)
         thread.start()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -129,6 +135,6 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
         stop.set()
         if thread is not None:
             thread.join()
-        peak.memory = max(peak.memory, counted_peak() if counted else resident_bytes())
+        peak.memory = max(peak.memory, peak_resident_bytes() if counted else resident_bytes())
         if device.type == "cuda":
             peak.vram = torch.cuda.max_memory_reserved(device)

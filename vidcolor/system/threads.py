@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .opencv import _set_opencv_threads
+from .opencv import set_opencv_threads
 
 
 class _ThreadBudget:
@@ -34,7 +34,7 @@ class _ThreadBudget:
         with self._lock:
             if not self._count:
                 self._before = torch.get_num_threads()
-                self._opencv = _set_opencv_threads(1)
+                self._opencv = set_opencv_threads(1)
             self._count += 1
             torch.set_num_threads(count)
         try:
@@ -44,7 +44,7 @@ class _ThreadBudget:
                 self._count -= 1
                 torch.set_num_threads(self._before)
                 if not self._count and self._opencv > 0:
-                    _set_opencv_threads(self._opencv)
+                    set_opencv_threads(self._opencv)
 
     def available(self) -> int:
         """torch's number of threads outside of all blocks."""

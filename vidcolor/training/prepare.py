@@ -7,7 +7,7 @@ import math
 import torch
 
 from ..errors import RecipeError, TrainingError
-from ..evaluation import LEAST_SIZE
+from ..evaluation import MIN_SIZE
 from ..models import ColorModel
 from .data.augment import Augment
 from .data.balance import BalancedOrder
@@ -62,8 +62,8 @@ def check_sizes(recipe: Recipe, model: ColorModel) -> None:
     """
     stride = model.stride
     for key, size in (("size", recipe.size), ("input_size", recipe.input_size)):
-        if size % stride or 0 < size < LEAST_SIZE:
-            least = stride * math.ceil(LEAST_SIZE / stride)
+        if size % stride or 0 < size < MIN_SIZE:
+            least = stride * math.ceil(MIN_SIZE / stride)
             raise RecipeError(
                 f"recipe key '{key}': '{recipe.model}' wants a multiple of {stride}, at least "
                 f"{least}, not {size}"

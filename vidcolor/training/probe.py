@@ -20,7 +20,7 @@ from ..models.describe import describe
 from ..probe.batches import largest_fitting
 from ..probe.plot import Panel, plot_panels
 from ..system.devices import device_memory, device_name, free_memory, is_out_of_memory
-from ..system.memory import keep_memory, peak_memory
+from ..system.memory import peak_memory, retain_freed_memory
 from .data.batch import Batch
 from .distributed import Team
 from .recipe import Recipe
@@ -206,7 +206,7 @@ def probe_training(
     recipe = file.recipe
     name, memory = device_name(device), device_memory(device)
     if device.type == "cpu":
-        keep_memory()  # as `vidcolor train` does
+        retain_freed_memory()  # as `vidcolor train` does
     sizes = sorted({*ASKED, recipe.batch_size} if batches is None else set(batches))
     bound = _MOST if device.type == "cuda" else largest_by_memory(recipe, free_memory(device))
     stepper = Stepper(recipe, device)

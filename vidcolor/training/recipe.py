@@ -129,7 +129,7 @@ class Recipe:
         for key, choices in _CHOICES.items():
             value = getattr(self, key)
             if value not in choices:
-                known = ", ".join(c or '""' for c in choices if not c.startswith("_"))
+                known = ", ".join(c or '""' for c in choices)
                 raise RecipeError(f"recipe key '{key}': '{value}' is not one of {known}")
         for key in ("size", "batch_size", "epochs", "enlarge", "plateau"):
             if getattr(self, key) < 1:

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..color.convert import MIN_CHROMA
 from ..errors import DivergedError, OutputError, RecipeError, TrainingError
-from ..evaluation import MIN_CHROMA
 from ..models import ColorModel
 from ..models.describe import describe
 from ..models.entry import Entry
 from ..models.weights import save_weights
 from ..system.devices import free_memory
-from ..system.memory import keep_memory
+from ..system.memory import retain_freed_memory
 from .checkpoint import Shelf, load_checkpoint
 from .data.batch import Batch
 from .data.dataset import DataSet, Part, check_split, write_split
@@ -61,7 +61,7 @@ class Training:
         self._claim_folder(file)
         # from here on, so that what decoding took goes back to the system
         if team.device.type == "cpu" and self._activations(model) < _KEPT_SHARE:
-            keep_memory()
+            retain_freed_memory()
         self.least_batch = model.min_training_batch * team.world
         self.feed = training_feed(self.recipe, dataset.train, team.device, options.workers)
         self.validation = plain_feed(self.recipe, dataset.validation)

@@ -17,9 +17,9 @@ from tests.helpers.training_sets import SHARES, counts, load, names, refused, zi
 from tests.training.conftest import write_picture
 from vidcolor.errors import InputError, OutputError, TrainingError
 from vidcolor.evaluation.picture_sets import (
-    PictureFile,
+    ArchiveMember,
     list_pictures,
-    read_changed,
+    map_pictures,
     read_pictures,
     square,
 )
@@ -149,11 +149,11 @@ def test_a_limit_takes_the_first_and_decodes_no_others(
     whole = load(animals, split=(0.5, 0.3, 0.2))
     read: list[str] = []
 
-    def spy(files: list[PictureFile], change: Callable[..., Any]) -> Iterator[Any]:
+    def spy(files: list[ArchiveMember], change: Callable[..., Any]) -> Iterator[Any]:
         read.extend(file.name for file in files)
-        return read_changed(files, change)
+        return map_pictures(files, change)
 
-    monkeypatch.setattr("vidcolor.training.data.dataset.read_changed", spy)
+    monkeypatch.setattr("vidcolor.training.data.dataset.map_pictures", spy)
     part = load(animals, split=(0.5, 0.3, 0.2), limit=2)
     assert names(part) == [chunk[:2] for chunk in names(whole)]
     assert len(read) == 6
@@ -294,7 +294,7 @@ def test_files_are_listed_without_being_decoded(animals: Path, tmp_path: Path) -
     pack = zip_folder(animals, tmp_path / "pack.zip")
     listed = list_pictures(pack)
     assert [file.name for file in listed] == [file.name for file in list_pictures(animals)]
-    assert listed[0] == PictureFile(pack, "cat/1.png")
+    assert listed[0] == ArchiveMember(pack, "cat/1.png")
     assert str(listed[0]) == f"{pack}:cat/1.png"
     read = list(read_pictures([*listed[:2], *list_pictures(animals)[:2]]))
     assert [file.source for file, _ in read] == [pack, pack, animals, animals]

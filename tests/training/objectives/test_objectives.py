@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from vidcolor.color.convert import lab_to_rgb
 from vidcolor.errors import TrainingError
 from vidcolor.evaluation.metrics import colourfulness
-from vidcolor.models import create_model
+from vidcolor.models import ColorModel, create_model
+from vidcolor.models.reproductions.classifier import BinClassifier
 from vidcolor.models.reproductions.gamut import ab_bins
 from vidcolor.models.weights import load_model, save_weights
 from vidcolor.training.data.batch import Batch
@@ -27,16 +28,19 @@ from vidcolor.training.objectives.mean_chroma import MeanChroma
 from vidcolor.training.objectives.rgb_mse import RgbMse
 
 
-class Bins(nn.Module):
+class Bins(BinClassifier):
     """The smallest network that scores the gamut's bins, at a quarter of the size."""
 
-    bins: Tensor
+    stride = 4
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
         self.temperature = temperature
-        self.register_buffer("bins", ab_bins().clone())
         self.conv = nn.Conv2d(1, len(self.bins), 4, stride=4)
+
+    @property
+    def bins(self) -> Tensor:
+        return ab_bins()
 
     def logits(self, lightness: Tensor) -> Tensor:
         return self.conv(lightness / 100)
@@ -46,8 +50,10 @@ class Bins(nn.Module):
         return torch.einsum("bnhw,nc->bchw", shares, self.bins)
 
 
-class Bare(nn.Module):
+class Bare(ColorModel):
     """Something with a parameter, for objectives that are called by hand."""
+
+    stride = 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -499,7 +505,7 @@ def test_class_weights_go_with_the_checkpoint() -> None:
         ("mean_chroma", "plain_cnn", {}, "'objective': 'mean_chroma' needs a model that predicts"),
         ("gamut_bins", "autoencoder", {}, "'objective': 'gamut_bins' needs a model that predicts"),
         ("gamut_bins", "pool_cnn", {}, "'objective': 'gamut_bins' needs a model that makes its "),
-        ("gamut_bins", "siggraph17", {}, "'objective': 'gamut_bins' needs a model that makes it"),
+        ("gamut_bins", "siggraph17", {}, "'objective': 'gamut_bins' needs a model that predicts"),
         ("ab_mse", "pool_cnn", {}, "'objective': 'ab_mse' cannot train a model that chooses co"),
         ("ab_mse", "plain_cnn", {"knee": 1}, "'objective_options': "),
         ("ab_huber", "plain_cnn", {"knee": 0}, "'objective_options': knee must be above 0, not 0"),

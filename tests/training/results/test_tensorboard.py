@@ -14,7 +14,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vidcolor.errors import OutputError, TrainingError
-from vidcolor.evaluation.sheets import comparison_sheet
+from vidcolor.evaluation.sheets import write_contact_sheet
 from vidcolor.training.results.tensorboard import TensorBoardLog
 
 
@@ -28,7 +28,7 @@ def scalars(log: EventAccumulator, tag: str) -> list[tuple[int, float]]:
 
 def test_what_is_logged_comes_back(tmp_path: Path) -> None:
     picture = torch.rand(2, 3, 16, 16)
-    comparison_sheet(picture[:, :1], picture, picture, tmp_path / "sheet.png")
+    write_contact_sheet(picture[:, :1], picture, picture, tmp_path / "sheet.png")
     folder = tmp_path / "deep" / "tensorboard"
     with TensorBoardLog(folder) as log:
         log.recipe({"model": "skip_cnn", "lr": [1e-3]})

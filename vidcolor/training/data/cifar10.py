@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import TrainingError
-from ...evaluation.picture_sets import PictureFile, list_pictures
+from ...evaluation.picture_sets import ArchiveMember, list_pictures
 
 # part (train or test), class, name without suffix, and the picture or the file that holds it
-CifarPicture = tuple[str, str, str, "PictureFile | np.ndarray"]
+CifarPicture = tuple[str, str, str, "ArchiveMember | np.ndarray"]
 
 
 def find_cifar10(

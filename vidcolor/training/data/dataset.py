@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ...errors import InputError, TrainingError
-from ...evaluation.picture_sets import PictureFile, list_pictures, mean_chroma, read_changed
+from ...evaluation.picture_sets import ArchiveMember, list_pictures, map_pictures, mean_chroma
 from ...system.files import replacing
 from .cifar10 import find_cifar10
 from .picture_cache import Decoded, MemoryStore, PictureCache, Store
@@ -70,7 +70,7 @@ class _Found:
     name: str
     kind: str  # its class
     folders: frozenset[str]  # the folders it lies in, inside its source
-    content: PictureFile | np.ndarray
+    content: ArchiveMember | np.ndarray
 
 
 def split_names(
@@ -260,7 +260,7 @@ def _find(
 def _cifar10_notes(found: list[_Found], root: Path) -> list[str]:
     """A line where packs do not hold all of CIFAR-10; torchvision's files always do."""
     packed = sum(
-        f.name.startswith(f"{CIFAR10}:") and isinstance(f.content, PictureFile) for f in found
+        f.name.startswith(f"{CIFAR10}:") and isinstance(f.content, ArchiveMember) for f in found
     )
     if packed in (0, _CIFAR10_PICTURES):
         return []
@@ -270,9 +270,9 @@ def _cifar10_notes(found: list[_Found], root: Path) -> list[str]:
     ]
 
 
-def _files(sources: Sequence[Path]) -> dict[Path, PictureFile]:
+def _files(sources: Sequence[Path]) -> dict[Path, ArchiveMember]:
     """The picture files of `sources` (resolved) by their whole path."""
-    files: dict[Path, PictureFile] = {}
+    files: dict[Path, ArchiveMember] = {}
     for source in sorted(set(sources)):  # a folder comes before those in it
         listed = list_pictures(source)
         if not listed:
@@ -285,7 +285,7 @@ def _files(sources: Sequence[Path]) -> dict[Path, PictureFile]:
     return files
 
 
-def _name(file: PictureFile, depth: int) -> str:
+def _name(file: ArchiveMember, depth: int) -> str:
     """What `file` is called, with up to `depth` folders of its source's path before it."""
     if file.source.is_dir():
         return "/".join((*file.source.parts[-depth:], file.name)) if depth else file.name
@@ -336,11 +336,11 @@ def _decode(
     while len(made.names) < wanted and position < len(group):
         chunk = group[position : position + wanted - len(made.names)]
         position += len(chunk)
-        files = sorted(f.content for f in chunk if isinstance(f.content, PictureFile))
-        read = dict(read_changed(files, kept))
+        files = sorted(f.content for f in chunk if isinstance(f.content, ArchiveMember))
+        read = dict(map_pictures(files, kept))
         for found in chunk:
             content = found.content
-            usable = read.pop(content) if isinstance(content, PictureFile) else kept(content)
+            usable = read.pop(content) if isinstance(content, ArchiveMember) else kept(content)
             if usable is None:
                 made.unreadable.append(found.name)
             elif not usable:

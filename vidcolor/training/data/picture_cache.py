@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from ...errors import OutputError, TrainingError
-from ...evaluation.picture_sets import PictureFile
+from ...evaluation.picture_sets import ArchiveMember
 from ...system.files import replacing
 
 _FORMAT = 1  # of the files; a new number makes all old ones unknown
@@ -111,7 +111,7 @@ class PictureCache:
 
     def part(
         self,
-        pictures: Iterable[tuple[str, PictureFile | np.ndarray]],
+        pictures: Iterable[tuple[str, ArchiveMember | np.ndarray]],
         settings: Sequence[float],
         decode: Callable[[Store], Decoded],
     ) -> Decoded:
@@ -141,14 +141,14 @@ class PictureCache:
         return made
 
     def _key(
-        self, pictures: Iterable[tuple[str, PictureFile | np.ndarray]], settings: Sequence[float]
+        self, pictures: Iterable[tuple[str, ArchiveMember | np.ndarray]], settings: Sequence[float]
     ) -> str:
         listed = list(pictures)
-        files = [content for _, content in listed if isinstance(content, PictureFile)]
+        files = [content for _, content in listed if isinstance(content, ArchiveMember)]
         contents = _contents(files)
         digest = hashlib.sha256(json.dumps([_FORMAT, self.label, list(settings)]).encode())
         for name, content in listed:
-            said = contents[content] if isinstance(content, PictureFile) else _digest(content)
+            said = contents[content] if isinstance(content, ArchiveMember) else _digest(content)
             digest.update(f"{name}\n{said}\n".encode(errors="backslashreplace"))
         return digest.hexdigest()[:20]
 
@@ -157,10 +157,10 @@ def _digest(picture: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(picture).data).hexdigest()
 
 
-def _contents(files: Sequence[PictureFile]) -> dict[PictureFile, str]:
+def _contents(files: Sequence[ArchiveMember]) -> dict[ArchiveMember, str]:
     """A few characters that change with each file's content: a zip knows its entries' checksums,
     in a folder it is the file's size and time."""
-    found: dict[PictureFile, str] = {}
+    found: dict[ArchiveMember, str] = {}
     for source in {file.source for file in files}:
         if source.is_dir():
             for file in (f for f in files if f.source == source):

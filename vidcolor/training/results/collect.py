@@ -19,7 +19,7 @@ from torch import Tensor
 from ... import __version__
 from ...errors import InputError
 from ...evaluation import evaluate
-from ...evaluation.sheets import comparison_sheet
+from ...evaluation.sheets import write_contact_sheet
 from ...models.describe import describe
 from ...models.weights import load_model
 from ...run.colorizer import Colorizer
@@ -76,7 +76,7 @@ class Results:
             picture = self.output / "sheets" / f"epoch-{int(row['epoch']):03d}.png"
             picture.parent.mkdir(parents=True, exist_ok=True)
             made = self.run.picture(self.run.average, sheet.to(self.team.device)).cpu()
-            comparison_sheet(sheet.grey, made, sheet.rgb, picture)
+            write_contact_sheet(sheet.grey, made, sheet.rgb, picture)
         if tensorboard:
             if self.board is None:
                 self.board = TensorBoardLog(self.output / "tensorboard", int(row["epoch"]))
