@@ -212,8 +212,15 @@ def test_change_of_size(tmp_path: Path) -> None:
     second = encode(tmp_path / "b.h264", "libx264", "yuv420p", frames(4, 32, 32))
     both = tmp_path / "both.h264"
     both.write_bytes(first.path.read_bytes() + second.path.read_bytes())
-    with pytest.raises(InputError, match=r"both\.h264: frame 4 is 32x32.*--start and --end"):
-        list(FilmSource(both).batches(2))
+    batches = list(FilmSource(both).batches(8))
+    assert [len(batch) for batch in batches] == [8]
+    assert damage_of(batches) == []
+    (note,) = batches[0].notes
+    assert "from 64x48 yuv420p limited range to 32x32" in note
+    # a square picture in a frame of 4:3 has bars at its sides
+    luma = batches[0].luma[:, 0]
+    assert luma[4:, :, :8].float().mean() == 16 and luma[4:, :, -8:].float().mean() == 16
+    assert luma[4:, :, 24:40].float().std() > 1
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,12 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..errors import VidcolorError
 from ..system.stages import StageTimer
 from .colorizer import Colorizer
 from .films import colorize_film
 from .pictures import colorize_pictures
 from .plan import Job, PicturesJob, plan
-from .settings import ProgressCallback, Report, Settings
+from .settings import ProgressCallback, Report, Settings, failed
 
 
 def run(
@@ -46,8 +45,8 @@ def run(
         began = time.monotonic()
         try:
             report = colorize_film(job, colorizer, settings, on_progress, timer)
-        except VidcolorError as error:
-            report = Report(job.input, job.output, "failed", error=str(error))
+        except Exception as error:
+            report = failed(job.input, job.output, error)
         report.seconds = time.monotonic() - began
         yield report
 

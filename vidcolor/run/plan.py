@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..color.compose import check_exact_luma
-from ..errors import ContainerError, InputError, OutputError, VidcolorError
+from ..errors import ContainerError, InputError, OutputError
 from ..frames import ColorTags, PictureInfo, PixelFormat, Segment, VideoInfo
 from ..sinks import (
     CopyPlan,
@@ -25,7 +25,8 @@ from ..sinks import (
 )
 from ..sinks.encoders import encoder_options
 from ..sources import FilmSource, Input, expand
-from .settings import Report, Settings
+from ..system.files import fitting_name
+from .settings import Report, Settings, failed
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def _pair(
             root = origin.resolve()
             yield _Pair(item, root.with_name(f"{root.name}.color") / relative)
         else:
-            name = f"{Path(relative.name).stem}.color{relative.suffix}"
+            name = fitting_name(Path(relative.name).stem, f".color{relative.suffix}")
             yield _Pair(item, item.beside.with_name(name))
 
 
@@ -166,6 +167,8 @@ def plan(
     """
     target = None if output is None else Path(output)
     folder = str(output).endswith(("/", os.sep))
+    if str(output) == "-":
+        raise OutputError("-: nothing is written to standard output; give a file or a folder")
     if target is not None and folder and target.is_file():
         raise OutputError(f"{target}: is a file, not a folder; give another name with -o")
     _check_encoder(settings.encoder)
@@ -200,14 +203,14 @@ def plan(
                 raise OutputError(
                     f"{path}: would replace the input {original}; choose another folder with -o"
                 )
-            source = item.open(settings.segment, settings.fps)
+            source = item.open(settings.segment, settings.fps, settings.allow_playlists)
             if isinstance(source, FilmSource):
                 jobs.append(_plan_film(source, pair, settings, taken))
             else:
                 sink.check(PictureInfo(item.path, path))
                 pictures.append((item.path, path))
-        except VidcolorError as error:
-            reports.append(Report(item.path, path, "failed", error=str(error)))
+        except Exception as error:
+            reports.append(failed(item.path, path, error))
     if pictures:
         jobs.insert(0, PicturesJob(tuple(pictures)))
     return jobs, reports

@@ -61,7 +61,8 @@ def frame_rate(facts: VideoInfo) -> Fraction:
     rate = facts.average_rate
     if rate is None or rate <= 0:
         return Fraction(25)
-    return rate.limit_denominator(100_000)
+    # A damaged header may say one frame in years.
+    return max(rate.limit_denominator(100_000), Fraction(1, 100_000))
 
 
 def video_time_base(output: OutputContainer, facts: VideoInfo) -> Fraction:

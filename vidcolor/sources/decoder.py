@@ -3,8 +3,10 @@ not be read."""
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +26,9 @@ from .truncation import ends_early
 
 # Seconds before the start of a segment from where a key frame is looked for, in turn.
 _SEEK_MARGINS = (Fraction(0), Fraction(1), Fraction(10), Fraction(60))
+
+# How decoders say that what a frame is made from is not there.
+_NO_REFERENCE = re.compile(r"mmco|\brefs?\b|reference|co located POCs|short term", re.IGNORECASE)
 
 Timed: TypeAlias = tuple[av.VideoFrame, int, int]  # a frame, its pts, its duration
 
@@ -108,14 +113,21 @@ class Decoder:
     def _note(self, line: str) -> None:
         self.notes.setdefault(line, False)  # a second pass over the film comes by it again
 
+    @contextmanager
+    def _opened(self, threads: int) -> Iterator[tuple[Listener, InputContainer, VideoStream]]:
+        with (
+            Listener() as listener,
+            open_film(
+                self.path, rate=self.rate, threads=threads, playlists=self.facts.is_playlist
+            ) as (container, stream),
+        ):
+            yield listener, container, stream
+
     def first_facts(self) -> VideoInfo:
         """The facts with the picture as it is at the segment's start; unchanged where the segment
         is empty."""
-        with open_film(self.path, rate=self.rate, threads=1, playlists=self.facts.is_playlist) as (
-            container,
-            stream,
-        ):
-            for item in self._timed(container, stream, 1):
+        with self._opened(1) as (listener, container, stream):
+            for item in self._timed(container, stream, listener, 1):
                 if not isinstance(item, str):
                     aspect = stream.codec_context.sample_aspect_ratio
                     now = picture_facts(item[0], aspect or self.facts.sample_aspect_ratio)
@@ -148,11 +160,11 @@ class Decoder:
                 yield item
 
     def _pass(self, threads: int) -> Iterator[Timed | str]:
-        with open_film(
-            self.path, rate=self.rate, threads=threads, playlists=self.facts.is_playlist
-        ) as (container, stream):
+        with self._opened(threads) as (listener, container, stream):
             fitter = Fitter(self.facts, stream.codec_context, self._note)
-            for item in self._timed(container, stream, threads):
+            if said := listener.take(container.format.name):
+                yield f"{self.path}: damaged near its beginning ({said[0]})"
+            for item in self._timed(container, stream, listener, threads):
                 if isinstance(item, str):
                     yield item
                 else:
@@ -161,7 +173,7 @@ class Decoder:
                     yield fitter.fit(frame, time), pts, duration
 
     def _timed(
-        self, container: InputContainer, stream: VideoStream, threads: int
+        self, container: InputContainer, stream: VideoStream, listener: Listener, threads: int
     ) -> Iterator[Timed | str]:
         """The segment's frames as they are decoded, and lines about damage."""
         segment = self.segment
@@ -180,7 +192,7 @@ class Decoder:
         lines: list[str] = []  # about damage, after it
         start = None if origin is None else origin + (segment.start or 0) / base
         packets = PacketReader(self.path, container, stream, clock, start)
-        for item in self._frames(stream, packets, times, threads):
+        for item in self._frames(stream, packets, times, listener, threads):
             if isinstance(item, str):
                 # Damage before the segment is none of its business.
                 if low is None and segment.start:
@@ -231,10 +243,7 @@ class Decoder:
         if not start or origin is None or clock.may_jump:
             return None
         base = self.facts.time_base
-        with open_film(self.path, rate=self.rate, threads=1, playlists=self.facts.is_playlist) as (
-            container,
-            stream,
-        ):
+        with self._opened(1) as (_, container, stream):
             for margin in _SEEK_MARGINS:
                 if start - margin <= 0:
                     return None
@@ -265,6 +274,7 @@ class Decoder:
         stream: VideoStream,
         packets: PacketReader,
         times: _FrameTimes,
+        listener: Listener,
         threads: int,
     ) -> Iterator[av.VideoFrame | str]:
         """All frames and lines about damage; the decoder is drained at the end.
@@ -272,48 +282,58 @@ class Decoder:
         Raises:
             _DecodeError: a packet failed, and `threads` is not 1.
         """
-        sent = received = 0
-        context = stream.codec_context
-        with Listener(packets.format, context.name) as listener:
-            for packet in packets:
-                if isinstance(packet, str):
-                    listener.take()  # it says the same
-                    yield packet
-                    continue
-                if packet is not None:
-                    times.sent(packet)
-                failed = ""
-                try:
-                    frames = stream.decode(packet)
-                except EOFError:
-                    return  # flushed before
-                except av.error.FFmpegError as error:
-                    if threads != 1:
-                        raise _DecodeError from error
-                    times.failed()
-                    failed = f"{self.path}: packet at {packets.when:.3f} s cannot be decoded"
-                    frames = []
-                sent += packet is not None and not packet.is_discard
-                received += len(frames)
-                if packet is None and threads != 1 and received < sent:
-                    # PyAV swallows an error that comes after frames in one call.
-                    raise _DecodeError
-                heard = listener.take()
-                begun = received > 0 or not packets.may_jump
-                if heard and begun and threads != 1:
-                    raise _DecodeError  # the thread that said it is some packets behind
-                if not begun and (failed or heard):
-                    # Recordings of broadcasts begin anywhere, and the first frames then lack what
-                    # they are made from.
-                    self._note(
-                        f"{self.path}: begins within a group of pictures; what cannot be decoded "
-                        "before its first whole picture is left out"
-                    )
-                elif failed or heard:
-                    said = f"damaged at {packets.when:.3f} s ({heard[0]})" if heard else ""
-                    yield failed or f"{self.path}: {said}"
-                for frame in frames:
-                    if frame.is_corrupt:
-                        shown = float((frame.pts or frame.dts or 0) * self.facts.time_base)
-                        yield f"{self.path}: frame at {shown:.3f} s is damaged"
-                    yield frame
+        sent = received = groups = 0
+        names = packets.format, stream.codec_context.name
+        for packet in packets:
+            if isinstance(packet, str):
+                listener.take()  # it says the same
+                yield packet
+                continue
+            if packet is not None:
+                times.sent(packet)
+            failed = ""
+            try:
+                frames = stream.decode(packet)
+            except EOFError:
+                return  # flushed before
+            except av.error.FFmpegError as error:
+                if threads != 1:
+                    raise _DecodeError from error
+                times.failed()
+                failed = f"{self.path}: packet at {packets.when:.3f} s cannot be decoded"
+                frames = []
+            sent += packet is not None and not packet.is_discard
+            received += len(frames)
+            if packet is None and threads != 1 and received < sent:
+                # PyAV swallows an error that comes after frames in one call.
+                raise _DecodeError
+            heard = listener.take(*names)
+            groups += packet is not None and packet.is_keyframe
+            wrong = bool(failed or heard)
+            if wrong and self._begins_late(packets, received, groups, heard):
+                failed, heard = "", []
+            if heard and threads != 1:
+                raise _DecodeError  # the thread that said it is some packets behind
+            if failed or heard:
+                said = f"damaged at {packets.when:.3f} s ({heard[0]})" if heard else ""
+                yield failed or f"{self.path}: {said}"
+            for frame in frames:
+                if frame.is_corrupt:
+                    shown = float((frame.pts or frame.dts or 0) * self.facts.time_base)
+                    yield f"{self.path}: frame at {shown:.3f} s is damaged"
+                yield frame
+
+    def _begins_late(
+        self, packets: PacketReader, received: int, groups: int, heard: list[str]
+    ) -> bool:
+        """Whether what is wrong is that the film begins within a group of pictures, as recordings
+        of broadcasts and films cut without decoding do: the first frames then lack what they are
+        made from. A note says so."""
+        lost = bool(heard) and all(_NO_REFERENCE.search(line) for line in heard)
+        late = (not received and packets.may_jump) or (groups <= 1 and lost)
+        if late:
+            self._note(
+                f"{self.path}: begins within a group of pictures; frames at its beginning may be "
+                "missing or wrong"
+            )
+        return late

@@ -49,33 +49,30 @@ def _end() -> None:
 
 
 class Listener(logging.Handler):
-    """Keeps FFmpeg's error messages about one file that is read in one thread.
+    """Keeps FFmpeg's error messages while one thread reads a file.
 
     A decoder's own threads are none of Python's; what they say is known by the decoder's name.
     Before a decoder with threads is freed, `flush_buffers` must have stopped them: a thread that
     has something to say waits for Python's lock, which the one that frees it holds.
-
-    Args:
-        names: FFmpeg's names of the demuxer and the decoder.
     """
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self._names = {f"libav.{name}" for name in names}
         self._thread = threading.get_ident()
-        self._heard: list[str] = []
+        self._heard: list[tuple[str, str]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        own = record.thread == self._thread
         foreign = (record.threadName or "").startswith("Dummy-")
-        if record.name in self._names and (own or foreign):
-            self._heard.append(" ".join(record.getMessage().split()))
+        if foreign or record.thread == self._thread:
+            name = record.name.removeprefix("libav.")
+            self._heard.append((name, " ".join(record.getMessage().split())))
 
-    def take(self) -> list[str]:
-        """What was said since the last call; call it from the thread that reads."""
+    def take(self, *names: str) -> list[str]:
+        """What was said since the last call by these demuxers or decoders, by FFmpeg's names; call
+        it from the thread that reads."""
         self._thread = threading.get_ident()
         heard, self._heard = self._heard, []
-        return heard
+        return [line for name, line in heard if name in names]
 
     def __enter__(self) -> Listener:
         _begin()
