@@ -178,7 +178,7 @@ def colorize_film(
         facts,
         settings.encoder,
         format=job.plan.format,
-        segment=settings.segment,
+        segment=job.source.segment,
         copy=settings.copy,
         overwrite=settings.overwrite,
         plan=job.plan,
@@ -198,11 +198,13 @@ def colorize_film(
         if frames == 0:
             raise InputError(
                 f"{job.input}: no frame lies in the chosen segment; check --start and --end"
-                if not settings.segment.is_full
+                if not job.source.segment.is_full
                 else f"{job.input}: no frame could be decoded"
             )
         with encoding(0):
-            written = sink.finish(incomplete=bool(found.damage))
+            written = sink.finish(
+                incomplete=bool(found.damage), cut=job.source.changed_at is not None
+            )
     if not without_shots and (note := colorizer.references.unused(shots)):
         found.warnings.append(f"{job.input}: {note}")
     report = Report(job.input, written.path, "done", frames, warnings=found.warnings)

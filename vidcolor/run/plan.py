@@ -203,7 +203,12 @@ def plan(
                 raise OutputError(
                     f"{path}: would replace the input {original}; choose another folder with -o"
                 )
-            source = item.open(settings.segment, settings.fps, settings.allow_playlists)
+            source = item.open(
+                settings.segment,
+                settings.fps,
+                playlists=settings.allow_playlists,
+                split=settings.on_change == "split",
+            )
             if isinstance(source, FilmSource):
                 jobs.append(_plan_film(source, pair, settings, taken))
             else:
@@ -265,3 +270,24 @@ def _plan_film(
         except OutputError as error:
             raise OutputError(f"{item.path}: {error}") from error
     return FilmJob(source, path, copies)
+
+
+def plan_rest(job: FilmJob, first: Path, number: int, settings: Settings) -> FilmJob | None:
+    """The job of a film's next part, where the picture changed and the film is to be split.
+
+    Args:
+        job: of the part that was just worked on.
+        first: output of the first part; the next ones are `<stem>.part2<suffix>` and so on.
+        number: of the next part.
+        settings: see `Settings`.
+
+    Raises:
+        InputError, OutputError: the part cannot be read or written.
+    """
+    source = job.source.rest()
+    if source is None:
+        return None
+    output = first.with_name(fitting_name(first.stem, f".part{number}{first.suffix}"))
+    check_output(output, job.input, overwrite=settings.overwrite)
+    plan = check_container(output, source.facts, settings.encoder, settings.copy)
+    return FilmJob(source, output, plan)

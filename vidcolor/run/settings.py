@@ -85,6 +85,12 @@ class Settings:
         help="Threads that read, color and write pictures; films do not use them. auto: one for "
         "each processor, at most 16.",
     )
+    on_change: str = option(
+        "scale",
+        choices=words("scale", "split"),
+        help="What to do where the size, the pixel format or the shape of a film's picture "
+        "changes: scale what follows to fit, or split the film into parts.",
+    )
     allow_playlists: bool = option(
         False,
         help="Open playlists (.m3u8, .ffconcat), and with them the local files that they name.",

@@ -170,12 +170,13 @@ class FilmSink:
                 planes: tuple[Tensor, ...] = tuple(plane[index] for plane in batch.planes)
                 self._encode(planes, pts, duration)
 
-    def finish(self, *, incomplete: bool = False) -> FilmReport:
+    def finish(self, *, incomplete: bool = False, cut: bool = False) -> FilmReport:
         """Drain the encoder, copy what is left, check the file and give it its name.
 
         Args:
             incomplete: the input was damaged: name the film `<stem>.incomplete<suffix>`. It is
                 also called so if the copied streams could not be read to their end.
+            cut: the film goes on, but not in this file: end the copied streams with the picture.
 
         Raises:
             OutputError: no frame was written, the disk is full, or the file is not what was put
@@ -192,7 +193,7 @@ class FilmSink:
         with writing(self._file.output):
             for packet in drain(self._video, first=not self._emitted):
                 self._mux(packet)
-            before = None if self._segment.end is None else end
+            before = end if cut or self._segment.end is not None else None
             for packet in self._feed.until(None, before=before):
                 self._mux_copy(packet)
             format_name = self._output.format.name

@@ -291,6 +291,9 @@ class PacketFeed:
             if packet.stream_index not in self._targets:
                 continue
             index = packet.stream_index
+            if packet.is_corrupt and not self._clock.may_jump:  # else the source looks at them
+                seconds = float((packet.dts or packet.pts or 0) * packet.time_base)
+                self.damage = self.damage or f"stream {index} is damaged at {seconds:.3f} s"
             if packet.is_discard and not self._hidden:
                 hidden[index] = packet
                 continue

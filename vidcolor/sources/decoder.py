@@ -30,6 +30,8 @@ _SEEK_MARGINS = (Fraction(0), Fraction(1), Fraction(10), Fraction(60))
 # How decoders say that what a frame is made from is not there.
 _NO_REFERENCE = re.compile(r"mmco|\brefs?\b|reference|co located POCs|short term", re.IGNORECASE)
 
+_FILE_READER = "AVIOContext"  # by this name FFmpeg's part that reads files speaks
+
 Timed: TypeAlias = tuple[av.VideoFrame, int, int]  # a frame, its pts, its duration
 
 
@@ -94,11 +96,23 @@ class Decoder:
         segment: what to decode.
         rate: frames a second of a numbered sequence.
         threads: of the decoder.
+        split: end where the picture changes.
+
+    Attributes:
+        changed_at: seconds from the film's first frame where it ended so.
     """
 
     def __init__(
-        self, facts: VideoInfo, segment: Segment, rate: Fraction | None, *, threads: int
+        self,
+        facts: VideoInfo,
+        segment: Segment,
+        rate: Fraction | None,
+        *,
+        threads: int,
+        split: bool = False,
     ) -> None:
+        self.split = split
+        self.changed_at: Fraction | None = None
         self.facts, self.segment, self.rate = facts, segment, rate
         self.path: Path = facts.path
         self.threads = threads
@@ -162,7 +176,7 @@ class Decoder:
     def _pass(self, threads: int) -> Iterator[Timed | str]:
         with self._opened(threads) as (listener, container, stream):
             fitter = Fitter(self.facts, stream.codec_context, self._note)
-            if said := listener.take(container.format.name):
+            if said := listener.take(container.format.name, _FILE_READER):
                 yield f"{self.path}: damaged near its beginning ({said[0]})"
             for item in self._timed(container, stream, listener, threads):
                 if isinstance(item, str):
@@ -170,6 +184,9 @@ class Decoder:
                 else:
                     frame, pts, duration = item
                     time = (pts - (self.facts.first_pts or 0)) * self.facts.time_base
+                    if self.split and fitter.changed(frame):
+                        self.changed_at = time
+                        return
                     yield fitter.fit(frame, time), pts, duration
 
     def _timed(
@@ -283,7 +300,7 @@ class Decoder:
             _DecodeError: a packet failed, and `threads` is not 1.
         """
         sent = received = groups = 0
-        names = packets.format, stream.codec_context.name
+        names = packets.format, stream.codec_context.name, _FILE_READER
         for packet in packets:
             if isinstance(packet, str):
                 listener.take()  # it says the same

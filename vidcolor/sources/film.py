@@ -43,6 +43,8 @@ class FilmSource:
         rate: frames a second of a numbered sequence, None for a film.
         segment: the stretch to read; its times count from the first frame.
         facts: see `VideoInfo`.
+        changed_at: where a film that is to be split was last read to, because its picture changes
+            there: seconds from its first frame. None if it was read to its end.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class FilmSource:
         rate: Fraction | None = None,
         threads: int = 0,
         playlists: bool = False,
+        split: bool = False,
     ) -> None:
         """Probe a film.
 
@@ -62,6 +65,8 @@ class FilmSource:
             rate: frames a second of a numbered sequence.
             threads: of the decoder; 0 for as many as the processors allow.
             playlists: a playlist may be opened, and the local files that it names.
+            split: end where the size, the pixel format or the shape of the picture changes; `rest`
+                gives the film from there. Otherwise later frames are scaled to fit the first.
 
         Raises:
             InputError: it cannot be opened, or no frame of it can be decoded.
@@ -70,6 +75,8 @@ class FilmSource:
         self.rate = rate
         self.segment = segment
         self.threads = threads
+        self.playlists, self.split = playlists, split
+        self.changed_at: Fraction | None = None
         self.facts: VideoInfo = probe(self.path, rate, playlists)
         if segment.start:
             # The picture may have changed since the first frame of the film.
@@ -89,7 +96,7 @@ class FilmSource:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         threads = self.threads or min(_MAX_THREADS, os.cpu_count() or 1)
         pending, count = _Pending(), 0
-        decoder = Decoder(self.facts, self.segment, self.rate, threads=threads)
+        decoder = Decoder(self.facts, self.segment, self.rate, threads=threads, split=self.split)
         for item in decoder.run():
             if isinstance(item, str):
                 pending.damage.append(item)
@@ -105,8 +112,23 @@ class FilmSource:
             if count % batch_size == 0:
                 yield self._batch(pending, count - batch_size)
                 pending = _Pending()
+        self.changed_at = decoder.changed_at
         if pending.luma or pending.damage:
             yield self._batch(pending, count - len(pending.luma))
+
+    def rest(self) -> FilmSource | None:
+        """The film from where its picture changes, after a reading that ended there."""
+        at = self.changed_at
+        if at is None or at <= (self.segment.start or 0):
+            return None
+        return FilmSource(
+            self.path,
+            segment=Segment(at, self.segment.end),
+            rate=self.rate,
+            threads=self.threads,
+            playlists=self.playlists,
+            split=True,
+        )
 
     def _batch(self, pending: _Pending, first_index: int) -> LumaBatch:
         facts = self.facts

@@ -35,6 +35,21 @@ class Fitter:
         self._known: tuple[object, ...] = ()
         self._graph: Graph | None = None
 
+    def _look(self, frame: av.VideoFrame) -> tuple[tuple[object, ...], Fraction | None, bool]:
+        aspect = self._context.sample_aspect_ratio
+        if self._first_aspect is None:
+            self._first_aspect = aspect
+        full = is_full_range(frame, layout(frame.format.name))
+        reshaped = bool(aspect) and aspect != self._first_aspect
+        now = (frame.format.name, frame.width, frame.height, full, reshaped and aspect)
+        return now, aspect, full
+
+    def changed(self, frame: av.VideoFrame) -> bool:
+        """Whether a frame just decoded is not as the film's frames are."""
+        facts = self._facts
+        same = (facts.pix_fmt, facts.width, facts.height, facts.tags.full_range, False)
+        return self._look(frame)[0] != same
+
     def fit(self, frame: av.VideoFrame, time: Fraction) -> av.VideoFrame:
         """The frame as the film's frames are.
 
@@ -43,18 +58,13 @@ class Fitter:
             time: of the frame, seconds from the first one, for the note.
         """
         facts = self._facts
-        aspect = self._context.sample_aspect_ratio
-        if self._first_aspect is None:
-            self._first_aspect = aspect
-        full = is_full_range(frame, layout(frame.format.name))
-        reshaped = bool(aspect) and aspect != self._first_aspect
-        now = (frame.format.name, frame.width, frame.height, full, reshaped and aspect)
-        if now == (facts.pix_fmt, facts.width, facts.height, facts.tags.full_range, False):
+        now, aspect, full = self._look(frame)
+        if not self.changed(frame):
             self._known, self._graph = (), None
             return frame
         if now != self._known:
             self._known = now
-            shape = aspect if reshaped or aspect else self._facts.sample_aspect_ratio
+            shape = aspect or facts.sample_aspect_ratio
             self._graph = self._make_graph(frame, full, Fraction(shape or 1))
             self._note(
                 f"{facts.path}: the picture changes at {float(time):.3f} s from "

@@ -89,7 +89,12 @@ class Input(ABC):
 
     @abstractmethod
     def open(
-        self, segment: Segment = WHOLE, rate: Fraction | None = None, playlists: bool = False
+        self,
+        segment: Segment = WHOLE,
+        rate: Fraction | None = None,
+        *,
+        playlists: bool = False,
+        split: bool = False,
     ) -> FilmSource | PictureSource:
         """Open it to read luma.
 
@@ -97,6 +102,7 @@ class Input(ABC):
             segment: the stretch of a film.
             rate: frames a second, used where `takes_rate`.
             playlists: a playlist may be opened, and the local files that it names.
+            split: a film ends where its picture changes; see `FilmSource`.
 
         Raises:
             InputError: it cannot be opened.
@@ -107,10 +113,15 @@ class FilmInput(Input):
     """A film file."""
 
     def open(
-        self, segment: Segment = WHOLE, rate: Fraction | None = None, playlists: bool = False
+        self,
+        segment: Segment = WHOLE,
+        rate: Fraction | None = None,
+        *,
+        playlists: bool = False,
+        split: bool = False,
     ) -> FilmSource:
         """The film; see `Input.open`."""
-        return FilmSource(self.path, segment=segment, playlists=playlists)
+        return FilmSource(self.path, segment=segment, playlists=playlists, split=split)
 
 
 class SequenceInput(Input):
@@ -129,10 +140,15 @@ class SequenceInput(Input):
         return self.path.absolute().parent
 
     def open(
-        self, segment: Segment = WHOLE, rate: Fraction | None = None, playlists: bool = False
+        self,
+        segment: Segment = WHOLE,
+        rate: Fraction | None = None,
+        *,
+        playlists: bool = False,
+        split: bool = False,
     ) -> FilmSource:
         """The film that the pictures make; see `Input.open`."""
-        return FilmSource(self.path, segment=segment, rate=rate)
+        return FilmSource(self.path, segment=segment, rate=rate, split=split)
 
 
 class PictureInput(Input):
@@ -146,7 +162,12 @@ class PictureInput(Input):
         return self.relative.with_suffix(output_suffix(self.relative))
 
     def open(
-        self, segment: Segment = WHOLE, rate: Fraction | None = None, playlists: bool = False
+        self,
+        segment: Segment = WHOLE,
+        rate: Fraction | None = None,
+        *,
+        playlists: bool = False,
+        split: bool = False,
     ) -> PictureSource:
         """The picture as a source of one frame; see `Input.open`."""
         return PictureSource([(self.path, self.path)])

@@ -17,6 +17,7 @@ from ..frames import VideoInfo
 _SLACK = 8  # some old AVI writers count the eight bytes of the chunk's own head too
 # Sizes of a chunk whose writer could not come back to fill it in, as of a stream.
 _OPEN_SIZES = (0, 0xFFFFFFFF)
+_TS_LONGEST = 204
 _ISO_STARTS = (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"wide", b"free", b"skip")
 _ISO_LOST = (b"mdat", b"moof", b"moov")  # boxes without whose end frames or sound are missing
 
@@ -58,7 +59,8 @@ def ends_early(facts: VideoInfo, count: int, seconds: float, *, is_file: bool) -
 
 
 def cut_off(path: Path) -> bool:
-    """Whether an AVI or ISO file (MP4, MOV) ends before its own sizes say.
+    """Whether an AVI or ISO file (MP4, MOV) ends before its own sizes say, or a transport stream
+    within a packet.
 
     False for other containers, and where the sizes do not tell: a recording that was never closed,
     a file cut exactly between two fragments, or one that lacks nothing but an index.
@@ -73,6 +75,17 @@ def cut_off(path: Path) -> bool:
             return any(end > size + _SLACK for end in _movi_ends(file, size))
         if head[4:8] in _ISO_STARTS:
             return _iso_cut(file, size)
+        file.seek(0)
+        return _ts_cut(file.read(5 * _TS_LONGEST), size)
+
+
+def _ts_cut(head: bytes, size: int) -> bool:
+    """Whether a transport stream ends within a packet. Its packets have 188 bytes, with a time
+    before them 192, with a checksum 204; each begins with 0x47 (ISO/IEC 13818-1, 2.4.3.2)."""
+    for length, first in ((188, 0), (192, 4), (_TS_LONGEST, 0)):
+        starts = head[first : first + 4 * length + 1 : length]
+        if len(starts) == 5 and starts == b"\x47" * 5:
+            return size % length != 0
     return False
 
 
