@@ -63,7 +63,9 @@ def film_hashes(path: Path) -> dict[str, Any]:
         for frame in container.decode(stream):
             codes = hashlib.sha256(frame.format.name.encode())
             for plane in frame.planes:
-                rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+                rows = np.frombuffer(memoryview(plane), np.uint8).reshape(
+                    plane.height, plane.line_size
+                )
                 bits = frame.format.components[0].bits
                 width = plane.width * (1 if bits == 8 else 2)
                 codes.update(np.ascontiguousarray(rows[:, :width]).data)
@@ -87,6 +89,8 @@ def picture_hashes(path: Path) -> dict[str, str]:
     """Of a written picture: its decoded pixels, and its file."""
     data = path.read_bytes()
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ValueError(f"{path}: OpenCV cannot read it")
     shape = f"{pixels.shape} {pixels.dtype} ".encode()
     return {"pixels": digest(shape + pixels.tobytes()), "file": digest(data)}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vidcolor import ColorAdjustment, ColorizerOptions, EncoderSettings, Settings
+from vidcolor import ColorAdjustment, Colorizer, ColorizerOptions, EncoderSettings, Settings
 from vidcolor.frames import Segment
 from vidcolor.options import (
     Option,
@@ -99,6 +99,19 @@ def test_references_and_their_strength() -> None:
     for empty in ("", ["a.png", ""]):
         with pytest.raises(ValueError, match="references"):
             ColorizerOptions(references=empty)
+
+
+def test_a_colorizer_takes_options_a_name_or_single_fields() -> None:
+    chosen = ColorizerOptions(model="_ramp", device="cpu", size=64)
+    by_fields = Colorizer(model="_ramp", device="cpu", size=64)
+    assert Colorizer(chosen).options == by_fields.options == chosen
+    other = Colorizer(chosen, size=96, tta=True)
+    assert (other.size, other.name, other.options.tta) == (96, "_ramp", True)
+    assert Colorizer("_ramp", device="cpu").name == "_ramp"
+    with pytest.raises(TypeError, match="sharpness"):
+        Colorizer(chosen, sharpness=2)
+    with pytest.raises(ValueError, match="size must lie between"):
+        Colorizer(chosen, size=31)
 
 
 def test_an_encoder_is_not_its_name() -> None:

@@ -75,7 +75,8 @@ def test_json_of_clips(command: Vidcolor, clip: Path) -> None:
         "_ramp, stabilised",
     ]
     assert set(measured["rows"][2]) == {
-        "name", "psnr", "gain", "colourfulness", "cdc", "cdc_ratio", "warp_error", "warp_ratio",
+        "name", "psnr", "psnr_over_gray", "colourfulness", "cdc", "cdc_ratio", "warp_error",
+        "warp_ratio",
     }  # fmt: skip
 
 
@@ -145,7 +146,14 @@ def test_a_sheet_and_every_picture(command: Vidcolor, folder: Path, tmp_path: Pa
     assert (answer.code, answer.err) == (0, "")
     values = json.loads(answer.out)
     assert [Path(p["name"]).name for p in values["pictures"]] == [f"{i}.png" for i in range(7)]
-    assert set(values["pictures"][0]) == {"name", "psnr", "gain", "ssim", "lpips", "margin_error"}
+    assert set(values["pictures"][0]) == {
+        "name",
+        "psnr",
+        "psnr_over_gray",
+        "ssim",
+        "lpips",
+        "margin_error",
+    }
     mean = np.mean([p["psnr"] for p in values["pictures"]])
     assert mean == pytest.approx(values["rows"][-1]["psnr"])
     with Image.open(sheet) as picture:

@@ -255,7 +255,7 @@ def test_wrong_arguments() -> None:
         Stabilizer().track(lightness_of(pan(3, 1)), (True, False))
     motions = Stabilizer(carried=0).track(lightness_of(pan(3, 1)))
     for given in (None, flicker(2, (0, 0)), flicker(4, (0, 0))):
-        with pytest.raises(ValueError, match=r"3$"):
+        with pytest.raises(ValueError, match="3"):
             Stabilizer(carried=0).stabilize(motions, given)
 
 

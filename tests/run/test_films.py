@@ -254,7 +254,7 @@ def test_without_opencv_a_film_is_coloured_frame_by_frame_with_a_warning(
     (report,) = colorize(film, tmp_path / "bare.mkv", colorizer=moody(), settings=STEADY)
     monkeypatch.undo()
     assert report.status == "done"
-    assert "colour is not kept in place, because OpenCV cannot be loaded" in report.warnings[0]
+    assert "not kept steady, because OpenCV cannot be loaded" in report.warnings[0]
     assert "apt-get install libgl1" in report.warnings[0]
     assert_same_pixels(report.output, free)
 

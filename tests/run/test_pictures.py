@@ -304,6 +304,22 @@ def test_count_pixels_reads_the_head_alone(tmp_path: Path) -> None:
     assert [source.count_pixels(index) for index in range(4)] == [64 * 48, 64 * 48, 0, 0]
 
 
+def test_a_bug_does_not_wait_for_room(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes out at once, though the next picture waits until this one is done."""
+
+    def broken(sink: PictureSink, batch: ColorBatch) -> PictureReport:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(PictureSink, "write", broken)
+    monkeypatch.setattr(pictures, "free_memory", lambda device: 1)  # one picture at a time
+    began, threads = time.monotonic(), threading.active_count()
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        list(colorize_pictures(job_of(folder, tmp_path / "out"), ramp(), Settings()))
+    assert time.monotonic() - began < 10 and threading.active_count() == threads
+
+
 # ---------------------------------------------------------------- threads and interruptions
 
 

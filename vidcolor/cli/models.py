@@ -1,7 +1,7 @@
-"""`vidcolor models`: the models at hand, and what an architecture is made of.
+"""`vidcolor models`: list the models; describe an architecture.
 
-Without a subcommand: the list with size, terms and measured quality. `describe`: an architecture's
-layers, parameters, connections, multiply-adds and memory.
+The list has size, terms and measured quality. `describe` shows an architecture's layers,
+parameters, connections, multiply-adds and memory.
 """
 
 from __future__ import annotations
@@ -151,6 +151,8 @@ def _facts(entry: Entry, folder: Path) -> dict[str, str]:
         value = entry.metrics.get(key)
         return "-" if value is None else format(value, form)
 
+    # the shipped weights recorded `gain`, which eval's tables name `psnr_over_gray`
+    gain = "psnr_over_gray" if "psnr_over_gray" in entry.metrics else "gain"
     files = [folder / file for file in (entry.file, *entry.shards)]
     size = sum(file.stat().st_size for file in files if file.is_file())
     return {
@@ -159,8 +161,8 @@ def _facts(entry: Entry, folder: Path) -> dict[str, str]:
         "file": f"{size / 2**20:.1f} MiB",
         "input": f"about {entry.input_size}x{entry.input_size} pixels",
         "PSNR, dB": measured("psnr", ".2f"),
-        "over grey, dB": measured("gain", "+.2f"),
-        "colourfulness, of the truth's": measured("colourfulness", ".2f"),
+        "over grey, dB": measured(gain, "+.2f"),
+        "colorfulness, of the truth's": measured("colourfulness", ".2f"),
         "LPIPS": measured("lpips", ".3f"),
         "12-margin error": measured("margin_error", ".3f"),
         "measured on": str(entry.metrics.get("evaluated_on", "-")),

@@ -109,7 +109,7 @@ def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
 
 def _describe_model(options: ColorizerOptions) -> str:
     colorizer = make_colorizer(options)
-    mirrored = ", mirrored too" if colorizer.tta else ""
+    mirrored = ", mirrored too" if colorizer.options.tta else ""
     count = len(colorizer.references.pictures)
     pulled = f", {count} reference picture{'s' * (count > 1)}" if count else ""
     return (

@@ -369,7 +369,7 @@ def _notes(tables: Sequence[ClipTable], long_side: int) -> tuple[str, ...]:
         *notes,
         f"long side at most {long_side} (bicubic); grey is the clip's own Y', whose L* every row "
         "but the truth has",
-        "PSNR: R'G'B', 8 bit, peak 255, mean over the frames; colour: mean colourfulness / the "
+        "PSNR: R'G'B', 8 bit, peak 255, mean over the frames; color: mean colorfulness / the "
         "truth's (Hasler and Suesstrunk 2003)",
         "CDC: Jensen-Shannon divergence of B, G, R histograms 1, 2 and 4 frames apart, natural "
         "log; pairs across cuts count, as in its definition",

@@ -86,7 +86,8 @@ def _checked(values: Any) -> dict[str, int]:
     for key, batch in values["batches"].items():
         if type(batch) is not int or not 1 <= batch <= _MOST:
             raise ValueError(f"a batch of {batch!r} for {key}")
-    return values["batches"]
+    found: dict[str, int] = values["batches"]
+    return found
 
 
 @lru_cache(maxsize=4)

@@ -81,6 +81,9 @@ class Colorizer:
             default model is `models.DEFAULT_MODEL`.
         **changes: fields of `ColorizerOptions` to set, such as `device="cpu"`.
 
+    Attributes:
+        options: as they were given; `device`, `precision` and `size` are what was chosen by them.
+
     Raises:
         WeightsError: the model or its weights cannot be loaded, or `references` are given and the
             model has no encoder features.
@@ -93,19 +96,17 @@ class Colorizer:
     def __init__(self, options: ColorizerOptions | str | None = None, **changes: Any) -> None:
         if not isinstance(options, ColorizerOptions):
             options = ColorizerOptions(model=options)
-        options = replace(options, **changes)
+        self.options = options = replace(options, **changes)
         model, weights = options.model, options.weights
         self.device = choose_device(options.device)
         network, self.entry = load_model(model, None if weights is None else Path(weights))
         optimize_for_inference(network)
         self.model = network.to(self.device).to(memory_format=torch.channels_last)
-        self._asked = options.precision
         self._mixed = network.supports_mixed_precision
         self.precision = choose_precision(options.precision, self.device, self._mixed)
         self.name = self.entry.architecture if weights is not None or model is None else model
         self.stride = network.stride
         self.size = options.size or self.entry.input_size
-        self.adjustment, self.tta = options.adjustment, options.tta
         strength = 1.0 if options.reference_strength is None else options.reference_strength
         self.references = References(options.references, self._shrink, strength)
         if self.references.pictures and not isinstance(network, FeatureModel):
@@ -132,7 +133,7 @@ class Colorizer:
         other = copy.copy(self)
         other.device = device
         try:
-            other.precision = choose_precision(self._asked, device, self._mixed)
+            other.precision = choose_precision(self.options.precision, device, self._mixed)
         except DeviceError:
             other.precision = choose_precision("auto", device, self._mixed)
         other.model = _copy_to(self.model, device)
@@ -222,7 +223,7 @@ class Colorizer:
         """
         lightness = torch.cat([self.lightness(picture) for picture in pictures])
         ab = self._adjust(self.network(lightness), lightness)
-        return list(ab.split([len(picture) for picture in pictures]))
+        return list(torch.split(ab, [len(picture) for picture in pictures]))
 
     @torch.inference_mode()
     def lightness(self, batch: LumaBatch) -> Tensor:
@@ -242,9 +243,10 @@ class Colorizer:
         return F.interpolate(plane, size=size, mode="bilinear", antialias=True)
 
     def _adjust(self, ab: Tensor, lightness: Tensor) -> Tensor:
-        if self.adjustment.shifts:
+        adjustment = self.options.adjustment
+        if adjustment.shifts:
             lightness = F.interpolate(lightness, size=ab.shape[-2:], mode="area")
-        return self.adjustment.apply(ab, lightness)
+        return adjustment.apply(ab, lightness)
 
     def _forward(self, lightness: Tensor, with_features: bool) -> tuple[Tensor, dict[int, Tensor]]:
         """The network's a*b* in Lab units, and its features where they are asked for."""
@@ -287,7 +289,7 @@ class Colorizer:
 
     def _network(self, lightness: Tensor, shots: Sequence[int]) -> Tensor:
         ab, features = self._forward(lightness, bool(self.references))
-        if self.tta:
+        if self.options.tta:
             ab = (ab + self._forward(lightness.flip(-1), False)[0].flip(-1)) / 2
         if self.references:
             ab = self.references.pull(

@@ -272,7 +272,8 @@ def colorize_pictures(
             count.
         on_progress: called before each report.
         window: pictures in a window at most; None for 64.
-        timer: measures the stages: those of `picture_stages`, and `list` before them.
+        timer: measures the stages: those of `picture_stages`, and before them `list`, which reads
+            the files' headers and waits for room.
 
     Yields:
         A report for each picture in the order of the job, as soon as it and those before it are
@@ -296,15 +297,13 @@ def colorize_pictures(
     stages = picture_stages(source, sink, colorizer, settings)
     began, done = time.monotonic(), 0
     waiting: dict[int, Report] = {}  # for those before them
-    with closing(run_stages(pictures(), stages, timer=timer, name="list")) as results:
-        try:
-            for picture in results:
-                waiting[picture.index] = picture.report
-                while done in waiting:
-                    report = waiting.pop(done)
-                    done += 1
-                    report.seconds, began = time.monotonic() - began, time.monotonic()
-                    on_progress(Progress(report.input, done, len(job.items)))
-                    yield report
-        finally:
-            room.close()  # its thread may wait there
+    running = run_stages(pictures(), stages, timer=timer, name="list", unblock=room.close)
+    with closing(running) as results:
+        for picture in results:
+            waiting[picture.index] = picture.report
+            while done in waiting:
+                report = waiting.pop(done)
+                done += 1
+                report.seconds, began = time.monotonic() - began, time.monotonic()
+                on_progress(Progress(report.input, done, len(job.items)))
+                yield report

@@ -40,7 +40,8 @@ class Stage(Generic[A, B]):
         work: makes the results of one item, none, one or several, in order.
         stream: makes the iterator of all results from the iterator of all items; for a stage that
             keeps something from one item to the next.
-        threads: torch's threads in each thread that works for the stage.
+        threads: torch's threads in each thread that works for the stage; stages that share a
+            thread have the largest of their numbers.
         workers: items worked on at the same time, by the thread pool that all such stages of a run
             share; 0 works on one item at a time in the stage's own thread. Only with `work`.
         joined: the stage runs in the thread of the stage before it, or in that of the source; not
@@ -220,6 +221,7 @@ def run_stages(
     *,
     timer: StageTimer | None = None,
     name: str = "decode",
+    unblock: Callable[[], None] = lambda: None,
 ) -> Generator[Any, None, None]:
     """Run a source through stages; the results come in order.
 
@@ -232,6 +234,8 @@ def run_stages(
         stages: in order.
         timer: measures the source and the stages.
         name: of the source, for its thread and for `timer`.
+        unblock: called when the run ends, before its threads are waited for; must end any waiting
+            of the source for something else than its own work.
 
     Close the result to stop early: that closes the source and ends the threads. Work that has
     begun is waited for.
@@ -268,6 +272,7 @@ def run_stages(
             thread.start()
         yield from channels[-1]
     finally:
+        unblock()
         for channel in channels:
             channel.close()
         if pool is not None:

@@ -25,7 +25,8 @@ _BOOKKEEPING = {"epoch", "lr", "seconds", "images_per_second"}
 
 _TEST_COLUMNS = {
     "psnr": ("PSNR, dB", ".3f"),
-    "gain": ("over grey, dB", "+.3f"),
+    "psnr_over_gray": ("over grey, dB", "+.3f"),
+    "gain": ("over grey, dB", "+.3f"),  # the same in results written before it was renamed
     "psnr_pooled": ("pooled, dB", ".3f"),
     "ssim": ("SSIM", ".4f"),
     "lpips": ("LPIPS", ".4f"),
