@@ -41,9 +41,10 @@ def record(
     picture.codec_context.max_b_frames = 0
     tone = output.add_stream(sound, rate=SOUND_RATE)
     packets = []
+    grain = np.random.default_rng(0)
     for number in video:
         ramp = (np.arange(size[0]) * 2 + number * 5) % 200 + 20
-        luma = np.broadcast_to(ramp.astype(np.uint8), size[::-1]).copy()
+        luma = (ramp + grain.integers(0, 20, size[::-1])).astype(np.uint8)
         frame = av.VideoFrame.from_ndarray(luma, "gray").reformat(format="yuv420p")
         frame.pts, frame.time_base = number, Fraction(1, RATE)
         packets += picture.encode(frame)

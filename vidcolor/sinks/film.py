@@ -211,7 +211,7 @@ class FilmSink:
             copied=tuple(self._feed.copied.values()),
             attachments=self._without_packets,
             format_name=format_name,
-            complete=self._segment.is_full,
+            complete=self._segment.is_full and not cut,
         )
         if faults := find_faults(self._file.path, expected):
             kept = self._file.commit("unverified")

@@ -39,6 +39,9 @@ _MOV_TAGS = frozenset((
 ))
 # fmt: on
 _MAX_TIMESCALE = 2**31 - 1
+# Ticks from decoding to showing a frame from which FFmpeg does not believe an MP4; and frames that
+# B-frames put between at most.
+_LONGEST_CTTS, _REORDERED = 2**28, 4
 
 
 def is_mov(format_name: str) -> bool:
@@ -161,7 +164,8 @@ def add_video(
     context.color_range = 2 if tags.full_range else 1
     context.colorspace = 0 if format.rgb else MATRIX_CODES[tags.matrix]
     context.color_primaries, context.color_trc = tags.primaries, tags.transfer
-    if not stores_order(output.format.name):
+    far = is_mov(output.format.name) and _REORDERED / (rate * facts.time_base) >= _LONGEST_CTTS
+    if not stores_order(output.format.name) or far:
         context.max_b_frames = 0
     if is_mov(output.format.name) and encoder.mov_tag:
         context.codec_tag = encoder.mov_tag

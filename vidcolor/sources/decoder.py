@@ -246,7 +246,10 @@ class Decoder:
         if low is None or not segment.is_full:
             return
         length = (high - low + (last or round(times.step))) * base
-        if line := ends_early(self.facts, number, float(length), is_file=self.rate is None):
+        facts = self.facts
+        if clock.has_jumped:  # FFmpeg takes the length from the first and the last time
+            facts = replace(facts, duration_seconds=None)
+        if line := ends_early(facts, number, float(length), is_file=self.rate is None):
             yield line
 
     def _seek_target(self, clock: Clock) -> int | None:

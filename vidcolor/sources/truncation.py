@@ -18,6 +18,7 @@ _SLACK = 8  # some old AVI writers count the eight bytes of the chunk's own head
 # Sizes of a chunk whose writer could not come back to fill it in, as of a stream.
 _OPEN_SIZES = (0, 0xFFFFFFFF)
 _TS_LONGEST = 204
+_OGG_PAGE, _OGG_LONGEST = b"OggS", 27 + 255 + 255 * 255  # how a page begins; bytes of the longest
 _ISO_STARTS = (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"wide", b"free", b"skip")
 _ISO_LOST = (b"mdat", b"moof", b"moov")  # boxes without whose end frames or sound are missing
 
@@ -59,8 +60,8 @@ def ends_early(facts: VideoInfo, count: int, seconds: float, *, is_file: bool) -
 
 
 def cut_off(path: Path) -> bool:
-    """Whether an AVI or ISO file (MP4, MOV) ends before its own sizes say, or a transport stream
-    within a packet.
+    """Whether an AVI or ISO file (MP4, MOV) ends before its own sizes say, a transport stream
+    within a packet, or an Ogg file within a page.
 
     False for other containers, and where the sizes do not tell: a recording that was never closed,
     a file cut exactly between two fragments, or one that lacks nothing but an index.
@@ -75,8 +76,25 @@ def cut_off(path: Path) -> bool:
             return any(end > size + _SLACK for end in _movi_ends(file, size))
         if head[4:8] in _ISO_STARTS:
             return _iso_cut(file, size)
+        if head[:4] == _OGG_PAGE:
+            return _ogg_cut(file, size)
         file.seek(0)
         return _ts_cut(file.read(5 * _TS_LONGEST), size)
+
+
+def _ogg_cut(file: BinaryIO, size: int) -> bool:
+    """Whether the last page lacks its end. A page has a head of 27 bytes, of which the last counts
+    its segments, then the length of each, then their data (RFC 3533, 6)."""
+    file.seek(max(0, size - _OGG_LONGEST))
+    tail = file.read()
+    at = tail.rfind(_OGG_PAGE)
+    if at < 0:
+        return True
+    head = tail[at : at + 27]
+    lengths = tail[at + 27 : at + 27 + head[-1]]
+    return (
+        len(head) < 27 or len(lengths) < head[26] or at + 27 + head[26] + sum(lengths) > len(tail)
+    )
 
 
 def _ts_cut(head: bytes, size: int) -> bool:

@@ -119,6 +119,11 @@ class Clock:
         return 0 if place is None else place.stretch
 
     @property
+    def has_jumped(self) -> bool:
+        """Whether times have begun anew so far."""
+        return len(self._stretches) > 1
+
+    @property
     def shift(self) -> Fraction:
         """Seconds that are added to the file's times at its beginning."""
         return self._shift
