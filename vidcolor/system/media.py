@@ -74,7 +74,7 @@ def open_media(
                 f"{path}: is a playlist, not a film; give the films that it names, or "
                 "--allow-playlists to open them through it"
             ) from error
-        if error.log and "not on whitelist" in error.log[2]:
+        if error.log and "Format not on whitelist" in error.log[2]:
             raise InputError(f"{path}: is a text, not a film; give a film or a picture") from error
         raise
     return cast(InputContainer, container)
