@@ -246,3 +246,12 @@ def test_a_playlist_is_opened_only_where_it_is_allowed(
     allowed = replace(Settings(), allow_playlists=True)
     (report,) = colorize(path, tmp_path / "out.mkv", colorizer=colorizer, settings=allowed)
     assert (report.status, report.error, report.frames) == ("done", "", RATE)
+
+
+def test_too_little_memory_is_said_before_the_work(
+    tmp_path: Path, colorizer: Colorizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = record(tmp_path / "in.mkv", video=range(3), seconds=1)
+    monkeypatch.setattr("vidcolor.run.plan.allocatable_memory", lambda: 100 << 20)
+    report = run(path, tmp_path / "out.mkv", colorizer)
+    assert report.status == "failed" and "100 MiB" in report.error and "64x48" in report.error

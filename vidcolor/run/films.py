@@ -26,7 +26,7 @@ from ..system.threads import share_threads
 from .batch_cache import cached_batch
 from .batching import BatchRunner
 from .colorizer import Colorizer, Prepared
-from .plan import FilmJob
+from .plan import FilmJob, check_memory
 from .settings import Progress, ProgressCallback, Report, Settings
 
 # Code points of ITU-T H.273: PQ and HLG; BT.2020.
@@ -170,6 +170,7 @@ def colorize_film(
             f"{job.input}: no shots are found and colors are not kept steady, because "
             f"{without_shots}"
         )
+    check_memory(facts)
     size = batch_size(colorizer, settings, facts)
     source = found.read(load(job.source, batch_size=size, device=colorizer.device))
     stages = film_stages(colorizer, settings, job.plan.format, facts.time_base)

@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..color.compose import check_exact_luma
-from ..errors import ContainerError, InputError, OutputError
+from ..errors import ContainerError, DeviceError, InputError, OutputError
 from ..frames import ColorTags, PictureInfo, PixelFormat, Segment, VideoInfo
 from ..sinks import (
     CopyPlan,
@@ -25,10 +25,15 @@ from ..sinks import (
 )
 from ..sinks.encoders import encoder_options
 from ..sources import FilmSource, Input, expand
+from ..system.devices import allocatable_memory
 from ..system.files import fitting_name
 from .settings import Report, Settings, failed
 
 logger = logging.getLogger(__name__)
+
+# Main memory that a film takes beside the model: less than was measured with libx264 at 320x240 to
+# 1920x1080 and with ffv1 at 1280x720 (248 to 590 MiB), so that no film is refused that would do.
+_FILM_BYTES, _PIXEL_BYTES = 150 << 20, 100
 
 
 @dataclass(frozen=True)
@@ -252,6 +257,7 @@ def _plan_film(
     source: FilmSource, pair: _Pair, settings: Settings, taken: dict[str, Path]
 ) -> FilmJob:
     item, path, facts = pair.item, pair.output, source.facts
+    check_memory(facts)
     try:
         copies = check_container(path, facts, settings.encoder, settings.copy)
     except ContainerError as error:
@@ -270,6 +276,23 @@ def _plan_film(
         except OutputError as error:
             raise OutputError(f"{item.path}: {error}") from error
     return FilmJob(source, path, copies)
+
+
+def check_memory(facts: VideoInfo) -> None:
+    """Refuse a film that surely needs more memory than there is: the system would end the process,
+    or an encoder abort it.
+
+    Raises:
+        DeviceError: with both figures.
+    """
+    need = _FILM_BYTES + _PIXEL_BYTES * facts.width * facts.height
+    left = allocatable_memory()
+    if left < need:
+        raise DeviceError(
+            f"{facts.path}: a film of {facts.width}x{facts.height} needs about {need >> 20} MiB of "
+            f"memory, and only {left >> 20} MiB are left; close other programs, raise the limit, "
+            "or scale the film down"
+        )
 
 
 def plan_rest(job: FilmJob, first: Path, number: int, settings: Settings) -> FilmJob | None:

@@ -18,6 +18,7 @@ _SLACK = 8  # some old AVI writers count the eight bytes of the chunk's own head
 # Sizes of a chunk whose writer could not come back to fill it in, as of a stream.
 _OPEN_SIZES = (0, 0xFFFFFFFF)
 _TS_LONGEST = 204
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # how Matroska and WebM begin
 _OGG_PAGE, _OGG_LONGEST = b"OggS", 27 + 255 + 255 * 255  # how a page begins; bytes of the longest
 _ISO_STARTS = (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"wide", b"free", b"skip")
 _ISO_LOST = (b"mdat", b"moof", b"moov")  # boxes without whose end frames or sound are missing
@@ -61,7 +62,7 @@ def ends_early(facts: VideoInfo, count: int, seconds: float, *, is_file: bool) -
 
 def cut_off(path: Path) -> bool:
     """Whether an AVI or ISO file (MP4, MOV) ends before its own sizes say, a transport stream
-    within a packet, or an Ogg file within a page.
+    within a packet, an Ogg file within a page, or a Matroska file before the end of its segment.
 
     False for other containers, and where the sizes do not tell: a recording that was never closed,
     a file cut exactly between two fragments, or one that lacks nothing but an index.
@@ -76,10 +77,31 @@ def cut_off(path: Path) -> bool:
             return any(end > size + _SLACK for end in _movi_ends(file, size))
         if head[4:8] in _ISO_STARTS:
             return _iso_cut(file, size)
+        if head[:4] == _EBML:
+            return _matroska_cut(file, size)
         if head[:4] == _OGG_PAGE:
             return _ogg_cut(file, size)
         file.seek(0)
         return _ts_cut(file.read(5 * _TS_LONGEST), size)
+
+
+def _matroska_cut(file: BinaryIO, size: int) -> bool:
+    """Whether the segment, which holds all but the head, is longer than the file. A size has as
+    many bytes as its first byte has leading zeros, and one; all ones mean unknown, as of a
+    recording that was not closed (RFC 8794, 4 and 6)."""
+    at = 0
+    for name in (_EBML, _SEGMENT):
+        file.seek(at)
+        head = file.read(12)
+        if len(head) < 12 or head[:4] != name or not head[4]:
+            return False
+        width = 9 - head[4].bit_length()
+        bits = 7 * width
+        length = int.from_bytes(head[4 : 4 + width], "big") & ((1 << bits) - 1)
+        if length == (1 << bits) - 1:
+            return False
+        at += 4 + width + (0 if name == _SEGMENT else length)
+    return at + length > size
 
 
 def _ogg_cut(file: BinaryIO, size: int) -> bool:
