@@ -128,7 +128,7 @@ def test_a_model_that_cannot_be_loaded_takes_no_other_with_it(
     )
     monkeypatch.setenv("VIDCOLOR_CACHE", str(tmp_path))
     good = partial(Colorizer, "_ramp", device="cpu", size=64)
-    bad = partial(Colorizer, "_ramp", tmp_path / "none.safetensors", device="cpu")
+    bad = partial(Colorizer, weights=tmp_path / "none.safetensors", device="cpu")
     report = probe_machine([bad, good], 64, 48, FAST_ENCODER, batches=[1], least=0.01)
     assert [model.model for model in report.models] == ["_ramp"]
     assert len(report.problems) == 1 and "none.safetensors" in report.problems[0]

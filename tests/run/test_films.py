@@ -23,6 +23,9 @@ from vidcolor.motion.stabilizer import Stabilizer
 from vidcolor.run import films
 from vidcolor.run.colorizer import Colorizer as Worker
 from vidcolor.run.colorizer import Prepared
+from vidcolor.run.pipeline import run
+from vidcolor.run.plan import plan
+from vidcolor.system.stages import StageTimer
 from vidcolor.system.threads import StageThreads
 
 STEADY = Settings(encoder=EncoderSettings("ffv1"))
@@ -89,6 +92,21 @@ def test_the_batch_size_changes_nothing(
     settings = replace(STEADY, batch_size=batch_size)
     again = done(colorize(film, tmp_path / "o.mkv", colorizer=moody(), settings=settings))
     assert_same_pixels(again, steady)
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_a_timer_measures_every_stage_and_changes_nothing(
+    tmp_path: Path, film: Path, steady: Path, overlap: bool
+) -> None:
+    timer = StageTimer(overlap=overlap)
+    settings = replace(STEADY, batch_size=4)
+    jobs, _ = plan([film], tmp_path / "o.mkv", settings)
+    output = done(list(run(jobs, moody(), settings, timer=timer)))
+    names = ["decode", "cuts", "prepare", "predict", "stabilize", "compose", "encode"]
+    assert sorted(timer.costs) == sorted(names)
+    assert {cost.frames for cost in timer.costs.values()} == {35}
+    assert all(cost.seconds > 0 for cost in timer.costs.values())
+    assert_same_pixels(output, steady)
 
 
 def test_a_shot_begins_afresh(film: Path, steady: Path, tmp_path: Path) -> None:
