@@ -79,6 +79,10 @@ class VideoInfo:
         streams: every stream of the container, in order.
         num_chapters: number of chapters of the container.
         is_color: chroma was found in the first frames.
+        first_pts: of the first frame, None if it carries none.
+        has_own_duration: `duration_seconds` is the video's and not a longer sound track's.
+        extras: what the first frame carries that no output keeps, in plain words.
+        is_playlist: the file is a playlist that names others.
     """
 
     path: Path
@@ -102,6 +106,10 @@ class VideoInfo:
     num_chapters: int = 0
     is_color: bool = False
     field_order: str = ""
+    first_pts: int | None = None
+    has_own_duration: bool = False
+    extras: tuple[str, ...] = ()
+    is_playlist: bool = False
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from ..system.threads import share_threads
 from .batch_cache import cached_batch
 from .batching import BatchRunner
 from .colorizer import Colorizer, Prepared
-from .plan import FilmJob
+from .plan import FilmJob, check_memory
 from .settings import Progress, ProgressCallback, Report, Settings
 
 # Code points of ITU-T H.273: PQ and HLG; BT.2020.
@@ -170,6 +170,7 @@ def colorize_film(
             f"{job.input}: no shots are found and colors are not kept steady, because "
             f"{without_shots}"
         )
+    check_memory(facts)
     size = batch_size(colorizer, settings, facts)
     source = found.read(load(job.source, batch_size=size, device=colorizer.device))
     stages = film_stages(colorizer, settings, job.plan.format, facts.time_base)
@@ -178,7 +179,7 @@ def colorize_film(
         facts,
         settings.encoder,
         format=job.plan.format,
-        segment=settings.segment,
+        segment=job.source.segment,
         copy=settings.copy,
         overwrite=settings.overwrite,
         plan=job.plan,
@@ -198,11 +199,13 @@ def colorize_film(
         if frames == 0:
             raise InputError(
                 f"{job.input}: no frame lies in the chosen segment; check --start and --end"
-                if not settings.segment.is_full
+                if not job.source.segment.is_full
                 else f"{job.input}: no frame could be decoded"
             )
         with encoding(0):
-            written = sink.finish(incomplete=bool(found.damage))
+            written = sink.finish(
+                incomplete=bool(found.damage), cut=job.source.changed_at is not None
+            )
     if not without_shots and (note := colorizer.references.unused(shots)):
         found.warnings.append(f"{job.input}: {note}")
     report = Report(job.input, written.path, "done", frames, warnings=found.warnings)

@@ -10,17 +10,17 @@ in `films.py` and `picture_stages` in `pictures.py` name them in order, `run_sta
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..errors import VidcolorError
 from ..system.stages import StageTimer
 from .colorizer import Colorizer
 from .films import colorize_film
 from .pictures import colorize_pictures
-from .plan import Job, PicturesJob, plan
-from .settings import ProgressCallback, Report, Settings
+from .plan import FilmJob, Job, PicturesJob, plan, plan_rest
+from .settings import ProgressCallback, Report, Settings, failed
 
 
 def run(
@@ -46,14 +46,35 @@ def run(
                 report.rename(job.clashes.get(report.input, ""))
                 yield report
             continue
+        yield from _colorize_parts(job, colorizer, settings, on_progress, timer)
+
+
+def _colorize_parts(
+    job: FilmJob,
+    colorizer: Colorizer,
+    settings: Settings,
+    on_progress: ProgressCallback,
+    timer: StageTimer | None,
+) -> Iterator[Report]:
+    """A report for each part of a film; there is one but where it is split."""
+    first, parts = job.output, itertools.count(2)
+    part: FilmJob | None = job
+    while part is not None:
         began = time.monotonic()
         try:
-            report = colorize_film(job, colorizer, settings, on_progress, timer)
-        except VidcolorError as error:
-            report = Report(job.input, job.output, "failed", error=str(error))
+            report = colorize_film(part, colorizer, settings, on_progress, timer)
+        except Exception as error:
+            report = failed(part.input, part.output, error)
         report.seconds = time.monotonic() - began
         report.rename(job.clash)
         yield report
+        if report.status == "failed":
+            return
+        try:
+            part = plan_rest(part, first, next(parts), settings)
+        except Exception as error:
+            yield failed(job.input, first, error)
+            return
 
 
 def colorize(

@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..color.compose import check_exact_luma
-from ..errors import ContainerError, InputError, OutputError, VidcolorError
+from ..errors import ContainerError, DeviceError, InputError, OutputError
 from ..frames import ColorTags, PictureInfo, PixelFormat, Segment, VideoInfo
 from ..sinks import (
     CopyPlan,
@@ -27,9 +27,15 @@ from ..sinks import (
 from ..sinks.encoders import encoder_options
 from ..sources import FilmSource, Input, expand
 from ..sources.inputs import OWN
-from .settings import Report, Settings
+from ..system.devices import allocatable_memory
+from ..system.files import fitting_name
+from .settings import Report, Settings, failed
 
 logger = logging.getLogger(__name__)
+
+# Main memory that a film takes beside the model: less than was measured with libx264 at 320x240 to
+# 1920x1080 and with ffv1 at 1280x720 (248 to 590 MiB), so that no film is refused that would do.
+_FILM_BYTES, _PIXEL_BYTES = 150 << 20, 100
 
 
 @dataclass(frozen=True)
@@ -205,7 +211,7 @@ def _pair(
             root = origin.resolve()
             yield _Pair(item, root.with_name(f"{root.name}{OWN}") / relative)
         else:
-            name = f"{Path(relative.name).stem}{OWN}{relative.suffix}"
+            name = fitting_name(Path(relative.name).stem, f"{OWN}{relative.suffix}")
             yield _Pair(item, item.beside.with_name(name))
 
 
@@ -227,6 +233,8 @@ def plan(
     """
     target = None if output is None else Path(output)
     folder = str(output).endswith(("/", os.sep))
+    if str(output) == "-":
+        raise OutputError("-: nothing is written to standard output; give a file or a folder")
     if target is not None and folder and target.is_file():
         raise OutputError(f"{target}: is a file, not a folder; give another name with -o")
     _check_encoder(settings.encoder)
@@ -255,7 +263,12 @@ def plan(
                 raise OutputError(
                     f"{path}: would replace the input {original}; choose another folder with -o"
                 )
-            source = item.open(settings.segment, settings.fps)
+            source = item.open(
+                settings.segment,
+                settings.fps,
+                playlists=settings.allow_playlists,
+                split=settings.on_change == "split",
+            )
             if isinstance(source, FilmSource):
                 job = _plan_film(source, pair, settings, taken)
                 jobs.append(replace(job, clash=pair.clash))
@@ -264,11 +277,11 @@ def plan(
                 pictures.append((item.path, path))
                 if pair.clash:
                     clashes[item.path] = pair.clash
-        except VidcolorError as error:
-            reports.append(Report(item.path, path, "failed", error=str(error)))
         except OSError as error:  # a name that the system refuses, too long for example
             line = f"{path}: {error.strerror}; use another name or folder with -o"
             reports.append(Report(item.path, path, "failed", error=line))
+        except Exception as error:
+            reports.append(failed(item.path, path, error))
     if pictures:
         jobs.insert(0, PicturesJob(tuple(pictures), clashes))
     return jobs, reports
@@ -305,6 +318,7 @@ def _plan_film(
     source: FilmSource, pair: _Pair, settings: Settings, taken: dict[str, Path]
 ) -> FilmJob:
     item, path, facts = pair.item, pair.output, source.facts
+    check_memory(facts)
     try:
         copies = check_container(path, facts, settings.encoder, settings.copy)
     except ContainerError as error:
@@ -323,3 +337,41 @@ def _plan_film(
         except OutputError as error:
             raise OutputError(f"{item.path}: {error}") from error
     return FilmJob(source, path, copies)
+
+
+def check_memory(facts: VideoInfo) -> None:
+    """Refuse a film that surely needs more memory than there is: the system would end the process,
+    or an encoder abort it.
+
+    Raises:
+        DeviceError: with both figures.
+    """
+    need = _FILM_BYTES + _PIXEL_BYTES * facts.width * facts.height
+    left = allocatable_memory()
+    if left < need:
+        raise DeviceError(
+            f"{facts.path}: a film of {facts.width}x{facts.height} needs about {need >> 20} MiB of "
+            f"memory, and only {left >> 20} MiB are left; close other programs, raise the limit, "
+            "or scale the film down"
+        )
+
+
+def plan_rest(job: FilmJob, first: Path, number: int, settings: Settings) -> FilmJob | None:
+    """The job of a film's next part, where the picture changed and the film is to be split.
+
+    Args:
+        job: of the part that was just worked on.
+        first: output of the first part; the next ones are `<stem>.part2<suffix>` and so on.
+        number: of the next part.
+        settings: see `Settings`.
+
+    Raises:
+        InputError, OutputError: the part cannot be read or written.
+    """
+    source = job.source.rest()
+    if source is None:
+        return None
+    output = first.with_name(fitting_name(first.stem, f".part{number}{first.suffix}"))
+    check_output(output, job.input, overwrite=settings.overwrite)
+    plan = check_container(output, source.facts, settings.encoder, settings.copy)
+    return FilmJob(source, output, plan)

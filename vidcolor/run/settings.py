@@ -5,6 +5,7 @@ Importing this module must not import torch: the command line's help is made fro
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -12,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ..color.adjust import ColorAdjustment
+from ..errors import VidcolorError
 from ..frames import COPY_ALL, COPY_KINDS, WHOLE, Segment
 from ..options import OptionError, check_options, option, parse_rate, words
 from ..sinks.encoder_table import EncoderSettings
+
+logger = logging.getLogger(__name__)
 
 
 def parse_copy(text: str) -> frozenset[str]:
@@ -93,6 +97,16 @@ class Settings:
         word="auto",
         help="Threads that read, color and write pictures; films do not use them. auto: one for "
         "each processor, at most 16.",
+    )
+    on_change: str = option(
+        "scale",
+        choices=words("scale", "split"),
+        help="What to do where the size, the pixel format or the shape of a film's picture "
+        "changes: scale what follows to fit, or split the film into parts.",
+    )
+    allow_playlists: bool = option(
+        False,
+        help="Open playlists (.m3u8, .ffconcat), and with them the local files that they name.",
     )
     overwrite: bool = option(False, short="-y", help="Replace existing outputs.")
     skip_existing: bool = option(False, help="Skip inputs whose output exists.")
@@ -209,6 +223,22 @@ class Report:
             "error": self.error,
             "warnings": self.warnings,
         }
+
+
+def failed(path: Path, output: Path, error: Exception) -> Report:
+    """The report of an input that an error ended. An error that is not vidcolor's own is a fault of
+    the program, and one line too; `vidcolor -v` shows where it comes from."""
+    text = str(error)
+    if isinstance(error, MemoryError):
+        text = f"{path}: there is not enough memory; close other programs or lower --batch-size"
+    elif not isinstance(error, VidcolorError):
+        logger.info("%s: unexpected error", path, exc_info=error)
+        said = " ".join(text.split())[:200]
+        text = (
+            f"{path}: could not be worked on, by a fault of vidcolor ({type(error).__name__}: "
+            f"{said}); please report it with the file"
+        )
+    return Report(path, output, "failed", error=text)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from av.stream import Stream
 
 from ..errors import ContainerError, OutputError
 from ..frames import COPY_ALL, COPY_KINDS, PixelFormat, StreamInfo, VideoInfo
+from ..system.clock import Clock
 from ..system.media import film_stream, is_cover
 from .encoder_table import EncoderSettings, find_encoder
 from .encoders import choose_pixel_format, format_notes, open_encoder
@@ -30,6 +31,7 @@ from .streams import (
     PacketFeed,
     Selection,
     codec_name,
+    file_metadata,
     open_input,
     select_streams,
     stream_info,
@@ -87,7 +89,8 @@ class _Trial:
     notes: tuple[str, ...] = field(default=(), compare=False)
 
 
-def _label(stream: StreamInfo) -> str:
+def label(stream: StreamInfo) -> str:
+    """A stream in plain words."""
     kind = "cover art" if stream.kind == "video" else stream.kind
     language = f", {stream.language}" if stream.language else ""
     return f"stream {stream.index} ({kind}, {stream.codec}{language})"
@@ -130,7 +133,7 @@ def _try(
                         f"({error.strerror}); check --preset, --crf and --pix-fmt"
                     ) from error
                 raise
-            for packet in _first_packets(facts.path, targets):
+            for packet in _first_packets(facts, targets):
                 output.mux(packet)
             maker, black = FrameMaker(facts, settings.encoder, format), _black(facts, format)
             unit = video_time_base(output, facts)
@@ -161,13 +164,13 @@ def _try(
     return _Trial(lost=tuple(lost), notes=tuple(notes))
 
 
-def _first_packets(path: Path, targets: dict[int, Stream]) -> Iterable[av.Packet[Any]]:
+def _first_packets(facts: VideoInfo, targets: dict[int, Stream]) -> Iterable[av.Packet[Any]]:
     """The first packet of each copied stream, moved to time 0 so that the muxer need not wait."""
     if not targets:
         return
     waiting = set(targets)
-    with open_input(path) as source:
-        for number, packet in enumerate(PacketFeed(source, targets).until(None)):
+    with open_input(facts) as source:
+        for number, packet in enumerate(PacketFeed(source, Clock(source), targets).until(None)):
             index = next(key for key, value in targets.items() if value is packet.stream)
             if index in waiting:
                 waiting.remove(index)
@@ -184,10 +187,18 @@ def _family(stream: Stream) -> str:
 
 def _lost_notes(written: InputContainer, source: InputContainer) -> Iterable[str]:
     timecode = film_stream(source).metadata.get("timecode")
-    tags = [written.metadata, *(each.metadata for each in written.streams)]
+    tags: list[dict[str, str]] = [written.metadata, *(each.metadata for each in written.streams)]
     kept = {value for each in tags for key, value in each.items() if key.lower() == "timecode"}
     if timecode and timecode not in kept:
         yield f"the timecode {timecode}"
+    found = {value for each in tags for value in each.values()}
+    lost = [
+        key
+        for key, value in file_metadata(source).items()
+        if key.lower() not in written.metadata and value not in found and value.strip()
+    ]
+    if lost:
+        yield f"the tags {', '.join(sorted(lost))}"
 
 
 def _lost(
@@ -202,12 +213,12 @@ def _lost(
     for stream in streams:
         key = (stream.type, _family(stream))
         if (muxer, key[1]) in _UNRELIABLE:
-            yield _label(stream_info(stream))
+            yield label(stream_info(stream))
             continue
         if stream.type == "attachment":
             key = next((each for each in found if each[0] == "attachment"), key)
         if found[key] == 0:
-            yield _label(stream_info(stream))
+            yield label(stream_info(stream))
         found[key] -= 1
     pictures = list(written.streams.video)
     video = next((each for each in pictures if not is_cover(each)), pictures[0])
@@ -253,9 +264,10 @@ def check_container(
         format = choose_pixel_format(facts, settings)
     suffix = output.suffix or "(none)"
     containers = find_encoder(settings.encoder).containers
-    with open_input(facts.path) as source:
+    with open_input(facts) as source:
         selection = select_streams(source, copy)
         notes = [*selection.notes, *format_notes(facts, settings, format)]
+        notes += [f"{each} is not kept" for each in facts.extras]
         for stream in selection.streams:
             if stream.type == "data":
                 alone = replace(selection, streams=(stream,))
@@ -263,7 +275,7 @@ def check_container(
                     _fits(_try(each, source, alone, facts, settings, format), stream)
                     for each in (suffix, *containers)
                 ):
-                    notes.append(f"{_label(stream_info(stream))} fits no container, is left out")
+                    notes.append(f"{label(stream_info(stream))} fits no container, is left out")
                     rest = tuple(each for each in selection.streams if each is not stream)
                     selection = replace(selection, streams=rest)
         trial = _try(suffix, source, selection, facts, settings, format)
@@ -287,7 +299,7 @@ def check_container(
 
 
 def _fits(trial: _Trial, stream: Stream) -> bool:
-    return trial.refusal is None and _label(stream_info(stream)) not in trial.lost
+    return trial.refusal is None and label(stream_info(stream)) not in trial.lost
 
 
 def _culprits(
@@ -326,10 +338,8 @@ def _message(
     suffix = output.suffix or "a name without a suffix"
     other = f"use -o {output.with_suffix(better)}" if better else ""
     if culprits:
-        what = f"{suffix} cannot hold {', '.join(_label(each) for each in culprits)}"
-        kinds = {COPY_NAMES[each.kind] for each in culprits}
-        kept = [kind for kind in COPY_KINDS if kind in copy - kinds]
-        leave = f"leave it out with --copy {','.join(kept) or 'none'}"
+        what = f"{suffix} cannot hold {', '.join(label(each) for each in culprits)}"
+        leave = without_kinds(culprits, copy)
         remedy = f"{other} or {leave}" if other else leave
     elif trial.refusal is not None:
         what = f"{suffix} cannot hold a film by {settings.encoder} ({trial.refusal})"
@@ -338,3 +348,10 @@ def _message(
         what = f"{suffix} does not keep {', '.join(properties)}"
         remedy = other
     return f"{output}: {what}; {remedy}"
+
+
+def without_kinds(streams: list[StreamInfo], copy: frozenset[str]) -> str:
+    """How to leave streams out, as a remedy."""
+    kinds = {COPY_NAMES[each.kind] for each in streams}
+    kept = [kind for kind in COPY_KINDS if kind in copy - kinds]
+    return f"leave it out with --copy {','.join(kept) or 'none'}"

@@ -15,7 +15,13 @@ from pathlib import Path
 from av.error import FFmpegError
 
 from ..errors import OutputError
-from ..system.files import temporary_path
+from ..system.files import fitting_name, temporary_path
+
+# What a disk or a network share says. FFmpeg has these numbers too, and others of its own.
+_SYSTEM_ERRORS = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS,
+     errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ENAMETOOLONG, errno.ESTALE, errno.EBUSY)
+)  # fmt: skip
 
 
 def same_file(one: Path, other: Path) -> bool:
@@ -42,20 +48,32 @@ def check_output(output: Path, source: Path, *, overwrite: bool) -> None:
         )
 
 
+def is_system_error(error: OSError | FFmpegError) -> bool:
+    """Whether the system could not write; else FFmpeg refused what it was to write."""
+    return error.errno in _SYSTEM_ERRORS or not isinstance(error, FFmpegError)
+
+
 @contextmanager
 def writing(output: Path) -> Iterator[None]:
-    """Turn the system's (and so PyAV's) errors of writing `output` into an `OutputError`."""
+    """Turn the system's and FFmpeg's errors of writing `output` into an `OutputError`."""
     try:
         yield
     except (OSError, FFmpegError) as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(
                 f"{output}: the disk is full; free some space or choose another folder with -o"
             ) from error
         reason = error.strerror or str(error)
+        if is_system_error(error):
+            raise OutputError(
+                f"{output}: cannot be written ({reason}); check the folder and its permissions, "
+                "or choose another with -o"
+            ) from error
+        other = "use another --encoder"
+        if output.suffix != ".mkv":
+            other = f"use -o {output.with_suffix('.mkv')}"
         raise OutputError(
-            f"{output}: cannot be written ({reason}); check the folder and its permissions, "
-            "or choose another with -o"
+            f"{output}: {output.suffix} refuses what is to be written ({reason}); {other}"
         ) from error
 
 
@@ -82,6 +100,23 @@ class PendingFile:
         with writing(output):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.touch(exist_ok=False)  # shows now, not hours later, that we may write here
+            self._inode = self.path.stat().st_ino
+
+    def check(self) -> None:
+        """See that the temporary file is still the one that was made.
+
+        Raises:
+            OutputError: another program removed or replaced it.
+        """
+        try:
+            there = self.path.stat().st_ino == self._inode
+        except OSError:
+            there = False
+        if not there:
+            raise OutputError(
+                f"{self.output}: another program removed the unfinished file {self.path.name} "
+                "while it was written, so nothing is left of it; run it again"
+            )
 
     def commit(self, mark: str = "") -> Path:
         """Rename the temporary file to the final name and return that.
@@ -116,7 +151,8 @@ class PendingFile:
         number = 1
         while True:
             word = mark if number == 1 else f"{mark}-{number}"
-            target = self.output.with_name(f"{self.output.stem}.{word}{self.output.suffix}")
+            rest = f".{word}{self.output.suffix}"
+            target = self.output.with_name(fitting_name(self.output.stem, rest))
             if not os.path.lexists(target):
                 return target
             if self.overwrite and not same_file(target, self.source) and not target.is_dir():

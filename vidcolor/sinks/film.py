@@ -11,20 +11,22 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
+from av.format import Flags
 from av.packet import Packet
 from av.video.stream import VideoStream
 from torch import Tensor
 
 from ..errors import OutputError
 from ..frames import COPY_ALL, WHOLE, ColorBatch, PixelFormat, Segment, VideoInfo
-from .container import CopyPlan, check_container
+from ..system.clock import Clock
+from .container import CopyPlan, check_container, label, without_kinds
 from .encoder_table import EncoderSettings
 from .encoders import open_encoder
-from .files import PendingFile, check_output, writing
+from .files import PendingFile, check_output, is_system_error, writing
 from .muxing import (
     FrameMaker,
     add_streams,
@@ -35,7 +37,15 @@ from .muxing import (
     open_output,
     video_time_base,
 )
-from .streams import PacketFeed, Selection, cut_chapters, open_input, select_streams
+from .streams import (
+    PacketFeed,
+    Selection,
+    cut_chapters,
+    open_input,
+    select_streams,
+    stream_info,
+)
+from .timecode import move_timecodes
 from .verify import Expected, find_faults
 
 
@@ -117,6 +127,7 @@ class FilmSink:
         self._maker = FrameMaker(facts, settings.encoder, format)
         self._longest = 0  # step between two frames, in the film's time base
         self._frames = 0
+        self._last_dts: dict[int, int] = {}  # of copied streams, in the output
         self._emitted = False  # a packet has come out of the encoder
         self._without_packets = 0
 
@@ -159,12 +170,13 @@ class FilmSink:
                 planes: tuple[Tensor, ...] = tuple(plane[index] for plane in batch.planes)
                 self._encode(planes, pts, duration)
 
-    def finish(self, *, incomplete: bool = False) -> FilmReport:
+    def finish(self, *, incomplete: bool = False, cut: bool = False) -> FilmReport:
         """Drain the encoder, copy what is left, check the file and give it its name.
 
         Args:
             incomplete: the input was damaged: name the film `<stem>.incomplete<suffix>`. It is
                 also called so if the copied streams could not be read to their end.
+            cut: the film goes on, but not in this file: end the copied streams with the picture.
 
         Raises:
             OutputError: no frame was written, the disk is full, or the file is not what was put
@@ -181,11 +193,12 @@ class FilmSink:
         with writing(self._file.output):
             for packet in drain(self._video, first=not self._emitted):
                 self._mux(packet)
-            before = None if self._segment.end is None else end
+            before = end if cut or self._segment.end is not None else None
             for packet in self._feed.until(None, before=before):
-                self._output.mux(packet)
+                self._mux_copy(packet)
             format_name = self._output.format.name
             self._close()
+        self._file.check()
         # AVI begins at 0: its first frame is shown from there on.
         first = self._first_pts * unit if self._timed else self._shift
         expected = Expected(
@@ -198,7 +211,7 @@ class FilmSink:
             copied=tuple(self._feed.copied.values()),
             attachments=self._without_packets,
             format_name=format_name,
-            complete=self._segment.is_full,
+            complete=self._segment.is_full and not cut,
         )
         if faults := find_faults(self._file.path, expected):
             kept = self._file.commit("unverified")
@@ -221,7 +234,7 @@ class FilmSink:
     def _start(self, pts: int) -> None:
         """Open both containers, now that the first frame's moment is known."""
         facts, segment = self._facts, self._segment
-        self._input = open_input(facts.path)
+        self._input = open_input(facts)
         chosen = {each.index for each in self._plan.streams}
         found = select_streams(self._input, self._copy)
         selection = Selection(
@@ -230,27 +243,39 @@ class FilmSink:
         first = pts * facts.time_base
         self._first_pts = pts
         self._output = output = open_output(str(self._file.path), self._input, selection, facts)
+        clock = Clock(self._input)
         start = None
         self._timed = has_timestamps(output)
         if segment.start is not None:
             start = self._shift = first
         elif not self._timed:
-            self._shift = first - self._lead(first, selection)
+            self._shift = first - self._lead(first, selection, clock)
         try:
             video, targets = add_streams(
                 output, self._input, selection, facts, self._settings, self._format, self._threads
             )
         except ValueError as error:
             raise OutputError(f"{self._file.output}: {error}; try another container") from error
+        if segment.start is not None:
+            later = round((pts - (facts.first_pts or 0)) * facts.time_base * frame_rate(facts))
+            for tags in (output.metadata, *(each.metadata for each in output.streams)):
+                move_timecodes(tags, later, frame_rate(facts))
         chapters = self._input.chapters() if selection.chapters else []
-        if not segment.is_full:
-            length = None if segment.end is None else segment.end - (segment.start or 0)
-            last = None if length is None else first + length
-            chapters = cut_chapters(chapters, first, last, self._shift)
+        # By the file's own times, which the clock has moved.
+        last = None if segment.end is None else first + segment.end - (segment.start or 0)
+        chapters = cut_chapters(
+            chapters,
+            None if segment.is_full else first - clock.shift,
+            None if last is None else last - clock.shift,
+            self._shift - clock.shift,
+        )
         output.set_chapters(chapters)
+        open_encoder(video, self._settings.encoder)
+        output.start_encoding()
         hidden = is_mov(output.format.name)
         self._feed = PacketFeed(
             self._input,
+            clock,
             targets,
             start=start,
             shift=self._shift,
@@ -258,15 +283,14 @@ class FilmSink:
             lead_in=self._timed,
         )
         self._without_packets = len(selection.streams) - len(targets)
-        open_encoder(video, self._settings.encoder)
         self._video = video
 
-    def _lead(self, first: Fraction, selection: Selection) -> Fraction:
+    def _lead(self, first: Fraction, selection: Selection, clock: Clock) -> Fraction:
         """Seconds that the sound begins before the first frame, in whole frames: what AVI cannot
         express is made of frames, so that nothing of the sound is cut off. The muxer fills them.
         """
         starts = [
-            each.start_time * each.time_base
+            each.start_time * each.time_base + clock.shift
             for each in selection.streams
             if each.type == "audio" and each.start_time is not None and each.time_base
         ]
@@ -313,8 +337,37 @@ class FilmSink:
         if packet.dts is not None:
             moment = packet.dts * packet.time_base + self._shift
             for other in self._feed.until(moment):
-                self._output.mux(other)
+                self._mux_copy(other)
         self._output.mux(packet)
+
+    def _mux_copy(self, packet: Packet[Any]) -> None:
+        """Mux a copied packet. Muxers refuse a decoding time that is not after the last one, as
+        DVDs and damaged films have them; it is made later by the least step, as FFmpeg does."""
+        assert self._output is not None
+        target = packet.stream
+        unit, before = target.time_base, self._last_dts.get(target.index)
+        assert packet.pts is not None and packet.dts is not None and unit is not None
+        ticks = Fraction(packet.time_base) / unit
+        packet.pts, packet.dts = _nearest(packet.pts * ticks), _nearest(packet.dts * ticks)
+        packet.duration = _nearest((packet.duration or 0) * ticks)
+        packet.time_base = unit
+        if before is not None:
+            strict = not self._output.format.flags & cast(int, Flags.ts_nonstrict.value)
+            packet.dts = max(packet.dts, before + strict)
+            packet.pts = max(packet.pts, packet.dts)
+        self._last_dts[target.index] = packet.dts
+        try:
+            self._output.mux(packet)
+        except FFmpegError as error:
+            if is_system_error(error):
+                raise
+            output, info = self._file.output, stream_info(target)
+            other = f"use -o {output.with_suffix('.mkv')} or "
+            raise OutputError(
+                f"{output}: {output.suffix} refuses {label(info)} at "
+                f"{float(packet.dts * unit):.3f} s ({error.strerror}); "
+                f"{other if output.suffix != '.mkv' else ''}{without_kinds([info], self._copy)}"
+            ) from error
 
     def _close(self) -> None:
         if self._input is not None:
@@ -323,3 +376,7 @@ class FilmSink:
         if self._output is not None:
             output, self._output = self._output, None
             output.close()
+
+
+def _nearest(time: Fraction) -> int:
+    return (2 * time.numerator + time.denominator) // (2 * time.denominator)

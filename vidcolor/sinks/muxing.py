@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import IO, Any
 
@@ -28,7 +29,19 @@ from .encoders import codes_fields, encoder_options
 from .streams import Selection, add_copy, copy_stream_labels, file_metadata
 
 _MOV_FAMILY = {"mp4", "mov", "ipod", "3gp", "3g2", "psp", "f4v", "ism"}
+# What MP4 and MOV have a place of their own for, by FFmpeg's names.
+# fmt: off
+_MOV_TAGS = frozenset((
+    "title", "artist", "author", "album_artist", "composer", "album", "date", "comment", "genre",
+    "copyright", "grouping", "lyrics", "description", "synopsis", "show", "episode_id", "network",
+    "keywords", "track", "disc", "compilation", "creation_time", "timecode", "location", "make",
+    "model",
+))
+# fmt: on
 _MAX_TIMESCALE = 2**31 - 1
+# Ticks from decoding to showing a frame from which FFmpeg does not believe an MP4; and frames that
+# B-frames put between at most.
+_LONGEST_CTTS, _REORDERED = 2**28, 4
 
 
 def is_mov(format_name: str) -> bool:
@@ -51,7 +64,8 @@ def frame_rate(facts: VideoInfo) -> Fraction:
     rate = facts.average_rate
     if rate is None or rate <= 0:
         return Fraction(25)
-    return rate.limit_denominator(100_000)
+    # A damaged header may say one frame in years.
+    return max(rate.limit_denominator(100_000), Fraction(1, 100_000))
 
 
 def video_time_base(output: OutputContainer, facts: VideoInfo) -> Fraction:
@@ -69,7 +83,7 @@ def _movie_timescale(units: list[Fraction]) -> int:
 
 
 def muxer_options(
-    format_name: str, time_base: Fraction, streams: tuple[Stream, ...]
+    format_name: str, time_base: Fraction, streams: tuple[Stream, ...], tags: Iterable[str] = ()
 ) -> dict[str, str]:
     """The container's options for integer pts that come back as they were given."""
     # A subtitle stream may be silent for an hour: do not hold back the others for it.
@@ -80,6 +94,8 @@ def muxer_options(
         options["movie_timescale"] = str(_movie_timescale(units))
         # Matrix and range also where the primaries are unspecified: FFV1 has no tags of its own.
         options["movflags"] = "+write_colr"
+        if any(key.lower() not in _MOV_TAGS for key in tags):
+            options["movflags"] += "+use_metadata_tags"  # keeps tags of any name
     elif format_name == "matroska":
         options["default_mode"] = "passthrough"  # the default flags of the input, not its guess
         # MP4's sound begins 21 ms before 0 (the AAC decoder's delay). Matroska holds that as it is;
@@ -102,9 +118,10 @@ def open_output(
     probe = av.open(target, "w")
     name, time_base = probe.format.name, video_time_base(probe, facts)
     del probe
-    options = muxer_options(name, time_base, selection.streams)
+    tags = file_metadata(source)
+    options = muxer_options(name, time_base, selection.streams, tags)
     output = av.open(target, "w", container_options=options)
-    output.metadata.update(file_metadata(source))
+    output.metadata.update(tags)
     return output
 
 
@@ -147,7 +164,8 @@ def add_video(
     context.color_range = 2 if tags.full_range else 1
     context.colorspace = 0 if format.rgb else MATRIX_CODES[tags.matrix]
     context.color_primaries, context.color_trc = tags.primaries, tags.transfer
-    if not stores_order(output.format.name):
+    far = is_mov(output.format.name) and _REORDERED / (rate * facts.time_base) >= _LONGEST_CTTS
+    if not stores_order(output.format.name) or far:
         context.max_b_frames = 0
     if is_mov(output.format.name) and encoder.mov_tag:
         context.codec_tag = encoder.mov_tag

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -17,8 +16,9 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Discard, Stream
 
 from ..errors import InputError
-from ..frames import COPY_ALL, COPY_KINDS, StreamInfo
-from ..system.media import film_stream, is_cover, open_media
+from ..frames import COPY_ALL, COPY_KINDS, StreamInfo, VideoInfo
+from ..system.clock import Clock
+from ..system.media import film_stream, is_cover, open_media, other_programs
 
 # What one of FFmpeg's stream kinds is called in `--copy`; cover art is an attached video stream.
 COPY_NAMES = {
@@ -55,18 +55,19 @@ def stream_info(stream: Stream) -> StreamInfo:
     return StreamInfo(stream.index, stream.type, codec_name(stream), stream.language or "")
 
 
-def open_input(path: Path) -> InputContainer:
+def open_input(facts: VideoInfo) -> InputContainer:
     """Open the input a second time, to copy its other streams. A numbered sequence (`%05d.png`)
     opens like a film and has none.
 
     Raises:
         InputError: it cannot be opened.
     """
+    path = facts.path
     try:
-        name, options = f"file:{path}", {}
+        form, options = None, {}
         if not path.is_file():  # a sequence may begin at any number; FFmpeg looks at 0 to 4 only
-            name, options = str(path), {"start_number_range": str(2**31 - 1)}
-        return open_media(name, options=options)
+            form, options = "image2", {"start_number_range": str(2**31 - 1)}
+        return open_media(f"file:{path}", format=form, options=options, playlists=facts.is_playlist)
     except (OSError, FFmpegError) as error:
         raise InputError(
             f"{path}: cannot be opened to copy its other streams ({error.strerror})"
@@ -112,11 +113,15 @@ def select_streams(container: InputContainer, copy: frozenset[str]) -> Selection
     film = film_stream(container)
     chosen, notes = [], []
     in_mov = "mov" in container.format.name.split(",")
+    foreign = other_programs(container)
     for stream in container.streams:
         if stream.index == film.index:
             continue
         kind, codec = stream.type, codec_name(stream)
         name = COPY_NAMES.get(kind)
+        if stream.index in foreign:
+            notes.append(f"stream {stream.index} ({kind}, {codec}) of another program is left out")
+            continue
         if kind == "data" and codec == "bin_data" and in_mov and container.chapters():
             continue  # the text track behind the chapters, which the muxer writes anew
         if kind == "data" and "timecode" in stream.metadata and "timecode" in film.metadata:
@@ -160,14 +165,14 @@ def _cover_bytes(stream: Stream) -> bytes:
 
 
 def cut_chapters(
-    chapters: list[Any], start: Fraction, end: Fraction | None, shift: Fraction
+    chapters: list[Any], start: Fraction | None, end: Fraction | None, shift: Fraction
 ) -> list[Any]:
     """Chapters clipped to `start` <= time < `end` and moved earlier by `shift`, all in seconds."""
     kept = []
     for chapter in chapters:
         unit = Fraction(chapter["time_base"])
         begin, finish = chapter["start"] * unit, chapter["end"] * unit
-        begin = max(begin, start)
+        begin = begin if start is None else max(begin, start)
         finish = finish if end is None else min(finish, end)
         if begin < finish:
             moved = {
@@ -202,10 +207,11 @@ def _counts(packet: Packet[Any], state: Copied) -> bool:
 
 
 class PacketFeed:
-    """The copied streams' packets in the order of the file, one read ahead.
+    """The copied streams' packets in the order of the file, one read ahead, on the film's clock.
 
     Args:
         container: the input, opened for this alone.
+        clock: of this container.
         targets: input stream index to the output's stream.
         start: packets that begin before it (seconds) are dropped, None keeps all; a subtitle
             still shown then is shortened to begin there.
@@ -219,6 +225,7 @@ class PacketFeed:
     def __init__(
         self,
         container: InputContainer,
+        clock: Clock,
         targets: dict[int, Stream],
         *,
         start: Fraction | None = None,
@@ -226,19 +233,22 @@ class PacketFeed:
         hidden: bool = True,
         lead_in: bool = True,
     ) -> None:
-        self._targets = targets
+        self._targets, self._clock = targets, clock
         self._start, self._shift = start, shift
         self._hidden, self._lead_in = hidden, lead_in
         self._ends: dict[int, int] = {}
         self.damage = ""  # one line, if the input could not be read to its end
         self.copied = {index: Copied(stream_info(container.streams[index])) for index in targets}
-        for stream in container.streams:
-            stream.discard = Discard.default if stream.index in targets else Discard.all
-        if start is not None and start > _SEEK_MARGIN:
-            # Without an index, reading from the beginning finds the same packets, later.
-            with suppress(FFmpegError):
-                container.seek(int((start - _SEEK_MARGIN) * 1_000_000))
         streams = [container.streams[index] for index in targets]
+        if clock.may_jump:
+            streams = streams and list(container.streams)  # a jump of one moves all others
+        else:
+            for stream in container.streams:
+                stream.discard = Discard.default if stream.index in targets else Discard.all
+            if start is not None and start > _SEEK_MARGIN:
+                # Without an index, reading from the beginning finds the same packets, later.
+                with suppress(FFmpegError):
+                    container.seek(int((start - clock.shift - _SEEK_MARGIN) * 1_000_000))
         self._packets = self._timed(container.demux(streams)) if streams else iter(())
         self._ahead = next(self._packets, None)
 
@@ -277,7 +287,13 @@ class PacketFeed:
         for packet in self._readable(packets):
             if packet.size == 0:
                 continue  # PyAV ends each stream with an empty packet
+            self._clock.place(packet)
+            if packet.stream_index not in self._targets:
+                continue
             index = packet.stream_index
+            if packet.is_corrupt and not self._clock.may_jump:  # else the source looks at them
+                seconds = float((packet.dts or packet.pts or 0) * packet.time_base)
+                self.damage = self.damage or f"stream {index} is damaged at {seconds:.3f} s"
             if packet.is_discard and not self._hidden:
                 hidden[index] = packet
                 continue

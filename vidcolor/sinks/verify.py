@@ -21,6 +21,7 @@ from .streams import Copied
 
 # Containers that give back the packets they were given; others cut sound into their own.
 _PACKET_EXACT = {"matroska", "webm", "mp4", "mov", "ipod"}
+_ZEROS = 512  # bytes at the end of a packet
 _ROUNDING = 0.0021  # seconds: Matroska rounds both ends to milliseconds
 _SOUND_SLACK = 0.25  # seconds: the coarsest packet of a common codec, and a container's rounding
 
@@ -61,6 +62,7 @@ class _Seen:
     first: float | None = None
     last: float = 0.0
     end: float = 0.0  # of the packet that begins last
+    zeroed: bool = False  # a packet has been wiped
 
 
 def find_faults(path: Path, expected: Expected) -> list[str]:
@@ -83,6 +85,8 @@ def _find(path: Path, expected: Expected) -> list[str]:
             if packet.size == 0:
                 continue
             entry = seen[packet.stream_index]
+            if packet.stream.type == "video" and not entry.zeroed:
+                entry.zeroed = _is_zeroed(bytes(packet))
             if packet.stream.type == "subtitle" and is_mov(expected.format_name):
                 entry.packets += packet.size > 2  # not the empty ones that end a subtitle
             else:
@@ -102,6 +106,14 @@ def _find(path: Path, expected: Expected) -> list[str]:
         if (frame.width, frame.height) != (expected.width, expected.height):
             faults.append(f"a frame is {frame.width}x{frame.height}")
     return faults
+
+
+def _is_zeroed(data: bytes) -> bool:
+    """Whether a video packet is nothing but zeros from some point on, as where another program cut
+    the file while it was written; no encoder makes such."""
+    if not any(data[:16]):
+        return True
+    return len(data) > 2 * _ZEROS and not any(data[-_ZEROS:])
 
 
 def _moment(packet: Packet[Any], format_name: str) -> float | None:
@@ -125,6 +137,8 @@ def keeps_times(
 
 def _film_faults(film: _Seen, expected: Expected) -> list[str]:
     faults = []
+    if film.zeroed:
+        faults.append("another program has cut it while it was written")
     if film.packets != expected.frames:
         faults.append(f"{film.packets} frames instead of {expected.frames}")
     first = film.first or 0.0

@@ -7,7 +7,6 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,30 @@ from av.video.stream import VideoStream
 from ..color.codes import MATRIX_CODES
 from ..errors import InputError
 from ..frames import UNSPECIFIED, ColorTags, StreamInfo, VideoInfo
-from ..system.media import film_stream, open_media
-from .luma import COLOR_THRESHOLD, LumaLayout, chroma_amount, layout, luma_plane
+from ..system.clock import Clock
+from ..system.media import film_stream, is_playlist, open_media
+from .luma import (
+    COLOR_THRESHOLD,
+    LumaLayout,
+    chroma_amount,
+    is_transparent,
+    layout,
+    luma_plane,
+)
 from .truncation import cut_off
 
 # The other codes (YCgCo, constant luminance, ICtCp) are no plain matrices: players guess there,
 # and so does `_matrix`.
 _MATRICES = {code: name for name, code in MATRIX_CODES.items()}
 
+# By FFmpeg's names of the data beside a frame.
+_EXTRAS = {
+    "MASTERING_DISPLAY_METADATA": "the HDR10 mastering display",
+    "CONTENT_LIGHT_LEVEL": "the HDR10 content light level",
+    "DYNAMIC_HDR_PLUS": "the HDR10+ metadata",
+    "DOVI_METADATA": "the Dolby Vision metadata",
+    "A53_CC": "the closed captions within the picture",
+}
 _RANGES = {1: False, 2: True}  # AVColorRange: 1 is MPEG (limited), 2 is JPEG (full)
 _COLOR_FRAMES = 8  # examined for color, spread over the first second
 _MAX_PROBED = 64  # frames decoded at most while looking
@@ -73,7 +88,7 @@ def sequence_numbers(path: Path) -> list[int]:
 
 @contextmanager
 def open_film(
-    path: Path, *, rate: Fraction | None = None, threads: int = 0
+    path: Path, *, rate: Fraction | None = None, threads: int = 0, playlists: bool = False
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a film's container and pick its video stream.
 
@@ -81,10 +96,11 @@ def open_film(
         path: a film, or with `rate` a numbered sequence such as `frames/%05d.png`.
         rate: frames a second of a numbered sequence.
         threads: of the decoder; 0 lets FFmpeg choose.
+        playlists: a playlist may be opened, and the local files that it names.
 
     Raises:
-        InputError: there is no such file, it is empty, may not be read, is no media file, or has no
-            video stream.
+        InputError: there is no such file, it is empty, a pipe or a playlist, may not be read, is no
+            media file, or has no video stream.
     """
     options: dict[str, str] = {}
     form = None
@@ -95,7 +111,7 @@ def open_film(
     else:
         _check_file(path)
     try:
-        container = open_media(f"file:{path}", format=form, options=options)
+        container = open_media(f"file:{path}", format=form, options=options, playlists=playlists)
     except av.error.PermissionError as error:
         raise InputError(f"{path}: {_reason(error)}; check the file's permissions") from error
     except av.error.FFmpegError as error:
@@ -108,10 +124,13 @@ def open_film(
         stream = _pick(container, path)
         context = stream.codec_context
         # VP8 keeps invisible frames in packets of their own, which would spoil the count that
-        # `film._Decoder` takes to find out whether frame threads lost something.
+        # `Decoder` takes to find out whether frame threads lost something.
         stream.thread_type = "SLICE" if context.name == "vp8" else "AUTO"
         context.thread_count = threads
-        yield container, stream
+        try:
+            yield container, stream
+        finally:
+            context.flush_buffers()  # stops the decoder's threads; see `messages.Listener`
 
 
 def _check_file(path: Path) -> None:
@@ -123,7 +142,12 @@ def _check_file(path: Path) -> None:
         raise InputError(f"{path}: {error.strerror}; check the name and permissions") from error
     if stat.S_ISDIR(found.st_mode):
         raise InputError(f"{path}: is a folder, not a film; give it as an input of its own")
-    if stat.S_ISREG(found.st_mode) and found.st_size == 0:
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(
+            f"{path}: is a pipe or a device, not a regular file, and a film is read several times; "
+            "save it to a file first"
+        )
+    if found.st_size == 0:
         raise InputError(f"{path}: is empty; restore it from a good copy")
 
 
@@ -132,28 +156,12 @@ def _reason(error: BaseException) -> str:
 
 
 def _pick(container: InputContainer, path: Path) -> VideoStream:
-    # FFmpeg's tty demuxer opens any text file as a film of its letters.
-    if container.format.name == "tty" or not container.streams.video:
+    if not container.streams.video:
         raise InputError(f"{path}: has no video stream; give a film or a picture")
     stream = film_stream(container)
     if stream.codec_context is None:
         raise InputError(f"{path}: its video codec is unknown to FFmpeg; convert it to FFV1 first")
     return stream
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What is known of a film, and what only the reader needs.
-
-    Attributes:
-        facts: see `VideoInfo`.
-        first_pts: of the first frame, None if it carries none.
-        own_duration: `facts.duration_seconds` is the video's and not a longer sound track's.
-    """
-
-    facts: VideoInfo
-    first_pts: int | None
-    own_duration: bool
 
 
 def _rate(stream: VideoStream) -> Fraction | None:
@@ -173,12 +181,12 @@ def probe_film(path: str | Path, *, rate: Fraction | None = None) -> VideoInfo:
     Raises:
         InputError: it cannot be opened, has no video stream, or no frame of it can be decoded.
     """
-    return probe(Path(path), rate).facts
+    return probe(Path(path), rate)
 
 
-def probe(path: Path, rate: Fraction | None) -> Probe:
-    """As `probe_film`, with the first frame's pts."""
-    with open_film(path, rate=rate) as (container, stream):
+def probe(path: Path, rate: Fraction | None, playlists: bool = False) -> VideoInfo:
+    """As `probe_film`; a playlist may be opened with `playlists`."""
+    with open_film(path, rate=rate, playlists=playlists) as (container, stream):
         first: av.VideoFrame | None = None
         amount, looked_at = 0.0, 0
         per_second = float(stream.average_rate or 24)
@@ -201,15 +209,17 @@ def probe(path: Path, rate: Fraction | None) -> Probe:
                 "it is damaged or encrypted"
             )
         count = len(sequence_numbers(path)) if rate is not None else stream.frames
-        facts = _facts(path, container, stream, first, count, amount / looked_at)
-        own = bool(stream.duration or "DURATION" in stream.metadata or not container.streams.audio)
-        return Probe(facts, first.pts, own)
+        return _facts(path, container, stream, first, count, amount / looked_at)
 
 
 def _first_frames(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
     seen = 0
+    clock = Clock(container)
     try:
-        for packet in container.demux(stream):
+        for packet in container.demux():
+            clock.place(packet)
+            if packet.stream_index != stream.index:
+                continue
             try:
                 frames = stream.decode(packet)
             except (av.error.FFmpegError, EOFError):
@@ -283,34 +293,21 @@ def _facts(
     count: int,
     chroma: float,
 ) -> VideoInfo:
-    form = layout(frame.format.name)
-    aspect = stream.sample_aspect_ratio
     # FFmpeg turns counter-clockwise; a phone's matrix may be off by a rounding error.
     rotation = round(-frame.rotation / 90) * 90 % 360
     return VideoInfo(
         path=path,
         codec=stream.codec_context.name,
-        width=frame.width,
-        height=frame.height,
-        pix_fmt=frame.format.name,
-        bit_depth=form.bit_depth,
-        subsampling=form.subsampling,
-        has_luma=form.has_luma,
-        tags=ColorTags(
-            full_range=is_full_range(frame, form),
-            matrix=_matrix(int(frame.colorspace), frame.height),
-            primaries=int(frame.color_primaries) or UNSPECIFIED,
-            transfer=int(frame.color_trc) or UNSPECIFIED,
-        ),
         time_base=Fraction(stream.time_base or Fraction(1, av.time_base)),
         average_rate=_rate(stream),
         num_frames_from_header=count or None,
         duration_seconds=_duration(container, stream),
-        sample_aspect_ratio=Fraction(aspect) if aspect else None,
+        has_own_duration=bool(
+            stream.duration or "DURATION" in stream.metadata or not container.streams.audio
+        ),
+        first_pts=frame.pts,
         rotation=rotation,
         display_matrix=_nine(frame.side_data.get("DISPLAYMATRIX")),
-        interlaced=frame.interlaced_frame,
-        field_order=_field_order(frame),
         streams=tuple(
             StreamInfo(
                 s.index,
@@ -322,4 +319,42 @@ def _facts(
         ),
         num_chapters=len(container.chapters()),
         is_color=chroma > COLOR_THRESHOLD,
+        is_playlist=is_playlist(container),
+        **picture_facts(frame, stream.sample_aspect_ratio),
     )
+
+
+def picture_facts(frame: av.VideoFrame, aspect: Fraction | None) -> dict[str, Any]:
+    """The fields of a `VideoInfo` that may change within a film, as they are in one frame.
+
+    Args:
+        frame: as decoded.
+        aspect: width over height of its pixels, None for unknown.
+    """
+    form = layout(frame.format.name)
+    return {
+        "width": frame.width,
+        "height": frame.height,
+        "pix_fmt": frame.format.name,
+        "bit_depth": form.bit_depth,
+        "subsampling": form.subsampling,
+        "has_luma": form.has_luma,
+        "tags": ColorTags(
+            full_range=is_full_range(frame, form),
+            matrix=_matrix(int(frame.colorspace), frame.height),
+            primaries=int(frame.color_primaries) or UNSPECIFIED,
+            transfer=int(frame.color_trc) or UNSPECIFIED,
+        ),
+        "sample_aspect_ratio": Fraction(aspect) if aspect else None,
+        "interlaced": frame.interlaced_frame,
+        "field_order": _field_order(frame),
+        "extras": _extras(frame),
+    }
+
+
+def _extras(frame: av.VideoFrame) -> tuple[str, ...]:
+    """What a frame carries that no output keeps, in plain words."""
+    found = [words for name, words in _EXTRAS.items() if frame.side_data.get(name) is not None]
+    if is_transparent(frame):
+        found.append("the transparency (alpha)")
+    return tuple(found)

@@ -96,13 +96,20 @@ class Input(ABC):
 
     @abstractmethod
     def open(
-        self, segment: Segment = WHOLE, rate: Fraction | None = None
+        self,
+        segment: Segment = WHOLE,
+        rate: Fraction | None = None,
+        *,
+        playlists: bool = False,
+        split: bool = False,
     ) -> FilmSource | PictureSource:
         """Open it to read luma.
 
         Args:
             segment: the stretch of a film.
             rate: frames a second, used where `takes_rate`.
+            playlists: a playlist may be opened, and the local files that it names.
+            split: a film ends where its picture changes; see `FilmSource`.
 
         Raises:
             InputError: it cannot be opened.
@@ -112,9 +119,16 @@ class Input(ABC):
 class FilmInput(Input):
     """A film file."""
 
-    def open(self, segment: Segment = WHOLE, rate: Fraction | None = None) -> FilmSource:
+    def open(
+        self,
+        segment: Segment = WHOLE,
+        rate: Fraction | None = None,
+        *,
+        playlists: bool = False,
+        split: bool = False,
+    ) -> FilmSource:
         """The film; see `Input.open`."""
-        return FilmSource(self.path, segment=segment)
+        return FilmSource(self.path, segment=segment, playlists=playlists, split=split)
 
 
 class SequenceInput(Input):
@@ -132,9 +146,16 @@ class SequenceInput(Input):
         """The folder of its frames, so that the film does not lie among them."""
         return self.path.absolute().parent
 
-    def open(self, segment: Segment = WHOLE, rate: Fraction | None = None) -> FilmSource:
+    def open(
+        self,
+        segment: Segment = WHOLE,
+        rate: Fraction | None = None,
+        *,
+        playlists: bool = False,
+        split: bool = False,
+    ) -> FilmSource:
         """The film that the pictures make; see `Input.open`."""
-        return FilmSource(self.path, segment=segment, rate=rate)
+        return FilmSource(self.path, segment=segment, rate=rate, split=split)
 
 
 class PictureInput(Input):
@@ -147,7 +168,14 @@ class PictureInput(Input):
         """The same name, with `.png` where the format is only read: `scan.png` for `scan.pgm`."""
         return self.relative.with_suffix(output_suffix(self.relative))
 
-    def open(self, segment: Segment = WHOLE, rate: Fraction | None = None) -> PictureSource:
+    def open(
+        self,
+        segment: Segment = WHOLE,
+        rate: Fraction | None = None,
+        *,
+        playlists: bool = False,
+        split: bool = False,
+    ) -> PictureSource:
         """The picture as a source of one frame; see `Input.open`."""
         return PictureSource([(self.path, self.path)])
 

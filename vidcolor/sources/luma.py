@@ -168,3 +168,12 @@ def chroma_amount(frame: av.VideoFrame) -> float:
             codes = half[:height, :width] >> form.shift
             amounts.append(float(np.abs(_block_means(codes) - neutral).mean()) * scale)
     return sum(amounts) / len(amounts)
+
+
+def is_transparent(frame: av.VideoFrame) -> bool:
+    """Whether a frame has an alpha channel in which some pixel is not opaque."""
+    if not any(c.is_alpha for c in frame.format.components) and frame.format.name != "pal8":
+        return False
+    alpha = frame.reformat(format="rgba64le").planes[0]
+    rows = np.frombuffer(memoryview(alpha), "<u2").reshape(frame.height, -1)
+    return bool((rows[:, 3 : frame.width * 4 : 4] < 0xFFFF).any())

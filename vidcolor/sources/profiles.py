@@ -1,4 +1,4 @@
-"""Lightness by a picture's own colour profile, as a colour-managed viewer shows it."""
+"""Lightness by a picture's own colour profile, as a color-managed viewer shows it."""
 
 from __future__ import annotations
 

@@ -17,13 +17,14 @@ from ..frames import VideoInfo
 _SLACK = 8  # some old AVI writers count the eight bytes of the chunk's own head too
 # Sizes of a chunk whose writer could not come back to fill it in, as of a stream.
 _OPEN_SIZES = (0, 0xFFFFFFFF)
+_TS_LONGEST = 204
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # how Matroska and WebM begin
+_OGG_PAGE, _OGG_LONGEST = b"OggS", 27 + 255 + 255 * 255  # how a page begins; bytes of the longest
 _ISO_STARTS = (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"wide", b"free", b"skip")
 _ISO_LOST = (b"mdat", b"moof", b"moov")  # boxes without whose end frames or sound are missing
 
 
-def ends_early(
-    facts: VideoInfo, count: int, seconds: float, *, is_file: bool, own_duration: bool
-) -> str | None:
+def ends_early(facts: VideoInfo, count: int, seconds: float, *, is_file: bool) -> str | None:
     """A line if the film promised more than the `count` frames of `seconds` that came.
 
     The count of the header alone proves nothing: headers also count fields, and frames that an edit
@@ -35,7 +36,6 @@ def ends_early(
         count: frames decoded.
         seconds: from the first frame's start to the last one's end.
         is_file: not a numbered sequence.
-        own_duration: `facts.duration_seconds` is the video's and not a longer sound track's.
 
     Raises:
         OSError: the file cannot be read.
@@ -48,7 +48,7 @@ def ends_early(
         if count == promised:
             return f"{early}: all {count} frames are there, but other streams may be cut"
         return f"{early}: the file is cut off after {count} frames"
-    if duration is None or not own_duration:
+    if duration is None or not facts.has_own_duration:
         return None
     frame = float(1 / facts.average_rate) if facts.average_rate else 0.04
     short = duration - seconds
@@ -61,7 +61,8 @@ def ends_early(
 
 
 def cut_off(path: Path) -> bool:
-    """Whether an AVI or ISO file (MP4, MOV) ends before its own sizes say.
+    """Whether an AVI or ISO file (MP4, MOV) ends before its own sizes say, a transport stream
+    within a packet, an Ogg file within a page, or a Matroska file before the end of its segment.
 
     False for other containers, and where the sizes do not tell: a recording that was never closed,
     a file cut exactly between two fragments, or one that lacks nothing but an index.
@@ -76,6 +77,55 @@ def cut_off(path: Path) -> bool:
             return any(end > size + _SLACK for end in _movi_ends(file, size))
         if head[4:8] in _ISO_STARTS:
             return _iso_cut(file, size)
+        if head[:4] == _EBML:
+            return _matroska_cut(file, size)
+        if head[:4] == _OGG_PAGE:
+            return _ogg_cut(file, size)
+        file.seek(0)
+        return _ts_cut(file.read(5 * _TS_LONGEST), size)
+
+
+def _matroska_cut(file: BinaryIO, size: int) -> bool:
+    """Whether the segment, which holds all but the head, is longer than the file. A size has as
+    many bytes as its first byte has leading zeros, and one; all ones mean unknown, as of a
+    recording that was not closed (RFC 8794, 4 and 6)."""
+    at = 0
+    for name in (_EBML, _SEGMENT):
+        file.seek(at)
+        head = file.read(12)
+        if len(head) < 12 or head[:4] != name or not head[4]:
+            return False
+        width = 9 - head[4].bit_length()
+        bits = 7 * width
+        length = int.from_bytes(head[4 : 4 + width], "big") & ((1 << bits) - 1)
+        if length == (1 << bits) - 1:
+            return False
+        at += 4 + width + (0 if name == _SEGMENT else length)
+    return at + length > size
+
+
+def _ogg_cut(file: BinaryIO, size: int) -> bool:
+    """Whether the last page lacks its end. A page has a head of 27 bytes, of which the last counts
+    its segments, then the length of each, then their data (RFC 3533, 6)."""
+    file.seek(max(0, size - _OGG_LONGEST))
+    tail = file.read()
+    at = tail.rfind(_OGG_PAGE)
+    if at < 0:
+        return True
+    head = tail[at : at + 27]
+    lengths = tail[at + 27 : at + 27 + head[-1]]
+    return (
+        len(head) < 27 or len(lengths) < head[26] or at + 27 + head[26] + sum(lengths) > len(tail)
+    )
+
+
+def _ts_cut(head: bytes, size: int) -> bool:
+    """Whether a transport stream ends within a packet. Its packets have 188 bytes, with a time
+    before them 192, with a checksum 204; each begins with 0x47 (ISO/IEC 13818-1, 2.4.3.2)."""
+    for length, first in ((188, 0), (192, 4), (_TS_LONGEST, 0)):
+        starts = head[first : first + 4 * length + 1 : length]
+        if len(starts) == 5 and starts == b"\x47" * 5:
+            return size % length != 0
     return False
 
 

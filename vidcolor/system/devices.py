@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -197,6 +198,21 @@ def free_memory(device: torch.device) -> int:
     """Free bytes of the device; see `device_memory`."""
     memory = device_memory(device)
     return memory["VRAM_free" if device.type == "cuda" else "memory_free"]
+
+
+def allocatable_memory() -> int:
+    """Bytes of main memory that this process may still take: what is free, within the limits of
+    its control groups and its own (`ulimit -v`, `ulimit -d`)."""
+    left = [free_memory(torch.device("cpu"))]
+    with suppress(ImportError):  # Windows has no such limits
+        import resource
+
+        used = psutil.Process().memory_info()
+        for limit, taken in (("RLIMIT_AS", used.vms), ("RLIMIT_DATA", getattr(used, "data", 0))):
+            soft, _ = resource.getrlimit(getattr(resource, limit))
+            if soft != resource.RLIM_INFINITY:
+                left.append(soft - taken)
+    return max(0, min(left))
 
 
 def synchronize(device: torch.device) -> None:

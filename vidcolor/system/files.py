@@ -13,7 +13,18 @@ from safetensors import SafetensorError
 
 from ..errors import OutputError
 
+_LONGEST_NAME = 255  # bytes, on the file systems in use
 _LONGEST = 180  # bytes of a name that go into a temporary one; names end at 255
+
+
+def fitting_name(stem: str, rest: str) -> str:
+    """`stem` + `rest` as a file's name; a stem that is too long for one is cut at a character."""
+    room = _LONGEST_NAME - len(os.fsencode(rest))
+    data = os.fsencode(stem)
+    end = min(room, len(data))
+    while 0 < end < len(data) and data[end] & 0xC0 == 0x80:  # within a character of UTF-8
+        end -= 1
+    return os.fsdecode(data[:end]) + rest
 
 
 def temporary_path(path: Path, suffix: str) -> Path:
