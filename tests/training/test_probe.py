@@ -20,7 +20,7 @@ from vidcolor.training.probe import (
     plot_training,
     probe_training,
 )
-from vidcolor.training.recipe_files import find_recipe, load_recipe
+from vidcolor.training.recipe import find_recipe, load_recipe
 
 CPU = torch.device("cpu")
 S0 = load_recipe(find_recipe("S0"), {"size": 16})
@@ -55,23 +55,25 @@ def test_by_default_the_asked_sizes_are_among_them(monkeypatch: pytest.MonkeyPat
 def test_steps_of_other_recipes(name: str) -> None:
     """Pretrained values and a palette are not wanted; a frozen backbone stays frozen."""
     stepper = Stepper(load_recipe(find_recipe(name), {"size": 32}).recipe, CPU)
-    before = {k: v.clone() for k, v in stepper.run.model.named_parameters() if not v.requires_grad}
+    before = {
+        k: v.clone() for k, v in stepper.state.model.named_parameters() if not v.requires_grad
+    }
     assert stepper.row(2, 0.0).images_per_second is not None
     assert bool(before) == (name == "S3c")
-    after = dict(stepper.run.model.named_parameters())
+    after = dict(stepper.state.model.named_parameters())
     assert all(torch.equal(value, after[key]) for key, value in before.items())
 
 
 def test_a_batch_that_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     stepper = Stepper(S0.recipe, CPU)
-    advance = stepper.run.advance
+    advance = stepper.state.train_step
 
     def cramped(batch, weight: float) -> None:
         if len(batch) > 3:
             raise torch.OutOfMemoryError("injected")
         advance(batch, weight)
 
-    monkeypatch.setattr(stepper.run, "advance", cramped)
+    monkeypatch.setattr(stepper.state, "advance", cramped)
     assert stepper.row(4, 0.0) == TrainingRow(4)
     assert not stepper.fits(4) and stepper.fits(3)
     assert stepper.row(3, 0.0).images_per_second is not None

@@ -194,7 +194,7 @@ def _forecast(
 def _training(recipe: str, options: ColorizerOptions, probe: ProbeOptions, as_json: bool) -> None:
     from ..system.devices import choose_device
     from ..training.probe import plot_training, probe_training
-    from ..training.recipe_files import find_recipe, load_recipe
+    from ..training.recipe import find_recipe, load_recipe
 
     overrides: dict[str, Any] = {}
     if options.precision != "auto":

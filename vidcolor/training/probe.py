@@ -22,11 +22,10 @@ from ..probe.plot import Panel, plot_panels
 from ..system.devices import device_memory, device_name, free_memory, is_out_of_memory
 from ..system.memory import peak_memory, retain_freed_memory
 from .data.batch import Batch
-from .distributed import Team
-from .recipe import Recipe
-from .recipe_files import RecipeFile
-from .start import starting_model
-from .state import Run
+from .distributed import Distributed
+from .recipe import Recipe, RecipeFile
+from .prepare import initial_model
+from .state import TrainState
 
 ASKED = (8, 16, 32, 48, 64)  # recipe S1 is reported with one of the last three
 _MOST = 8192  # pictures of a batch
@@ -109,8 +108,10 @@ class Stepper:
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = _measured(recipe), device
-        self.run = Run(self.recipe, starting_model(self.recipe), Team(0, 1, device), 1)
-        self.run.begin(None, initialised=False)  # no palette: its colours are beside the point
+        self.state = TrainState(
+            self.recipe, initial_model(self.recipe), Distributed(0, 1, device), 1
+        )
+        self.state.start(None, initialized=False)  # no palette: its colours are beside the point
 
     def pictures(self, count: int) -> Batch:
         """Random pictures `(count, 3, size, size)` on the device."""
@@ -121,8 +122,10 @@ class Stepper:
     def step(self, batch: Batch) -> float:
         """One optimiser step as `vidcolor train` makes it; returns the seconds it took."""
         began = time.perf_counter()
-        self.run.advance(Batch(batch.picture, "rgb"), 1.0)  # a fresh one: nothing is kept of it
-        self.run.settle()  # reads the loss, so that a GPU is waited for
+        self.state.train_step(
+            Batch(batch.picture, "rgb"), 1.0
+        )  # a fresh one: nothing is kept of it
+        self.state.read_losses()  # reads the loss, so that a GPU is waited for
         return time.perf_counter() - began
 
     def row(self, count: int, least: float) -> TrainingRow:
@@ -156,8 +159,8 @@ class Stepper:
 
     def _recover(self) -> None:
         """Let go of what a step that ran out of memory has left."""
-        self.run.optimizer.zero_grad()
-        self.run.losses = []
+        self.state.optimizer.zero_grad()
+        self.state.losses = []
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -168,7 +171,7 @@ def kept_bytes(recipe: Recipe) -> tuple[int, int]:
     Args:
         recipe: the settings. In 16 bits about half of the first is kept; that is not counted on.
     """
-    model = starting_model(_measured(recipe))
+    model = initial_model(_measured(recipe))
     found = describe(model, recipe.size)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return found.kept_bytes, found.model_bytes + _COPIES * 4 * trained
@@ -215,7 +218,7 @@ def probe_training(
     if device.type == "cuda":
         start = max((row.batch for row in rows if row.images_per_second), default=1)
         largest = largest_fitting(stepper.fits, start, _MOST)
-    parameters = list(stepper.run.model.parameters())
+    parameters = list(stepper.state.model.parameters())
     return TrainingReport(
         device=name,
         memory=memory,
