@@ -208,8 +208,12 @@ def test_nothing_is_invented(tmp_path: Path) -> None:
             image.load()
             assert not {"comment", "exif", "xmp"} & set(image.info)
             if suffix != ".bmp":  # its file always has one
-                assert (image.info.get("jfif_unit", 0) == 0 and "dpi" not in image.info) or (
-                    suffix == ".tif" and 282 not in image.tag_v2  # type: ignore[attr-defined]
+                assert (
+                    (image.info.get("jfif_unit", 0) == 0
+                    and "dpi" not in image.info)
+                    or (
+                        suffix == ".tif" and 282 not in image.tag_v2  # type: ignore[attr-defined]
+                    )
                 )
 
 
