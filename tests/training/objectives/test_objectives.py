@@ -125,7 +125,7 @@ def test_two_steps_lower_the_loss(
         assert loss.shape == ()
         losses.append(loss.item())
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     assert losses[0] > losses[1] > losses[2], losses
 

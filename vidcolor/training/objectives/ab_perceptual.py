@@ -6,11 +6,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import WeightsError
 from ...evaluation.metrics import colourfulness, load_lpips
-from ...models import ColorModel
 from ...run.colorizer import Colorizer
 from ..data.batch import Batch
 from .ab_regression import AbHuber
@@ -45,7 +44,7 @@ class AbPerceptual(AbHuber):
 
     def __init__(
         self,
-        model: ColorModel,
+        model: nn.Module,
         knee: float = 10.0,
         at: str = "prediction",
         lpips: float = 1.0,
