@@ -365,7 +365,8 @@ def test_crops_by_worker_processes(tmp_path: Path, photographs: Path) -> None:
         "crops",
         Recipe(
             model="fast", size=32, fit="crop", flip=True, min_scale=0.5, old_film_share=0.5,
-            ema=0.9, batch_size=2, epochs=1, epoch_size=4, optimizer="adamw", lr=(1e-3,), encoder_lr=3e-4,
+            ema=0.9, batch_size=2, epochs=1, epoch_size=4, optimizer="adamw", lr=(1e-3,),
+            encoder_lr=3e-4,
             split=(0.6, 0.2, 0.2), monitor="psnr_over_gray", input_size=64, clip_norm=1.0,
         ),
     )  # fmt: skip
