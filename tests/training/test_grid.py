@@ -16,6 +16,7 @@ from vidcolor.training.grid import combinations
 from vidcolor.training.options import TrainOptions
 from vidcolor.training.recipe import Recipe, RecipeFile
 from vidcolor.training.results.grid_table import pivot_markdown
+from vidcolor.training.trainer import train
 
 FILE = RecipeFile(
     "tiny",
@@ -71,16 +72,15 @@ def test_a_grid_goes_on_where_it_stopped(
 ) -> None:
     runs = combinations({"lr": [0.1, 0.01], "model_options.kernels": [2, 4]})
     trained: list[str] = []
-    real = grid.train
 
-    def train(item: RecipeFile, output: Path, *more: Any) -> dict[str, Any]:
+    def train_or_stop(item: RecipeFile, output: Path, *more: Any) -> dict[str, Any]:
         if len(trained) == 2 and not monkeypatched[0]:
             raise KeyboardInterrupt
         trained.append(output.name)
-        return real(item, output, *more)
+        return train(item, output, *more)
 
     monkeypatched = [False]
-    monkeypatch.setattr(grid, "train", train)
+    monkeypatch.setattr(grid, "train", train_or_stop)
     with pytest.raises(KeyboardInterrupt):
         grid.run_grid(file, runs, tmp_path / "out", TrainOptions(), title="t")
     half = json.loads((tmp_path / "out" / "grid.json").read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.helpers.pretend_cuda import CUDA, pretend_cuda
 from tests.training.conftest import write_picture
@@ -257,13 +257,13 @@ def test_divergence_is_named_and_reported(tmp_path: Path, pictures: Path) -> Non
 def test_a_full_disk_at_a_checkpoint_loses_nothing(
     tmp_path: Path, pictures: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, calls = checkpoint.save_file, []
+    calls: list[tuple[Any, ...]] = []
 
     def sometimes_full(*arguments: Any, **named: Any) -> None:
         calls.append(arguments)
         if len(calls) == 2:
             raise OSError(28, "No space left on device")
-        save(*arguments, **named)
+        save_file(*arguments, **named)
 
     monkeypatch.setattr(checkpoint, "save_file", sometimes_full)
     lines: list[str] = []

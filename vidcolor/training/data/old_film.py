@@ -49,15 +49,16 @@ def expose(rgb: Tensor) -> Tensor:
 def soften(grey: Tensor) -> Tensor:
     """Blur like a soft lens, or like the copy of a smaller picture."""
     if _happens(0.6):
-        return TF.gaussian_blur(grey, [5, 5], [_uniform(0.3, 1.5)])
+        blurred: Tensor = TF.gaussian_blur(grey, [5, 5], [_uniform(0.3, 1.5)])
+        return blurred
     small = F.interpolate(grey[None], scale_factor=_uniform(0.4, 0.8), mode="area")
     return F.interpolate(small, size=grey.shape[-2:], mode="bilinear")[0]
 
 
 def develop(grey: Tensor) -> Tensor:
     """Change gamma, fade blacks and whites; in 15 % of the pictures stretch and clip the range."""
-    black, white = torch.rand(2).tolist()
-    grey = grey ** float(torch.empty(1).uniform_(-0.35, 0.35).exp())
+    black, white = (float(level) for level in torch.rand(2).tolist())
+    grey = torch.pow(grey, float(torch.empty(1).uniform_(-0.35, 0.35).exp()))
     if _happens(0.15):
         return ((grey - 0.1 * black) / (1 - 0.1 * black - 0.1 * white)).clamp(0, 1)
     return 0.15 * black + grey * (1 - 0.15 * black - 0.15 * white)
