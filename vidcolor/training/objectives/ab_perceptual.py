@@ -78,7 +78,7 @@ class AbPerceptual(AbHuber):
         with torch.autocast(made.device.type, torch.bfloat16):
             distance: Tensor = self.network(made * 255, batch.rgb * 255).mean()
         wanted = colourfulness(batch.rgb * 255).mean()
-        # 1 of 255 levels squared keeps the gradient of a grey picture small
+        # 1 of 255 levels squared keeps the gradient of a gray picture small
         penalty = F.relu(1 - colourfulness(made * 255, epsilon=1.0).mean() / wanted)
         huber = super().loss(raw, batch)
         if self.teacher is not None and torch.is_grad_enabled():

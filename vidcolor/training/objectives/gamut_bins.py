@@ -16,7 +16,7 @@ from ...models.reproductions.gamut import ab_bins, soft_encode
 from ..data.batch import Batch
 from .base import Objective, join_lab, register_objective
 
-_SIGMA = 5.0  # of the kernel that smooths the distribution of colours, Lab units
+_SIGMA = 5.0  # of the kernel that smooths the distribution of colors, Lab units
 
 
 def smoothed(share: Tensor, bins: Tensor) -> Tensor:
