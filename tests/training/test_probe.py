@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.helpers.command_line import Vidcolor
 from vidcolor.training import probe
+from vidcolor.training.data.batch import Batch
 from vidcolor.training.probe import (
     Stepper,
     TrainingReport,
@@ -68,12 +69,12 @@ def test_a_batch_that_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> N
     stepper = Stepper(S0.recipe, CPU)
     advance = stepper.state.train_step
 
-    def cramped(batch, weight: float) -> None:
+    def cramped(batch: Batch, weight: float) -> None:
         if len(batch) > 3:
             raise torch.OutOfMemoryError("injected")
         advance(batch, weight)
 
-    monkeypatch.setattr(stepper.state, "advance", cramped)
+    monkeypatch.setattr(stepper.state, "train_step", cramped)
     assert stepper.row(4, 0.0) == TrainingRow(4)
     assert not stepper.fits(4) and stepper.fits(3)
     assert stepper.row(3, 0.0).images_per_second is not None

@@ -23,8 +23,8 @@ from ..system.devices import device_memory, device_name, free_memory, is_out_of_
 from ..system.memory import peak_memory, retain_freed_memory
 from .data.batch import Batch
 from .distributed import Distributed
-from .recipe import Recipe, RecipeFile
 from .prepare import initial_model
+from .recipe import Recipe, RecipeFile
 from .state import TrainState
 
 ASKED = (8, 16, 32, 48, 64)  # recipe S1 is reported with one of the last three
