@@ -51,7 +51,7 @@ class Scan:
         sizes: bytes of the coded frames, in display order.
         keys: whether each of them is a key frame.
         copied: bytes of the streams that a run copies.
-        seekable: packets have times, so that later parts can be reached.
+        seekable: later parts can be reached without decoding all that is before them.
     """
 
     sizes: tuple[int, ...]
@@ -89,7 +89,9 @@ def scan_film(path: Path, rate: Fraction | None = None, copied: Sequence[int] = 
                     total += packet.size + _PACKET_BYTES
     packets.sort(key=lambda packet: packet[0])
     sizes, keys = tuple(p[1] for p in packets), tuple(p[2] for p in packets)
-    return Scan(sizes, keys, total, seekable)
+    # without a key frame between here and there, the decoder works through all that lies between
+    near = any(keys[len(keys) // 8 : len(keys) // 2 + 1])
+    return Scan(sizes, keys, total, seekable and near)
 
 
 def encoder_delay(settings: Settings) -> int:
@@ -290,7 +292,7 @@ def estimate_film(
         except InputError:  # a header that promises too much, or a gap in time
             notes.append(f"{job.input}: no frames at {float(start + first / rate):.0f} s")
     interval = find_encoder(settings.encoder.encoder).key_frame_interval(rate)
-    sizes = scan.sizes if settings.segment.is_full and scan.seekable else ()
+    sizes = scan.sizes if settings.segment.is_full and job.source.rate is None else ()
     costs = scale_up(samples, frames, interval, sizes)
     return FilmEstimate(frames, costs, copied, tuple(samples), tuple(notes))
 
