@@ -100,7 +100,7 @@ def test_few_pictures_are_all_measured(tmp_path: Path) -> None:
 
 
 def test_a_large_set_is_foreseen_by_a_sample(tmp_path: Path) -> None:
-    colorizer, settings = Colorizer("_ramp", device="cpu", size=64), Settings()
+    colorizer = Colorizer("_ramp", device="cpu", size=64)
     items, random = [], np.random.default_rng(0)
     for number in range(18):
         side = 32 + 4 * number
