@@ -26,11 +26,10 @@ from vidcolor.models.describe import describe
 from vidcolor.system.devices import device_name
 from vidcolor.system.memory import peak_memory, resident_bytes, retain_freed_memory
 from vidcolor.training.data.batch import Batch
-from vidcolor.training.distributed import Team
-from vidcolor.training.recipe import Recipe
-from vidcolor.training.recipe_files import find_recipe, load_recipe
-from vidcolor.training.start import starting_model
-from vidcolor.training.state import Run
+from vidcolor.training.distributed import Distributed
+from vidcolor.training.prepare import initial_model
+from vidcolor.training.recipe import Recipe, find_recipe, load_recipe
+from vidcolor.training.state import TrainState
 
 _ROOT = Path(__file__).resolve().parents[1]
 _WAYS = {"head_only": "backbone", "whole_net": ""}  # the recipe's key `freeze`
@@ -50,14 +49,14 @@ class Trained:
         generator = torch.Generator().manual_seed(0)
         shape = (recipe.batch_size, 3, recipe.size, recipe.size)
         self.batch = Batch(torch.rand(shape, generator=generator).to(device), "rgb")
-        self.run = Run(recipe, starting_model(recipe), Team(0, 1, device), 1)
-        self.run.begin(None, initialised=False)  # the palette's colours are beside the point
+        self.state = TrainState(recipe, initial_model(recipe), Distributed(0, 1, device), 1)
+        self.state.start(None, initialized=False)  # the palette's colours are beside the point
 
     def step(self) -> float:
         """One optimiser step as `vidcolor train` makes it; returns the seconds it took."""
         begin = time.monotonic()
-        self.run.advance(self.batch, 1.0)
-        self.run.settle()  # reads the loss, so that a GPU is waited for
+        self.state.train_step(self.batch, 1.0)
+        self.state.read_losses()  # reads the loss, so that a GPU is waited for
         return time.monotonic() - begin
 
 
@@ -93,7 +92,7 @@ def memory(recipe: Recipe, way: str, steps: int, device: str) -> dict[str, Any]:
     ):
         command += [key, str(value)]
     done = subprocess.run(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    model = starting_model(recipe)
+    model = initial_model(recipe)
     return {
         "autograd_bytes": describe(model, recipe.size).kept_bytes * recipe.batch_size,
         "peak_growth_bytes": int(done.stdout),

@@ -29,10 +29,9 @@ from vidcolor.system.devices import device_name
 from vidcolor.system.memory import retain_freed_memory
 from vidcolor.training import trainer as loop
 from vidcolor.training.data.dataset import DataSet, Part
-from vidcolor.training.distributed import Team
-from vidcolor.training.options import Listener, Options
-from vidcolor.training.recipe import Recipe
-from vidcolor.training.recipe_files import RecipeFile, find_recipe, load_recipe
+from vidcolor.training.distributed import Distributed
+from vidcolor.training.options import TrainCallbacks, TrainOptions
+from vidcolor.training.recipe import Recipe, RecipeFile, find_recipe, load_recipe
 
 _RECIPE = "S0"
 _HELD = 2  # pictures to validate and to test on: the loop wants some, and nobody times them
@@ -91,16 +90,16 @@ def take_turns(
     bare: list[float] = []
 
     def turn(row: dict[str, float], best: bool) -> None:
-        looped.append(training.run.training_seconds - sum(looped))
+        looped.append(training.state.training_seconds - sum(looped))
         bare.append(steps.epoch())
 
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "training"
-        options, team = Options(device=str(device)), Team(0, 1, device)
-        training = loop.Training(
-            file, synthetic(pictures), output, options, Listener(epoch=turn), team
+        options, distributed = TrainOptions(device=str(device)), Distributed(0, 1, device)
+        training = loop.Trainer(
+            file, synthetic(pictures), output, options, TrainCallbacks(on_epoch=turn), distributed
         )
-        batches = [batch.to(device) for batch, _ in training.feed.batches(0)]
+        batches = [batch.to(device) for batch, _ in training.loader.batches(0)]
         steps = Bare(file.recipe, [(batch.grey, batch.rgb) for batch in batches], device)
         training.train()
     return looped, bare

@@ -173,24 +173,44 @@ class PictureInfo:
     Attributes:
         path: the input file.
         output: the output file.
-        exif: raw EXIF block, empty if none; its orientation is already applied to the pixels.
-        icc_profile: raw ICC profile, empty if none.
+        exif: raw EXIF block, empty if none; its orientation is that of the file, while the
+            pixels are upright.
+        icc_profile: raw ICC profile of the RGB space to write in, empty for sRGB.
+        wide: that space is not sRGB.
         alpha: `(H, W)` uint8 or uint16 transparency, or None.
         dpi: horizontal and vertical pixels an inch of the upright picture, or None.
         xmp: raw XMP packet (XML), empty if none; its orientation is 1.
         comment: raw comment of a JPEG file, empty if none.
         text: keywords and texts of a PNG file.
+        iptc: raw IPTC records, empty if none.
+        bit_depth: bits a channel to write, 8 or 16; 0 for those of the luma.
+        quality: JPEG quality of the file, 1 to 100; 0 for unknown or another format.
+        lossless: a WebP file whose pixels are kept exactly.
+        compression: of a TIFF file, by libvips' name; empty for another format.
+        page, pages: number of this picture among those of its file, from 0, and their count.
+        delays, loop: milliseconds each frame of an animation is shown, and how often it is played,
+            0 for ever.
     """
 
     path: Path
     output: Path
     exif: bytes = b""
     icc_profile: bytes = b""
+    wide: bool = False
     alpha: Tensor | None = None
     dpi: tuple[float, float] | None = None
     xmp: bytes = b""
     comment: bytes = b""
     text: tuple[tuple[str, str], ...] = ()
+    iptc: bytes = b""
+    bit_depth: int = 0
+    quality: int = 0
+    lossless: bool = False
+    compression: str = ""
+    page: int = 0
+    pages: int = 1
+    delays: tuple[int, ...] = ()
+    loop: int = 0
 
 
 @dataclass(frozen=True)

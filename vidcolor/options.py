@@ -45,7 +45,7 @@ class Option:
         flag: the option's name if it is not the field's, with dashes: `--luma`.
         short: a one-letter name, such as `-y`.
         metavar: what stands for the value in the help; by default click's name of the type.
-        low, high: limits of a number, both included.
+        low, high: limits of a number, both included; in a tuple, of each of its numbers.
         choices: the words to choose from, each with its value.
         parse: makes the value from the text; raises ValueError with a reason.
         word: the word for the default value, such as `auto` for None.
@@ -98,11 +98,12 @@ def check_options(options: Any) -> None:
         if known.choices is not None and value not in known.choices.values():
             raise OptionError(each.name, f"must be one of {', '.join(known.choices)}, not {value}")
         low, high = known.low, known.high
-        # nan fails every comparison
-        if (low is not None and not value >= low) or (high is not None and not value <= high):
-            if high is None:
-                raise OptionError(each.name, f"must be at least {low:g}, not {value}")
-            raise OptionError(each.name, f"must lie between {low:g} and {high:g}, not {value}")
+        for item in value if isinstance(value, tuple) else (value,):
+            # nan fails every comparison
+            if (low is not None and not item >= low) or (high is not None and not item <= high):
+                if high is None:
+                    raise OptionError(each.name, f"must be at least {low:g}, not {item}")
+                raise OptionError(each.name, f"must lie between {low:g} and {high:g}, not {item}")
 
 
 def parse_time(text: str) -> Fraction:

@@ -27,7 +27,8 @@ from vidcolor.run.pictures import colorize_pictures
 from vidcolor.run.plan import PicturesJob
 from vidcolor.run.settings import Progress
 from vidcolor.sinks import PictureReport, PictureSink
-from vidcolor.sources.pictures import PictureSource, _Quiet
+from vidcolor.sources.pictures import PictureSource
+from vidcolor.sources.pillow_files import _Quiet
 
 SHAPES = ((64, 48), (96, 72), (48, 64), (60, 60), (128, 96), (80, 60))
 

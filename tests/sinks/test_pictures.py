@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from vidcolor.errors import OutputError
 from vidcolor.frames import ColorBatch, ColorTags, LumaBatch, PictureInfo, PixelFormat
 from vidcolor.sinks import PictureSink
-from vidcolor.sinks.png_tiff import upright_exif
+from vidcolor.sinks.tags import revised_exif
 
 LOSSLESS = [".png", ".tif", ".tiff", ".bmp"]
 ALL = [*LOSSLESS, ".jpg", ".jpeg", ".webp", ".PNG"]
@@ -141,9 +141,7 @@ def test_transparency_is_kept_where_it_can_be(tmp_path: Path, suffix: str) -> No
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg"])
-def test_exif_and_an_rgb_profile_are_kept_and_a_grey_one_is_not(
-    tmp_path: Path, suffix: str
-) -> None:
+def test_exif_and_profile_are_kept(tmp_path: Path, suffix: str) -> None:
     exif = exif_block(orientation=6)
     report = PictureSink().write(batch(tmp_path / f"a{suffix}", exif=exif, icc=rgb_profile()))
     with Image.open(report.path) as image:
@@ -153,17 +151,15 @@ def test_exif_and_an_rgb_profile_are_kept_and_a_grey_one_is_not(
         assert kept.get_ifd(0x8769)[0x9003] == "1938:05:01 12:00:00"
         assert kept.get(0x0112, 1) == 1  # the pixels are upright already
         assert image.size == (37, 23)
-    report = PictureSink().write(batch(tmp_path / f"b{suffix}", exif=exif, icc=grey_profile()))
-    with Image.open(report.path) as image:
-        assert "icc_profile" not in image.info
 
 
-def test_upright_exif_changes_two_bytes() -> None:
+def test_revised_exif_changes_values_in_place() -> None:
     block = exif_block(orientation=8)
-    changed = upright_exif(block)
+    changed = revised_exif(block, 37, 23)
     assert sum(one != other for one, other in zip(block, changed, strict=True)) == 1
-    assert upright_exif(b"") == b""
-    assert upright_exif(b"Exif\0\0II*\0\xff\xff\0\0") == b"Exif\0\0II*\0\xff\xff\0\0"
+    assert revised_exif(b"", 37, 23) == b""
+    broken = b"Exif\0\0II*\0\xff\xff\0\0"
+    assert revised_exif(broken, 37, 23) == broken
 
 
 XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/">grüße</x:xmpmeta>'.encode()
@@ -183,7 +179,11 @@ def test_resolution_xmp_comment_and_text(
 ) -> None:
     kept = {"dpi": (600.0, 300.0), "xmp": XMP, "comment": "Grüße".encode(), "text": TEXTS}
     report = PictureSink().write(batch(tmp_path / f"a{suffix}", depth=depth, exif=exif, **kept))
-    assert report.notes == ()
+    lost = {".webp": ("comment", "texts"), ".bmp": ("exif", "xmp", "comment")}.get(suffix, ())
+    lost = tuple(name for name in lost if name != "exif" or exif)
+    assert [note.split(",")[0] for note in report.notes] == [
+        f"{report.path}: left out the {name}" for name in lost
+    ]
     with Image.open(report.path) as image:
         image.load()
         if suffix != ".webp":
@@ -206,8 +206,15 @@ def test_nothing_is_invented(tmp_path: Path) -> None:
     for suffix in (".png", ".tif", ".webp", ".jpg", ".bmp"):
         with Image.open(PictureSink().write(batch(tmp_path / f"a{suffix}")).path) as image:
             image.load()
-            assert not {"comment", "exif", "icc_profile", "xmp"} & set(image.info)
-            assert image.info.get("dpi", (1, 1)) in ((1, 1), pytest.approx((96, 96), abs=0.1))
+            assert not {"comment", "exif", "xmp"} & set(image.info)
+            if suffix != ".bmp":  # its file always has one
+                assert (
+                    (image.info.get("jfif_unit", 0) == 0
+                    and "dpi" not in image.info)
+                    or (
+                        suffix == ".tif" and 282 not in image.tag_v2  # type: ignore[attr-defined]
+                    )
+                )
 
 
 def test_text_of_png_becomes_the_comment_of_jpeg(tmp_path: Path) -> None:
@@ -231,7 +238,7 @@ def test_what_is_too_long_for_jpeg_is_told(tmp_path: Path) -> None:
                 tmp_path / "b.jpg",
                 xmp=XMP.ljust(65_504),
                 exif=exif_block(),
-                icc=rgb_profile() * 200,
+                icc=rgb_profile(),
             )
         )
         .notes
@@ -268,7 +275,10 @@ def test_refusals(tmp_path: Path) -> None:
 def test_a_picture_that_does_not_read_back_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PictureSink, "_encode", lambda *_: (b"not a picture", []))
+    def spoil(image: object, path: Path, *_: object, **__: object) -> None:
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(25) + b"\0\0\0\0IDAT not a picture")
+
+    monkeypatch.setattr("vidcolor.sinks.pictures.save", spoil)
     with pytest.raises(OutputError, match="cannot be read back"):
         PictureSink().write(batch(tmp_path / "a.png"))
     assert list(tmp_path.iterdir()) == []

@@ -126,9 +126,15 @@ def test_what_is_left_out_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         expand([str(tmp_path / "*.nef")], rate=None)
 
 
-def test_gif_is_a_film(tmp_path: Path) -> None:
-    Image.new("L", (8, 8)).save(tmp_path / "one.gif")
-    assert [KINDS[type(i)] for i in expand([str(tmp_path)], rate=None)] == ["film"]
+def test_gif_of_one_picture_is_a_picture(tmp_path: Path) -> None:
+    one, two = Image.new("L", (8, 8)), Image.new("L", (8, 8), 200)
+    one.save(tmp_path / "one.gif")
+    one.save(tmp_path / "two.gif", save_all=True, append_images=[two])
+    found = expand([str(tmp_path)], rate=None)
+    assert [(KINDS[type(i)], i.output.name) for i in found] == [
+        ("picture", "one.png"),
+        ("film", "two.gif"),
+    ]
 
 
 def test_errors(tmp_path: Path) -> None:

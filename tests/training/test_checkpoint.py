@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from vidcolor.errors import OutputError, TrainingError
 from vidcolor.training import checkpoint
 from vidcolor.training.checkpoint import (
-    Shelf,
+    CheckpointManager,
     load_checkpoint,
+    load_optimizer_tensors,
     optimizer_tensors,
-    restore_optimizer,
     save_checkpoint,
 )
 
@@ -102,7 +102,7 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(
     second = nn.Linear(3, 2)
     second.load_state_dict({name: loaded[name] for name in ("weight", "bias")})
     other = make(second.parameters())
-    restore_optimizer(other, loaded)
+    load_optimizer_tensors(other, loaded)
     for _ in range(2):
         step(model, optimizer)
         step(second, other)
@@ -114,27 +114,27 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(
     [(0.0123456789, "0.0123457"), (1e-7, "1e-07"), (123.0, "123"), (math.nan, "none")],
 )
 def test_the_name_says_epoch_step_and_loss(tmp_path: Path, loss: float, shown: str) -> None:
-    shelf = Shelf(tmp_path)
-    path = shelf.save(3, 1200, loss, tensors(1), {"epoch": 3})
+    checkpoints = CheckpointManager(tmp_path)
+    path = checkpoints.save(3, 1200, loss, tensors(1), {"epoch": 3})
     assert path.name == f"checkpoint-epoch003-step0001200-loss{shown}.safetensors"
-    assert shelf.paths() == [path] and path.is_file() and path.with_suffix(".json").is_file()
+    assert checkpoints.paths() == [path] and path.is_file() and path.with_suffix(".json").is_file()
 
 
-# ----------------------------------------------------------------------------------------- shelf
+# ----------------------------------------------------------------------------------------- checkpoints
 
 
 def test_the_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path)
+    checkpoints = CheckpointManager(tmp_path)
     kept: list[Path] = []
     best = ""
     # the second is the best; a name that is empty means that this one is
     for epoch, loss in enumerate((0.5, 0.1, 0.4, 0.3, 0.2), start=1):
         state = {"epoch": epoch, "best_checkpoint": "" if epoch <= 2 else best}
-        kept.append(shelf.save(epoch, 10 * epoch, loss, tensors(epoch), state))
+        kept.append(checkpoints.save(epoch, 10 * epoch, loss, tensors(epoch), state))
         best = kept[1].name if epoch >= 2 else ""
-    assert shelf.paths() == [kept[4], kept[3], kept[1]]
+    assert checkpoints.paths() == [kept[4], kept[3], kept[1]]
     assert names(tmp_path) == sorted(
-        name for path in shelf.paths() for name in (path.name, path.with_suffix(".json").name)
+        name for path in checkpoints.paths() for name in (path.name, path.with_suffix(".json").name)
     )
     assert load_checkpoint(kept[1])[1]["best_checkpoint"] == kept[1].name
     found, state = load_checkpoint(kept[4])
@@ -143,23 +143,23 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:
 
 def test_an_epochs_end_comes_after_its_last_step(tmp_path: Path) -> None:
     """Saved by the clock at the last step, and again after the validation: the same step."""
-    shelf = Shelf(tmp_path)
-    first = shelf.save(9, 1000, 0.5, tensors(0), {})
-    clock = shelf.save(9, 1100, 0.5, tensors(1), {"best_checkpoint": first.name})
-    end = shelf.save(10, 1100, 0.7, tensors(2), {"best_checkpoint": first.name})
-    assert shelf.paths() == [end, clock, first]
-    assert shelf.load(print)[0]["model.weight"][0, 0] == 2
+    checkpoints = CheckpointManager(tmp_path)
+    first = checkpoints.save(9, 1000, 0.5, tensors(0), {})
+    clock = checkpoints.save(9, 1100, 0.5, tensors(1), {"best_checkpoint": first.name})
+    end = checkpoints.save(10, 1100, 0.7, tensors(2), {"best_checkpoint": first.name})
+    assert checkpoints.paths() == [end, clock, first]
+    assert checkpoints.load(print)[0]["model.weight"][0, 0] == 2
 
 
 def test_other_files_of_the_folder_are_left_alone(tmp_path: Path) -> None:
     other = tmp_path / "checkpoint-copy.safetensors"
     other.write_bytes(b"mine")
-    shelf = Shelf(tmp_path)
-    path = shelf.save(1, 10, 0.5, tensors(1), {})
-    shelf.save(2, 20, 0.4, tensors(2), {})
-    shelf.save(3, 30, 0.3, tensors(3), {})
+    checkpoints = CheckpointManager(tmp_path)
+    path = checkpoints.save(1, 10, 0.5, tensors(1), {})
+    checkpoints.save(2, 20, 0.4, tensors(2), {})
+    checkpoints.save(3, 30, 0.3, tensors(3), {})
     assert not path.exists() and other.read_bytes() == b"mine"
-    assert other not in shelf.paths()
+    assert other not in checkpoints.paths()
 
 
 @pytest.mark.parametrize("spoil", [cut, Path.unlink, lambda p: p.write_bytes(b"")])
@@ -167,12 +167,12 @@ def test_other_files_of_the_folder_are_left_alone(tmp_path: Path) -> None:
 def test_a_damaged_newest_one_falls_back_to_the_one_before(
     tmp_path: Path, spoil: Callable[[Path], Any], suffix: str
 ) -> None:
-    shelf = Shelf(tmp_path)
-    shelf.save(1, 10, 0.5, tensors(1), {"epoch": 1})
-    newest = shelf.save(2, 20, 0.4, tensors(2), {"epoch": 2})
+    checkpoints = CheckpointManager(tmp_path)
+    checkpoints.save(1, 10, 0.5, tensors(1), {"epoch": 1})
+    newest = checkpoints.save(2, 20, 0.4, tensors(2), {"epoch": 2})
     spoil(newest.with_suffix(suffix))
     lines: list[str] = []
-    found, state = shelf.load(lines.append)
+    found, state = checkpoints.load(lines.append)
     assert state["epoch"] == 1 and found["model.weight"][0, 0] == 1
     if spoil is Path.unlink and suffix == ".safetensors":
         assert lines == []  # it is not there at all
@@ -183,7 +183,7 @@ def test_a_damaged_newest_one_falls_back_to_the_one_before(
 
 
 def test_a_json_of_other_bytes_is_damaged_too(tmp_path: Path) -> None:
-    path = Shelf(tmp_path).save(1, 10, 0.5, tensors(1), {})
+    path = CheckpointManager(tmp_path).save(1, 10, 0.5, tensors(1), {})
     path.with_suffix(".json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(TrainingError, match="not a usable checkpoint"):
         load_checkpoint(path)
@@ -191,29 +191,29 @@ def test_a_json_of_other_bytes_is_damaged_too(tmp_path: Path) -> None:
 
 def test_a_training_that_went_back_keeps_what_it_writes(tmp_path: Path) -> None:
     """Two damaged ones are newer than what is written next; they must not push it out."""
-    shelf = Shelf(tmp_path)
-    best = shelf.save(1, 10, 0.1, tensors(1), {"epoch": 1})
+    checkpoints = CheckpointManager(tmp_path)
+    best = checkpoints.save(1, 10, 0.1, tensors(1), {"epoch": 1})
     for epoch in (2, 3):
         state = {"epoch": epoch, "best_checkpoint": best.name}
-        cut(shelf.save(epoch, 10 * epoch, 0.5, tensors(epoch), state))
+        cut(checkpoints.save(epoch, 10 * epoch, 0.5, tensors(epoch), state))
     lines: list[str] = []
-    assert shelf.load(lines.append)[1]["epoch"] == 1
+    assert checkpoints.load(lines.append)[1]["epoch"] == 1
     assert len(lines) == 2
-    written = shelf.save(1, 15, 0.1, tensors(9), {"epoch": 1, "best_checkpoint": best.name})
-    assert shelf.paths() == [written, best]
-    assert shelf.load(lines.append)[0]["model.weight"][0, 0] == 9
+    written = checkpoints.save(1, 15, 0.1, tensors(9), {"epoch": 1, "best_checkpoint": best.name})
+    assert checkpoints.paths() == [written, best]
+    assert checkpoints.load(lines.append)[0]["model.weight"][0, 0] == 9
     assert len(lines) == 2
 
 
 def test_no_usable_checkpoint_is_one_line(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path)
+    checkpoints = CheckpointManager(tmp_path)
     with pytest.raises(TrainingError) as caught:
-        shelf.load(print)
+        checkpoints.load(print)
     assert str(caught.value) == (f"{tmp_path}: no usable checkpoint to resume from: there is none")
-    path = shelf.save(1, 10, 0.5, tensors(1), {})
+    path = checkpoints.save(1, 10, 0.5, tensors(1), {})
     cut(path)
     with pytest.raises(TrainingError) as caught:
-        shelf.load(lambda line: None)
+        checkpoints.load(lambda line: None)
     line = str(caught.value)
     assert line.startswith(f"{tmp_path}: no usable checkpoint to resume from: {path}: not a usable")
     assert "\n" not in line
@@ -236,25 +236,25 @@ def _no_space_for_safetensors(tensors: dict[str, Tensor], path: Path) -> None:
 def test_a_full_disk_leaves_the_earlier_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: Callable[..., None]
 ) -> None:
-    shelf = Shelf(tmp_path)
-    shelf.save(1, 10, 0.5, tensors(1), {"epoch": 1})
+    checkpoints = CheckpointManager(tmp_path)
+    checkpoints.save(1, 10, 0.5, tensors(1), {"epoch": 1})
     before = names(tmp_path)
     monkeypatch.setattr(checkpoint, "save_file", failing)
     with pytest.raises(OutputError) as caught:
-        shelf.save(2, 20, 0.4, tensors(2), {"epoch": 2})
+        checkpoints.save(2, 20, 0.4, tensors(2), {"epoch": 2})
     line = str(caught.value)
     assert line.startswith(str(tmp_path / "checkpoint-epoch002-step0000020-loss0.4.safetensors"))
     assert "cannot be written" in line and "No space left on device" in line
     assert "free some space" in line and "\n" not in line
     assert names(tmp_path) == before
     lines: list[str] = []
-    found, state = shelf.load(lines.append)
+    found, state = checkpoints.load(lines.append)
     assert state["epoch"] == 1 and found["model.weight"][0, 0] == 1 and lines == []
 
 
 def test_a_disk_that_fills_up_at_the_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf = Shelf(tmp_path)
-    shelf.save(1, 10, 0.5, tensors(1), {"epoch": 1})
+    checkpoints = CheckpointManager(tmp_path)
+    checkpoints.save(1, 10, 0.5, tensors(1), {"epoch": 1})
     before = names(tmp_path)
     write_text = Path.write_text
 
@@ -264,9 +264,9 @@ def test_a_disk_that_fills_up_at_the_json(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Path, "write_text", half)
     with pytest.raises(OutputError, match="No space left on device"):
-        shelf.save(2, 20, 0.4, tensors(2), {"epoch": 2})
+        checkpoints.save(2, 20, 0.4, tensors(2), {"epoch": 2})
     assert names(tmp_path) == before
-    assert shelf.load(print)[1]["epoch"] == 1
+    assert checkpoints.load(print)[1]["epoch"] == 1
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.helpers.clips import encode, frames
 from tests.helpers.command_line import Vidcolor
 from tests.training.conftest import write_picture
-from vidcolor.training.recipe_files import shipped_recipes
+from vidcolor.training.recipe import shipped_recipes
 
 # what makes each recipe tiny; the fully connected net of S4a is a variant and too large for a test
 TINY = {
@@ -25,8 +25,8 @@ TINY = {
     "S3a": ("size=16", "test_part=split", "split=[0.6,0.2,0.2]", "model_options.filters=4"),
     "S3b": ("size=16", "test_part=split", "split=[0.6,0.2,0.2]", "model_options.filters=4"),
     "S3c": ("size=32", "test_part=split", "split=[0.6,0.2,0.2]", "batch_size=2", "encoder="),
-    "S4a": ("enlarge=2",),
-    "S4b": ("size=32", "enlarge=2", "batch_size=4"),
+    "S4a": ("repeat_augmented=2",),
+    "S4b": ("size=32", "repeat_augmented=2", "batch_size=4"),
 }
 
 

@@ -12,9 +12,10 @@ import pytest
 from tests.training.conftest import write_picture
 from vidcolor.errors import TrainingError
 from vidcolor.training import grid
-from vidcolor.training.options import Options
-from vidcolor.training.recipe import Recipe
-from vidcolor.training.recipe_files import RecipeFile, combinations
+from vidcolor.training.options import TrainOptions
+from vidcolor.training.grid import combinations
+from vidcolor.training.recipe import Recipe, RecipeFile
+from vidcolor.training.results.grid_table import pivot_markdown
 
 FILE = RecipeFile(
     "tiny",
@@ -42,14 +43,14 @@ def row(lr: float, epochs: int, value: float, **more: Any) -> dict[str, Any]:
 def test_the_documents_table() -> None:
     rows = [row(1e-3, 100, 0.1), row(1e-3, 300, 0.2), row(1e-4, 100, 0.3), row(1e-4, 300, 0.4)]
     rows[3]["status"] = "diverged"
-    assert grid.pivot_markdown(rows, "loss") == (
+    assert pivot_markdown(rows, "loss") == (
         "\nBest loss:\n\n"
         "| epochs | lr 0.001 | lr 0.0001 |\n| --- | --- | --- |\n"
         "| 100 | 0.1 | 0.3 |\n| 300 | 0.2 | diverged |\n"
     )
     for entry, variant in zip(rows, (1, 2, 2, 1), strict=True):
         entry["settings"]["model_options.variant"] = variant
-    text = grid.pivot_markdown(rows, "loss")
+    text = pivot_markdown(rows, "loss")
     # the last key goes down, and each number of epochs has a table of its own
     assert "epochs 100:\n\n| variant | lr 0.001 | lr 0.0001 |" in text
     assert "| 1 | 0.1 | - |" in text and "| 2 | - | 0.3 |" in text
@@ -59,10 +60,10 @@ def test_one_key_and_variants_have_no_such_table() -> None:
     study = [row(1e-3, 1, 0.1), row(1e-4, 1, 0.2)]
     for entry in study:
         del entry["settings"]["epochs"]
-    assert grid.pivot_markdown(study, "loss") == ""
+    assert pivot_markdown(study, "loss") == ""
     odd = row(1e-3, 2, 0.1)
     odd["settings"] = {"tanh": True}
-    assert grid.pivot_markdown([row(1e-3, 1, 0.1), odd], "loss") == ""
+    assert pivot_markdown([row(1e-3, 1, 0.1), odd], "loss") == ""
 
 
 def test_a_grid_goes_on_where_it_stopped(
@@ -81,11 +82,11 @@ def test_a_grid_goes_on_where_it_stopped(
     monkeypatched = [False]
     monkeypatch.setattr(grid, "train", train)
     with pytest.raises(KeyboardInterrupt):
-        grid.run_grid(file, runs, tmp_path / "out", Options(), title="t")
+        grid.run_grid(file, runs, tmp_path / "out", TrainOptions(), title="t")
     half = json.loads((tmp_path / "out" / "grid.json").read_text(encoding="utf-8"))
     assert [r["name"] for r in half] == list(runs)[:2]
     monkeypatched[0] = True
-    rows = grid.run_grid(file, runs, tmp_path / "out", Options(), title="t")
+    rows = grid.run_grid(file, runs, tmp_path / "out", TrainOptions(), title="t")
     assert trained == list(runs)  # each of them once
     assert [r["name"] for r in rows] == list(runs)
     text = (tmp_path / "out" / "grid.md").read_text(encoding="utf-8")
@@ -95,11 +96,13 @@ def test_a_grid_goes_on_where_it_stopped(
 def test_failed_runs_are_named(tmp_path: Path, file: RecipeFile) -> None:
     lines: list[str] = []
     runs: dict[str, dict[str, Any]] = {"good": {"lr": 0.1}, "bad": {"monitor": "accuracy"}}
-    rows = grid.run_grid(file, runs, tmp_path / "out", Options(), title="t", notice=lines.append)
+    rows = grid.run_grid(
+        file, runs, tmp_path / "out", TrainOptions(), title="t", on_notice=lines.append
+    )
     assert [r["name"] for r in rows] == ["good"]
     assert len(lines) == 1 and lines[0].startswith("bad: recipe key 'monitor'")
     with pytest.raises(TrainingError, match="none of the 1 runs succeeded"):
-        grid.run_grid(file, {"bad": runs["bad"]}, tmp_path / "none", Options(), title="t")
+        grid.run_grid(file, {"bad": runs["bad"]}, tmp_path / "none", TrainOptions(), title="t")
 
 
 def test_jobs_follow_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def recipe(**keys: Any) -> Recipe:
         ("psnr", 3, [NAN, 1.0, NAN, 2.0, NAN], [2, 4], None, 4),
         ("loss", 2, [NAN, NAN], [], 2, 0),
         ("loss", 2, [math.inf, 3.0], [2], None, 2),
-        ("gain", 2, [math.inf, -3.0, -2.0], [2, 3], None, 3),
+        ("psnr_over_gray", 2, [math.inf, -3.0, -2.0], [2, 3], None, 3),
     ],
 )
 def test_early_stopping_follows_the_script(
@@ -88,7 +88,7 @@ def test_early_stopping_goes_on_where_it_was() -> None:
     for epoch, value in enumerate((1.0, 0.5, 0.7, 0.6), start=1):
         first.update(epoch, value)
     second = EarlyStopping("loss", 3)
-    second.restore(first.state())
+    second.load_state_dict(first.state_dict())
     assert second == first
     assert not second.exhausted
     assert not second.update(5, 0.5)
@@ -118,7 +118,7 @@ def test_constant() -> None:
 
 
 def test_linear_rises_holds_and_falls() -> None:
-    settings = recipe(schedule="linear", lr=(1.0,), warmup=2, cooldown=0.4)
+    settings = recipe(schedule="linear", lr=(1.0,), warmup=2, decay_share=0.4)
     expected = [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
     assert rates(settings, 10) == pytest.approx(expected)
     flat = recipe(schedule="linear", lr=(1.0,))
@@ -158,7 +158,7 @@ def test_a_schedule_goes_on_where_it_was() -> None:
     first, second = Schedule(settings, 9), Schedule(settings, 9)
     for epoch in range(1, 4):
         first.end_epoch(epoch, improved=False)
-    second.restore(first.state())
+    second.load_state_dict(first.state_dict())
     assert (second.stage, second.waited) == (1, 1)
     assert second.end_epoch(4, improved=False) and second.rate == 0.01
 

@@ -20,10 +20,9 @@ from vidcolor.errors import DivergedError, InputError, RecipeError, TrainingErro
 from vidcolor.models.weights import load_model
 from vidcolor.training import checkpoint
 from vidcolor.training.data.batch import Batch
-from vidcolor.training.options import Listener, Options, Progress
-from vidcolor.training.recipe import Recipe, recipe_values
-from vidcolor.training.recipe_files import RecipeFile
-from vidcolor.training.state import Run
+from vidcolor.training.options import TrainCallbacks, TrainOptions, TrainProgress
+from vidcolor.training.recipe import Recipe, RecipeFile, recipe_values
+from vidcolor.training.state import TrainState
 from vidcolor.training.trainer import train
 
 
@@ -47,11 +46,17 @@ def tiny(**changes: Any) -> RecipeFile:
 
 
 def run(
-    file: RecipeFile, output: Path, data: Path, listener: Listener | None = None, **changes: Any
+    file: RecipeFile,
+    output: Path,
+    data: Path,
+    callbacks: TrainCallbacks | None = None,
+    **changes: Any,
 ) -> dict[str, Any]:
     """Train `file` on the pictures of `data`."""
     recipe = dataclasses.replace(file.recipe, data=(str(data),))
-    return train(dataclasses.replace(file, recipe=recipe), output, Options(**changes), listener)
+    return train(
+        dataclasses.replace(file, recipe=recipe), output, TrainOptions(**changes), callbacks
+    )
 
 
 def tensors_of(folder: Path, name: str = "weights.safetensors") -> dict[str, torch.Tensor]:
@@ -59,7 +64,7 @@ def tensors_of(folder: Path, name: str = "weights.safetensors") -> dict[str, tor
 
 
 def newest(folder: Path) -> Path:
-    return checkpoint.Shelf(folder).paths()[0]
+    return checkpoint.CheckpointManager(folder).paths()[0]
 
 
 def same(first: Path, second: Path) -> bool:
@@ -70,7 +75,7 @@ def same(first: Path, second: Path) -> bool:
 def scripted(monkeypatch: pytest.MonkeyPatch, values: list[float], key: str = "loss") -> None:
     """Validations that measure `values` one after the other (the first call is the trial)."""
     measured = iter([values[0], *values])
-    monkeypatch.setattr(Run, "measure", lambda *_: {"loss": 1.0, key: next(measured)})
+    monkeypatch.setattr(TrainState, "evaluate", lambda *_: {"loss": 1.0, key: next(measured)})
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +110,7 @@ def test_what_a_training_leaves_behind(trained: Path) -> None:
         "mean ab",
         "half chroma",
     ]
-    assert results["test_measures"].keys() == {"loss", "psnr", "gain", "margin_error"}
+    assert results["test_measures"].keys() == {"loss", "psnr", "psnr_over_gray", "margin_error"}
     assert results["parameters"] == 4 * 9 + 4 + 3 * 4 * 9 + 3
     split = json.loads((trained / "split.json").read_text(encoding="utf-8"))
     assert split["seed"] == 0
@@ -127,9 +132,9 @@ class Stop(Exception):
 
 
 def stopping_at(step: int, error: type[BaseException]) -> Callable[..., None]:
-    advance = Run.advance
+    advance = TrainState.train_step
 
-    def stopped(self: Run, *arguments: Any) -> None:
+    def stopped(self: TrainState, *arguments: Any) -> None:
         if self.step == step:
             raise error
         advance(self, *arguments)
@@ -141,10 +146,10 @@ RESUMED = {
     "plain": {},
     "ema, momentum, warm-up": {
         "optimizer": "sgd", "momentum": 0.9, "ema": 0.9, "schedule": "linear", "warmup": 3,
-        "cooldown": 0.5, "clip_norm": 1.0,
+        "decay_share": 0.5, "clip_norm": 1.0,
     },
     "dropout, batch norm": {"model": "skip_cnn", "model_options": {}, "precision": "bf16"},
-    "calibrated": {"model": "skip_cnn", "model_options": {}, "ema": 0.9, "calibrate": 2},
+    "calibrated": {"model": "skip_cnn", "model_options": {}, "ema": 0.9, "recalibrate_bn_steps": 2},
     "palette": {"model": "pool_cnn", "model_options": {"filters": 4, "colours": 3},
                 "objective": "colour_classes", "monitor": "accuracy"},
     "plateau": {"schedule": "plateau", "plateau": 1, "lr": (1e-2, 1e-3),
@@ -168,9 +173,9 @@ def test_resumed_equals_uninterrupted(
     broken = tmp_path / "broken"
     lines: list[str] = []
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "advance", stopping_at(step, KeyboardInterrupt))
+        patch.setattr(TrainState, "train_step", stopping_at(step, KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            run(file, broken, pictures, Listener(notice=lines.append))
+            run(file, broken, pictures, TrainCallbacks(on_notice=lines.append))
     assert lines == [f"stopped in epoch {step // 3 + 1}, at step {step}; go on with --resume"]
     results = json.loads((broken / "results.json").read_text(encoding="utf-8"))
     assert results["status"] == "interrupted"
@@ -189,14 +194,14 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
     tmp_path: Path, pictures: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "advance", stopping_at(7, Stop))
+        patch.setattr(TrainState, "train_step", stopping_at(7, Stop))
         with pytest.raises(Stop):
             run(tiny(), tmp_path, pictures, save_minutes=1e-9)
     # torn by the crash: the newest is cut, the one before is used
     with newest(tmp_path).open("r+b") as file:
         file.truncate(500)
     lines: list[str] = []
-    run(tiny(), tmp_path, pictures, Listener(notice=lines.append), resume=True)
+    run(tiny(), tmp_path, pictures, TrainCallbacks(on_notice=lines.append), resume=True)
     assert "not a usable checkpoint" in lines[0]
     assert same(tmp_path / "weights.safetensors", trained / "weights.safetensors")
 
@@ -213,14 +218,14 @@ def test_early_stopping_keeps_the_best_weights(
     with monkeypatch.context() as patch:
         scripted(patch, [*values, 0.0], "margin_error")
         file = tiny(epochs=20, monitor="margin_error", patience=3)
-        results = run(file, tmp_path, pictures, Listener(epoch=note))
+        results = run(file, tmp_path, pictures, TrainCallbacks(on_epoch=note))
     assert results["status"] == "stopped early"
     assert results["reason"] == "no better margin_error for 3 epochs after epoch 2"
     assert (results["epochs"], results["best_epoch"]) == (5, 2)
     assert all(torch.equal(kept[1][k], v) for k, v in tensors_of(tmp_path).items())
     assert not all(torch.equal(kept[0][k], v) for k, v in kept[1].items())
     # the best one's checkpoint stays beside the newest two
-    names = [path.name.split("-")[1] for path in checkpoint.Shelf(tmp_path).paths()]
+    names = [path.name.split("-")[1] for path in checkpoint.CheckpointManager(tmp_path).paths()]
     assert names[-1] == "epoch002"
     assert len(names) <= 3
 
@@ -233,7 +238,7 @@ def test_a_new_rate_has_its_chance(
     rows: list[dict[str, float]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vidcolor.training.results.collect.Results.measure_test", lambda *_: {})
-        run(file, tmp_path, pictures, Listener(epoch=lambda row, _: rows.append(row)))
+        run(file, tmp_path, pictures, TrainCallbacks(on_epoch=lambda row, _: rows.append(row)))
     assert [row["lr"] for row in rows] == [1e-2] * 3 + [1e-3] * 2 + [1e-4] * 3
 
 
@@ -262,7 +267,7 @@ def test_a_full_disk_at_a_checkpoint_loses_nothing(
 
     monkeypatch.setattr(checkpoint, "save_file", sometimes_full)
     lines: list[str] = []
-    results = run(tiny(), tmp_path, pictures, Listener(notice=lines.append))
+    results = run(tiny(), tmp_path, pictures, TrainCallbacks(on_notice=lines.append))
     assert results["status"] == "finished"
     assert len(lines) == 1
     assert "No space left" in lines[0] and "checkpoint-epoch002" in lines[0]
@@ -276,11 +281,11 @@ def test_progress_and_notices(tmp_path: Path, pictures: Path) -> None:
     write_picture(data / "grey.png", 9, grey=True)
     (data / "cut.png").write_bytes((data / "00.png").read_bytes()[:200])
     lines: list[str] = []
-    seen: list[Progress] = []
+    seen: list[TrainProgress] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vidcolor.training.trainer._REPORT_SECONDS", 0.0)
-        listener = Listener(progress=seen.append, notice=lines.append)
-        run(tiny(epochs=1, min_chroma=2.0), tmp_path / "out", data, listener)
+        callbacks = TrainCallbacks(on_progress=seen.append, on_notice=lines.append)
+        run(tiny(epochs=1, min_chroma=2.0), tmp_path / "out", data, callbacks)
     assert lines == [
         "1 near-grey pictures left out",
         "1 unreadable pictures left out: cut.png",
@@ -359,9 +364,9 @@ def test_crops_by_worker_processes(tmp_path: Path, photographs: Path) -> None:
     file = RecipeFile(
         "crops",
         Recipe(
-            model="fast", size=32, fit="crop", flip=True, min_scale=0.5, degrade=0.5, ema=0.9,
+            model="fast", size=32, fit="crop", flip=True, min_scale=0.5, old_film_share=0.5, ema=0.9,
             batch_size=2, epochs=1, epoch_size=4, optimizer="adamw", lr=(1e-3,), encoder_lr=3e-4,
-            split=(0.6, 0.2, 0.2), monitor="gain", input_size=64, clip_norm=1.0,
+            split=(0.6, 0.2, 0.2), monitor="psnr_over_gray", input_size=64, clip_norm=1.0,
         ),
     )  # fmt: skip
     first = run(file, tmp_path / "0", photographs, workers=0)
@@ -378,11 +383,11 @@ CROPS = {
     "size": 64,
     "fit": "crop",
     "rotate": 0.0,
-    "degrade": 0.5,
+    "old_film_share": 0.5,
     "encoder_lr": 1e-4,
     "clip_norm": 1.0,
     "ema": 0.9,
-    "calibrate": 4,
+    "recalibrate_bn_steps": 4,
     "epochs": 1,
 }
 
@@ -414,15 +419,15 @@ def test_calibration_fits_the_norms_of_the_average_to_the_given_pictures(
     """The first norm's statistics are those of what it reads, over all batches; nothing else of
     the weights changes, and the model in training keeps its own."""
     file = tiny(model="skip_cnn", model_options={}, ema=0.5, epochs=1)
-    seen: list[Run] = []
-    keep = Run.begin
+    seen: list[TrainState] = []
+    keep = TrainState.start
 
-    def begin(self: Run, *arguments: Any, **more: Any) -> None:
+    def begin(self: TrainState, *arguments: Any, **more: Any) -> None:
         seen.append(self)
         keep(self, *arguments, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "begin", begin)
+        patch.setattr(TrainState, "start", begin)
         run(file, tmp_path, pictures)
     (trained,) = seen
     before = {k: v.clone() for k, v in trained.average.state_dict().items()}
@@ -431,7 +436,7 @@ def test_calibration_fits_the_norms_of_the_average_to_the_given_pictures(
     inputs: list[torch.Tensor] = []
     hook = norm.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))
     batches = [Batch(torch.rand(4, 3, 16, 16), "rgb") for _ in range(2)]
-    trained.calibrate(batches)
+    trained.recalibrate_bn(batches)
     hook.remove()
     assert len(inputs) == 2
     means = torch.stack([x.mean((0, 2, 3)) for x in inputs]).mean(0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import signal
 import sys
 from types import FrameType
@@ -29,9 +30,9 @@ COMMANDS = {
 EXIT_CODES = """\b
 Exit codes:
     0  every input was done (or skipped on request)
-    1  some input failed or was incomplete; the others are done
-    2  the command line was wrong (an option, encoder, model, recipe, device, or two inputs for one
-       output); nothing was done
+    1  some input failed, was incomplete or got another name than it would have had; the others are
+       done
+    2  the command line was wrong (an option, encoder, model, recipe or device); nothing was done
   130  interrupted with Ctrl-C (143: terminated); no half file is left
 """
 
@@ -75,12 +76,40 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)  # unwinds, so that temporary files are removed
 
 
+def _open_streams() -> None:
+    """Make standard output and error usable: where one is closed, as in a daemon, into nothing.
+
+    Otherwise the next file that is opened would get its number, and messages of C libraries.
+    """
+    number = os.open(os.devnull, os.O_RDWR)
+    while number <= 2:
+        number = os.open(os.devnull, os.O_RDWR)
+    os.close(number)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  open to the end
+        elif isinstance(stream, io.TextIOWrapper):
+            # A file's name need not be UTF-8. Its odd bytes become \udcXX, as JSON writes them too.
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _close_streams() -> None:
+    """Write out what is left, or drop it where nobody can read it; Python would print an error."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def main() -> None:
     """The console script: runs the command line and exits with the documented code."""
     signal.signal(signal.SIGTERM, _terminate)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file's name need not be UTF-8. Its odd bytes become \udcXX, as JSON writes them too.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    hang_up = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hang_up is not None and signal.getsignal(hang_up) != signal.SIG_IGN:  # not under nohup
+        signal.signal(hang_up, _terminate)
+    _open_streams()
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -96,3 +125,5 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
+    finally:
+        _close_streams()

@@ -62,7 +62,8 @@ def run_command(
     when it is complete. The readable part of a damaged film goes to NAME.incomplete.EXT.
 
     \b
-    Exit codes: 0 all done, 1 some input failed or was incomplete, 2 usage, 130 interrupted.
+    Exit codes: 0 all done, 1 some input failed, was incomplete or got another name than it would
+    have had, 2 usage, 130 interrupted.
     """
     from ..run.plan import plan
     from .screen import Screen
@@ -84,7 +85,7 @@ def run_command(
     if jobs:
         reports += _work(jobs, options, settings, screen)
     screen.summary(reports)
-    sys.exit(1 if any(r.status in ("failed", "incomplete") for r in reports) else 0)
+    sys.exit(1 if screen.lost or any(r.is_problem for r in reports) else 0)
 
 
 def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:

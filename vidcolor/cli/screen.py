@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from ..run.settings import ProgressCallback, Report
 
 
+# Marks that change the direction of what follows; Unicode Standard Annex 9, section 2.
+_DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
 class RateColumn(ProgressColumn):
     """Frames a second over the last half minute."""
 
@@ -42,17 +48,33 @@ def width_of(stream: TextIO) -> int | None:
     return None if stream.isatty() else 10_000
 
 
+def printable(text: str) -> str:
+    """The text with every control character, mark of text direction and undecoded byte escaped:
+    a file's name must not control the terminal, or look like another name."""
+    return "".join(
+        f"\\x{ord(c):02x}"
+        if ord(c) < 0xA0 and unicodedata.category(c) == "Cc"
+        else f"\\u{ord(c):04x}"
+        if c in _DIRECTIONS or unicodedata.category(c) in ("Cs", "Zl", "Zp")
+        else c
+        for c in text
+    )
+
+
+def _text(value: object) -> Text:
+    return Text(printable(str(value)))
+
+
 class _LogHandler(logging.Handler):
     """Prints log records as lines such as `warning: ...`."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, show: Callable[[Any], None]) -> None:
         super().__init__()
-        self.console = console
+        self._show = show
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one line."""
-        line = f"{record.levelname.lower()}: {record.getMessage()}"
-        self.console.print(Text(line), soft_wrap=True)
+        self._show(_text(f"{record.levelname.lower()}: {record.getMessage()}"))
 
 
 class Screen:
@@ -61,15 +83,41 @@ class Screen:
     def __init__(self, *, quiet: bool, verbose: bool, as_json: bool) -> None:
         self.console = Console(stderr=True, highlight=False, width=width_of(sys.stderr))
         self.quiet, self.as_json = quiet, as_json
+        self.lost = False  # standard output cannot be written
         logger = logging.getLogger("vidcolor")
-        logger.handlers = [_LogHandler(self.console)]
+        logger.handlers = [_LogHandler(self._show)]
         logger.setLevel(logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING)
         logger.propagate = False
+
+    def _show(self, what: Any) -> None:
+        """Print to standard error; the work goes on if nobody can read it."""
+        try:
+            self.console.print(what, soft_wrap=isinstance(what, Text))
+        except OSError:
+            self.quiet = True
 
     def print_line(self, line: str) -> None:
         """Print one line to standard error, unless quiet."""
         if not self.quiet:
-            self.console.print(Text(line), soft_wrap=True)
+            self._show(_text(line))
+
+    def _print_json(self, values: dict[str, Any]) -> None:
+        """Print one line to standard output.
+
+        If that cannot be written (a full disk), the work goes on and one line reports it.
+
+        Raises:
+            BrokenPipeError: its reader has ended.
+        """
+        if self.lost:
+            return
+        try:
+            print(json.dumps(values, ensure_ascii=False), flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self.lost = True
+            self._show(_text(f"error: standard output cannot be written ({error.strerror})"))
 
     @contextmanager
     def progress(self) -> Iterator[ProgressCallback]:
@@ -99,7 +147,7 @@ class Screen:
                 state["done"] = progress.done
                 bar.update(
                     task,
-                    description=progress.input.name,
+                    description=escape(printable(progress.input.name)),
                     completed=progress.done,
                     total=progress.total,
                 )
@@ -113,15 +161,15 @@ class Screen:
 
     def _announce(self, report: Report) -> None:
         if self.as_json:
-            print(json.dumps(report.to_dict(), ensure_ascii=False), flush=True)
+            self._print_json(report.to_dict())
         for warning in report.warnings:
             self.print_line(f"warning: {warning}")
 
     def finished(self, report: Report) -> None:
         """Print the line of a finished input."""
         self._announce(report)
-        if report.status in ("failed", "incomplete"):
-            self.console.print(Text(f"error: {report.error}"), soft_wrap=True)
+        if report.is_problem:
+            self._show(_text(f"error: {report.error}"))
         elif report.status == "skipped":
             self.print_line(f"{report.input}: skipped, {report.output} exists")
         else:
@@ -134,19 +182,19 @@ class Screen:
 
     def summary(self, reports: Sequence[Report]) -> None:
         """Print how many inputs were done, and a table of the failed ones with the reason."""
-        failed = [r for r in reports if r.status in ("failed", "incomplete")]
+        failed = [r for r in reports if r.is_problem]
         if len(reports) < 2 or not (failed or not self.quiet):
             return
         counts = {
             s: sum(r.status == s for r in reports)
-            for s in ("done", "skipped", "incomplete", "failed")
+            for s in ("done", "skipped", "renamed", "incomplete", "failed")
         }
         self.print_line(", ".join(f"{n} {s}" for s, n in counts.items() if n))
         if failed:
-            table = Table("input", "status", "why", title="not done")
+            table = Table("input", "status", "why", title="not as wanted")
             for report in failed:
-                table.add_row(Text(str(report.input)), report.status, Text(report.error))
-            self.console.print(table)
+                table.add_row(_text(report.input), report.status, _text(report.error))
+            self._show(table)
 
     def plan(
         self, jobs: Sequence[Job], reports: Sequence[Report], model: str, encoder: str
@@ -159,7 +207,7 @@ class Screen:
         ]
         if self.as_json:
             for row in rows:
-                print(json.dumps({**row, "model": model}, ensure_ascii=False), flush=True)
+                self._print_json({**row, "model": model})
             return
         out = Console(file=sys.stdout, highlight=False, width=width_of(sys.stdout))
         table = Table(
@@ -168,11 +216,14 @@ class Screen:
         for row in rows:
             table.add_row(
                 *(
-                    Text(str(row.get(key, "") if row.get(key) is not None else "?"))
+                    _text(row.get(key, "") if row.get(key) is not None else "?")
                     for key in ("input", "output", "frames", "video")
                 ),
-                Text("\n".join(row.get("copied", []))),
-                Text("\n".join(row.get("notes", [])) + row.get("problem", "")),
+                Text("\n".join(map(printable, row.get("copied", [])))),
+                Text(
+                    "\n".join(map(printable, row.get("notes", [])))
+                    + printable(row.get("problem", ""))
+                ),
             )
         out.print(table)
 

@@ -1,78 +1,57 @@
-"""`vidcolor train` and `vidcolor recipes`: train weights by a recipe, on colour pictures."""
+"""`vidcolor train` and `vidcolor recipes`: train weights by a recipe, on color pictures."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
 import shlex
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
-from .options import parse_assignment, parsed
+from ..training.options import RecipeChanges, TrainCallbacks, TrainOptions, TrainProgress
+from .options import parse_assignment, parsed, takes
+from .screen import width_of
 
 if TYPE_CHECKING:
-    from ..training.options import Options
-    from ..training.recipe_files import RecipeFile
+    from ..training.recipe import RecipeFile
 
-
-_SHORT_CUTS = ("epochs", "batch_size", "lr", "patience", "limit", "seed", "precision")
+_SHOWN = {
+    "psnr": "PSNR",
+    "psnr_over_gray": "over gray",
+    "margin_error": "12-margin error",
+    "accuracy": "accuracy",
+}
 
 
 @click.command("train")
 @click.option(
-    "--recipe",
-    "recipe",
-    help="Name of a recipe ('vidcolor recipes' lists them) or a TOML file.  [default: S0]",
-)
-@click.option(
-    "--data",
-    multiple=True,
-    help="cifar10, a folder, or a zip of colour pictures; may be given several times.  "
-    "[default: the recipe's own]",
-)
-@click.option(
-    "--data-root",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("data"),
-    show_default=True,
-    help="Where cifar10 is looked for, and downloaded to.",
-)
-@click.option(
-    "--validation",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    help="Pictures to validate on, instead of a part of the data.",
+    "--recipe", help="Name of a recipe ('vidcolor recipes' lists them) or a TOML file [S0]."
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for weights, checkpoints and results.  [default: runs/RECIPE]",
+    help="Folder for weights, checkpoints and results [runs/RECIPE].",
 )
-@click.option("--epochs", type=click.IntRange(1), help="Epochs at most.")
-@click.option("--batch-size", type=click.IntRange(1), help="Pictures a step.")
-@click.option("--lr", type=float, help="Learning rate.")
-@click.option("--patience", type=click.IntRange(0), help="Epochs without a better value; 0: never.")
-@click.option(
-    "--limit", type=click.IntRange(0), help="Use at most this many pictures of each part."
-)
-@click.option("--seed", type=click.IntRange(0), help="Of everything random.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Arithmetic.")
+@takes(changes=RecipeChanges, options=TrainOptions)
 @click.option(
     "--set",
     "overrides",
     type=parsed(parse_assignment),
     multiple=True,
     metavar="KEY=VALUE",
-    help="Override any key of the recipe, such as model_options.layers=4; repeatable.",
+    help="Change any key of the recipe, such as model_options.layers=4; repeatable.",
 )
-@click.option(
-    "--encoder",
-    help="Pretrained values to start from: a file, or 'torchvision' to download them.",
-)
-@click.option("--init", help="Trained weights of the same architecture to go on from.")
-@click.option("--freeze", type=click.Choice(["backbone"]), help="Train the model's head alone.")
 @click.option("--grid", is_flag=True, help="Run every combination of the recipe's grid.")
 @click.option(
     "--variants",
@@ -87,66 +66,15 @@ _SHORT_CUTS = ("epochs", "batch_size", "lr", "patience", "limit", "seed", "preci
     show_default=True,
     help="Trainings of a grid at a time; 0: as many as cores and memory allow.",
 )
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Go on from the checkpoint in the output folder, with the settings it was begun with.",
-)
-@click.option(
-    "--resume-or-begin",
-    "either",
-    is_flag=True,
-    help="Resume where there is a checkpoint, begin where there is none: one command for both.",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option(
-    "--workers",
-    type=click.IntRange(0),
-    default=1,
-    show_default=True,
-    help="Processes that cut random crops of mixed-size pictures.",
-)
-@click.option(
-    "--save-minutes",
-    type=click.FloatRange(min=0, min_open=True),
-    default=5.0,
-    show_default=True,
-    help="Minutes between checkpoints.",
-)
-@click.option(
-    "--cache",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Keep decoded pictures in this folder and map them into memory: the next training of the "
-    "same pictures starts at once, and several share them.  [default: decode into memory]",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(1),
-    help="Threads of the training's arithmetic on a CPU.  [default: one a core]",
-)
-@click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files too.")
 def train_command(
     recipe: str | None,
-    data: tuple[str, ...],
-    data_root: Path,
-    validation: tuple[Path, ...],
     output: Path | None,
+    changes: RecipeChanges,
+    options: TrainOptions,
     overrides: tuple[tuple[str, Any], ...],
-    encoder: str | None,
-    init: str | None,
-    freeze: str | None,
     grid: bool,
     variants: str | None,
     jobs: int,
-    resume: bool,
-    device: str,
-    workers: int,
-    save_minutes: float,
-    tensorboard: bool,
-    either: bool,
-    cache: Path | None,
-    threads: int | None,
-    **short_cuts: Any,
 ) -> None:
     """Train weights by a recipe.
 
@@ -157,44 +85,28 @@ def train_command(
     torchrun --nproc-per-node 2 -m vidcolor train --recipe S0
     vidcolor run old_film.mp4 --weights runs/mine/weights.safetensors -o color.mp4
 
-    Training stops early when the recipe's measure gets no better; the weights of the best epoch
-    are kept. Checkpoints are written every few minutes, at every best and on Ctrl-C; --resume goes
-    on from the newest.
+    Training stops early if the recipe's measure does not improve; the weights of the best epoch
+    are kept. Checkpoints are written every few minutes, at every best epoch and on Ctrl-C;
+    --resume continues from the newest.
     """
-    from ..system.devices import choose_device
-    from ..training.checkpoint import Shelf
-    from ..training.options import Options
-    from ..training.recipe_files import DEFAULT, find_recipe, load_recipe
+    from ..training.checkpoint import CheckpointManager
+    from ..training.recipe import DEFAULT, find_recipe, load_recipe
 
     if grid and variants:
-        raise click.UsageError("--grid and --variants are two different sets of runs")
+        raise click.UsageError("--grid and --variants exclude each other")
     if jobs != 1 and not (grid or variants):
-        raise click.UsageError("--jobs is for --grid and --variants")
-    changes = {key: short_cuts[key] for key in _SHORT_CUTS if short_cuts[key] is not None}
-    changes |= {k: v for k, v in (("encoder", encoder), ("freeze", freeze)) if v is not None}
-    if data:
-        changes["data"] = list(data)
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
+        raise click.UsageError("--jobs needs --grid or --variants")
+    # a resumed training has the settings of its start
     begun = (output or Path("runs") / DEFAULT) / "recipe.toml"
-    # with all that was set at its start
-    resumed = (resume or either) and recipe is None and begun.is_file()
+    resumed = (options.resume or options.resume_or_begin) and recipe is None and begun.is_file()
     path = begun if resumed else find_recipe(recipe or DEFAULT)
-    file = load_recipe(path, {**changes, **dict(overrides)})
+    file = load_recipe(path, {**changes.to_dict(), **dict(overrides)})
     folder = output or Path("runs") / file.name
-    options = Options(
-        root=data_root,
-        validation=validation,
-        init=init,
-        resume=resume or (either and bool(Shelf(folder).paths())),
-        device=str(choose_device(device)),
-        workers=workers,
-        save_minutes=save_minutes,
-        tensorboard=tensorboard,
+    found = options.resume_or_begin and bool(CheckpointManager(folder).paths())
+    options = dataclasses.replace(
+        options,
+        resume=options.resume or found,
         command=shlex.join(["vidcolor", *sys.argv[1:]]),
-        cache=cache,
     )
     if grid or variants:
         _run_many(file, folder, options, variants, jobs)
@@ -202,36 +114,41 @@ def train_command(
         _run_one(file, folder, options)
 
 
-def _run_one(file: RecipeFile, folder: Path, options: Options) -> None:
-    from ..training.distributed import is_leader
+def _run_one(file: RecipeFile, folder: Path, options: TrainOptions) -> None:
+    from ..training.distributed import is_main_process
     from ..training.trainer import train
-    from .training_screen import training_screen
 
     with training_screen(file) as screen:
-        results = train(file, folder, options, screen.listener())
-        if is_leader():
+        results = train(file, folder, options, screen.callbacks())
+        if is_main_process():
             screen.finished(results, folder)
 
 
-def _run_many(
-    file: RecipeFile, folder: Path, options: Options, variants: str | None, jobs: int
-) -> None:
-    from ..training.grid import jobs_that_fit, run_grid
-    from ..training.recipe_files import combinations
-    from .training_screen import training_screen
+def _chosen_runs(file: RecipeFile, variants: str | None) -> Mapping[str, Mapping[str, Any]]:
+    from ..training.grid import combinations
 
     if variants is None:
-        runs: dict[str, dict[str, Any]] = combinations(file.grid) if file.grid else {}
-        what = "grid"
+        runs: Mapping[str, Mapping[str, Any]] = combinations(file.grid) if file.grid else {}
     else:
         chosen = list(file.variants) if variants == "all" else variants.split(",")
         unknown = [name for name in chosen if name not in file.variants]
         if unknown:
             known = ", ".join(file.variants) or "none"
             raise click.UsageError(f"the recipe has no variant '{unknown[0]}'; it has: {known}")
-        runs, what = {name: file.variants[name] for name in chosen}, "variants"
+        runs = {name: file.variants[name] for name in chosen}
     if not runs:
+        what = "grid" if variants is None else "variants"
         raise click.UsageError(f"the recipe '{file.name}' has no {what}")
+    return runs
+
+
+def _run_many(
+    file: RecipeFile, folder: Path, options: TrainOptions, variants: str | None, jobs: int
+) -> None:
+    from ..training.grid import jobs_that_fit, run_grid
+
+    runs = _chosen_runs(file, variants)
+    what = "grid" if variants is None else "variants"
     folder = folder / what
     with training_screen(file) as screen:
         rows = run_grid(
@@ -241,8 +158,8 @@ def _run_many(
             options,
             title=f"{file.name}: {what}",
             jobs=jobs_that_fit(jobs),
-            report=screen.grid_row,
-            notice=screen.notice,
+            on_row=screen.grid_row,
+            on_notice=screen.notice,
         )
         screen.grid_finished(rows, folder)
     if len(rows) < len(runs):
@@ -253,15 +170,130 @@ def _run_many(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def recipes_command(as_json: bool) -> None:
     """List the recipes that `vidcolor train --recipe NAME` knows."""
-    import json
-
-    from ..training.recipe import recipe_values
-    from ..training.recipe_files import load_recipe, shipped_recipes
-    from .training_screen import recipe_table
+    from ..training.recipe import load_recipe, recipe_values, shipped_recipes
 
     files = [load_recipe(path) for path in shipped_recipes().values()]
     if as_json:
         found = {f.name: {"title": f.title, **recipe_values(f.recipe)} for f in files}
         click.echo(json.dumps(found, indent=1))
     else:
-        recipe_table(files)
+        _print_recipes(files)
+
+
+def _print_recipes(files: Sequence[RecipeFile]) -> None:
+    table = Table("recipe", "what it trains", "model", "data", "runs")
+    for file in files:
+        sizes = [len(values) for values in file.grid.values()]
+        runs = [f"--grid: {math.prod(sizes)}"] if sizes else []
+        runs += [f"--variants: {len(file.variants)}"] if file.variants else []
+        data = ", ".join(file.recipe.data) or "--data"
+        table.add_row(file.name, Text(file.title), file.recipe.model, data, ", ".join(runs))
+    Console(highlight=False, width=width_of(sys.stdout)).print(table)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4g}"
+
+
+class TrainingScreen:
+    """Prints a training: a progress bar, a line for each epoch, tables at the end."""
+
+    def __init__(self, file: RecipeFile, console: Console, bar: Progress) -> None:
+        self.file, self.console, self.bar = file, console, bar
+        self.task = bar.add_task("reading the pictures", total=None, loss="", rate="")
+
+    def print_line(self, line: str) -> None:
+        """Print one line."""
+        self.console.print(Text(line), soft_wrap=True)
+
+    def notice(self, line: str) -> None:
+        """Print a line about pictures left out or a file that cannot be written."""
+        self.print_line(f"note: {line}")
+
+    def callbacks(self) -> TrainCallbacks:
+        """The callbacks for `train`."""
+        return TrainCallbacks(
+            on_progress=self._progress, on_epoch=self._epoch, on_notice=self.notice
+        )
+
+    def _progress(self, progress: TrainProgress) -> None:
+        self.bar.update(
+            self.task,
+            description=f"epoch {progress.epoch}/{progress.epochs}",
+            completed=progress.total * (progress.epoch - 1) + progress.done,
+            total=progress.total * progress.epochs,
+            loss=f"loss {progress.loss:.4g}",
+            rate=f"{progress.rate:.0f} images/s",
+        )
+
+    def _epoch(self, row: dict[str, float], best: bool) -> None:
+        measures = "  ".join(
+            f"{label} {_number(row[key])}" for key, label in _SHOWN.items() if key in row
+        )
+        self.print_line(
+            f"epoch {int(row['epoch'])}/{self.file.recipe.epochs}  train loss "
+            f"{_number(row['train_loss'])}  validation loss {_number(row['loss'])}  {measures}  "
+            f"lr {row['lr']:g}  {row['seconds']:.0f} s{'  best' if best else ''}"
+        )
+
+    def finished(self, results: dict[str, Any], folder: Path) -> None:
+        """Print the reason of the end, the table of the test part, and the files."""
+        self.bar.stop()
+        self.print_line(
+            f"{results['status']} after {results['epochs']} epochs: {results['reason']}; "
+            f"{results['images_per_second']:.0f} images/s"
+        )
+        if test := results["test"]:
+            forms = {
+                "psnr": ("PSNR, dB", ".3f"),
+                "psnr_over_gray": ("over gray", "+.3f"),
+                "colourfulness": ("colorfulness", ".3f"),
+                "margin_error": ("12-margin error", ".4f"),
+            }
+            table = Table("", *(head for head, _ in forms.values()))
+            table.title = f"{test['num_pictures']} test pictures at {test['size']}x{test['size']}"
+            for row in test["rows"]:
+                table.add_row(row["name"], *(f"{row[k]:{form}}" for k, (_, form) in forms.items()))
+            self.console.print(table)
+        weights = folder / "weights.safetensors"
+        self.print_line(f"{folder / 'summary.md'}: results, curves and pictures")
+        self.print_line(f"{weights}: use it with 'vidcolor run FILM --weights {weights}'")
+
+    def grid_row(self, done: int, total: int, row: dict[str, Any]) -> None:
+        """Print a finished run of a grid."""
+        self.bar.update(self.task, description="runs", completed=done, total=total)
+        monitor = self.file.recipe.monitor
+        self.print_line(
+            f"{done}/{total}  {row['name']}  {row['status']}  {row['epochs']} epochs  "
+            f"{monitor} {_number(row.get(monitor))}  {row['seconds']:.0f} s"
+        )
+
+    def grid_finished(self, rows: Sequence[dict[str, Any]], folder: Path) -> None:
+        """Print the table of a grid."""
+        self.bar.stop()
+        self.print_line((folder / "grid.md").read_text(encoding="utf-8"))
+        self.print_line(
+            f"{folder / 'grid.png'}: the plot; {folder / 'grid.json'}: {len(rows)} runs"
+        )
+
+
+@contextmanager
+def training_screen(file: RecipeFile) -> Iterator[TrainingScreen]:
+    """A screen on standard output, with a progress bar if that is a terminal."""
+    from ..training.distributed import is_main_process
+
+    console = Console(highlight=False, width=width_of(sys.stdout))
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not (console.is_terminal and is_main_process()),
+    )
+    with bar:
+        yield TrainingScreen(file, console, bar)

@@ -8,7 +8,7 @@ conversions do. Decoders that interpolate chroma differ at color edges.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import torch
@@ -40,6 +40,8 @@ from .gamut import (
 from .lookup import gather_pixels, scatter_pixels, take_1d, true_indices
 from .luma_table import LumaTable, luma_table
 from .resize import block_means, upsample_bands
+
+LARGE = 1 << 26  # pixels from which a picture is composed in strips
 
 
 @lru_cache(maxsize=16)
@@ -217,16 +219,27 @@ class _Blocks:
         return quantize_chroma(chroma, self.format.bit_depth, self.tags.full_range)
 
 
-def _compose_rgb(
+class _Rows:
+    """The L* of a batch, as many rows at a time as are asked for."""
+
+    def __init__(self, batch: LumaBatch) -> None:
+        self._batch, self.shape = batch, tuple(batch.luma.shape)
+
+    def rows(self, rows: slice) -> Tensor:
+        """`(B, 1, h, W)`."""
+        return _map_codes(self._batch, _lightness_table, self._batch.luma[..., rows, :])
+
+
+def _rgb_bands(
     batch: LumaBatch, ab: Tensor, format: PixelFormat, exact: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    lightness = film_lightness(batch)
-    shape = (len(ab), 3, *lightness.shape[-2:])
-    codes = torch.empty(shape, dtype=_code_dtype(format), device=ab.device)
+) -> Iterator[tuple[slice, Tensor]]:
+    """Rows, and their R'G'B' codes `(B, 3, h, W)`, from the top."""
+    large = batch.luma.numel() > LARGE
+    lightness = _Rows(batch) if large else film_lightness(batch)
     for rows, light, chroma in upsample_bands(ab, lightness):
         chroma = limit_chroma(light, chroma)
         if format.bit_depth == 8 and not exact:
-            codes[..., rows, :] = lab_to_rgb8(light, chroma)
+            yield rows, lab_to_rgb8(light, chroma)
             continue
         rgb = lab_to_rgb(torch.cat([light, chroma], dim=1))
         if exact:
@@ -234,7 +247,16 @@ def _compose_rgb(
             chroma = rgb_to_yuv(rgb, format.tags.matrix)[:, 1:]
             room = chroma_headroom(grey, grey, rgb_offsets(chroma, format.tags.matrix))
             rgb = yuv_to_rgb(torch.cat([grey, chroma * room], dim=1), format.tags.matrix)
-        codes[..., rows, :] = quantize_luma(rgb, format.bit_depth, full_range=True)
+        yield rows, quantize_luma(rgb, format.bit_depth, full_range=True)
+
+
+def _compose_rgb(
+    batch: LumaBatch, ab: Tensor, format: PixelFormat, exact: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    shape = (len(ab), 3, *batch.luma.shape[-2:])
+    codes = torch.empty(shape, dtype=_code_dtype(format), device=ab.device)
+    for rows, some in _rgb_bands(batch, ab, format, exact):
+        codes[..., rows, :] = some
     r, g, b = codes.unbind(1)
     return r, g, b
 
@@ -286,3 +308,25 @@ def compose(
     planes = compose_planes(batch, ab.to(torch.float32), format, exact_luma)
     first, second, third = (plane.cpu() for plane in planes)
     return ColorBatch((first, second, third), format, batch)
+
+
+def compose_strips(
+    batch: LumaBatch, ab: Tensor, format: PixelFormat, *, exact_luma: bool = False
+) -> Iterator[ColorBatch]:
+    """`compose` a still picture in strips from the top, so that a scan of hundreds of millions of
+    pixels is never held in color.
+
+    Args:
+        batch, ab, format, exact_luma: as of `compose`; of an RGB format.
+
+    Yields:
+        The rows of a strip; its `source` is the whole batch.
+    """
+    strips = _rgb_bands(batch, ab.to(torch.float32), format, exact_luma)
+    while True:
+        with torch.inference_mode():  # not around `yield`: the mode is the thread's
+            _, codes = next(strips, (None, None))
+        if codes is None:
+            return
+        r, g, b = codes.cpu().unbind(1)
+        yield ColorBatch((r, g, b), format, batch)

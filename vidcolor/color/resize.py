@@ -9,6 +9,7 @@ not smoothed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,38 @@ def upsample_chroma(ab: Tensor, lightness: Tensor) -> Tensor:
     return torch.cat([band for _, _, band in upsample_bands(ab, lightness)], dim=-2)
 
 
-def upsample_bands(ab: Tensor, lightness: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+class RowsOfLightness(Protocol):
+    """L* in [0, 100] of a picture that is too large to hold as floats: a few rows at a time."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(B, 1, H, W)`."""
+
+    def rows(self, rows: slice) -> Tensor:
+        """`(B, 1, h, W)` float32."""
+
+
+def _rows_of(lightness: Tensor | RowsOfLightness, rows: slice) -> Tensor:
+    return lightness[..., rows, :] if isinstance(lightness, Tensor) else lightness.rows(rows)
+
+
+def _area_means(lightness: Tensor | RowsOfLightness, size: tuple[int, int]) -> Tensor:
+    """L* downsampled to `size` by means over areas."""
+    if isinstance(lightness, Tensor):
+        return F.interpolate(lightness, size=size, mode="area")
+    height = lightness.shape[-2]
+    # made first: small pieces between large ones would keep the heap from being used again
+    means = torch.empty(*lightness.shape[:2], *size)
+    for line in range(size[0]):  # the rows that the area of one line touches, as PyTorch has them
+        rows = slice(line * height // size[0], -(-(line + 1) * height // size[0]))
+        part = F.adaptive_avg_pool2d(lightness.rows(rows), (1, size[1]))
+        means[..., line : line + 1, :] = part
+    return means
+
+
+def upsample_bands(
+    ab: Tensor, lightness: Tensor | RowsOfLightness
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Upsample ab as `upsample_chroma` does, one band of rows at a time.
 
     A scan of 100 million pixels would take many gigabytes at once.
@@ -45,12 +77,12 @@ def upsample_bands(ab: Tensor, lightness: Tensor) -> Iterator[tuple[slice, Tenso
     """
     height, width = lightness.shape[-2:]
     same_size = ab.shape[-2:] == lightness.shape[-2:]
-    planes = ab if same_size else _fit_lines(ab, lightness)
+    planes = ab if same_size else _fit_lines(ab, _area_means(lightness, ab.shape[-2:]))
     pixels = _CPU_BAND * torch.get_num_threads() if ab.device.type == "cpu" else _GPU_BAND
     step = max(1, pixels // max(1, width * len(ab)))
     for first in range(0, height, step):
         last = min(first + step, height)
-        light = lightness[..., first:last, :]
+        light = _rows_of(lightness, slice(first, last))
         rows = _resized_rows(planes, first, last, (height, width))
         yield slice(first, last), light, rows if same_size else _evaluate_lines(rows, light)
 
@@ -79,13 +111,12 @@ def _extreme_3x3(x: Tensor, extreme: Callable[[Tensor, Tensor], Tensor]) -> Tens
     return x
 
 
-def _fit_lines(ab: Tensor, lightness: Tensor) -> Tensor:
-    """Fit a line a*(L*) and b*(L*) around each sample of ab.
+def _fit_lines(ab: Tensor, guide: Tensor) -> Tensor:
+    """Fit a line a*(L*) and b*(L*) around each sample of ab; `guide` is L* at its size.
 
     Returns:
         `(B, 8, h, w)`: slope, offset, minimum and maximum, of a* and b* each.
     """
-    guide = F.interpolate(lightness, size=ab.shape[-2:], mode="area")
     mean_guide, mean_ab = _mean_3x3(guide), _mean_3x3(ab)
     covariance = _mean_3x3(guide * ab) - mean_guide * mean_ab
     variance = _mean_3x3(guide * guide) - mean_guide**2

@@ -18,7 +18,8 @@ from ..color.codes import dequantize_chroma, luma_to_grey
 from ..color.convert import yuv_to_rgb
 from ..errors import InputError
 from ..frames import WHOLE, LumaBatch, Segment
-from ..sources.film import FilmSource, _Decoder
+from ..sources.decoder import Decoder
+from ..sources.film import FilmSource
 
 _MIN_SIDE = 16  # pixels; optical flow needs them
 
@@ -90,14 +91,12 @@ class ColorFilmSource:
         `luma` is `(B, 1, H, W)` uint8: the film's Y' plane in its own range, or BT.601 luma at full
         range for an R'G'B' film. `damage` names the parts that could not be read, as in
         `FilmSource`.
-
-        Raises:
-            InputError: size or pixel format change within the film.
         """
         pending: list[tuple[NDArray[np.uint8], int, int]] = []
         damage: list[str] = []
         count = 0
-        decoder = _Decoder(self._film, self._film.threads)
+        film = self._film
+        decoder = Decoder(film.facts, film.segment, film.rate, threads=film.threads)
         for item in decoder.run() if limit != 0 else ():
             if isinstance(item, str):
                 damage.append(item)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..color.codes import luma_of_rgb
-from ..color.compose import compose, film_grey
+from ..color.compose import LARGE, compose, film_grey
 from ..color.convert import grey_to_lightness
 from ..color.resize import block_means, upsample_chroma
 from ..errors import DeviceError, WeightsError
@@ -31,6 +31,7 @@ from .settings import ColorizerOptions
 
 Network = TypeVar("Network", bound=nn.Module)
 _CPU_PIXELS = 4 * 256**2  # in the network at once; more do not fit into the processor's cache
+_PART = 4096  # rows of a large picture at once, an even number
 
 
 def model_size(height: int, width: int, size: int, stride: int) -> tuple[int, int]:
@@ -232,8 +233,17 @@ class Colorizer:
         height, width = codes.shape[-2:]
         least = model_size(height, width, self.size, self.stride)
         # halved while the sides are even, on the codes, which is quick; the rest with a filter
-        while not (height % 2 or width % 2) and height >= 2 * least[0] and width >= 2 * least[1]:
-            codes, height, width = block_means(codes, (2, 2)), height // 2, width // 2
+        large = codes.numel() > LARGE
+        while height >= 2 * least[0] and width >= 2 * least[1]:
+            if large:  # in parts, and without an odd last row or column
+                codes = codes[..., : height // 2 * 2, : width // 2 * 2]
+                parts = codes.split(_PART, dim=-2)
+                codes = torch.cat([block_means(part, (2, 2)) for part in parts], dim=-2)
+            elif height % 2 or width % 2:
+                break
+            else:
+                codes = block_means(codes, (2, 2))
+            height, width = height // 2, width // 2
         grey = torch.rot90(film_grey(batch, codes), -(batch.rotation // 90), (-2, -1))
         return grey_to_lightness(self._shrink(grey))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -17,10 +18,10 @@ from typing import Any
 
 import torch
 
-from ..color.compose import compose
+from ..color.compose import LARGE, compose, compose_strips
 from ..errors import InputError, VidcolorError
-from ..frames import ColorBatch, LumaBatch, picture_format
-from ..sinks import PictureSink
+from ..frames import ColorBatch, LumaBatch, PictureInfo, PixelFormat, picture_format
+from ..sinks import PictureReport, PictureSink
 from ..sources import PictureSource
 from ..system.devices import free_memory, processors
 from ..system.stages import Stage, StageTimer, run_stages
@@ -36,6 +37,7 @@ WINDOW = 64  # pictures among which those of one size are looked for
 # Memory of a picture at most, from its file to its new file (in 16 bits, while it is encoded), and
 # the part of the free memory that all pictures together may take.
 _BYTES_A_PIXEL, _SHARE = 48, 1 / 3
+_LARGE_BYTES = 8  # a pixel of one that is composed in strips
 
 
 def _thread_count(settings: Settings, count: int) -> int:
@@ -57,22 +59,27 @@ class _Picture:
     """A picture under way.
 
     Attributes:
-        index: number in the job.
-        pixels: of the picture, by its file's header.
+        index: number of its file in the job.
+        page, pages: its number in that file, and how many there are.
+        pixels: of the picture, by its file's header; of a large one fewer, by the memory it takes.
         ends_window: it is the last of its window.
-        report: becomes that of the job.
+        report: of this picture.
         room: it is inside until it is saved or has failed.
         luma: set by `read`.
-        color: set by `color`.
+        color: set by `color`; of a large picture its a*b*.
+        info: set by `read`; what the sink is told of it.
     """
 
     index: int
+    page: int
+    pages: int
     pixels: int
     ends_window: bool
     report: Report
     room: _Room
     luma: LumaBatch | None = None
-    color: ColorBatch | None = None
+    color: ColorBatch | torch.Tensor | None = None
+    info: PictureInfo | None = None
 
     def fail(self, error: VidcolorError) -> None:
         """The picture has failed; it takes no further part."""
@@ -156,6 +163,28 @@ def _windows(sizes: Iterable[int], count: int, pixels: int) -> Iterator[tuple[in
         yield held[-1], True
 
 
+def _format(luma: LumaBatch) -> PixelFormat:
+    """8 or 16 bits: as its file has, and 16 where the sink converts them to another RGB space."""
+    picture = luma.picture
+    if picture is None or not picture.bit_depth:
+        return picture_format(luma.bit_depth)
+    return picture_format(16 if picture.wide else picture.bit_depth)
+
+
+def _check_memory(picture: _Picture) -> None:
+    """Refuse a large picture that does not fit into the free memory.
+
+    Raises:
+        InputError: what it would take, and what to do.
+    """
+    needed, free = picture.pixels * _BYTES_A_PIXEL, free_memory(torch.device("cpu"))
+    if needed > free and needed > LARGE:
+        raise InputError(
+            f"{picture.report.input}: needs about {needed / 1e9:.1f} GB of memory, and "
+            f"{free / 1e9:.1f} GB is free; scale it down, or close other programs"
+        )
+
+
 def picture_stages(
     source: PictureSource, sink: PictureSink, colorizer: Colorizer, settings: Settings
 ) -> list[Stage[Any, Any]]:
@@ -175,10 +204,20 @@ def picture_stages(
     runner = BatchRunner(colorizer)
 
     def read(picture: _Picture) -> list[_Picture]:
-        luma, report = source.read(picture.index), picture.report
-        if luma.damage:
+        report = picture.report
+        try:
+            _check_memory(picture)
+        except InputError as error:
+            picture.info = source.info(picture.index, picture.page, picture.pages)
+            picture.fail(error)
+            return [picture]
+        luma = source.read(picture.index, picture.page)
+        picture.info = luma.picture
+        if not len(luma):
             picture.fail(InputError("; ".join(luma.damage)))
             return [picture]
+        if luma.damage:
+            report.status, report.error = "incomplete", "; ".join(luma.damage)
         report.warnings += luma.notes
         if luma.is_color:
             report.warnings.append(f"{report.input}: is already in color; only its luma is used")
@@ -199,10 +238,12 @@ def picture_stages(
                 while waiting:
                     yield waiting.popitem()[1]
 
-    def predict(model: Colorizer, group: _Group) -> list[ColorBatch]:
+    def predict(model: Colorizer, group: _Group) -> list[ColorBatch | torch.Tensor]:
         chroma = model.predict_batch(group.pictures)
         return [
-            compose(luma, ab, picture_format(luma.bit_depth), exact_luma=settings.exact_luma)
+            ab.cpu()
+            if luma.luma.numel() > LARGE
+            else compose(luma, ab, _format(luma), exact_luma=settings.exact_luma)
             for luma, ab in zip(group.pictures, chroma, strict=True)
         ]
 
@@ -212,7 +253,9 @@ def picture_stages(
             for colors in runner.run(predict, _Group(tuple(luma for _, luma in left))):
                 for made in colors:
                     picture, luma = left.pop(0)
-                    picture.color = replace(made, source=luma)  # nothing stays on the device
+                    if isinstance(made, ColorBatch):
+                        made = replace(made, source=luma)  # nothing stays on the device
+                    picture.color = made
         except VidcolorError as error:
             if len(left) == 1:
                 left[0][0].fail(error)
@@ -221,10 +264,21 @@ def picture_stages(
                 color([picture])
         return pictures
 
+    def write(picture: _Picture) -> PictureReport | None:
+        color, luma = picture.color, picture.luma
+        if isinstance(color, ColorBatch):
+            return sink.write(color)
+        if color is None or luma is None:
+            return None if picture.info is None else sink.lose(picture.info)
+        strips = compose_strips(luma, color, _format(luma), exact_luma=settings.exact_luma)
+        return sink.write_strips(luma, strips, _format(luma).bit_depth)
+
     def save(picture: _Picture) -> list[_Picture]:
         try:
-            if picture.color is not None:
-                picture.report.warnings += sink.write(picture.color).notes
+            written = write(picture)
+            if written is not None:
+                picture.report.warnings += written.notes
+                picture.report.output = written.path
         except VidcolorError as error:
             picture.fail(error)
         finally:
@@ -247,6 +301,21 @@ def picture_stages(
         ),
         Stage("save", save, threads=threads, workers=workers),
     ]
+
+
+def _merged(pictures: list[_Picture]) -> Report:
+    """One report of all pictures of a file."""
+    pictures.sort(key=lambda picture: picture.page)
+    reports = [picture.report for picture in pictures]
+    report, errors = reports[0], [each.error for each in reports if each.error]
+    if len(reports) == 1:
+        return report
+    report.frames = sum(each.frames for each in reports)
+    report.warnings = list(dict.fromkeys(line for each in reports for line in each.warnings))
+    report.output = max((each.output for each in reports), key=lambda path: path != report.output)
+    report.error = "; ".join(dict.fromkeys(errors))
+    report.status = ("incomplete" if report.frames else "failed") if errors else "done"
+    return report
 
 
 def colorize_pictures(
@@ -280,29 +349,39 @@ def colorize_pictures(
         done; `seconds` is the time since the report before.
     """
     window = window or WINDOW
-    source = PictureSource(job.items)
-    sink = PictureSink(overwrite=settings.overwrite, quality=settings.quality)
+    source = PictureSource(job.items, limits=not settings.large_pictures)
+    sink = PictureSink(
+        overwrite=settings.overwrite, quality=settings.quality, keep_times=settings.keep_times
+    )
     pixels = int(free_memory(torch.device("cpu")) * _SHARE / _BYTES_A_PIXEL)
     room = _Room(pixels, 2 * window)
 
     def pictures() -> Iterator[_Picture]:
-        sizes = map(source.count_pixels, range(len(job.items)))
-        for index, (size, last) in enumerate(_windows(sizes, window, pixels // 2)):
+        pages: deque[tuple[int, int, int]] = deque()
+
+        def sizes() -> Iterator[int]:
+            for index in range(len(job.items)):
+                found = source.page_sizes(index)
+                for page, size in enumerate(found):
+                    pages.append((index, page, len(found)))
+                    yield size if size <= LARGE else size * _LARGE_BYTES // _BYTES_A_PIXEL
+
+        for size, last in _windows(sizes(), window, pixels // 2):
             if not room.enter(size):
                 return
-            path, output = source.items[index]
-            report = Report(path, output, "done", frames=1)
-            yield _Picture(index, size, last, report, room)
+            index, page, count = pages.popleft()
+            report = Report(*source.items[index], "done", frames=1)
+            yield _Picture(index, page, count, size, last, report, room)
 
     stages = picture_stages(source, sink, colorizer, settings)
     began, done = time.monotonic(), 0
-    waiting: dict[int, Report] = {}  # for those before them
+    waiting: dict[int, list[_Picture]] = {}  # for other pages, and for those before them
     running = run_stages(pictures(), stages, timer=timer, name="list", unblock=room.close)
     with closing(running) as results:
         for picture in results:
-            waiting[picture.index] = picture.report
-            while done in waiting:
-                report = waiting.pop(done)
+            waiting.setdefault(picture.index, []).append(picture)
+            while done in waiting and len(waiting[done]) == waiting[done][0].pages:
+                report = _merged(waiting.pop(done))
                 done += 1
                 report.seconds, began = time.monotonic() - began, time.monotonic()
                 on_progress(Progress(report.input, done, len(job.items)))

@@ -41,7 +41,10 @@ def run(
     """
     for job in jobs:
         if isinstance(job, PicturesJob):
-            yield from colorize_pictures(job, colorizer, settings, on_progress, timer=timer)
+            pictures = colorize_pictures(job, colorizer, settings, on_progress, timer=timer)
+            for report in pictures:
+                report.rename(job.clashes.get(report.input, ""))
+                yield report
             continue
         yield from _colorize_parts(job, colorizer, settings, on_progress, timer)
 
@@ -63,6 +66,7 @@ def _colorize_parts(
         except Exception as error:
             report = failed(part.input, part.output, error)
         report.seconds = time.monotonic() - began
+        report.rename(job.clash)
         yield report
         if report.status == "failed":
             return

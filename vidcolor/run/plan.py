@@ -5,10 +5,11 @@ A job is one film, or all the still pictures of a call.
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from ..sinks import (
 )
 from ..sinks.encoders import encoder_options
 from ..sources import FilmSource, Input, expand
+from ..sources.inputs import OWN
 from ..system.devices import allocatable_memory
 from ..system.files import fitting_name
 from .settings import Report, Settings, failed
@@ -43,6 +45,7 @@ class FilmJob:
     source: FilmSource
     output: Path
     plan: CopyPlan
+    clash: str = ""  # why it has another name than it would have
 
     @property
     def input(self) -> Path:
@@ -59,6 +62,7 @@ class PicturesJob:
     """Still pictures, each written to its own file."""
 
     items: tuple[tuple[Path, Path], ...]
+    clashes: Mapping[Path, str] = field(default_factory=dict)  # by input; see `FilmJob.clash`
 
     @property
     def frames(self) -> int:
@@ -91,6 +95,7 @@ class _Pair:
     item: Input
     output: Path
     named: bool = False  # the user chose the file's name, and so its container
+    clash: str = ""  # it has another name than it would have, because an input beside it has that
 
 
 def _find(
@@ -109,7 +114,12 @@ def _find(
     for text in inputs:
         folder = Path(text) if Path(text).is_dir() else None
         try:
-            items = expand([text], rate=rate)
+            problems: list[tuple[Path, str]] = []
+            items = expand([text], rate=rate, problems=problems)
+            missing += [
+                Report(path, target or Path(), "failed", error=f"{path}: cannot be read ({reason})")
+                for path, reason in problems
+            ]
         except InputError as error:
             missing.append(Report(Path(text), target or Path(), "failed", error=str(error)))
             continue
@@ -119,8 +129,60 @@ def _find(
                 "its pictures again; choose a folder outside with -o"
             )
         for item in items:
+            if target and not folder and glob.has_magic(text) and _lies_in(item.path, target):
+                continue  # what an earlier run has written
             found.setdefault(os.path.abspath(item.path), (item, folder))
     return list(found.values()), missing
+
+
+def _distinct(pairs: Sequence[_Pair], target: Path | None) -> tuple[list[_Pair], dict[str, Path]]:
+    """Give each input an output of its own.
+
+    Where inputs of several folders want one output, all of them are mirrored with their folders;
+    where inputs of one folder do (`a.tga` and `a.png`), the second keeps its old suffix within its
+    name (`a.tga.png`).
+
+    Returns:
+        The pairs in order, and the input of each absolute output.
+    """
+
+    def places(some: Sequence[_Pair]) -> dict[str, list[_Pair]]:
+        found: dict[str, list[_Pair]] = {}
+        for pair in some:
+            found.setdefault(os.path.abspath(pair.output), []).append(pair)
+        return found
+
+    def folder(pair: _Pair) -> Path:
+        return pair.item.path.absolute().parent
+
+    several = [same for same in places(pairs).values() if len({folder(p) for p in same}) > 1]
+    if target is not None and several:
+        top = os.path.commonpath([folder(pair) for pair in pairs])
+        pairs = [
+            replace(pair, output=target / folder(pair).relative_to(top) / pair.output.name)
+            for pair in pairs
+        ]
+    taken: dict[str, Path] = {}
+    kept: dict[int, _Pair] = {}
+    order = sorted(range(len(pairs)), key=lambda i: pairs[i].item.path.name != pairs[i].output.name)
+    for index in order:
+        pair = pairs[index]
+        first = taken.get(os.path.abspath(pair.output))
+        if first is not None:
+            output = pair.output.with_name(f"{pair.item.path.name}{pair.output.suffix}")
+            number = 2
+            while os.path.abspath(output) in taken:
+                name = f"{pair.item.path.stem}-{number}{pair.output.suffix}"
+                output, number = pair.output.with_name(name), number + 1
+            line = f"{pair.item.path}: {pair.output} is for {first}; written to {output} instead"
+            pair = replace(pair, output=output, clash=line)
+        taken[os.path.abspath(pair.output)] = pair.item.path
+        kept[index] = pair
+    return [kept[index] for index in range(len(pairs))], taken
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return folder.is_dir() and folder.resolve() in path.resolve().parents
 
 
 def _pair(
@@ -147,9 +209,9 @@ def _pair(
             yield _Pair(item, target / relative if into_folder else target, named=not into_folder)
         elif origin is not None:
             root = origin.resolve()
-            yield _Pair(item, root.with_name(f"{root.name}.color") / relative)
+            yield _Pair(item, root.with_name(f"{root.name}{OWN}") / relative)
         else:
-            name = fitting_name(Path(relative.name).stem, f".color{relative.suffix}")
+            name = fitting_name(Path(relative.name).stem, f"{OWN}{relative.suffix}")
             yield _Pair(item, item.beside.with_name(name))
 
 
@@ -167,8 +229,7 @@ def plan(
         The jobs in order, and a report for each input that is skipped or cannot be used.
 
     Raises:
-        OutputError: two inputs would go to one output, it lies in an input folder, or its name
-            cannot be used.
+        OutputError: the output lies in an input folder, or its name cannot be used.
     """
     target = None if output is None else Path(output)
     folder = str(output).endswith(("/", os.sep))
@@ -182,19 +243,13 @@ def plan(
         pairs = list(_pair(found, target, folder))
     except OSError as error:  # a name that the system refuses, too long for example
         raise OutputError(f"{error.filename}: {error.strerror}; use another name") from error
-    taken: dict[str, Path] = {}
-    for pair in pairs:
-        first = taken.setdefault(os.path.abspath(pair.output), pair.item.path)
-        if first is not pair.item.path:
-            raise OutputError(
-                f"{pair.item.path} and {first} would both be written to {pair.output}; "
-                "give them different names or run them apart"
-            )
+    pairs, taken = _distinct(pairs, target)
     if settings.fps is not None and not any(p.item.takes_rate for p in pairs):
         logger.warning("--fps is for numbered sequences (frames/%05d.png); it is ignored here")
     originals = {_identity(pair.item.path): pair.item.path for pair in pairs}
     jobs: list[Job] = []
     pictures: list[tuple[Path, Path]] = []
+    clashes: dict[Path, str] = {}
     sink = PictureSink(overwrite=settings.overwrite, quality=settings.quality)
     for pair in pairs:
         item, path = pair.item, pair.output
@@ -215,14 +270,20 @@ def plan(
                 split=settings.on_change == "split",
             )
             if isinstance(source, FilmSource):
-                jobs.append(_plan_film(source, pair, settings, taken))
+                job = _plan_film(source, pair, settings, taken)
+                jobs.append(replace(job, clash=pair.clash))
             else:
                 sink.check(PictureInfo(item.path, path))
                 pictures.append((item.path, path))
+                if pair.clash:
+                    clashes[item.path] = pair.clash
+        except OSError as error:  # a name that the system refuses, too long for example
+            line = f"{path}: {error.strerror}; use another name or folder with -o"
+            reports.append(Report(item.path, path, "failed", error=line))
         except Exception as error:
             reports.append(failed(item.path, path, error))
     if pictures:
-        jobs.insert(0, PicturesJob(tuple(pictures)))
+        jobs.insert(0, PicturesJob(tuple(pictures), clashes))
     return jobs, reports
 
 

@@ -63,7 +63,20 @@ class Settings:
         metavar="KINDS",
         help=f"Streams to copy into films: all, none, or a list of {','.join(COPY_KINDS)}.",
     )
-    quality: int = option(95, low=1, high=100, help="Quality of JPEG and WebP pictures.")
+    quality: int = option(
+        95,
+        low=1,
+        high=100,
+        help="Quality of JPEG, WebP and AVIF pictures; a JPEG of higher quality keeps its own.",
+    )
+    keep_times: bool = option(
+        True, help="Give each picture the time of modification of its original."
+    )
+    large_pictures: bool = option(
+        False,
+        help="Also read pictures of over 178 million pixels in a file so small that it may be a "
+        "decompression bomb.",
+    )
     segment: Segment = WHOLE
     fps: Fraction | None = option(
         None,
@@ -172,10 +185,11 @@ class Report:
 
     Attributes:
         status: `done`, `skipped`, `failed`, `incomplete` (a part could not be read; `output` then
-            names the file that holds the rest) or `planned`.
+            names the file that holds the rest), `renamed` (done, but under another name, because
+            the wanted one is another input's) or `planned`.
         frames: frames written.
         seconds: wall time.
-        error: one line, for `failed` and `incomplete`.
+        error: one line, for `failed`, `incomplete` and `renamed`.
         warnings: one line each.
     """
 
@@ -186,6 +200,16 @@ class Report:
     seconds: float = 0.0
     error: str = ""
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def is_problem(self) -> bool:
+        """Whether `error` says what is not as wanted."""
+        return self.status in ("failed", "incomplete", "renamed")
+
+    def rename(self, clash: str) -> None:
+        """Note a clash of names, if there is one, of an input that is done."""
+        if clash and self.status == "done":
+            self.status, self.error = "renamed", clash
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

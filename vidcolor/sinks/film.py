@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
@@ -352,7 +352,7 @@ class FilmSink:
         packet.duration = _nearest((packet.duration or 0) * ticks)
         packet.time_base = unit
         if before is not None:
-            strict = not self._output.format.flags & Flags.ts_nonstrict.value
+            strict = not self._output.format.flags & cast(int, Flags.ts_nonstrict.value)
             packet.dts = max(packet.dts, before + strict)
             packet.pts = max(packet.pts, packet.dts)
         self._last_dts[target.index] = packet.dts

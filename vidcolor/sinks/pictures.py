@@ -1,52 +1,73 @@
-"""`PictureSink`: one colour picture in, one picture file out.
+"""`PictureSink`: one color picture in, one picture file out.
 
-PNG and TIFF keep 16 bits and transparency, WebP keeps transparency; JPEG and BMP have neither.
-EXIF and XMP are kept where the format has them (not BMP), the resolution too (WebP has it in EXIF
-alone), PNG texts in PNG, and a comment in JPEG, PNG and TIFF. An ICC profile is kept only if it
-describes RGB: a grey profile on a colour picture is wrong, and without one readers assume sRGB,
-which it is.
+PNG, TIFF and AVIF keep 16 (AVIF 12) bits and transparency, WebP keeps transparency; JPEG and BMP
+have neither. EXIF, XMP, IPTC, comments, PNG texts and the resolution are kept where the format has
+a place for them; what it has none for is named in a note. A picture is written in the RGB space of
+its profile, else in sRGB, with its profile (not BMP).
 """
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
+import torch
 
 from ..errors import OutputError
-from ..frames import ColorBatch, PictureInfo
+from ..frames import ColorBatch, LumaBatch, PictureInfo
+from ..system.vips import libvips
+from .embed import Blocks, embed_jpeg, embed_png, embed_webp
 from .files import PendingFile, check_output, writing
-from .png_tiff import XMP_NAME, add_jpeg_segments, encode_deep_png, encode_tiff, upright_exif
+from .pixels import Canvas, save, save_bmp
+from .tags import has_thumbnail, revised_exif
+from .tiff import TiffAssembly
 
-# suffix -> (Pillow's name, holds 16 bits, holds transparency)
+_BIG = 3 << 30  # bytes of pixels from which a TIFF file is written as BigTIFF
+_AVIF_QUALITY = 90  # of 100, about what 95 is for JPEG
+_AVIF_BITS = 12
+_PNG_LEVEL, _PNG_FILTER = 3, "sub"  # of zlib; higher levels take twice as long for some percent
+_FULL = 1 << 16  # bytes of free space
+
+
+@dataclass(frozen=True)
+class _Format:
+    """A format's name here, and whether it holds 16 bits, transparency and several pictures."""
+
+    name: str
+    deep: bool = False
+    transparent: bool = False
+    pages: bool = False
+
+
+_JPEG, _BMP = _Format("jpeg"), _Format("bmp")
+_TIFF = _Format("tiff", deep=True, transparent=True, pages=True)
 _FORMATS = {
-    ".png": ("PNG", True, True),
-    ".tif": ("TIFF", True, True),
-    ".tiff": ("TIFF", True, True),
-    ".webp": ("WEBP", False, True),
-    ".jpg": ("JPEG", False, False),
-    ".jpeg": ("JPEG", False, False),
-    ".jpe": ("JPEG", False, False),
-    ".jfif": ("JPEG", False, False),
-    ".bmp": ("BMP", False, False),
-    ".dib": ("BMP", False, False),
+    ".png": _Format("png", deep=True, transparent=True),
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".webp": _Format("webp", transparent=True, pages=True),
+    ".avif": _Format("avif", deep=True, transparent=True),
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".jpe": _JPEG,
+    ".jfif": _JPEG,
+    ".bmp": _BMP,
+    ".dib": _BMP,
 }
-# Bytes of one JPEG segment, less its length and the name of its content.
-_JPEG_LONGEST = {"exif": 65527, "xmp": 65533 - len(XMP_NAME), "comment": 65533}
-_LONG_TEXT = 1024  # from here on a PNG text is compressed
-_ICC_SPACE = slice(16, 20)  # ICC.1:2022, 7.2: the profile header's data colour space
 
 
 @dataclass(frozen=True)
 class PictureReport:
     """A written picture: its path, size in pixels, bits a channel, bytes of the file, and a line
-    for each thing that its format could not hold."""
+    for each thing that its format could not hold. Of a page, before its file is complete, `bytes`
+    is 0."""
 
     path: Path
     width: int
@@ -56,46 +77,17 @@ class PictureReport:
     notes: tuple[str, ...] = ()
 
 
-def _rescale(codes: NDArray[Any], depth: int, wanted: int) -> NDArray[Any]:
-    """Codes of `depth` bits as `wanted` (8 or 16) bits, rounded to the nearest level."""
-    dtype = np.uint8 if wanted == 8 else np.uint16
-    if depth == wanted:
-        return codes.astype(dtype)
-    top, wanted_top = (1 << depth) - 1, (1 << wanted) - 1
-    return ((codes.astype(np.int64) * wanted_top * 2 + top) // (2 * top)).astype(dtype)
+@dataclass
+class _Book:
+    """A file of several pictures that is being written."""
 
-
-def _rgb_profile(profile: bytes) -> bytes:
-    return profile if profile[_ICC_SPACE] == b"RGB " else b""
-
-
-def _save(pixels: NDArray[Any], name: str, options: dict[str, Any]) -> bytes:
-    """A file of Pillow's format `name`; options that are empty are left out."""
-    buffer = io.BytesIO()
-    kept = {key: value for key, value in options.items() if value}
-    Image.fromarray(pixels).save(buffer, name, **kept)
-    return buffer.getvalue()
-
-
-def _description(picture: PictureInfo) -> str:
-    """What a format with one comment alone says."""
-    if picture.comment:
-        return picture.comment.decode(errors="replace")
-    texts = dict(picture.text)
-    return next((texts[key] for key in ("Comment", "Description", "Title") if key in texts), "")
-
-
-def _png_texts(picture: PictureInfo) -> PngInfo:
-    """The picture's texts, comment and XMP packet as chunks of a PNG file."""
-    info = PngInfo()
-    for key, value in picture.text:
-        info.add_text(key, value, zip=len(value) > _LONG_TEXT)
-    if picture.comment and "Comment" not in dict(picture.text):
-        info.add_text("Comment", _description(picture))
-    if picture.xmp:
-        # Uncompressed, as the XMP specification, part 3, section 1.1.5 asks.
-        info.add_itxt("XML:com.adobe.xmp", picture.xmp.decode(errors="replace"))
-    return info
+    file: PendingFile
+    left: int
+    pages: dict[int, Any] = field(default_factory=dict)  # their libvips images, or None
+    tiff: TiffAssembly | None = None
+    blocks: Blocks = field(default_factory=Blocks)
+    lost: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class PictureSink:
@@ -103,14 +95,19 @@ class PictureSink:
 
     Args:
         overwrite: replace existing outputs.
-        quality: of JPEG (4:4:4) and WebP, 1 to 100. PNG, TIFF and BMP are lossless.
+        quality: of JPEG (4:4:4), WebP and AVIF, 1 to 100; a JPEG file of higher quality keeps its
+            own. PNG, TIFF and BMP are lossless, and WebP where the input is.
+        keep_times: give the output the input's time of modification.
     """
 
-    def __init__(self, *, overwrite: bool = False, quality: int = 95) -> None:
+    def __init__(
+        self, *, overwrite: bool = False, quality: int = 95, keep_times: bool = False
+    ) -> None:
         if not 1 <= quality <= 100:
             raise OutputError(f"picture quality {quality} is not in 1 to 100")
-        self._overwrite = overwrite
-        self._quality = quality
+        self._overwrite, self._quality, self._keep_times = overwrite, quality, keep_times
+        self._books: dict[Path, _Book] = {}
+        self._lock = threading.Lock()
 
     def check(self, picture: PictureInfo) -> None:
         """Refuse an output before the work: see `write`.
@@ -130,30 +127,86 @@ class PictureSink:
         Raises:
             OutputError: the output is refused or cannot be written or read back.
         """
-        picture = batch.source.picture
-        if picture is None or not batch.format.rgb:
+        if not batch.format.rgb:
             raise ValueError("a picture sink takes RGB batches of one still picture")
-        name, deep, transparent = self._format(picture.output)
-        depth = 16 if deep and batch.format.bit_depth > 8 else 8
-        planes = [_rescale(each[0].numpy(), batch.format.bit_depth, depth) for each in batch.planes]
-        if transparent and picture.alpha is not None:
-            alpha = picture.alpha.numpy()
-            planes.append(_rescale(alpha, 8 * alpha.dtype.itemsize, depth))
-        pixels = np.stack(planes, axis=-1)
-        data, notes = self._encode(pixels, name, picture)
-        file = PendingFile(picture.output, picture.path, overwrite=self._overwrite)
+        return self.write_strips(batch.source, [batch], batch.format.bit_depth)
+
+    def write_strips(
+        self, source: LumaBatch, strips: Iterable[ColorBatch], bit_depth: int
+    ) -> PictureReport:
+        """Write a picture that comes in strips from the top, so that it is never held as a whole.
+
+        Of a file of several pictures the output is complete when `write`, `write_strips` or `lose`
+        was called for each.
+
+        Args:
+            source: the picture's luma, with `picture`.
+            strips: its R, G, B planes, each `(1, h, W)`, full range.
+            bit_depth: of the planes.
+
+        Raises:
+            OutputError: as `write`.
+        """
+        picture = source.picture
+        if picture is None:
+            raise ValueError("a picture sink takes batches of one still picture")
+        form = self._format(picture.output)
+        deep = form.deep and min(bit_depth, picture.bit_depth or bit_depth) > 8
+        canvas = Canvas(
+            source,
+            strips,
+            depth=16 if deep else 8,
+            transparent=form.transparent,
+            with_thumbnail=has_thumbnail(picture.exif) and form.name != "tiff",
+        )
+        book = self._open(picture, form)
+        report = PictureReport(
+            picture.output, canvas.width, canvas.height, 16 if deep else 8, 0,
+            tuple(_losses(picture, form)),
+        )  # fmt: skip
         try:
-            with writing(picture.output):
-                file.path.write_bytes(data)
-            self._verify(file.path, picture.output, pixels.shape)
-            path = file.commit()
-        finally:
-            file.discard()
-        height, width = pixels.shape[:2]
-        return PictureReport(path, width, height, depth, len(data), tuple(notes))
+            with self._encoding(picture.output, canvas):
+                left_out = self._add(book, form, canvas, picture)
+        except BaseException:
+            if book.left == 1 and not book.pages:
+                self._close(picture.output, book)
+            raise
+        why = "too long for JPEG" if form is _JPEG else f"for which {form.name} has no place"
+        notes = tuple(f"{picture.output}: left out the {name}, {why}" for name in left_out)
+        return self._turn(book, picture, replace(report, notes=report.notes + notes))
+
+    def lose(self, picture: PictureInfo) -> PictureReport | None:
+        """Go on without one picture of a file of several; None where nothing is written by it.
+
+        Raises:
+            OutputError: it was the last, and the file cannot be written.
+        """
+        form = self._format(picture.output)
+        if picture.pages == 1 or not form.pages:
+            return None
+        book = self._open(picture, form)
+        book.lost += 1
+        report = self._turn(book, picture, PictureReport(picture.output, 0, 0, 0, 0))
+        return report if report.bytes else None
+
+    def _open(self, picture: PictureInfo, form: _Format) -> _Book:
+        """The file that a picture goes to, new or begun with another picture."""
+        with self._lock:
+            book = self._books.get(picture.output)
+            if book is None:
+                file = PendingFile(picture.output, picture.path, overwrite=self._overwrite)
+                book = _Book(file, picture.pages if form.pages else 1)
+                if book.left > 1:
+                    self._books[picture.output] = book
+            return book
+
+    def _close(self, output: Path, book: _Book) -> None:
+        with self._lock:
+            self._books.pop(output, None)
+        book.file.discard()
 
     @staticmethod
-    def _format(output: Path) -> tuple[str, bool, bool]:
+    def _format(output: Path) -> _Format:
         try:
             return _FORMATS[output.suffix.lower()]
         except KeyError:
@@ -161,57 +214,176 @@ class PictureSink:
                 f"{output}: pictures are written as {', '.join(_FORMATS)}; choose one of these"
             ) from None
 
-    def _encode(
-        self, pixels: NDArray[Any], name: str, picture: PictureInfo
-    ) -> tuple[bytes, list[str]]:
-        """The file, and a line for each thing it cannot hold."""
-        profile = _rgb_profile(picture.icc_profile)
-        exif = upright_exif(picture.exif)
-        dpi = picture.dpi
-        if name == "TIFF":
-            about = _description(picture)
-            data = encode_tiff(pixels, exif, profile, dpi=dpi, xmp=picture.xmp, description=about)
-            return data, []
-        if pixels.dtype == np.uint16:
-            chunks = [(kind, data) for kind, data, *_ in _png_texts(picture).chunks]
-            return encode_deep_png(pixels, exif, profile, dpi=dpi, texts=chunks), []
-        if name == "JPEG":
-            return self._encode_jpeg(pixels, exif, profile, picture)
-        options: dict[str, Any] = {"dpi": dpi}
-        if name != "BMP":
-            options |= {"exif": exif, "icc_profile": profile}
-        if name == "WEBP":
-            options |= {"xmp": picture.xmp, "quality": self._quality, "method": 4}
-        elif name == "PNG":
-            options["pnginfo"] = _png_texts(picture)
-        return _save(pixels, name, options), []
+    @contextmanager
+    def _encoding(self, output: Path, canvas: Canvas | None = None) -> Iterator[None]:
+        """Errors of libvips and the system as an `OutputError`; those of the strips as they are."""
+        pyvips = libvips()
+        with writing(output):
+            try:
+                yield
+            except pyvips.Error as error:
+                if canvas is not None and canvas.failure is not None:
+                    raise canvas.failure from None
+                text = str(error)
+                if os.strerror(errno.ENOSPC) in text or _is_full(output):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+                lines = [line.strip() for line in text.split("\n") if line.strip()]
+                raise OutputError(
+                    f"{output}: cannot be encoded ({lines[-1][:200]}); choose another format"
+                ) from error
 
-    def _encode_jpeg(
-        self, pixels: NDArray[Any], exif: bytes, profile: bytes, picture: PictureInfo
-    ) -> tuple[bytes, list[str]]:
-        options = {"quality": self._quality, "subsampling": "4:4:4", "optimize": True}
-        if picture.dpi and max(picture.dpi) <= 65535:
-            options["dpi"] = picture.dpi
-        blocks = {
-            "exif": exif,
-            "xmp": picture.xmp,
-            "comment": picture.comment or _description(picture).encode(),
-        }
-        notes = []
-        for name, longest in _JPEG_LONGEST.items():
-            if len(blocks[name]) > longest:
-                blocks[name] = b""
-                notes.append(f"{picture.output}: left out the {name}, too long for JPEG")
-        data = _save(pixels, "JPEG", options)
-        return add_jpeg_segments(data, profile=profile, **blocks), notes
+    def _add(self, book: _Book, form: _Format, canvas: Canvas, picture: PictureInfo) -> list[str]:
+        """Encode a picture into its file; the names of metadata that had to be left out."""
+        several = picture.pages > 1 and form.pages
+        path, image = book.file.path, canvas.image
+        blocks = Blocks(
+            picture.exif, picture.xmp, picture.iptc, picture.comment, picture.text, picture.dpi
+        )
+        if form.name == "tiff":
+            self._add_tiff(book, canvas, picture, blocks)
+            return []
+        if several:  # frames of one size, which are encoded together
+            image = image.copy_memory()
+            with book.lock:
+                book.pages[picture.page] = image
+                book.blocks = blocks if not picture.page else book.blocks
+            return []
+        if form.name == "bmp":
+            save_bmp(image, path, picture.dpi)
+            return []
+        if form.name == "avif":
+            return self._add_avif(path, canvas, picture)
+        if form.name == "jpeg":
+            quality = max(self._quality, picture.quality)
+            save(image, path, "jpeg", Q=quality, subsample_mode="off", optimize_coding=True)
+        elif form.name == "webp":
+            self._save_webp(image, path, picture)
+        else:
+            save(image, path, "png", compression=_PNG_LEVEL, filter=_PNG_FILTER)
+        exif = revised_exif(picture.exif, canvas.width, canvas.height, canvas.thumbnail)
+        return _EMBED[form.name](path, replace(blocks, exif=exif))
+
+    def _add_tiff(self, book: _Book, canvas: Canvas, picture: PictureInfo, blocks: Blocks) -> None:
+        image = canvas.image
+        kind = picture.compression or "deflate"
+        options: dict[str, Any] = {"compression": kind}
+        if kind in ("lzw", "deflate"):
+            options["predictor"] = "horizontal"
+        size = canvas.width * canvas.height * image.bands * (1 + (image.format == "ushort"))
+        exif = revised_exif(picture.exif, canvas.width, canvas.height)
+        blocks = replace(blocks, exif=exif)
+        if picture.pages == 1:
+            big = size > _BIG
+            save(image, book.file.path, "tiff", bigtiff=big, **options)
+            book.tiff = TiffAssembly(book.file.path, big=big)
+            book.tiff.take(0, blocks)
+        else:
+            data = image.tiffsave_buffer(keep="icc", **options)
+            with book.lock:
+                book.tiff = book.tiff or TiffAssembly(book.file.path)
+                book.tiff.append(picture.page, data, blocks)
+        with book.lock:
+            book.pages[picture.page] = None
+
+    def _add_avif(self, path: Path, canvas: Canvas, picture: PictureInfo) -> list[str]:
+        pyvips, image = libvips(), canvas.image.copy()
+        quality = self._quality if self._quality < _AVIF_QUALITY else _AVIF_QUALITY
+        exif = revised_exif(picture.exif, canvas.width, canvas.height)
+        for name, block in (("exif-data", exif), ("xmp-data", picture.xmp)):
+            if block:
+                image.set_type(pyvips.GValue.blob_type, name, block)
+        deep = image.format == "ushort"
+        with path.open("r+b") as file:
+            image.heifsave_target(
+                pyvips.Target.new_to_descriptor(file.fileno()),
+                compression="av1", Q=quality, bitdepth=_AVIF_BITS if deep else 8, keep="all",
+            )  # fmt: skip
+        return [name for name in ("iptc", "comment", "text") if getattr(picture, name)]
+
+    def _save_webp(self, image: Any, path: Path, picture: PictureInfo, **options: Any) -> None:
+        if picture.lossless:
+            options |= {"lossless": True, "exact": True}
+        save(image, path, "webp", Q=self._quality, **options)
+
+    def _turn(self, book: _Book, picture: PictureInfo, report: PictureReport) -> PictureReport:
+        """A picture is through; with the last of its file the file appears under its name."""
+        with book.lock:
+            book.left -= 1
+            if book.left:
+                return report
+        output = picture.output
+        try:
+            if book.lost and not book.pages:
+                return report
+            with self._encoding(output):
+                if book.tiff is not None:
+                    book.tiff.finish()
+                elif book.pages:
+                    self._animate(book, picture)
+                size = book.file.path.stat().st_size
+            self._verify(book.file.path, output)
+            if self._keep_times:
+                with writing(output):
+                    times = picture.path.stat()
+                    os.utime(book.file.path, ns=(times.st_atime_ns, times.st_mtime_ns))
+            path = book.file.commit("incomplete" if book.lost else "")
+            return replace(report, path=path, bytes=size)
+        finally:
+            self._close(output, book)
+
+    def _animate(self, book: _Book, picture: PictureInfo) -> None:
+        """Write the frames of an animation."""
+        pyvips = libvips()
+        frames = [book.pages[number] for number in sorted(book.pages)]
+        image = pyvips.Image.arrayjoin(frames, across=1).copy()
+        image.set_type(pyvips.GValue.gint_type, "page-height", frames[0].height)
+        if picture.delays:
+            image.set_type(pyvips.GValue.array_int_type, "delay", list(picture.delays))
+        image.set_type(pyvips.GValue.gint_type, "loop", picture.loop)
+        self._save_webp(image, book.file.path, picture, page_height=frames[0].height)
+        embed_webp(book.file.path, book.blocks)
 
     @staticmethod
-    def _verify(path: Path, output: Path, shape: tuple[int, ...]) -> None:
+    def _verify(path: Path, output: Path) -> None:
+        """Open what was written."""
+        pyvips = libvips()
         try:
-            with Image.open(path) as image:
-                found = image.size
-        except (UnidentifiedImageError, OSError) as error:
+            if output.suffix.lower() in (".bmp", ".dib"):
+                return
+            with path.open("rb") as file:
+                pyvips.Image.new_from_source(
+                    pyvips.Source.new_from_descriptor(file.fileno()), "", access="sequential"
+                )
+        except (pyvips.Error, OSError) as error:
             raise OutputError(f"{output}: the written picture cannot be read back") from error
-        if found != (shape[1], shape[0]):
-            raise OutputError(f"{output}: the written picture is {found[0]}x{found[1]}, "
-                              f"not {shape[1]}x{shape[0]}")  # fmt: skip
+
+
+def _is_full(output: Path) -> bool:
+    """Whether the disk has hardly any space left."""
+    try:
+        state = os.statvfs(output.parent)
+    except (OSError, AttributeError):
+        return False
+    return state.f_bavail * state.f_frsize < _FULL
+
+
+def _losses(picture: PictureInfo, form: _Format) -> Iterator[str]:
+    """A line for each thing that a format has no place for."""
+    lost = []
+    if picture.alpha is not None and not form.transparent and not _is_opaque(picture.alpha):
+        lost.append("transparency")
+    if form.name == "bmp":
+        lost += [name for name in ("exif", "xmp", "iptc", "comment") if getattr(picture, name)]
+    for name in lost:
+        yield f"{picture.output}: left out the {name}, which {form.name.upper()} does not hold"
+
+
+def _is_opaque(alpha: torch.Tensor) -> bool:
+    return bool((alpha.numpy() == np.iinfo(alpha.numpy().dtype).max).all())
+
+
+_EMBED: dict[str, Callable[[Path, Blocks], list[str]]] = {
+    "jpeg": embed_jpeg,
+    "png": embed_png,
+    "webp": embed_webp,
+}

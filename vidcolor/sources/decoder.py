@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import av
 from av.container import InputContainer
@@ -51,7 +51,7 @@ class _FrameTimes:
         self.path, self.note, self.repaired = facts.path, note, False
         self.exact = Fraction(0)
 
-    def sent(self, packet: av.Packet) -> None:
+    def sent(self, packet: av.Packet[Any]) -> None:
         if self.untimed and packet.size and packet.dts is not None:
             self.dts.append(packet.dts)
 

@@ -124,7 +124,7 @@ def open_film(
         stream = _pick(container, path)
         context = stream.codec_context
         # VP8 keeps invisible frames in packets of their own, which would spoil the count that
-        # `film._Decoder` takes to find out whether frame threads lost something.
+        # `Decoder` takes to find out whether frame threads lost something.
         stream.thread_type = "SLICE" if context.name == "vp8" else "AUTO"
         context.thread_count = threads
         try:

@@ -19,29 +19,36 @@ from ..errors import InputError
 from ..frames import WHOLE, Segment
 from .film import FilmSource
 from .film_info import is_pattern, sequence_numbers
+from .folders import is_regular, search_folder
 from .pictures import PictureSource
+from .pillow_files import UNREADABLE, open_head, quiet
 
 logger = logging.getLogger(__name__)
 
+OWN = ".color"  # ends the name of an output that lies beside its input
 _CONVERT = "convert them to PNG, TIFF or FFV1 in Matroska"
 
 # fmt: off
 # Pictures that are written as they came,
 _KEPT_SUFFIXES = frozenset((
-    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".dib",
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".avif",
 ))
 # and pictures that are read alone: some hold no color, some no metadata.
 _READ_SUFFIXES = frozenset((
-    ".avif", ".bw", ".icb", ".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx", ".pbm", ".pcx",
+    ".bw", ".icb", ".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx", ".pbm", ".pcx",
     ".pgm", ".pnm", ".ppm", ".qoi", ".ras", ".sgi", ".tga", ".vda", ".vst",
 ))
 PICTURE_SUFFIXES = _KEPT_SUFFIXES | _READ_SUFFIXES
 # Pictures that are not read. FFmpeg opens some of them as films of one frame.
 _OTHER_PICTURES = frozenset((
-    ".3fr", ".arw", ".cin", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".dpx", ".eps", ".erf",
-    ".exr", ".fits", ".hdr", ".heic", ".heif", ".hif", ".ico", ".iiq", ".jxl", ".jxr",
-    ".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pam", ".pef", ".pfm", ".psb",
-    ".psd", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".svg", ".x3f", ".xcf",
+    ".3fr", ".ai", ".arw", ".avifs", ".bpg", ".cin", ".cr2", ".cr3", ".crw", ".cur", ".dcm",
+    ".dcr", ".djv", ".djvu", ".dng", ".dpx", ".ecw", ".emf", ".eps", ".erf", ".exr", ".fits",
+    ".flif", ".fpx", ".hdp", ".hdr", ".heic", ".heics", ".heif", ".heifs", ".hif", ".icns",
+    ".ico", ".iiq", ".jb2", ".jbig", ".jng", ".jp3", ".jpm", ".jxl", ".jxr", ".jxs", ".kdc",
+    ".mef", ".mng", ".mos", ".mpo", ".mrw", ".nef", ".nrw", ".orf", ".pam", ".pcd", ".pct",
+    ".pdd", ".pdf", ".pef", ".pfm", ".pic", ".pict", ".ps", ".psb", ".psd", ".raf", ".raw",
+    ".rw2", ".rwl", ".sid", ".sr2", ".srf", ".srw", ".svg", ".wdp", ".wmf", ".x3f", ".xbm",
+    ".xcf", ".xpm",
 ))
 FILM_SUFFIXES = frozenset((
     ".3g2", ".3gp", ".apng", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".h264",
@@ -185,17 +192,24 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     return (*key, (2, 0, text))
 
 
-def expand(inputs: Sequence[str], *, rate: Fraction | None) -> list[Input]:
+def expand(
+    inputs: Sequence[str],
+    *,
+    rate: Fraction | None,
+    problems: list[tuple[Path, str]] | None = None,
+) -> list[Input]:
     """Find the films and pictures that are meant, each once.
 
-    Folders are searched to the bottom in natural order; hidden files and files that are neither
-    film nor picture are passed over (the latter counted in the log, with a warning where they look
-    like films or pictures all the same). A glob that the shell left alone is expanded, unless a
-    file has that very name.
+    Folders are searched as `search_folder` does, in natural order; files that are neither film nor
+    picture are passed over (counted in the log, with a warning where they look like films or
+    pictures all the same). A glob that the shell left alone is expanded, unless a file has that
+    very name; it does not take what an earlier run has written beside its inputs.
 
     Args:
         inputs: files, folders, globs (`"scans/*.tif"`) and sequences (`frames/%05d.png`).
         rate: frames a second of sequences.
+        problems: takes what of a folder could not be searched or read, with the reason; None logs
+            it as a warning.
 
     Raises:
         InputError: something does not exist or is a picture of a kind that is not read, a folder
@@ -203,16 +217,20 @@ def expand(inputs: Sequence[str], *, rate: Fraction | None) -> list[Input]:
     """
     found: dict[str, Input] = {}
     for text in inputs:
-        for item in _one(text, rate):
+        for item in _one(text, rate, problems):
             found.setdefault(os.path.abspath(item.path), item)
     return list(found.values())
 
 
-def _one(text: str, rate: Fraction | None) -> Iterator[Input]:
+def _one(
+    text: str, rate: Fraction | None, problems: list[tuple[Path, str]] | None
+) -> Iterator[Input]:
     path = Path(text)
     if path.is_dir():
-        yield from _folder(path)
+        yield from _folder(path, problems)
     elif path.exists():
+        if not is_regular(path):
+            raise InputError(f"{path}: is a pipe, a socket or a device; copy it into a file")
         if path.suffix.lower() in _OTHER_PICTURES:
             raise InputError(
                 f"{path}: {path.suffix.lower()} pictures are not read; convert it to PNG or TIFF"
@@ -237,7 +255,8 @@ def _glob(pattern: str) -> Iterator[Input]:
     root = Path(*parts[:fixed])
     paths = [Path(p) for p in glob.glob(pattern, recursive=True)]
     files = sorted(
-        (p for p in paths if p.is_file()), key=lambda p: [natural_key(part) for part in p.parts]
+        (p for p in paths if p.is_file() and not _is_own_output(p, root)),
+        key=lambda p: [natural_key(part) for part in p.parts],
     )
     if not files:
         raise InputError(f"{pattern}: matches no file; check the pattern")
@@ -251,23 +270,29 @@ def _glob(pattern: str) -> Iterator[Input]:
         yield _kind(path)(path, path.relative_to(root))
 
 
-def _folder(root: Path) -> Iterator[Input]:
-    wanted: list[Path] = []
-    others: list[Path] = []
-    unreadable: list[OSError] = []
-    for folder, folders, names in os.walk(root, onerror=unreadable.append):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = Path(folder, name)
-            if name.startswith("."):
-                continue
-            if _is_known(path):
-                wanted.append(path)
-            else:
-                others.append(path)
-    for error in unreadable:
-        logger.warning("%s: cannot be searched (%s)", error.filename, error.strerror)
-    _report_rest(str(root), others)
+def _is_own_output(path: Path, root: Path) -> bool:
+    """Whether a file is named as the color version of a file or folder beside it."""
+    here = path
+    while here not in (root, here.parent):
+        name = here.name if here != path else here.stem
+        if name.endswith(OWN) and any(
+            other.name.startswith(name.removesuffix(OWN)) and OWN not in other.name
+            for other in here.parent.iterdir()
+        ):
+            return True
+        here = here.parent
+    return False
+
+
+def _folder(root: Path, problems: list[tuple[Path, str]] | None) -> Iterator[Input]:
+    found = search_folder(root)
+    wanted = [path for path in found.files if _is_known(path)]
+    for path, reason in found.problems:
+        if problems is not None and (path.suffix == "" or _is_known(path)):
+            problems.append((path, reason))
+        else:
+            logger.warning("%s: cannot be searched or read (%s)", path, reason)
+    _report_rest(str(root), [path for path in found.files if not _is_known(path)])
     if not wanted:
         raise InputError(f"{root}: holds no film and no picture; check the folder's name")
     wanted.sort(key=lambda p: [natural_key(part) for part in p.relative_to(root).parts])
@@ -296,23 +321,28 @@ def _is_known(path: Path) -> bool:
 
 def _kind(path: Path) -> type[Input]:
     """What a file is; a file of unknown suffix is left to FFmpeg, as a film."""
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in PICTURE_SUFFIXES and suffix != ".gif":
         return FilmInput
     try:
         return FilmInput if _is_animated(path) else PictureInput
-    except (OSError, struct.error):
+    except (*UNREADABLE, struct.error):
         return PictureInput  # unreadable; reading it reports that
 
 
 def _is_animated(path: Path) -> bool:
-    """Whether a PNG file holds more than one picture.
+    """Whether a PNG or GIF file holds more than one picture, which makes it a film.
 
-    An animated WebP file is not meant: FFmpeg does not decode it, but Pillow does, so it counts as
-    a picture, of which the first is colorized. Source: PNG third edition, 11.3.6 (acTL comes before
-    IDAT).
+    An animated WebP file is not meant: FFmpeg does not decode it, so it counts as a picture of
+    several pages. Source: PNG third edition, 11.3.6 (acTL comes before IDAT).
     """
     with path.open("rb") as file:
-        if file.read(8) != b"\x89PNG\r\n\x1a\n":
+        start = file.read(8)
+        if start.startswith(b"GIF8"):
+            file.seek(0)
+            with quiet():
+                return bool(getattr(open_head(file), "is_animated", False))
+        if start != b"\x89PNG\r\n\x1a\n":
             return False
         while True:
             length, name = struct.unpack(">I4s", file.read(8))

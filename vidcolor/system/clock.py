@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, cast
 
 from av.container import InputContainer
 from av.format import Flags
@@ -56,7 +57,7 @@ class Clock:
     """
 
     def __init__(self, container: InputContainer) -> None:
-        self.may_jump = bool(container.format.flags & Flags.ts_discont.value)
+        self.may_jump = bool(container.format.flags & cast(int, Flags.ts_discont.value))
         start = _start(container)
         # Elsewhere a time before 0 is the run-up of a decoder, which edit lists or players hide.
         shift = -start if start > 0 or self.may_jump else Fraction(0)
@@ -64,7 +65,7 @@ class Clock:
         self._stretches: list[_Stretch] = []
         self._places: dict[int, _Place] = {}
 
-    def place(self, packet: Packet) -> None:
+    def place(self, packet: Packet[Any]) -> None:
         """Put a packet's pts and dts onto the clock, in its own time base."""
         time = packet.dts if packet.dts is not None else packet.pts
         if time is None:
@@ -77,7 +78,7 @@ class Clock:
             if packet.dts is not None:
                 packet.dts += ticks
 
-    def _offset(self, packet: Packet, time: int) -> Fraction:
+    def _offset(self, packet: Packet[Any], time: int) -> Fraction:
         unit = packet.time_base
         now, length = time * unit, (packet.duration or 0) * unit
         if packet.stream.type not in _TIMED:
@@ -113,7 +114,7 @@ class Clock:
         self._stretches.append(_Stretch(now, now, offset))
         return len(self._stretches) - 1
 
-    def stretch(self, packet: Packet) -> int:
+    def stretch(self, packet: Packet[Any]) -> int:
         """Number of the stretch of continuous time that the stream of a packet is in."""
         place = self._places.get(packet.stream_index)
         return 0 if place is None else place.stretch

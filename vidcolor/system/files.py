@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ def temporary_path(path: Path, suffix: str) -> Path:
     Args:
         suffix: how it ends.
     """
-    name = os.fsencode(path.name)[:_LONGEST].decode(errors="ignore")
+    name = os.fsencode(path.name)[:_LONGEST].decode(sys.getfilesystemencoding(), "ignore")
     return path.with_name(f".{name}.{secrets.token_hex(4)}{suffix}")
 
 

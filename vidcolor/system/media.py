@@ -74,7 +74,7 @@ def open_media(
                 f"{path}: is a playlist, not a film; give the films that it names, or "
                 "--allow-playlists to open them through it"
             ) from error
-        if error.log and "Format not on whitelist" in error.log[2]:
+        if "Format not on whitelist" in str(error.log):
             raise InputError(f"{path}: is a text, not a film; give a film or a picture") from error
         raise
     return cast(InputContainer, container)
@@ -122,7 +122,7 @@ def other_programs(container: InputContainer) -> frozenset[int]:
     # PyAV shows no programs; FFmpeg's description of the file does.
     programs: list[set[int]] = []
     with audible(av.logging.INFO):
-        description = container.dumps_format()
+        description: str = cast(Any, container).dumps_format()
     for line in description.splitlines():
         if re.match(r"\s*Program \d+", line):
             programs.append(set())

@@ -1,6 +1,6 @@
 """Checkpoints: tensors as safetensors, beside a readable JSON with everything else.
 
-A checkpoint's name says its epoch, its step and its loss; `Shelf` keeps the best and the newest.
+A checkpoint's name has its epoch, step and loss. `CheckpointManager` keeps the best and the newest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from ..errors import TrainingError
 from ..system.files import replacing
 
-_NEWEST = 2  # a damaged newest one leaves the one before
+_NEWEST = 2  # if the newest is damaged, the one before is left
 _NAME = re.compile(r"checkpoint-epoch(\d+)-step(\d+)-loss.+\.safetensors")
 
 
@@ -53,11 +53,11 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (OSError, SafetensorError, ValueError) as error:
         raise TrainingError(f"{path}: not a usable checkpoint: {error}") from error
     if not isinstance(state, dict):
-        raise TrainingError(f"{path}: not a usable checkpoint: its JSON is no object")
+        raise TrainingError(f"{path}: not a usable checkpoint: its JSON is not an object")
     return tensors, state
 
 
-class Shelf:
+class CheckpointManager:
     """The checkpoints of one output folder."""
 
     def __init__(self, folder: Path) -> None:
@@ -73,7 +73,7 @@ class Shelf:
     ) -> Path:
         """Write a checkpoint and remove those that are neither new nor the best.
 
-        `state["best_checkpoint"]` names the best one, or is empty where this one is it.
+        `state["best_checkpoint"]` names the best one; empty if it is this one.
         """
         shown = f"{loss:.6g}" if math.isfinite(loss) else "none"
         name = f"checkpoint-epoch{epoch:03d}-step{step:07d}-loss{shown}.safetensors"
@@ -89,8 +89,8 @@ class Shelf:
                 old.with_suffix(".json").unlink(missing_ok=True)
         return path
 
-    def load(self, notice: Callable[[str], None]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """The newest checkpoint that can be read; a notice names those that cannot.
+    def load(self, on_notice: Callable[[str], None]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Read the newest readable checkpoint; call `on_notice` for those that cannot be read.
 
         Raises:
             TrainingError: there is none.
@@ -101,12 +101,12 @@ class Shelf:
                 return load_checkpoint(path)
             except TrainingError as error:
                 problem = str(error)
-                notice(f"{error}; trying the one before")
+                on_notice(f"{error}; trying the one before")
         raise TrainingError(f"{self.folder}: no usable checkpoint to resume from: {problem}")
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's per-parameter tensors, named `optimizer.<index>.<name>`."""
+    """The optimizer's per-parameter tensors, named `optimizer.<index>.<name>`."""
     state = optimizer.state_dict()["state"]
     return {
         f"optimizer.{index}.{name}": value
@@ -116,8 +116,8 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Load `optimizer_tensors` back; other names in `tensors` are passed over."""
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Load what `optimizer_tensors` returned; other names in `tensors` are ignored."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):

@@ -1,7 +1,7 @@
-"""One process or several under `torchrun`: who takes which part, and sums over all.
+"""Training in one process, or in several started by `torchrun`.
 
-The same training runs on one process, on several CPU processes (gloo) and on several GPUs (nccl);
-the ranks' parts of a batch together are the batch that one process would take.
+The same training runs in one process, in several CPU processes (gloo) and on several GPUs (nccl).
+Together the ranks' parts of a batch are the batch that one process would use.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from torch.nn.parallel import DistributedDataParallel
 from ..errors import TrainingError
 from ..models import ColorModel
 
-_TIMEOUT = timedelta(hours=4)  # the first rank may download and decode while the others wait
+_TIMEOUT = timedelta(hours=4)  # rank 0 may download and decode while the others wait
 
 
-def is_leader() -> bool:
-    """Whether this process is the one that speaks, by what `torchrun` has set."""
+def is_main_process() -> bool:
+    """Whether this is the main process (rank 0), by the environment that `torchrun` sets."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @dataclass(frozen=True)
-class Team:
-    """This process among the processes of a training.
+class Distributed:
+    """This process and the number of processes in a training.
 
     Attributes:
-        rank: 0 to world - 1; rank 0 writes the files.
+        rank: 0 to world - 1.
         world: number of processes.
         device: where this process trains.
     """
@@ -43,59 +43,59 @@ class Team:
     device: torch.device
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes the files and speaks."""
+    def is_main(self) -> bool:
+        """Whether this process writes the files and calls the callbacks."""
         return self.rank == 0
 
-    def share(self, module: nn.Module) -> nn.Module:
-        """`module`, its gradients averaged over the team."""
+    def wrap_ddp(self, module: nn.Module) -> nn.Module:
+        """`module` with its gradients averaged over all processes."""
         if self.world == 1:
             return module
         ids = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=ids, find_unused_parameters=True)
 
-    def synchronized(self, model: ColorModel) -> ColorModel:
-        """`model` with batch norms over the whole batch, where the backend can (GPUs)."""
+    def convert_batch_norms(self, model: ColorModel) -> ColorModel:
+        """`model` with batch norms over the batch of all processes; on GPUs only."""
         if self.world == 1 or self.device.type != "cuda":
             return model
-        converted = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        converted = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         assert isinstance(converted, ColorModel)  # its layers are changed in place
         return converted
 
-    def sums(self, values: list[float]) -> list[float]:
-        """The sums of `values` over the team, the same on every rank."""
+    def all_sum(self, values: list[float]) -> list[float]:
+        """The sums of `values` over all processes, the same on every rank."""
         if self.world == 1:
             return values
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor)
         return tensor.tolist()
 
-    def same_buffers(self, module: nn.Module) -> None:
-        """Give every rank the first one's buffers: between CPUs each has batch norm statistics of
-        its own parts."""
+    def sync_buffers(self, module: nn.Module) -> None:
+        """Copy the buffers of rank 0 to every rank: on CPUs each rank has batch norm statistics of
+        its own parts of the batches."""
         if self.world > 1:
             for buffer in module.buffers():
                 dist.broadcast(buffer, 0)
 
-    def wait(self) -> None:
-        """Wait until every rank is here."""
+    def barrier(self) -> None:
+        """Wait for every rank."""
         if self.world > 1:
             dist.barrier()
 
 
 @contextmanager
-def join(device: str) -> Iterator[Team]:
-    """Join the team `torchrun` has set up in the environment, or be one process.
+def init_distributed(device: str) -> Iterator[Distributed]:
+    """Join the process group that `torchrun` describes in the environment; without it, one process.
 
     Args:
-        device: `cpu`, `cuda`, `cuda:N` or `mps`; with several GPUs each local rank takes its own.
+        device: `cpu`, `cuda`, `cuda:N` or `mps`; with several GPUs each local rank uses its own.
 
     Raises:
-        TrainingError: another process of the team has gone.
+        TrainingError: another process of the group stopped.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        yield Team(0, 1, torch.device(device))
+        yield Distributed(0, 1, torch.device(device))
         return
     chosen = torch.device(device)
     if chosen.type == "cuda":
@@ -104,7 +104,7 @@ def join(device: str) -> Iterator[Team]:
     backend = "nccl" if chosen.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=_TIMEOUT)
     try:
-        yield Team(int(os.environ["RANK"]), world, chosen)
+        yield Distributed(int(os.environ["RANK"]), world, chosen)
     except RuntimeError as error:
         if not any(sign in str(error).lower() for sign in ("gloo", "nccl", "connection")):
             raise

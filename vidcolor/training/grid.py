@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -16,22 +17,21 @@ import torch
 
 from ..errors import DivergedError, TrainingError, VidcolorError
 from ..system.devices import free_memory, processors
-from .checkpoint import Shelf
+from .checkpoint import CheckpointManager
 from .data.dataset import DataSet
-from .options import Listener, Options
+from .options import TrainCallbacks, TrainOptions
 from .prepare import open_dataset
-from .recipe import overridden, recipe_values
-from .recipe_files import RecipeFile
+from .recipe import RecipeFile, overridden, recipe_values
 from .results.collect import settings_key
-from .results.markdown import cell, setting, short_key, table
+from .results.grid_table import grid_markdown, pivot_markdown
 from .results.plots import plot_grid
-from .results.report import grid_markdown, is_diverged, read_results, write_file
+from .results.report import read_results, write_file
 from .trainer import train
 
 _DONE = ("finished", "stopped early", "diverged")
-_MEMORY_PER_RUN = 3 << 30  # bytes: torch, the pictures and a small network with room to spare
-# the keys of a recipe that its pictures in memory depend on
-_OF_DATA = (
+_MEMORY_PER_RUN = 3 << 30  # bytes: torch, the pictures and a small network
+# the keys that decide the pictures in memory
+_DATA_KEYS = (
     *("data", "classes", "split", "test_part", "limit", "min_chroma", "seed"),
     *("size", "fit", "input_size"),
 )
@@ -39,16 +39,26 @@ _loaded: dict[str, DataSet] = {}
 _stopped = False
 
 
+def combinations(grid: Mapping[str, list[Any]]) -> dict[str, dict[str, Any]]:
+    """Every combination of a grid's values: overrides by a name such as `lr=0.1,kernels=8`."""
+    runs = {}
+    for values in itertools.product(*grid.values()):
+        overrides = dict(zip(grid, values, strict=True))
+        parts = (f"{key.rpartition('.')[2]}={value}" for key, value in overrides.items())
+        runs[",".join(parts)] = overrides
+    return runs
+
+
 def jobs_that_fit(wanted: int = 0) -> int:
-    """How many trainings to run at once: one for each core that memory allows, or `wanted`."""
+    """The number of trainings to run at once: `wanted`, or one for each core if memory allows."""
     free = free_memory(torch.device("cpu"))
     return wanted or max(1, min(processors(), free // _MEMORY_PER_RUN))
 
 
-def _dataset(file: RecipeFile, options: Options) -> DataSet:
-    """The recipe's pictures; runs of a grid that follow each other share them."""
+def _dataset(file: RecipeFile, options: TrainOptions) -> DataSet:
+    """The recipe's pictures; consecutive runs with the same data share them."""
     values = recipe_values(file.recipe)
-    wanted = str([[values[key] for key in _OF_DATA], options.root, options.validation])
+    wanted = str([[values[key] for key in _DATA_KEYS], options.data_root, options.validation])
     if wanted not in _loaded:
         _loaded.clear()
         _loaded[wanted] = open_dataset(file, options)
@@ -56,7 +66,7 @@ def _dataset(file: RecipeFile, options: Options) -> DataSet:
 
 
 def _row(name: str, overrides: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
-    """A grid's row: its settings, its status and the measures of its best epoch."""
+    """A row of the grid; see `grid_table`."""
     measures = {k: v for k, v in (results.get("best") or {}).items() if k not in ("epoch", "lr")}
     return {
         **measures,
@@ -69,43 +79,14 @@ def _row(name: str, overrides: Mapping[str, Any], results: Mapping[str, Any]) ->
     }
 
 
-def pivot_markdown(rows: Sequence[Mapping[str, Any]], monitor: str) -> str:
-    """The grid as the documents print it: `monitor` by learning rate across and another key down,
-    a table for each combination of the keys that remain; empty for a grid of one key.
-
-    Args:
-        rows: of a complete or half-done grid, in its order.
-        monitor: the measure in the cells.
-    """
-    keys = list(rows[0]["settings"])
-    if len(keys) < 2 or any(list(row["settings"]) != keys for row in rows):
-        return ""
-    across = "lr" if "lr" in keys else keys[-1]
-    *others, down = [key for key in keys if key != across]
-    columns = list(dict.fromkeys(row["settings"][across] for row in rows))
-    tables: dict[str, dict[str, dict[Any, str]]] = {}
-    for row in rows:
-        settings = row["settings"]
-        group = ", ".join(f"{short_key(key)} {setting(settings[key])}" for key in others)
-        lines = tables.setdefault(group, {})
-        text = "diverged" if is_diverged(row) else cell(row.get(monitor))
-        lines.setdefault(setting(settings[down]), {})[settings[across]] = text
-    head = [short_key(down), *(f"{short_key(across)} {setting(c)}" for c in columns)]
-    texts = []
-    for group, lines in tables.items():
-        cells = [[name, *(line.get(c, "-") for c in columns)] for name, line in lines.items()]
-        texts.append((f"{group}:\n\n" if group else "") + table(head, cells))
-    return f"\nBest {monitor.replace('_', ' ')}:\n\n" + "\n\n".join(texts) + "\n"
-
-
 def _become_worker(threads: int) -> None:
     torch.set_num_threads(threads)
-    # between trainings Ctrl-C is the parent's business; a training notes it by itself
+    # between trainings the parent handles Ctrl-C; a training handles it by itself
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _one(file: RecipeFile, output: Path, options: Options) -> dict[str, Any] | str:
-    """Train one run, or read what it gave before; a failure's line is returned, not raised."""
+def _one(file: RecipeFile, output: Path, options: TrainOptions) -> dict[str, Any] | str:
+    """Train one run, or read its results; a failure is returned as a line, not raised."""
     found = output / "results.json"
     try:
         dataset = _dataset(file, options)
@@ -115,16 +96,18 @@ def _one(file: RecipeFile, output: Path, options: Options) -> dict[str, Any] | s
                 return f"{output}: holds a run with other settings; choose another folder with -o"
             if results["status"] in _DONE:
                 return results
-        resume = bool(Shelf(output).paths())
-        return train(file, output, dataclasses.replace(options, resume=resume), Listener(), dataset)
+        resume = bool(CheckpointManager(output).paths())
+        return train(
+            file, output, dataclasses.replace(options, resume=resume), TrainCallbacks(), dataset
+        )
     except DivergedError:
         return read_results(found)
     except VidcolorError as error:
         return str(error)
 
 
-def _work(file: RecipeFile, output: Path, options: Options) -> dict[str, Any] | str:
-    """`_one` in a worker process, which takes no further run once it was interrupted."""
+def _work(file: RecipeFile, output: Path, options: TrainOptions) -> dict[str, Any] | str:
+    """`_one` in a worker process, which starts no further run after an interruption."""
     global _stopped
     if _stopped:
         raise KeyboardInterrupt
@@ -136,9 +119,9 @@ def _work(file: RecipeFile, output: Path, options: Options) -> dict[str, Any] | 
 
 
 def _in_parallel(
-    files: Mapping[str, RecipeFile], output: Path, options: Options, jobs: int
+    files: Mapping[str, RecipeFile], output: Path, options: TrainOptions, jobs: int
 ) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    """Train runs in `jobs` processes; yields name and outcome as each ends."""
+    """Train runs in `jobs` processes; yields each name and outcome when it ends."""
     context = multiprocessing.get_context("spawn")
     threads = max(1, processors() // jobs)
     pool = ProcessPoolExecutor(
@@ -154,13 +137,13 @@ def _in_parallel(
         done = True
     except BrokenProcessPool as error:
         raise TrainingError(
-            f"{output}: a run was killed, perhaps for lack of memory; give the same command with "
-            "fewer --jobs to go on"
+            f"{output}: a run was killed, perhaps for lack of memory; continue with the same "
+            "command and fewer --jobs"
         ) from error
     finally:
         if not done:
             for worker in multiprocessing.active_children():
-                worker.terminate()  # a training saves and stops
+                worker.terminate()  # a training writes a checkpoint and stops
         pool.shutdown(cancel_futures=True)
 
 
@@ -168,17 +151,17 @@ def run_grid(
     file: RecipeFile,
     runs: Mapping[str, Mapping[str, Any]],
     output: Path,
-    options: Options,
+    options: TrainOptions,
     *,
     title: str,
     jobs: int = 1,
-    report: Callable[[int, int, dict[str, Any]], None] = lambda done, total, row: None,
-    notice: Callable[[str], None] = lambda line: None,
+    on_row: Callable[[int, int, dict[str, Any]], None] = lambda done, total, row: None,
+    on_notice: Callable[[str], None] = lambda line: None,
 ) -> list[dict[str, Any]]:
     """Train `runs` of a recipe, each in its own folder below `output`.
 
-    Runs that are done are read, not trained again; a run that was stopped goes on from its
-    checkpoint. `grid.json`, `grid.md` and `grid.png` are written after every run.
+    The results of finished runs are read; a run that was stopped resumes from its checkpoint.
+    `grid.json`, `grid.md` and `grid.png` are written after every run.
 
     Args:
         file: the recipe.
@@ -187,11 +170,11 @@ def run_grid(
         options: as for `train`.
         title: of the plot.
         jobs: trainings at a time, in processes of their own when more than one.
-        report: called with the runs done, their number, and the row of each.
-        notice: called with a line for each run that failed.
+        on_row: called with the number of finished runs, the number of runs, and the new row.
+        on_notice: called with a line for each run that failed.
 
     Returns:
-        The rows in the order of `runs`; runs that failed are left out.
+        The rows in the order of `runs`, without those that failed.
 
     Raises:
         TrainingError: no run succeeded.
@@ -204,17 +187,17 @@ def run_grid(
 
     def take(name: str, outcome: dict[str, Any] | str) -> None:
         if isinstance(outcome, str):
-            notice(f"{name}: {outcome}")
+            on_notice(f"{name}: {outcome}")
             return
         rows[name] = _row(name, runs[name], outcome)
         ordered = [rows[n] for n in runs if n in rows]
         monitor = file.recipe.monitor
         output.mkdir(parents=True, exist_ok=True)
-        write_file(output / "grid.json", (json.dumps(ordered, indent=1) + "\n").encode())
+        write_file(output / "grid.json", json.dumps(ordered, indent=1) + "\n")
         text = grid_markdown(ordered, monitor) + pivot_markdown(ordered, monitor)
-        write_file(output / "grid.md", text.encode())
+        write_file(output / "grid.md", text)
         plot_grid(ordered, output / "grid.png", title, monitor)
-        report(len(rows), len(runs), rows[name])
+        on_row(len(rows), len(runs), rows[name])
 
     if jobs == 1:
         for name, item in files.items():

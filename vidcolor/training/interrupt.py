@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at a moment that suits: between two steps, never within one."""
+"""Handle Ctrl-C and SIGTERM between two steps, never within one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _TWICE = 2.0  # seconds; a terminal and torchrun may both send the same Ctrl-C
 
 
 class Interruption:
-    """Notes a signal until `check` is called.
+    """Keeps a signal until `check` is called.
 
     Attributes:
-        forced: a second Ctrl-C did not want to wait; what is in memory may be half of a step.
+        forced: a second Ctrl-C interrupted a step; what is in memory may be half of a step.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Interruption:
         self.signal, self.noted = self.signal or number, time.monotonic()
 
     def check(self) -> None:
-        """Raise what a noted signal asks for: KeyboardInterrupt, or SystemExit(143)."""
+        """Raise KeyboardInterrupt for a noted SIGINT, SystemExit(143) for SIGTERM."""
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt
         if self.signal:
@@ -41,7 +41,7 @@ class Interruption:
 
 @contextmanager
 def interruption() -> Iterator[Interruption]:
-    """Handle SIGINT and SIGTERM in this block; outside the main thread nothing is changed."""
+    """Handle SIGINT and SIGTERM in this block; does nothing outside the main thread."""
     noted = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield noted

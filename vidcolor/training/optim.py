@@ -1,4 +1,4 @@
-"""The optimiser, its schedule of rates and decays, and early stopping."""
+"""Optimizer, schedule of learning rates and weight decays, early stopping."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import nn
 
 from ..errors import TrainingError
 from ..models import ColorModel
-from .objectives.measures import higher_is_better
+from .objectives.base import higher_is_better
 from .recipe import Recipe
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser over the parameters that are trained.
+    """Create the recipe's optimizer for the trainable parameters.
 
-    Groups carry `scale`, the factor on the schedule's rate (the encoder's), and `decayed`: AdamW
-    spares biases and norms; SGD and Adam add L2 decay to all parameters, as the documents use it.
+    Its groups have `scale`, a factor on the schedule's rate (other than 1 for the encoder), and
+    `decayed`, whether weight decay applies: AdamW spares biases and norms, SGD and Adam do not.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -39,10 +39,10 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def freeze(model: ColorModel, part: str) -> None:
-    """Take `part` of the model out of the training; `backbone` is all but its `head`.
+    """Freeze `part` of the model; `backbone` is everything but the head.
 
     Raises:
-        TrainingError: the model does not say what its head is.
+        TrainingError: the model names no head.
     """
     if not part:
         return
@@ -53,8 +53,8 @@ def freeze(model: ColorModel, part: str) -> None:
 
 
 def set_training(model: nn.Module) -> None:
-    """Training mode, but evaluation mode for modules whose parameters are all frozen: the
-    statistics of a frozen batch norm must not move."""
+    """Set training mode; modules whose parameters are all frozen get evaluation mode, so that the
+    statistics of a frozen batch norm stay."""
     model.train()
     for module in model.modules():
         parameters = list(module.parameters())
@@ -63,7 +63,7 @@ def set_training(model: nn.Module) -> None:
 
 
 class Schedule:
-    """The rates of each step, and the stage they are in; see `Recipe.schedule`."""
+    """Learning rate and weight decay of each step; see `Recipe.schedule`."""
 
     def __init__(self, recipe: Recipe, total_steps: int) -> None:
         self.recipe, self.total_steps = recipe, total_steps
@@ -74,13 +74,13 @@ class Schedule:
         recipe = self.recipe
         if recipe.schedule != "linear":
             return 1.0
-        decay = max(1, round(self.total_steps * recipe.cooldown))
+        decay = max(1, round(self.total_steps * recipe.decay_share))
         rise = (step + 1) / max(1, recipe.warmup)
-        fall = max(0.0, (self.total_steps - step) / decay) if recipe.cooldown else 1.0
+        fall = max(0.0, (self.total_steps - step) / decay) if recipe.decay_share else 1.0
         return min(1.0, rise, fall)
 
     def apply(self, optimizer: torch.optim.Optimizer, step: int) -> None:
-        """Set the optimiser's rates and decays for `step`."""
+        """Set the optimizer's rates and decays for `step`."""
         rate = self.rate * self.factor(step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
@@ -97,7 +97,7 @@ class Schedule:
         return self.recipe.weight_decay[min(self.stage, len(self.recipe.weight_decay) - 1)]
 
     def end_epoch(self, epoch: int, improved: bool) -> bool:
-        """Take note of the end of `epoch` (1-based); True when a new stage begins."""
+        """Count the end of `epoch` (1-based); True if a new stage begins."""
         recipe, before = self.recipe, self.stage
         if recipe.schedule == "step":
             self.stage = sum(epoch >= milestone for milestone in recipe.milestones)
@@ -107,21 +107,21 @@ class Schedule:
                 self.stage, self.waited = self.stage + 1, 0
         return self.stage != before
 
-    def state(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, int]:
         """For a checkpoint."""
         return {"stage": self.stage, "waited": self.waited}
 
-    def restore(self, state: dict[str, int]) -> None:
-        """Take back what `state` gave."""
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Load what `state_dict` returned."""
         self.stage, self.waited = state["stage"], state["waited"]
 
 
 @dataclass
 class EarlyStopping:
-    """Stops after `patience` epochs without a better value of `monitor`.
+    """Stop after `patience` epochs without a better value of `monitor`.
 
     Attributes:
-        monitor: one of `measures.MONITORS`.
+        monitor: `loss` or a measure of the objective.
         patience: epochs; 0 never stops.
         best: the best value so far, None before the first.
         best_epoch: its epoch, 1-based.
@@ -135,7 +135,7 @@ class EarlyStopping:
     waited: int = 0
 
     def update(self, epoch: int, value: float) -> bool:
-        """Take the value of an epoch; True when it is the best so far; nan and infinity never are.
+        """Count an epoch's value; True if it is the best so far; nan and infinity never are.
 
         >>> [EarlyStopping("loss", 2).update(1, value) for value in (0.5, float("nan"))]
         [True, False]
@@ -155,12 +155,12 @@ class EarlyStopping:
         """Whether the patience is used up."""
         return 0 < self.patience <= self.waited
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""
         return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Load what `state_dict` returned."""
         self.best, self.best_epoch, self.waited = (
             state[key] for key in ("best", "best_epoch", "waited")
         )

@@ -1,27 +1,30 @@
-"""From a recipe to its pictures: the data set, and the feeds to train and to measure on."""
+"""Create what a training starts with: the data set, the loaders, and the model's first values."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 
-from ..errors import RecipeError, TrainingError
+from ..errors import RecipeError, TrainingError, WeightsError
 from ..evaluation import MIN_SIZE
-from ..models import ColorModel
+from ..models import ColorModel, create_model
+from ..models.state_dicts import TORCH_SUFFIXES, read_tensors
+from ..models.weights import load_model, read_entry
 from .data.augment import Augment
 from .data.balance import BalancedOrder
 from .data.dataset import DataSet, Part, load_dataset
-from .data.loaders import DeviceFeed, WorkerFeed, shrinker, store_bytes
+from .data.loaders import CropLoader, DeviceLoader, shrinker, store_bytes
 from .data.picture_cache import PictureCache
 from .objectives import OBJECTIVES
-from .options import Options
-from .recipe import Recipe
-from .recipe_files import RecipeFile
+from .optim import freeze
+from .options import TrainOptions
+from .recipe import Recipe, RecipeFile
 
 
-def open_dataset(file: RecipeFile, options: Options) -> DataSet:
-    """The recipe's pictures, split.
+def open_dataset(file: RecipeFile, options: TrainOptions) -> DataSet:
+    """Read the recipe's pictures and split them.
 
     Raises:
         InputError, TrainingError: the data cannot be used, or the recipe names none.
@@ -33,7 +36,7 @@ def open_dataset(file: RecipeFile, options: Options) -> DataSet:
         )
     return load_dataset(
         recipe.data,
-        root=options.root,
+        root=options.data_root,
         split=(recipe.split[0], recipe.split[1], recipe.split[2]),
         test_part=recipe.test_part,
         classes=recipe.classes,
@@ -46,8 +49,8 @@ def open_dataset(file: RecipeFile, options: Options) -> DataSet:
     )
 
 
-def picture_cache(recipe: Recipe, options: Options) -> PictureCache | None:
-    """Where the options want decoded pictures to be kept; None is in memory."""
+def picture_cache(recipe: Recipe, options: TrainOptions) -> PictureCache | None:
+    """The cache of decoded pictures; None keeps them in memory."""
     if options.cache is None:
         return None
     kept = max(2 * recipe.size, recipe.input_size) if recipe.fit == "crop" else recipe.size
@@ -55,7 +58,7 @@ def picture_cache(recipe: Recipe, options: Options) -> PictureCache | None:
 
 
 def check_sizes(recipe: Recipe, model: ColorModel) -> None:
-    """Check that the model and the measures take pictures of the recipe's sizes.
+    """Check that the model and the measures accept the recipe's picture sizes.
 
     Raises:
         RecipeError: they do not; the message names the key.
@@ -65,27 +68,29 @@ def check_sizes(recipe: Recipe, model: ColorModel) -> None:
         if size % stride or 0 < size < MIN_SIZE:
             least = stride * math.ceil(MIN_SIZE / stride)
             raise RecipeError(
-                f"recipe key '{key}': '{recipe.model}' wants a multiple of {stride}, at least "
+                f"recipe key '{key}' must be a multiple of {stride} for '{recipe.model}', at least "
                 f"{least}, not {size}"
             )
 
 
-def training_feed(
+def train_loader(
     recipe: Recipe, part: Part, device: torch.device, workers: int
-) -> DeviceFeed | WorkerFeed:
-    """The training part in random order, augmented as the recipe says.
+) -> DeviceLoader | CropLoader:
+    """Load the training part in random order, augmented.
 
     Args:
         recipe: the settings.
         part: the pictures.
-        device: where the training runs; the pictures lie there too if they take less than a third
+        device: where the training runs; the pictures are kept there if they need less than a third
             of its free memory.
         workers: processes that cut the crops (`fit = "crop"`).
     """
-    augment = Augment(recipe.flip, recipe.rotate, recipe.min_scale, recipe.degrade, recipe.ortho)
+    augment = Augment(
+        recipe.flip, recipe.rotate, recipe.min_scale, recipe.old_film_share, recipe.ortho
+    )
     if recipe.fit == "crop":
         settings = (recipe.epoch_size, recipe.batch_size, recipe.seed)
-        return WorkerFeed(
+        return CropLoader(
             part,
             size=recipe.size,
             batch_size=recipe.batch_size,
@@ -98,9 +103,9 @@ def training_feed(
     space = OBJECTIVES[recipe.objective].space
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        if store_bytes(len(part), recipe.size, space, recipe.enlarge) > free / 3:
+        if store_bytes(len(part), recipe.size, space, recipe.repeat_augmented) > free / 3:
             device = torch.device("cpu")
-    return DeviceFeed(
+    return DeviceLoader(
         part,
         space=space,
         size=recipe.size,
@@ -110,15 +115,15 @@ def training_feed(
         seed=recipe.seed,
         device=device,
         epoch_size=recipe.epoch_size,
-        enlarge=recipe.enlarge,
+        repeat_augmented=recipe.repeat_augmented,
     )
 
 
-def plain_feed(recipe: Recipe, part: Part) -> DeviceFeed:
-    """A part to measure on: no augmentation, at the size that the weights are meant for."""
+def eval_loader(recipe: Recipe, part: Part) -> DeviceLoader:
+    """Load a part for evaluation: not augmented, at the size the weights are meant for."""
     crops = recipe.fit == "crop"
     size = (recipe.input_size or recipe.size) if crops else recipe.size
-    return DeviceFeed(
+    return DeviceLoader(
         part,
         space=OBJECTIVES[recipe.objective].space,
         size=size,
@@ -128,3 +133,72 @@ def plain_feed(recipe: Recipe, part: Part) -> DeviceFeed:
         seed=recipe.seed,
         device=torch.device("cpu"),
     )
+
+
+def _load_pretrained(model: ColorModel, source: str) -> None:
+    """Load the pretrained part of the model from a file, or download it by torchvision."""
+    try:
+        if source == "torchvision":
+            tensors = model.download_pretrained()
+        else:
+            tensors = read_tensors(Path(source))
+        model.load_pretrained(tensors)
+    except OSError as error:
+        raise TrainingError(
+            f"torchvision's weights could not be downloaded ({error}); give the file with "
+            "--encoder FILE, or start from random values with --set encoder="
+        ) from error
+    except (WeightsError, KeyError, ValueError, RuntimeError) as error:
+        raise TrainingError(
+            f"{source}: not an encoder for this model: {error}; give another --encoder, or none"
+        ) from error
+
+
+def _load_initial(model: ColorModel, init: str, recipe: Recipe) -> None:
+    """Copy trained weights of the same architecture: a file, or the name of stored weights."""
+    file = Path(init) if Path(init).is_file() else None
+    if file is None and Path(init).suffix in (".safetensors", *TORCH_SUFFIXES):
+        raise TrainingError(f"{init}: no such weights file to start from")
+    if file is None:
+        source, entry = load_model(init)
+    else:  # a public checkpoint does not name its architecture; the recipe does
+        source, entry = load_model(None if read_entry(file) else recipe.model, file)
+    if entry.architecture != recipe.model:
+        raise TrainingError(
+            f"{init}: weights of '{entry.architecture}', but the recipe trains '{recipe.model}'"
+        )
+    wanted, given = model.state_dict(), source.state_dict()
+    for name in [*wanted, *given]:
+        theirs, ours = (
+            tuple(tensors[name].shape) if name in tensors else "none" for tensors in (given, wanted)
+        )
+        if theirs != ours:
+            raise TrainingError(
+                f"{init}: does not fit the recipe's model_options: {name} has shape {theirs}, not "
+                f"{ours}"
+            )
+    model.load_state_dict(given)
+
+
+def initial_model(recipe: Recipe, init: str | None = None) -> ColorModel:
+    """Create the recipe's model on the CPU with its first values and its frozen part.
+
+    Args:
+        recipe: the settings; `seed` decides random values.
+        init: weights of the same architecture to start from.
+
+    Raises:
+        TrainingError, WeightsError: the initial or pretrained values do not fit.
+    """
+    torch.manual_seed(recipe.seed)
+    model = create_model(recipe.model, **recipe.model_options)
+    if recipe.encoder and not init:
+        _load_pretrained(model, recipe.encoder)
+        if model.base_model:
+            model.load_base(load_model(model.base_model)[0].state_dict())
+    if init:
+        _load_initial(model, init, recipe)
+    if not list(model.parameters()):
+        raise TrainingError(f"recipe key 'model': '{recipe.model}' has nothing to train")
+    freeze(model, recipe.freeze)
+    return model

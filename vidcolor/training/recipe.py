@@ -1,241 +1,306 @@
-"""Recipes: everything that decides the weights a training produces, checked key by key."""
+"""Recipes: the settings of a training, read from TOML files and checked key by key.
+
+This module imports neither torch nor the models before a recipe is made.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import importlib.resources
+import json
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import reprlib
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
 
 from ..errors import RecipeError, WeightsError
-from ..models import MODELS, check_options
-from .objectives import OBJECTIVES
-from .objectives.measures import MONITORS
+from ..options import OptionError, check_options, option, words
+from ..system.files import replacing
 
-_CHOICES: dict[str, Collection[str]] = {
-    "model": MODELS,
-    "objective": OBJECTIVES,
-    "monitor": MONITORS,
-    "optimizer": ("sgd", "adam", "adamw"),
-    "schedule": ("constant", "step", "plateau", "linear"),
-    "precision": ("fp32", "bf16", "fp16"),
-    "fit": ("stretch", "cover", "crop"),
-    "test_part": ("split", "folder"),
-    "freeze": ("", "backbone"),
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT = "S0"
+_LARGEST = 2**53  # whole numbers below it are exact as floats
+_TYPES = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a table",
 }
+
+
+def _at_least(low: float, default: Any, help: str, high: float | None = None) -> Any:
+    return option(default, help=help, low=low, high=high)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of one training; the field names are the keys of the file.
+    """The settings that decide a training's weights. A field's name is its key in the file.
 
     Attributes:
-        model: an architecture of the registry.
-        model_options: its constructor's keyword arguments.
-        objective: a key of `vidcolor.training.objectives.OBJECTIVES`.
-        objective_options: its keyword arguments.
-        data: where the pictures come from: `cifar10`, folders and zips.
-        classes: keep only the pictures of these classes; all when empty.
-        split: shares of training, validation and test pictures.
-        test_part: `split` draws the test part from all pictures; `folder` takes those below a
-            folder `test` or `val`.
-        limit: use at most this many training pictures, and as many to validate and to test; 0 is
-            all.
-        min_chroma: pictures whose mean Lab chroma is below this are left out; 0 keeps all.
-        size: side of the training pictures, pixels.
-        fit: how a picture becomes a square: `stretch` (bilinear), `cover` (bicubic, centre crop),
-            or `crop` (random resized crops, cut by worker processes).
-        flip: mirror half of the pictures.
-        rotate: rotate by up to this many degrees either way.
-        min_scale: least share of a picture's area that a random crop covers; 1 is no crop.
-        enlarge: the training part counts this many times, all but the first with fixed random
-            augmentations.
-        degrade: share of the crops that are made to look like old film (`fit = "crop"` only).
-        ortho: share of the crops whose grey is that of a film which sees little or no red
-            (`fit = "crop"` only).
-        shares: shares of the crops by the folder that a picture lies in; folders that are not named
-            divide the rest in proportion to their pictures (`fit = "crop"` only).
-        batch_size: pictures a step.
-        epochs: epochs at most.
-        epoch_size: pictures an epoch; 0 is the training part's number.
-        monitor: the measure of the validation part that decides what is best.
-        patience: stop after this many epochs without a better value; 0 never stops early.
-        optimizer: `sgd`, `adam` (L2 decay) or `adamw` (decoupled decay).
-        momentum: of SGD.
-        lr: learning rates, one for each stage of the schedule.
-        encoder_lr: first stage's rate for the parameters under `encoder.`; 0 is the same as `lr`.
-        weight_decay: one for each stage, or one for all; AdamW spares biases and norms.
-        schedule: `constant`; `step` (the next stage at each of `milestones`); `plateau` (the next
-            stage after `plateau` epochs without a better value); `linear` (rises over `warmup`
-            steps, holds, and falls to 0 over the share `cooldown` of all steps).
-        milestones, plateau, warmup, cooldown: see `schedule`.
-        clip_norm: the gradient's norm is clipped to this; 0 leaves it.
-        ema: decay of the moving average of the weights that is validated and kept; 0 is none.
-        calibrate: steps' worth of training pictures that the batch norms' statistics are fitted to,
-            in float32, before each validation; 0 leaves what training gathered.
-        precision: arithmetic of the forward pass: `fp32`, `bf16` or `fp16` (autocast).
-        seed: of the split, the order, the augmentations and the initial weights.
-        freeze: `backbone` trains the model's head alone.
-        encoder: start from pretrained values: `torchvision` downloads the model's own, else a
-            file; empty is none.
-        input_size: side at which the weights are meant to run, pixels; 0 is `size`.
+        model: an architecture of `vidcolor.models.MODELS`.
+        model_options: the architecture's keyword arguments.
+        objective: a name in `vidcolor.training.objectives.OBJECTIVES`.
+        objective_options: the objective's keyword arguments.
+        monitor: the validation measure that chooses the best epoch: `loss` or one that the
+            objective measures.
+        shares: shares of the crops by the folder a picture lies in; the other folders divide the
+            rest in proportion to their pictures (`fit = "crop"` only).
+
+    The help of the other fields says what they are. Lists become tuples, whole numbers become
+    floats where the field is a float.
+
+    Raises:
+        RecipeError: a value has the wrong type or is out of range; the message names the key.
     """
 
     model: str
     model_options: dict[str, Any] = field(default_factory=dict)
     objective: str = "ab_huber"
     objective_options: dict[str, Any] = field(default_factory=dict)
-    data: tuple[str, ...] = ()
-    classes: tuple[str, ...] = ()
-    split: tuple[float, ...] = (0.8, 0.1, 0.1)
-    test_part: str = "split"
-    limit: int = 0
-    min_chroma: float = 0.0
-    size: int = 256
-    fit: str = "cover"
-    flip: bool = False
-    rotate: float = 0.0
-    min_scale: float = 1.0
-    enlarge: int = 1
-    degrade: float = 0.0
-    ortho: float = 0.0
-    shares: dict[str, Any] = field(default_factory=dict)
-    batch_size: int = 16
-    epochs: int = 30
-    epoch_size: int = 0
+    data: tuple[str, ...] = option((), help="cifar10, folders and zips of color pictures.")
+    classes: tuple[str, ...] = option((), help="Keep the pictures of these classes; empty: all.")
+    split: tuple[float, ...] = _at_least(
+        0, (0.8, 0.1, 0.1), "Shares of training, validation and test pictures."
+    )
+    test_part: str = option(
+        "split",
+        choices=words("split", "folder"),
+        help="split: draw the test part from all pictures; folder: take the pictures below a "
+        "folder test or val.",
+    )
+    limit: int = _at_least(0, 0, "Most pictures of each part; 0: all.")
+    min_chroma: float = _at_least(0, 0.0, "Leave out pictures of a lower mean Lab chroma.")
+    size: int = _at_least(1, 256, "Side of the training pictures, pixels.")
+    fit: str = option(
+        "cover",
+        choices=words("stretch", "cover", "crop"),
+        help="How a picture becomes a square. stretch: bilinear; cover: bicubic, center crop; "
+        "crop: random resized crops, cut by worker processes.",
+    )
+    flip: bool = option(False, help="Mirror half of the pictures.")
+    rotate: float = _at_least(0, 0.0, "Rotate by up to this many degrees either way.", 180)
+    min_scale: float = _at_least(0, 1.0, "Least share of the area of a random crop; 1: no crop.", 1)
+    repeat_augmented: int = _at_least(
+        1, 1, "Times the training part is repeated; every copy but the first has fixed random "
+        "augmentations.",
+    )  # fmt: skip
+    old_film_share: float = _at_least(
+        0, 0.0, 'Share of the crops made to look like old film (fit = "crop").', 1
+    )
+    ortho: float = _at_least(
+        0, 0.0, 'Share of the crops in the gray of orthochromatic film (fit = "crop").', 1
+    )
+    shares: dict[str, float] = field(default_factory=dict)
+    batch_size: int = _at_least(1, 16, "Pictures in a step.")
+    epochs: int = _at_least(1, 30, "Most epochs.")
+    epoch_size: int = _at_least(0, 0, "Pictures in an epoch; 0: the training part's number.")
     monitor: str = "loss"
-    patience: int = 5
-    optimizer: str = "adam"
-    momentum: float = 0.0
-    lr: tuple[float, ...] = (1e-3,)
-    encoder_lr: float = 0.0
-    weight_decay: tuple[float, ...] = (0.0,)
-    schedule: str = "constant"
-    milestones: tuple[int, ...] = ()
-    plateau: int = 3
-    warmup: int = 0
-    cooldown: float = 0.0
-    clip_norm: float = 0.0
-    ema: float = 0.0
-    calibrate: int = 0
-    precision: str = "fp32"
-    seed: int = 0
-    freeze: str = ""
-    encoder: str = ""
-    input_size: int = 0
+    patience: int = _at_least(0, 5, "Stop after so many epochs without a better value; 0: never.")
+    optimizer: str = option(
+        "adam",
+        choices=words("sgd", "adam", "adamw"),
+        help="sgd and adam use L2 decay, adamw decoupled decay.",
+    )
+    momentum: float = _at_least(0, 0.0, "Momentum of SGD.")
+    lr: tuple[float, ...] = _at_least(0, (1e-3,), "Learning rates, one for each stage.")
+    encoder_lr: float = _at_least(
+        0, 0.0, "Rate of the parameters under `encoder.` in the first stage; 0: as lr."
+    )
+    weight_decay: tuple[float, ...] = _at_least(
+        0, (0.0,), "One for each stage, or one for all; AdamW spares biases and norms."
+    )
+    schedule: str = option(
+        "constant",
+        choices=words("constant", "step", "plateau", "linear"),
+        help="step: the next stage at each of milestones; plateau: the next stage after `plateau` "
+        "epochs without a better value; linear: rise over `warmup` steps, hold, then fall to 0 "
+        "over the last `decay_share` of all steps.",
+    )
+    milestones: tuple[int, ...] = _at_least(0, (), "Epochs at which the schedule step goes on.")
+    plateau: int = _at_least(1, 3, "See schedule.")
+    warmup: int = _at_least(0, 0, "Steps; see schedule.")
+    decay_share: float = _at_least(0, 0.0, "Share of all steps; see schedule.", 1)
+    clip_norm: float = _at_least(0, 0.0, "Largest norm of the gradient; 0: no limit.")
+    ema: float = _at_least(
+        0, 0.0, "Decay of the moving average of the weights, which is validated and kept; 0: none."
+    )
+    recalibrate_bn_steps: int = _at_least(
+        0, 0, "Steps' worth of training pictures that batch norm statistics are measured on, in "
+        "float32, before each validation; 0: keep those of the training.",
+    )  # fmt: skip
+    precision: str = option(
+        "fp32", choices=words("fp32", "bf16", "fp16"), help="Arithmetic of the forward pass."
+    )
+    seed: int = _at_least(0, 0, "Of the split, the order, the augmentation and the first weights.")
+    freeze: str = option(
+        "", choices={'""': "", "backbone": "backbone"}, help="backbone: train the head alone."
+    )
+    encoder: str = option(
+        "", help="Pretrained encoder: torchvision (download) or a file; empty: none."
+    )
+    input_size: int = _at_least(0, 0, "Side the weights are meant to run at, pixels; 0: size.")
 
     def __post_init__(self) -> None:
-        for key, choices in _CHOICES.items():
-            value = getattr(self, key)
-            if value not in choices:
-                known = ", ".join(c or '""' for c in choices)
-                raise RecipeError(f"recipe key '{key}': '{value}' is not one of {known}")
-        for key in ("size", "batch_size", "epochs", "enlarge", "plateau"):
-            if getattr(self, key) < 1:
-                raise RecipeError(f"recipe key '{key}': must be at least 1")
-        numbers = {
-            key: value if isinstance(value, tuple) else (value,)
-            for key, value in dataclasses.asdict(self).items()
-            if isinstance(value, int | float | tuple) and key not in ("classes", "data")
-        }
-        for key, values in numbers.items():
-            if not all(math.isfinite(value) for value in values):
-                raise RecipeError(f"recipe key '{key}': must be finite")
-            if any(value < 0 for value in values):
-                raise RecipeError(f"recipe key '{key}': must not be negative")
-        for key in ("min_scale", "degrade", "ortho", "cooldown"):
-            if getattr(self, key) > 1:
-                raise RecipeError(f"recipe key '{key}': must lie between 0 and 1")
-        for key in ("ema", "momentum"):
-            if getattr(self, key) >= 1:
-                raise RecipeError(f"recipe key '{key}': must be below 1")
-        if not self.min_scale:
-            raise RecipeError("recipe key 'min_scale': must be above 0")
+        for key, kind in _types(Recipe).items():
+            object.__setattr__(
+                self, key, _converted(f"recipe key '{key}'", getattr(self, key), kind)
+            )
         try:
-            check_options(self.model, self.model_options)
-        except WeightsError as error:
-            raise RecipeError(f"recipe key 'model_options': {error}") from error
-        if len(self.split) != 3 or abs(sum(self.split) - 1) > 1e-6:
-            raise RecipeError("recipe key 'split': three shares that sum to 1 are wanted")
-        if not self.lr or 0 in self.lr:
-            raise RecipeError("recipe key 'lr': one rate or more is wanted, each above 0")
-        if len(self.weight_decay) not in (1, len(self.lr)):
-            raise RecipeError("recipe key 'weight_decay': give one value, or one for each 'lr'")
-        if self.schedule == "step" and len(self.milestones) != len(self.lr) - 1:
-            raise RecipeError("recipe key 'milestones': one fewer than the values of 'lr'")
-        if self.schedule != "step" and self.milestones:
-            raise RecipeError("recipe key 'milestones': works with schedule = \"step\" only")
-        if self.schedule in ("constant", "linear") and len(self.lr) > 1:
-            raise RecipeError(
-                f"recipe key 'lr': the schedule '{self.schedule}' has one stage; use 'plateau' or "
-                "'step' for several rates"
-            )
-        _check_shares(self.shares)
-        for key in ("degrade", "ortho", "shares"):
-            if self.fit != "crop" and getattr(self, key):
-                raise RecipeError(f"recipe key '{key}': works with fit = \"crop\" only")
-        if self.fit == "crop" and (self.rotate or self.enlarge > 1):
-            raise RecipeError("recipe keys 'rotate' and 'enlarge' do not work with fit = \"crop\"")
+            check_options(self)
+            for wrong, key, reason in self._mistakes():
+                if wrong:
+                    raise OptionError(key, reason)
+        except OptionError as error:
+            raise RecipeError(f"recipe key '{error.name}' {_one_line(error.reason)}") from error
 
+    def _mistakes(self) -> Iterator[tuple[bool, str, str]]:
+        """Whether a rule is broken, the key, and the rule; later rules rely on the earlier."""
+        from ..models import MODELS
+        from ..models import check_options as check_model_options
+        from .objectives import OBJECTIVES
 
-def _check_shares(shares: dict[str, Any]) -> None:
-    for folder, share in shares.items():
-        if type(share) not in (int, float) or not 0 < share <= 1:
-            raise RecipeError(
-                f"recipe key 'shares': '{folder}' must have a share above 0 and at most 1, not "
-                f"{share!r}"
-            )
-    if sum(shares.values()) > 1 + 1e-6:
-        raise RecipeError(
-            f"recipe key 'shares': they sum to {sum(shares.values()):g}, which is more than 1"
+        for key, known in (("model", MODELS), ("objective", OBJECTIVES)):
+            value = getattr(self, key)
+            names = ", ".join(known)
+            yield value not in known, key, f"must be one of {names}, not {reprlib.repr(value)}"
+        measures = ("loss", *OBJECTIVES[self.objective].measure_names)
+        yield (
+            self.monitor not in measures,
+            "monitor",
+            f"must be one of {', '.join(measures)} with the objective '{self.objective}', not "
+            f"{reprlib.repr(self.monitor)}",
         )
+        try:
+            check_model_options(self.model, self.model_options)
+        except WeightsError as error:
+            yield True, "model_options", f"cannot be used: {error}"
+        yield not self.min_scale, "min_scale", "must be above 0"
+        yield self.ema >= 1, "ema", "must be below 1"
+        yield self.momentum >= 1, "momentum", "must be below 1"
+        wrong = len(self.split) != 3 or abs(sum(self.split) - 1) > 1e-6
+        yield wrong, "split", "must be three shares that sum to 1"
+        yield not self.lr or 0 in self.lr, "lr", "must be one or more rates above 0"
+        several = len(self.weight_decay) not in (1, len(self.lr))
+        yield several, "weight_decay", "must be one value, or one for each 'lr'"
+        wrong = self.schedule == "step" and len(self.milestones) != len(self.lr) - 1
+        yield wrong, "milestones", "must be one fewer than the values of 'lr'"
+        wrong = self.schedule != "step" and bool(self.milestones)
+        yield wrong, "milestones", 'needs schedule = "step"'
+        wrong = self.schedule in ("constant", "linear") and len(self.lr) > 1
+        yield wrong, "lr", f"must be one rate with the schedule '{self.schedule}'"
+        for folder, share in self.shares.items():
+            good = isinstance(share, int | float) and not isinstance(share, bool) and 0 < share <= 1
+            name = reprlib.repr(folder)
+            yield (
+                not good,
+                "shares",
+                f"must give {name} a share above 0 and at most 1, not {share!r}",
+            )
+        total = sum(self.shares.values())
+        yield total > 1 + 1e-6, "shares", f"must sum to 1 at most, not {total:g}"
+        crops = self.fit == "crop"
+        for key in ("old_film_share", "ortho", "shares"):
+            yield not crops and bool(getattr(self, key)), key, 'needs fit = "crop"'
+        yield crops and bool(self.rotate), "rotate", 'does not work with fit = "crop"'
+        wrong = crops and self.repeat_augmented > 1
+        yield wrong, "repeat_augmented", 'does not work with fit = "crop"'
 
 
-_KINDS: dict[str, tuple[type, str]] = {
-    "str": (str, "text"),
-    "int": (int, "a whole number"),
-    "float": (float, "a number"),
-    "bool": (bool, "true or false"),
-}
+@dataclass(frozen=True)
+class RecipeFile:
+    """A recipe with what belongs to it but decides no weights.
+
+    Attributes:
+        name: of the recipe: its folder's, or the file's own.
+        recipe: the settings.
+        title: one line: what it trains.
+        document: where it comes from.
+        reported: figures the document reports, for the results.
+        estimations: number of test pictures whose predictions are written as
+            `estimations_test.npy`.
+        changed: keys that the command line replaced, and their values.
+        grid: keys and the values that a grid tries, every combination.
+        variants: named sets of overrides.
+    """
+
+    name: str
+    recipe: Recipe
+    title: str = ""
+    document: str = ""
+    reported: dict[str, Any] = field(default_factory=dict)
+    estimations: int = 0
+    changed: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def checked(key: str, value: Any, kind: str, origin: str) -> Any:
-    """`value` as the field type `kind` wants it, numbers widened and single values in a list."""
-    if kind.startswith("tuple"):
+_ABOUT = ("name", "title", "document", "reported", "estimations")  # keys of the table [about]
+
+
+@cache
+def _types(kind: type[Any]) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _one_line(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 600 else f"{text[:597]}..."
+
+
+def _converted(key: str, value: Any, kind: Any) -> Any:
+    """`value` as the type `kind`: text, a number, a truth value, a tuple or a table of these.
+
+    Raises:
+        RecipeError: it has another type, or a number is not finite or above 2^53.
+    """
+    wanted = get_origin(kind) or kind
+    if wanted is tuple:
         values = value if isinstance(value, list | tuple) else [value]
-        inner = kind.removeprefix("tuple[").partition(",")[0]
-        return tuple(checked(key, v, inner, origin) for v in values)
-    if kind.startswith("dict"):
-        if not isinstance(value, dict):
-            raise RecipeError(f"{origin}: key '{key}' must be a table, not {value!r}")
-        return value
-    wanted, said = _KINDS[kind]
-    if wanted is float and type(value) is int:
+        return tuple(_converted(key, each, get_args(kind)[0]) for each in values)
+    if wanted is float and type(value) is int and abs(value) < _LARGEST:
         value = float(value)
     if type(value) is not wanted:
-        raise RecipeError(f"{origin}: key '{key}' must be {said}, not {value!r}")
+        raise RecipeError(f"{key} must be {_TYPES[wanted]}, not {_one_line(reprlib.repr(value))}")
+    numbers = value.values() if isinstance(value, dict) else [value]
+    for number in numbers:
+        if (isinstance(number, float) and not math.isfinite(number)) or (
+            isinstance(number, int) and abs(number) >= _LARGEST
+        ):
+            raise RecipeError(f"{key} must be finite and below 2^53")
     return value
 
 
 def make_recipe(values: Mapping[str, Any], origin: str) -> Recipe:
-    """Check `values` key by key and build the recipe.
+    """Build a recipe from keys and values.
 
     Raises:
-        RecipeError: an unknown key, a missing `model` or a value of the wrong type; the message
-            begins with `origin` and names the key.
+        RecipeError: an unknown key, a missing `model`, or a wrong value; the message begins with
+            `origin` and names the key.
     """
-    fields = {item.name: str(item.type) for item in dataclasses.fields(Recipe)}
+    known = [each.name for each in fields(Recipe)]
     for key in values:
-        if key not in fields:
-            raise RecipeError(f"{origin}: unknown key '{key}'; known: {', '.join(fields)}")
+        if key not in known:
+            raise RecipeError(
+                f"{origin}: unknown key {reprlib.repr(key)}; known: {', '.join(known)}"
+            )
     if "model" not in values:
         raise RecipeError(f"{origin}: the key 'model' is missing")
-    return Recipe(**{k: checked(k, v, fields[k], origin) for k, v in values.items()})
+    try:
+        return Recipe(**values)
+    except RecipeError as error:
+        raise RecipeError(f"{origin}: {error}") from error
 
 
 def overridden(recipe: Recipe, overrides: Mapping[str, Any], origin: str) -> Recipe:
-    """`recipe` with some keys replaced; `model_options.layers` reaches into a table.
+    """`recipe` with some keys replaced; `model_options.layers` sets one key of a table.
 
     Raises:
         RecipeError: an unknown key, or a value that does not fit.
@@ -248,13 +313,118 @@ def overridden(recipe: Recipe, overrides: Mapping[str, Any], origin: str) -> Rec
         elif isinstance(values.get(table), dict):
             values[table] = {**values[table], inner: value}
         else:
-            raise RecipeError(f"{origin}: unknown key '{key}'")
+            raise RecipeError(f"{origin}: unknown key {reprlib.repr(key)}")
     return make_recipe(values, origin)
 
 
 def recipe_values(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain values for JSON, lists for tuples."""
-    return {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in dataclasses.asdict(recipe).items()
-    }
+    """The recipe as JSON values: lists for tuples."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}
+
+
+def _read_toml(text: str) -> dict[str, Any]:
+    """Raises ValueError for all that is not TOML, values that Python cannot hold included."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def parse_value(text: str) -> Any:
+    """A value typed on the command line: TOML (`3e-4`, `true`, `[1, 2]`), else plain text; `True`
+    and `[cat, dog]` are understood too."""
+    try:
+        return _read_toml(f"value = {text}")["value"]
+    except ValueError:
+        pass
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if text.startswith("[") and text.endswith("]") and "[" not in text[1:]:
+        return [parse_value(part.strip()) for part in text[1:-1].split(",")]
+    return text
+
+
+def _recipes_folder() -> Path:
+    try:
+        return Path(str(importlib.resources.files("vidcolor.recipes_data")))
+    except ModuleNotFoundError:  # run from a source tree
+        return Path(__file__).resolve().parents[2] / "train"
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The files of the shipped recipes by name, sorted."""
+    return {path.parent.name: path for path in sorted(_recipes_folder().glob("*/recipe.toml"))}
+
+
+def find_recipe(name: str) -> Path:
+    """The file of the recipe `name`: a shipped one, in upper or lower case, or a path.
+
+    Raises:
+        RecipeError: there is neither.
+    """
+    for known, path in shipped_recipes().items():
+        if known.lower() == name.lower():
+            return path
+    if Path(name).is_file():
+        return Path(name)
+    raise RecipeError(
+        f"{name}: no such recipe file, and none of the recipes {', '.join(shipped_recipes())}"
+    )
+
+
+def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> RecipeFile:
+    """Read the TOML file `path`; `overrides` replace its values.
+
+    Raises:
+        RecipeError: the file is missing, not TOML, or has a wrong key or value.
+    """
+    try:
+        values = _read_toml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: no such recipe ({error.strerror})") from error
+    except ValueError as error:
+        raise RecipeError(f"{path}: not a TOML file: {_one_line(str(error))}") from error
+    about, grid, variants = (
+        _converted(f"{path}: key '{name}'", values.pop(name, {}), dict)
+        for name in ("about", "grid", "variants")
+    )
+    for key, value in about.items():
+        if key not in _ABOUT:
+            name = reprlib.repr(f"about.{key}")
+            raise RecipeError(f"{path}: unknown key {name}; known: {', '.join(_ABOUT)}")
+        _converted(f"{path}: key 'about.{key}'", value, _types(RecipeFile)[key])
+    recipe = make_recipe(values, str(path))
+    for key, choices in grid.items():
+        if not isinstance(choices, list) or not choices:
+            raise RecipeError(f"{path}: key {_one_line(f'grid.{key}')!r} must be a list of values")
+        for choice in choices:
+            overridden(recipe, {key: choice}, f"{path}, grid")
+    for name, changes in variants.items():
+        name = _one_line(name)
+        _converted(f"{path}: key 'variants.{name}'", changes, dict)
+        overridden(recipe, changes, f"{path}, variant '{name}'")
+    changed = dict(overrides or {})
+    recipe = overridden(recipe, changed, "--set")
+    name = path.absolute().parent.name if path.name == "recipe.toml" else path.stem
+    name = about.pop("name", name)
+    return RecipeFile(name, recipe, **about, changed=changed, grid=grid, variants=variants)
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML; JSON's strings, numbers, truth values and lists are TOML."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def write_recipe(file: RecipeFile, path: Path) -> None:
+    """Write a recipe with all its keys, so that `load_recipe` gives it back.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    about = {key: getattr(file, key) for key in _ABOUT}
+    lines = [f"{key} = {_toml(value)}" for key, value in recipe_values(file.recipe).items()]
+    lines += ["", "[about]", *(f"{key} = {_toml(value)}" for key, value in about.items())]
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

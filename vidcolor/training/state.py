@@ -1,4 +1,4 @@
-"""What a training carries from step to step: model, average, optimiser, schedule, stopping."""
+"""The state of a training: model, averaged weights, optimizer, schedule, early stopping."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from torch import Tensor, nn
 
 from ..errors import DivergedError, TrainingError
 from ..models import ColorModel
-from .checkpoint import optimizer_tensors, restore_optimizer
+from .checkpoint import load_optimizer_tensors, optimizer_tensors
 from .data.batch import Batch
 from .data.loaders import derive_seed
-from .distributed import Team
+from .distributed import Distributed
 from .objectives import create_objective
 from .objectives.base import Objective
 from .optim import EarlyStopping, Schedule, make_optimizer, set_training
 from .recipe import Recipe, recipe_values
 
-# what may differ when a training is resumed: it decides nothing that has been done already
+# keys that may differ when a training is resumed: past steps do not depend on them
 _MAY_CHANGE = ("epochs", "patience", "encoder", "data")
 _MOST_OVERFLOWS = 10
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class _Step(nn.Module):
-    """From a batch to its loss, so that a team's gradients can be averaged in one place."""
+    """Computes the loss of a batch; one module, as DistributedDataParallel needs."""
 
     def __init__(self, model: nn.Module, objective: Objective, precision: str) -> None:
         super().__init__()
@@ -44,57 +44,68 @@ class _Step(nn.Module):
 
 @torch.no_grad()
 def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    for slow, quick in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if slow.is_floating_point():
-            slow.lerp_(quick, 1 - decay)
+    for mean, value in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
         else:
-            slow.copy_(quick)
+            mean.copy_(value)
 
 
-class Run:
-    """The moving parts of a training.
+class TrainState:
+    """Everything that changes in a training, and is saved in checkpoints.
 
     Args:
         recipe: the settings.
         model: with its first values, on any device.
-        team: the processes that share the work.
-        steps_per_epoch: optimiser steps an epoch.
+        distributed: this process and the others.
+        steps_per_epoch: optimizer steps in an epoch.
     """
 
-    def __init__(self, recipe: Recipe, model: ColorModel, team: Team, steps_per_epoch: int) -> None:
-        self.recipe, self.team = recipe, team
-        model = team.synchronized(model).to(team.device)
+    def __init__(
+        self, recipe: Recipe, model: ColorModel, distributed: Distributed, steps_per_epoch: int
+    ) -> None:
+        self.recipe, self.distributed = recipe, distributed
+        model = distributed.convert_batch_norms(model).to(distributed.device)
         self.model = model.to(memory_format=torch.channels_last)
         self.objective = create_objective(recipe.objective, self.model, recipe.objective_options)
         self.average = self.model
         self.optimizer = make_optimizer(self.model, recipe)
         self.schedule = Schedule(recipe, recipe.epochs * steps_per_epoch)
         self.stopping = EarlyStopping(recipe.monitor, recipe.patience)
-        self.scaler = torch.amp.GradScaler(team.device.type, enabled=recipe.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(
+            distributed.device.type, enabled=recipe.precision == "fp16"
+        )
         self.epoch = self.batch = self.step = self.overflows = 0
-        self.losses: list[tuple[Tensor, int]] = []  # of steps not read yet, and their pictures
-        self.partial = [0.0, 0.0]  # weighted losses of the epoch so far, and their weights
+        self.losses: list[tuple[Tensor, int]] = []  # not read yet, with pictures
+        self.partial = [0.0, 0.0]  # the epoch's sum of losses and pictures
         self.history: list[dict[str, float]] = []
         self.best_checkpoint = ""
         self.seconds = self.training_seconds = 0.0
         self.pictures = 0
 
-    def begin(self, sample: Batch | None, *, initialised: bool) -> None:
-        """Fit the objective to `sample` (None when a checkpoint follows), and set out."""
+    def start(self, sample: Batch | None, *, initialized: bool) -> None:
+        """Fit the objective to `sample`, or leave it if None: a checkpoint follows."""
         if sample is not None:
             with torch.no_grad():
-                self.objective.prepare(self.model, sample, initialised=initialised)
+                self.objective.prepare(self.model, sample, initialized=initialized)
         if self.recipe.ema:
             self.average = copy.deepcopy(self.model)
         set_training(self.model)
-        self.shared = self.team.share(_Step(self.model, self.objective, self.recipe.precision))
+        self.ddp = self.distributed.wrap_ddp(
+            _Step(self.model, self.objective, self.recipe.precision)
+        )
 
-    def advance(self, batch: Batch, weight: float) -> None:
-        """One optimiser step; `weight` makes the mean over the team the whole batch's mean."""
-        # dropout and the like depend on the seed and the step alone, so nothing is to be restored
-        torch.manual_seed(derive_seed(self.recipe.seed, self.step, self.team.rank))
+    def train_step(self, batch: Batch, weight: float) -> None:
+        """One optimizer step.
+
+        Args:
+            batch: this process's part of the batch.
+            weight: makes the mean over the processes the mean over the whole batch.
+        """
+        # dropout depends on the seed and the step alone, so a checkpoint holds no random state
+        torch.manual_seed(derive_seed(self.recipe.seed, self.step, self.distributed.rank))
         self.schedule.apply(self.optimizer, self.step)
-        loss = self.shared(batch) * weight
+        loss = self.ddp(batch) * weight
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
         if self.recipe.clip_norm:
@@ -106,28 +117,27 @@ class Run:
         self.batch += 1
         self.losses.append((loss.detach(), len(batch) if weight else 0))
         if self.recipe.ema:
-            # the average starts short, so that it does not remember the initial weights
+            # a shorter average at first, so that it forgets the initial weights
             _update_average(
                 self.average, self.model, min(self.recipe.ema, self.step / (self.step + 9))
             )
 
-    def pass_over(self) -> None:
-        """Leave out a batch that is too small for the model."""
-        self.batch += 1
+    def read_losses(self) -> float:
+        """Read the losses of the last steps from the device.
 
-    def settle(self) -> float:
-        """Read the losses of the last steps from the device; returns the epoch's mean so far.
+        Returns:
+            The epoch's mean loss so far; nan before the first step.
 
         Raises:
-            DivergedError: one of them is nan or infinite. In fp16, which overflows now and then
-                and whose scaler then leaves the step out, ten in a row are.
+            DivergedError: a loss is nan or infinite; in fp16, whose scaler skips steps that
+                overflow, ten in a row.
         """
         if self.losses:
             values = torch.stack([loss for loss, _ in self.losses]).tolist()
-            # every rank must see the same, or one would stop and the others wait for it
+            # every rank must decide the same, or one would stop and the others wait for it
             counts = [float(count) for _, count in self.losses]
-            sums = self.team.sums([*values, *counts])
-            means = [total / self.team.world for total in sums[: len(values)]]
+            sums = self.distributed.all_sum([*values, *counts])
+            means = [total / self.distributed.world for total in sums[: len(values)]]
             for index, (value, count) in enumerate(zip(means, sums[len(values) :], strict=True)):
                 if math.isfinite(value):
                     self.overflows = 0
@@ -146,11 +156,11 @@ class Run:
         return self.partial[0] / self.partial[1] if self.partial[1] else math.nan
 
     @torch.no_grad()
-    def calibrate(self, batches: Iterable[Batch]) -> None:
-        """Fit the statistics of the averaged weights' batch norms to training pictures.
+    def recalibrate_bn(self, batches: Iterable[Batch]) -> None:
+        """Measure the batch norm statistics of the averaged weights on training pictures.
 
-        What a norm gathered in training belongs to other weights than their average, and to
-        activations of another precision.
+        The statistics of the training belong to other weights than the average, and to activations
+        of another precision.
         """
         set_training(self.average)
         norms = [m for m in self.average.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
@@ -162,32 +172,36 @@ class Run:
             norm.train()
         if norms:
             for batch in batches:
-                self.objective.predict(self.average, batch.to(self.team.device))
+                self.objective.predict(self.average, batch.to(self.distributed.device))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         set_training(self.model)
 
     @torch.inference_mode()
-    def measure(
+    def evaluate(
         self,
         model: nn.Module,
         batches: Iterable[Batch],
-        team: Team | None = None,
+        distributed: Distributed | None = None,
         tap: Callable[[int, Tensor, Batch, dict[str, Tensor]], None] | None = None,
     ) -> dict[str, float]:
-        """Mean loss and measures of `model` over pictures, the batches shared by `team`.
+        """Mean loss and measures of `model` over pictures.
 
-        `tap` is given each batch's first picture's number, the predictions, the batch and the
-        measures of its pictures.
+        Args:
+            model: on the device of the batches.
+            batches: all pictures; each process measures its share of the batches.
+            distributed: the processes; by default those of the training.
+            tap: called for each batch with the number of its first picture, the predictions, the
+                batch and the measures of its pictures.
         """
-        team = team or self.team
+        distributed = distributed or self.distributed
         model.eval()
-        team.same_buffers(model)
+        distributed.sync_buffers(model)
         totals: dict[str, float] = {"loss": 0.0}
         count, first = 0.0, 0
         for index, batch in enumerate(batches):
             begin, first = first, first + len(batch)
-            if index % team.world != team.rank:
+            if index % distributed.world != distributed.rank:
                 continue
             raw = self.objective.predict(model, batch)
             totals["loss"] += float(self.objective.loss(raw, batch)) * len(batch)
@@ -199,36 +213,36 @@ class Run:
                 tap(begin, made, batch, measures)
             count += len(batch)
         set_training(self.model)
-        if team.world > 1:
+        if distributed.world > 1:
             totals = self._summed(totals)
-            (count,) = team.sums([count])
+            (count,) = distributed.all_sum([count])
         return {name: total / count for name, total in totals.items()}
 
     def _summed(self, totals: dict[str, float]) -> dict[str, float]:
-        """The totals over the team; a rank without a batch knows no names, so rank 0 names them."""
+        """The sums over all processes; rank 0 names the measures: a rank may have no batch."""
         names: list[Any] = [sorted(totals)]
         torch.distributed.broadcast_object_list(names, src=0)
-        sums = self.team.sums([totals.get(name, 0.0) for name in names[0]])
+        sums = self.distributed.all_sum([totals.get(name, 0.0) for name in names[0]])
         return dict(zip(names[0], sums, strict=True))
 
     @torch.inference_mode()
-    def picture(self, model: nn.Module, batch: Batch) -> Tensor:
-        """What `model` makes of `batch`, R'G'B' `(B, 3, H, W)` in [0, 1]."""
+    def predict(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The color pictures that `model` predicts, R'G'B' `(B, 3, H, W)` in [0, 1]."""
         model.eval()
         made = self.objective.picture(model, self.objective.predict(model, batch), batch)
         set_training(self.model)
         return made
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of a checkpoint, by name."""
+        """The tensors of a checkpoint, by name."""
         found = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         if self.recipe.ema:
             found |= {f"ema.{k}": v for k, v in self.average.state_dict().items()}
-        found |= {f"objective.{k}": v for k, v in self.objective.state().items()}
+        found |= {f"objective.{k}": v for k, v in self.objective.state_dict().items()}
         return found | optimizer_tensors(self.optimizer)
 
-    def state(self) -> dict[str, Any]:
-        """The rest of a checkpoint, readable."""
+    def to_dict(self) -> dict[str, Any]:
+        """The rest of a checkpoint as JSON values."""
         return {
             "recipe": recipe_values(self.recipe),
             "epoch": self.epoch,
@@ -239,9 +253,9 @@ class Run:
                 "lr": self.schedule.rate,
                 "weight_decay": self.schedule.weight_decay,
             },
-            "schedule": self.schedule.state(),
+            "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "stopping": self.stopping.state(),
+            "stopping": self.stopping.state_dict(),
             "rng": {"seed": self.recipe.seed, "rule": "torch is seeded by (seed, step) each step"},
             "partial": self.partial,
             "history": self.history,
@@ -251,18 +265,18 @@ class Run:
             "pictures": self.pictures,
         }
 
-    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any], origin: str) -> None:
-        """Take back `tensors()` and `state()`.
+    def load(self, tensors: dict[str, Tensor], state: dict[str, Any], origin: str) -> None:
+        """Load what `tensors()` and `to_dict()` returned.
 
         Raises:
             TrainingError: the checkpoint is of another recipe or model.
         """
-        if lacking := [key for key in self.state() if key not in state]:
+        if lacking := [key for key in self.to_dict() if key not in state]:
             raise TrainingError(f"{origin}: its checkpoint lacks '{lacking[0]}'; remove its files")
         plain = recipe_values(Recipe(self.recipe.model, self.recipe.model_options))
         for key, ours in recipe_values(self.recipe).items():
-            theirs = state["recipe"].get(key, plain[key])  # a key that is younger than it
-            if key == "objective_options":  # where a file lies decides nothing
+            theirs = state["recipe"].get(key, plain[key])  # a key newer than the checkpoint
+            if key == "objective_options":  # the path of a file may change
                 theirs, ours = ({**(v or {}), "lpips_weights": ""} for v in (theirs, ours))
             if theirs != ours and key not in _MAY_CHANGE:
                 raise TrainingError(
@@ -272,7 +286,7 @@ class Run:
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {
-                k.removeprefix(prefix): v.to(self.team.device)
+                k.removeprefix(prefix): v.to(self.distributed.device)
                 for k, v in tensors.items()
                 if k.startswith(prefix)
             }
@@ -284,11 +298,11 @@ class Run:
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise TrainingError(f"{origin}: not a checkpoint of this model: {reason}") from error
-        self.objective.restore(part("objective."))
-        restore_optimizer(self.optimizer, tensors)
-        self.schedule.restore(state["schedule"])
+        self.objective.load_state_dict(part("objective."))
+        load_optimizer_tensors(self.optimizer, tensors)
+        self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
-        self.stopping.restore(state["stopping"])
+        self.stopping.load_state_dict(state["stopping"])
         self.epoch, self.batch, self.step = (state[key] for key in ("epoch", "batch", "step"))
         self.partial, self.history = list(state["partial"]), list(state["history"])
         self.best_checkpoint = state["best_checkpoint"]

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from vidcolor.errors import TrainingError
-from vidcolor.training.data.augment import Augment, Draws, apply, augment, draw
+from vidcolor.training.data.augment import Augment, Draws, apply, draw
+
+
+def augment(
+    picture: torch.Tensor, settings: Augment, generator: torch.Generator
+) -> torch.Tensor:
+    """Draw the choices and apply them."""
+    return apply(picture, draw(len(picture), settings, generator))
 
 
 def _dice(seed: int = 0) -> torch.Generator:
@@ -81,7 +88,7 @@ def test_rows_of_the_choices_are_the_choices_of_the_rows(pictures: torch.Tensor)
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("rotate", -1), ("rotate", 181), ("min_scale", 0), ("degrade", 1.5)]
+    ("key", "value"), [("rotate", -1), ("rotate", 181), ("min_scale", 0), ("old_film_share", 1.5)]
 )
 def test_bad_values_are_named(key: str, value: float) -> None:
     with pytest.raises(TrainingError, match=rf"^{key}: .* is outside of [^\n]*$"):

@@ -149,7 +149,7 @@ def test_a_failing_download_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError("no route\nto host")
 
     line = refused(TrainingError, "cifar10", root=tmp_path, download=download)
-    assert line.startswith(f"{tmp_path}: CIFAR-10 is not there and could not be downloaded")
+    assert line.startswith(f"{tmp_path}: CIFAR-10 is missing and could not be downloaded")
     assert "(no route to host)" in line
     assert "cifar-10-python.tar.gz" in line
     assert "--data-root" in line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,17 +16,17 @@ from vidcolor.training.data.augment import Augment
 from vidcolor.training.data.batch import Batch
 from vidcolor.training.data.dataset import Part
 from vidcolor.training.data.loaders import (
-    DeviceFeed,
-    Feed,
+    CropLoader,
+    DeviceLoader,
     Order,
-    WorkerFeed,
     derive_seed,
     shrinker,
     store_bytes,
     stretch,
 )
 
-MakeFeed = Callable[..., Feed]
+Loader = DeviceLoader | CropLoader
+MakeLoader = Callable[..., Loader]
 ALL = Augment(flip=True, rotate=15, min_scale=0.5)
 
 
@@ -37,22 +38,23 @@ def _part(count: int, *shapes: tuple[int, int]) -> Part:
     return Part([f"{i}.png" for i in range(count)], pictures)
 
 
-def _device(space: str = "lab", augment: Augment = ALL, count: int = 7, **changes: int) -> Feed:
-    settings = {"size": 8, "batch_size": 3, "seed": 5, **changes}
-    return DeviceFeed(
+def _device(space: str = "lab", augment: Augment = ALL, count: int = 7, **changes: Any) -> DeviceLoader:
+    settings: dict[str, Any] = {"size": 8, "batch_size": 3, "seed": 5, **changes}
+    return DeviceLoader(
         _part(count, (8, 8)), space=space, fit="cover", augment=augment, device="cpu", **settings
     )
 
 
-def _worker(augment: Augment | None = None, count: int = 7, **changes: int) -> Feed:
-    settings = {"size": 16, "batch_size": 3, "seed": 5, "workers": 0, **changes}
-    augment = augment or Augment(flip=True, min_scale=0.5, degrade=0.5)
-    return WorkerFeed(_part(count, (20, 30), (24, 18)), augment=augment, **settings)
+def _worker(augment: Augment | None = None, count: int = 7, **changes: Any) -> CropLoader:
+    settings: dict[str, Any] = {"size": 16, "batch_size": 3, "seed": 5, "workers": 0, **changes}
+    augment = augment or Augment(flip=True, min_scale=0.5, old_film_share=0.5)
+    return CropLoader(_part(count, (20, 30), (24, 18)), augment=augment, **settings)
 
 
 @pytest.fixture(params=[_device, _worker], ids=["device", "worker"])
-def make(request: pytest.FixtureRequest) -> MakeFeed:
-    return request.param
+def make(request: pytest.FixtureRequest) -> MakeLoader:
+    made: MakeLoader = request.param
+    return made
 
 
 def _seen(batch: Batch) -> torch.Tensor:
@@ -110,7 +112,7 @@ def test_ranks_share_a_batch_and_their_weights_give_its_mean(world: int) -> None
 # ------------------------------------------------------------------ both feeds
 
 
-def test_an_epoch_resumes_at_any_step(make: MakeFeed) -> None:
+def test_an_epoch_resumes_at_any_step(make: MakeLoader) -> None:
     whole = [_seen(batch) for batch, _ in make().batches(2)]
     assert [len(batch) for batch in whole] == [3, 3, 1]
     for start in range(4):
@@ -119,17 +121,17 @@ def test_an_epoch_resumes_at_any_step(make: MakeFeed) -> None:
         assert all(torch.equal(a, b) for a, b in zip(rest, whole[start:], strict=True))
 
 
-def test_epochs_and_seeds_differ_and_sizes_are_told(make: MakeFeed) -> None:
-    feed = make(epoch_size=4)
-    assert (feed.pictures, feed.epoch_size, make().epoch_size) == (7, 4, 7)
-    first, second = ([_seen(b) for b, _ in feed.batches(epoch)] for epoch in (0, 1))
+def test_epochs_and_seeds_differ_and_sizes_are_told(make: MakeLoader) -> None:
+    loader = make(epoch_size=4)
+    assert (loader.pictures, loader.epoch_size, make().epoch_size) == (7, 4, 7)
+    first, second = ([_seen(b) for b, _ in loader.batches(epoch)] for epoch in (0, 1))
     assert [len(batch) for batch in first] == [3, 1]
     assert not torch.equal(first[0], second[0])
     ((other, _), *_) = make(seed=6).batches(0)
     assert not torch.equal(_seen(other), first[0])
 
 
-def test_the_rows_of_two_ranks_are_the_whole_batch(make: MakeFeed) -> None:
+def test_the_rows_of_two_ranks_are_the_whole_batch(make: MakeLoader) -> None:
     ranks = [list(make().batches(1, rank=rank, world=2)) for rank in range(2)]
     for step, (batch, weight) in enumerate(make().batches(1)):
         assert weight == 1.0
@@ -143,7 +145,7 @@ def test_the_rows_of_two_ranks_are_the_whole_batch(make: MakeFeed) -> None:
             assert (even_weight, odd_weight) == (2.0, 0.0)
 
 
-def test_nobody_elses_dice_are_thrown(make: MakeFeed) -> None:
+def test_nobody_elses_dice_are_thrown(make: MakeLoader) -> None:
     state = torch.random.get_rng_state()
     for _ in make().batches(0):
         pass
@@ -156,38 +158,36 @@ def test_nobody_elses_dice_are_thrown(make: MakeFeed) -> None:
 def test_plain_pictures_come_as_they_are() -> None:
     part = _part(5, (8, 8))
     truth = torch.from_numpy(np.stack(part.pictures)).permute(0, 3, 1, 2)
-    feed = _device("rgb", Augment(), 5)
-    assert isinstance(feed, DeviceFeed)
-    assert torch.equal(feed.store, truth)
-    assert (feed.store.dtype, feed.nbytes) == (torch.uint8, store_bytes(5, 8, "rgb"))
-    batches = list(feed.in_order(2))
+    loader = _device("rgb", Augment(), 5)
+    assert torch.equal(loader.store, truth)
+    assert (loader.store.dtype, loader.nbytes) == (torch.uint8, store_bytes(5, 8, "rgb"))
+    batches = list(loader.in_order(2))
     assert [len(batch) for batch in batches] == [2, 2, 1]
     assert {batch.space for batch in batches} == {"rgb"}
     assert torch.equal(torch.cat([batch.rgb for batch in batches]), truth.float() / 255)
     first = next(iter(Order(5, 0, 3, 5).steps(0, 0, 0, 1)))
-    (batch, _) = next(feed.batches(0))
+    (batch, _) = next(loader.batches(0))
     assert torch.equal(batch.picture, truth[[i for _, i in first.keys]].float() / 255)
 
 
 def test_the_lab_cache_is_close_to_exact() -> None:
-    feed = _device("lab", Augment(), 40)
-    assert isinstance(feed, DeviceFeed)
+    loader = _device("lab", Augment(), 40)
     truth = torch.from_numpy(np.stack(_part(40, (8, 8)).pictures)).permute(0, 3, 1, 2)
     exact = rgb_to_lab(truth.double() / 255)
-    (batch,) = feed.in_order(40)
+    (batch,) = loader.in_order(40)
     assert (batch.space, batch.picture.dtype) == ("lab", torch.float32)
     assert float((batch.lab - exact).abs().max()) < 0.04
-    assert feed.nbytes == store_bytes(40, 8, "lab") == 2 * store_bytes(40, 8, "rgb")
+    assert loader.nbytes == store_bytes(40, 8, "lab") == 2 * store_bytes(40, 8, "rgb")
 
 
 def test_pictures_of_mixed_sizes_are_fitted_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidcolor.training.data.loaders._CHUNK_PIXELS", 700)  # two or three at once
     part = _part(11, (8, 8), (8, 8), (12, 20), (6, 5), (6, 5), (6, 5))
     for fit in ("stretch", "cover"):
-        feed = DeviceFeed(
+        loader = DeviceLoader(
             part, space="rgb", size=8, fit=fit, batch_size=4, augment=ALL, seed=0, device="cpu"
         )
-        for kept, picture in zip(feed.store, part.pictures, strict=True):
+        for kept, picture in zip(loader.store, part.pictures, strict=True):
             rgb = torch.from_numpy(picture).permute(2, 0, 1)
             wanted = square(rgb, 8) if fit == "cover" else stretch(rgb[None], 8)[0]
             assert torch.equal(kept, rgb if picture.shape == (8, 8, 3) else wanted)
@@ -210,7 +210,7 @@ def test_shrunk_pictures_give_the_same_store(fit: str, space: str) -> None:
         assert kept.nbytes <= 3 * 8 * 8
         assert kept is picture or not np.shares_memory(kept, picture)  # which would hold all of it
     stores = [
-        DeviceFeed(
+        DeviceLoader(
             pictures, space=space, size=8, fit=fit, batch_size=4, augment=ALL, seed=0, device="cpu"
         ).store
         for pictures in (part, small)
@@ -236,9 +236,9 @@ def test_a_store_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -
     needed = store_bytes(7, 8, "lab", 3)
     free = [needed, needed - 1]
     monkeypatch.setattr("vidcolor.training.data.loaders.free_memory", lambda device: free.pop(0))
-    _device(enlarge=3)
+    _device(repeat_augmented=3)
     with pytest.raises(TrainingError) as caught:
-        _device(enlarge=3)
+        _device(repeat_augmented=3)
     assert str(caught.value) == (
         "21 pictures of 8x8 pixels need 0.0 GB of main memory, and 0.0 GB are free; take fewer "
         '(--limit), a smaller size, or fit = "crop"'
@@ -246,8 +246,8 @@ def test_a_store_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_steps_augment_the_stored_pictures() -> None:
-    feed, plain = _device(batch_size=7), _device(augment=Augment(), batch_size=7)
-    ((made, _),), ((kept, _),) = feed.batches(0), plain.batches(0)
+    loader, plain = _device(batch_size=7), _device(augment=Augment(), batch_size=7)
+    ((made, _),), ((kept, _),) = loader.batches(0), plain.batches(0)
     assert not torch.equal(made.picture, kept.picture)
     ((mirrored, _),) = _device(augment=Augment(flip=True), batch_size=7).batches(0)
     for new, old in zip(mirrored.picture, kept.picture, strict=True):
@@ -255,36 +255,32 @@ def test_steps_augment_the_stored_pictures() -> None:
 
 
 def test_each_epoch_augments_anew() -> None:
-    feed = _device(count=1, batch_size=1)
-    pictures = [next(feed.batches(epoch))[0].picture for epoch in range(3)]
+    loader = _device(count=1, batch_size=1)
+    pictures = [next(loader.batches(epoch))[0].picture for epoch in range(3)]
     assert not torch.equal(pictures[0], pictures[1])
     assert not torch.equal(pictures[1], pictures[2])
 
 
 @pytest.mark.parametrize("space", ["rgb", "lab"])
 def test_an_enlarged_set_is_augmented_once(space: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, feed = _device(space, Augment()), _device(space, enlarge=3)
-    assert isinstance(plain, DeviceFeed)
-    assert isinstance(feed, DeviceFeed)
-    assert (feed.pictures, feed.epoch_size, len(feed.store)) == (21, 21, 21)
-    assert torch.equal(feed.store[:7], plain.store)
-    assert not torch.equal(feed.store[7:14], feed.store[14:])
-    batches = torch.cat([batch.picture for batch, _ in feed.batches(3)])
-    stored = feed.store.float() / (255 if space == "rgb" else 1)
+    plain, loader = _device(space, Augment()), _device(space, repeat_augmented=3)
+    assert (loader.pictures, loader.epoch_size, len(loader.store)) == (21, 21, 21)
+    assert torch.equal(loader.store[:7], plain.store)
+    assert not torch.equal(loader.store[7:14], loader.store[14:])
+    batches = torch.cat([batch.picture for batch, _ in loader.batches(3)])
+    stored = loader.store.float() / (255 if space == "rgb" else 1)
     assert {tuple(p.flatten().tolist()) for p in batches} == {
         tuple(p.flatten().tolist()) for p in stored
     }
-    assert sum(len(batch) for batch in feed.in_order(4)) == 7  # the plain ones
+    assert sum(len(batch) for batch in loader.in_order(4)) == 7  # the plain ones
     monkeypatch.setattr("vidcolor.training.data.loaders._CHUNK_PIXELS", 64)
-    again = _device(space, enlarge=3)
-    assert isinstance(again, DeviceFeed)
-    assert torch.equal(again.store, feed.store)  # whatever is converted at once
+    again = _device(space, repeat_augmented=3)
+    assert torch.equal(again.store, loader.store)  # whatever is converted at once
 
 
 def test_an_empty_part_has_no_batches() -> None:
-    feed = _device(count=0)
-    assert isinstance(feed, DeviceFeed)
-    assert not [*feed.in_order(4), *feed.batches(0)]
+    loader = _device(count=0)
+    assert not [*loader.in_order(4), *loader.batches(0)]
 
 
 # ------------------------------------------------------------------ the workers'
@@ -308,17 +304,17 @@ def test_crops_have_lab_ranges_and_an_l_of_their_own() -> None:
 
 
 def test_a_picture_is_cropped_anew_in_each_permutation() -> None:
-    feed = _worker(count=1, batch_size=4, epoch_size=4)
-    ((batch, _),) = feed.batches(0)
+    loader = _worker(count=1, batch_size=4, epoch_size=4)
+    ((batch, _),) = loader.batches(0)
     assert len({tuple(picture.flatten().tolist()) for picture in batch.picture}) == 4
 
 
 def test_undegraded_lightness_is_the_lab_or_the_luma_of_the_crop() -> None:
     part = Part(["red"], [np.full((16, 16, 3), (200, 40, 40), dtype=np.uint8)])
-    feed = WorkerFeed(
+    loader = CropLoader(
         part, size=16, batch_size=16, augment=Augment(), seed=0, workers=0, epoch_size=16
     )
-    ((batch, _),) = feed.batches(0)
+    ((batch, _),) = loader.batches(0)
     found = {round(float(lightness.mean()), 1) for lightness in batch.lightness}
     lab = rgb_to_lab(torch.tensor([200, 40, 40]).float()[:, None, None] / 255)
     luma = (0.2989 * 200 + 0.587 * 40 + 0.114 * 40) / 255
@@ -327,7 +323,7 @@ def test_undegraded_lightness_is_the_lab_or_the_luma_of_the_crop() -> None:
 
 
 def test_what_a_feed_cannot_do_is_refused() -> None:
-    with pytest.raises(TrainingError, match=r"^degrade: [^\n]+ fit to 'crop'$"):
-        _device(augment=Augment(degrade=0.1))
+    with pytest.raises(TrainingError, match=r"^old_film_share: [^\n]+ fit to 'crop'$"):
+        _device(augment=Augment(old_film_share=0.1))
     with pytest.raises(TrainingError, match=r"^rotate: [^\n]+$"):
         _worker(augment=Augment(rotate=5))

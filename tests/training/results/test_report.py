@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from vidcolor.errors import OutputError, TrainingError
-from vidcolor.training.objectives.measures import MONITORS, higher_is_better
+from vidcolor.training.objectives import OBJECTIVES
+from vidcolor.training.objectives.base import higher_is_better
+from vidcolor.training.results.grid_table import grid_markdown
 from vidcolor.training.results.markdown import cell, duration
 from vidcolor.training.results.report import (
     diverged_epoch,
-    grid_markdown,
     our_figure,
     read_results,
     summary_markdown,
@@ -33,7 +34,7 @@ def eval_row(name: str, psnr: float, margin_error: float) -> dict[str, Any]:
         "name": name,
         "psnr": psnr,
         "psnr_pooled": psnr - 1,
-        "gain": psnr - 20,
+        "psnr_over_gray": psnr - 20,
         "ssim": 0.9,
         "lpips": None,
         "colourfulness": 0.5,
@@ -267,7 +268,11 @@ def test_cells() -> None:
 
 
 def test_directions_agree_with_the_recipes_monitors() -> None:
-    assert [m for m in MONITORS if not higher_is_better(m)] == ["loss", "margin_error"]
+    measures = {name for objective in OBJECTIVES.values() for name in objective.measure_names}
+    assert {m for m in measures if not higher_is_better(m)} == {
+        *("margin_error", "mse_a", "mse_b", "lpips", "colourfulness", "true_colourfulness")
+    }
+    assert not higher_is_better("loss")
     assert higher_is_better("psnr_a")
     assert not higher_is_better("mse_b")
 

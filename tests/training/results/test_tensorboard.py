@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +31,11 @@ def test_what_is_logged_comes_back(tmp_path: Path) -> None:
     picture = torch.rand(2, 3, 16, 16)
     write_contact_sheet(picture[:, :1], picture, picture, tmp_path / "sheet.png")
     folder = tmp_path / "deep" / "tensorboard"
-    with TensorBoardLog(folder) as log:
+    with closing(TensorBoardLog(folder)) as log:
         log.recipe({"model": "skip_cnn", "lr": [1e-3]})
         log.epoch({"epoch": 1, "train_loss": 0.5, "loss": 0.75, "psnr": 20.0, "lr": 0.125})
-        log.epoch({"epoch": 2, "train_loss": 0.25, "loss": math.nan, "psnr": None, "lr": 0.125})
-        log.sheet(2, tmp_path / "sheet.png")
+        row = {"epoch": 2, "train_loss": 0.25, "loss": math.nan, "psnr": None, "lr": 0.125}
+        log.epoch(row, tmp_path / "sheet.png")
     found = read(folder)
     assert set(found.Tags()["scalars"]) == {
         "loss/train",
@@ -58,19 +59,19 @@ def test_what_is_logged_comes_back(tmp_path: Path) -> None:
 
 
 def test_an_epoch_is_on_disk_before_the_end(tmp_path: Path) -> None:
-    with TensorBoardLog(tmp_path) as log:
+    with closing(TensorBoardLog(tmp_path)) as log:
         log.epoch({"epoch": 1, "loss": 0.5})
         assert scalars(read(tmp_path), "loss/validation") == [(1, 0.5)]
 
 
 def test_a_resumed_log_replaces_what_was_lost(tmp_path: Path) -> None:
-    with TensorBoardLog(tmp_path) as log:
+    with closing(TensorBoardLog(tmp_path)) as log:
         for epoch in (1, 2, 3):
             log.epoch({"epoch": epoch, "loss": 0.5})
     (first,) = tmp_path.iterdir()
     # names hold the second and sort by it; the second process comes later
     first.rename(first.with_name(first.name.replace("tfevents.", "tfevents.0")))
-    with TensorBoardLog(tmp_path, first_epoch=2) as log:
+    with closing(TensorBoardLog(tmp_path, first_epoch=2)) as log:
         log.epoch({"epoch": 2, "loss": 0.25})
     assert scalars(read(tmp_path), "loss/validation") == [(1, 0.5), (2, 0.25)]
 

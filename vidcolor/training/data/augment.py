@@ -1,7 +1,7 @@
-"""Augmentation that leaves colours alone: flips, rotations, crops.
+"""Augmentation that keeps colors: flips, rotations, crops.
 
-Random numbers come from a generator on the CPU, whatever device the pictures are on, so that a
-training sees the same pictures everywhere.
+Random numbers come from a generator on the CPU on every device, so that a training gets the same
+pictures everywhere.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from ...errors import TrainingError
 
 @dataclass(frozen=True)
 class Augment:
-    """What is done to training pictures, each at random.
+    """The augmentation of training pictures, each drawn at random.
 
     Attributes:
-        flip: mirror half of the pictures left to right.
+        flip: mirror half of the pictures horizontally.
         rotate: rotate by up to this many degrees either way, 0 to 180.
         min_scale: least share of the area that a random crop keeps, above 0; 1 is no crop.
-        degrade: share of the pictures whose L* is made to look like old film, 0 to 1.
-        ortho: share of the pictures whose L* is that of a film which sees little or no red, 0 to 1.
+        old_film_share: share of the pictures whose L* looks like old film, 0 to 1.
+        ortho: share of the pictures whose L* is that of orthochromatic film, 0 to 1.
     """
 
     flip: bool = False
     rotate: float = 0.0
     min_scale: float = 1.0
-    degrade: float = 0.0
+    old_film_share: float = 0.0
     ortho: float = 0.0
 
     def __post_init__(self) -> None:
         for key, value, good in (
             ("rotate", self.rotate, 0 <= self.rotate <= 180),
             ("min_scale", self.min_scale, 0 < self.min_scale <= 1),
-            ("degrade", self.degrade, 0 <= self.degrade <= 1),
+            ("old_film_share", self.old_film_share, 0 <= self.old_film_share <= 1),
             ("ortho", self.ortho, 0 <= self.ortho <= 1),
         ):
             if not good:
@@ -48,12 +48,12 @@ class Augment:
 
 @dataclass(frozen=True)
 class Draws:
-    """The random choices for B pictures, on the CPU; a part is None where it was not asked for.
+    """The random choices for B pictures, on the CPU; None for an augmentation that is off.
 
     Attributes:
         flip: `(B,)` bool.
-        theta: `(B, 2, 3)` float32, from places in the result to places in the picture, as
-            `torch.nn.functional.affine_grid` takes them.
+        theta: `(B, 2, 3)` float32, from places in the result to places in the picture, for
+            `torch.nn.functional.affine_grid`.
     """
 
     flip: Tensor | None = None
@@ -66,7 +66,7 @@ class Draws:
 
 
 def draw(count: int, settings: Augment, generator: torch.Generator) -> Draws:
-    """Choose for `count` square pictures; `generator` is one of the CPU."""
+    """Draw the choices for `count` square pictures; `generator` is on the CPU."""
     flip = torch.rand(count, generator=generator) < 0.5 if settings.flip else None
     if not settings.rotate and settings.min_scale == 1:
         return Draws(flip)
@@ -82,8 +82,8 @@ def draw(count: int, settings: Augment, generator: torch.Generator) -> Draws:
 def apply(picture: Tensor, draws: Draws) -> Tensor:
     """Augment pictures `(B, 3, S, S)`, floating point, any device, as `draws` says.
 
-    A flip moves pixels unchanged. Rotation and crop are one bilinear resampling; what they bring
-    in from outside of the picture is its reflection.
+    A flip moves pixels unchanged. Rotation and crop are one bilinear resampling; outside of the
+    picture is its reflection.
     """
     if draws.flip is not None:
         mirrored = draws.flip.to(picture.device)[:, None, None, None]
@@ -93,17 +93,3 @@ def apply(picture: Tensor, draws: Draws) -> Tensor:
         grid = F.affine_grid(theta, list(picture.shape), align_corners=False)
         picture = F.grid_sample(picture, grid, padding_mode="reflection", align_corners=False)
     return picture
-
-
-def augment(picture: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
-    """Flip, rotate and crop pictures `(B, 3, S, S)`, each by its own dice.
-
-    Args:
-        picture: floating point, in any colour space, on any device.
-        settings: `degrade` has no part in this; it is for L* alone.
-        generator: a generator of the CPU.
-
-    Returns:
-        `(B, 3, S, S)`; the same tensor where nothing is asked for.
-    """
-    return apply(picture, draw(len(picture), settings, generator))

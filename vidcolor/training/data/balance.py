@@ -1,4 +1,4 @@
-"""Which pictures a training sees how often: shares of the crops by the folder a picture lies in."""
+"""Balance a training set: shares of the crops by the folder of a picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .loaders import Order, derive_seed
 
 
 def folder_of(name: str) -> str:
-    """The folder that the picture `name` of a data set lies in; empty for none.
+    """The folder of the picture `name` of a data set; empty: none.
 
     >>> folder_of("pack.zip:masks/012.webp"), folder_of("scans/sea/1.png"), folder_of("1.png")
     ('masks', 'sea', '')
@@ -22,13 +22,13 @@ def folder_of(name: str) -> str:
 
 
 def counts_of(shares: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, int]:
-    """How many of `sum(sizes)` places each folder gets.
+    """Divide `sum(sizes)` places among folders.
 
-    A folder in `shares` gets its share of the places; the others divide what is left in proportion
-    to their sizes. Rounded by largest remainder, so that all places are given.
+    A folder in `shares` gets its share of the places; the others divide the rest in proportion to
+    their sizes. Rounded by largest remainder, so that the counts sum up.
 
     Raises:
-        TrainingError: a folder of `shares` has no pictures, or places are left and no folder.
+        TrainingError: a folder of `shares` has no pictures, or no folder is left for the rest.
     """
     for folder in shares:
         if not sizes.get(folder):
@@ -59,8 +59,8 @@ def counts_of(shares: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str
 class BalancedOrder(Order):
     """An endless order in which each folder has its share of the places.
 
-    Of every `len(names)` places each folder has the same number, shuffled. Its pictures fill them
-    in permutations of their own: none comes again before every other one of its folder has come.
+    In each block of `len(names)` places every folder has the same number of places, shuffled. Its
+    pictures fill them in permutations of the folder: none repeats before all others came.
 
     Args:
         names: the pictures'.
@@ -89,8 +89,8 @@ class BalancedOrder(Order):
         self._permutations: dict[int, tuple[int, np.ndarray]] = {}
 
     def key(self, position: int) -> tuple[int, int]:
-        """The picture at a place of the endless order, and how often its folder has been through
-        before; the two together come only once."""
+        """The number of the folder's permutation and the picture at a place of the endless order;
+        the pair is unique."""
         number, place = divmod(position, self.pictures)
         if number != self._number or self._block is None:
             self._number, self._block = number, self._shuffled(number)
@@ -104,7 +104,7 @@ class BalancedOrder(Order):
         return through, int(pictures[known[1][index]])
 
     def _shuffled(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of each place of a block its folder's number, and how many of that come before it."""
+        """For each place of a block: the number of its folder, and its rank within the folder."""
         groups = np.repeat(np.arange(len(self._counts)), self._counts)
         np.random.default_rng(derive_seed(self.seed, number)).shuffle(groups)
         turns = np.empty_like(groups)

@@ -1,4 +1,4 @@
-"""A batch of training pictures, in R'G'B' or in Lab, with conversions on demand."""
+"""A batch of training pictures in R'G'B' or Lab, converted on demand."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Batch:
 
     Attributes:
         picture: `(B, 3, H, W)` float32: R'G'B' in [0, 1], or L*a*b* in Lab units.
-        space: `rgb` or `lab`: what `picture` holds.
-        degraded: L* `(B, 1, H, W)` in [0, 100] that the model is to see instead of the truth's,
-            such as an old film's, or None.
+        space: `rgb` or `lab`: the color space of `picture`.
+        degraded: L* `(B, 1, H, W)` in [0, 100] that the model gets instead of the truth's, such
+            as that of old film; None: the truth's.
     """
 
     picture: Tensor
@@ -31,7 +31,7 @@ class Batch:
         return len(self.picture)
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on `device`; itself where it is there already."""
+        """The batch on `device`; itself if it is there already."""
         if self.picture.device == device:
             return self
         degraded = None if self.degraded is None else self.degraded.to(device, non_blocking=True)
@@ -54,15 +54,16 @@ class Batch:
 
     @cached_property
     def grey(self) -> Tensor:
-        """The grey levels that the model sees, `(B, 1, H, W)` in [0, 1]: the BT.601 luma of the
-        pictures, as a grey film holds it, or those of `degraded`."""
+        """The model's input as gray levels `(B, 1, H, W)` in [0, 1]: the BT.601 luma of the
+        pictures, or the levels of `degraded`."""
         if self.degraded is not None:
             return lightness_to_grey(self.degraded)
-        return TF.rgb_to_grayscale(self.rgb)
+        luma: Tensor = TF.rgb_to_grayscale(self.rgb)
+        return luma
 
     @cached_property
     def lightness(self) -> Tensor:
-        """The L* that the model sees, `(B, 1, H, W)` in [0, 100]."""
+        """The model's input as L* `(B, 1, H, W)` in [0, 100]."""
         if self.degraded is not None:
             return self.degraded
         return self.lab[:, :1] if self.space == "lab" else grey_to_lightness(self.grey)

@@ -1,6 +1,6 @@
-"""CIFAR-10 by name: from packs of WebP files, or else from torchvision's files, downloaded.
+"""Read CIFAR-10 from packs of WebP files, or from torchvision's files, which are downloaded.
 
-Both give the same pictures under the same names, so that a split does not depend on which is there.
+Both give the same pictures under the same names, so that a split does not depend on the origin.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from ...errors import TrainingError
 from ...evaluation.picture_sets import ArchiveMember, list_pictures
 
-# part (train or test), class, name without suffix, and the picture or the file that holds it
+# part (train or test), class, name without suffix, and the picture or its file
 CifarPicture = tuple[str, str, str, "ArchiveMember | np.ndarray"]
 
 
@@ -30,12 +30,11 @@ def find_cifar10(
     Args:
         root: holds packs `cifar10-*.zip` with entries `train/<class>/<name>` and
             `test/<class>/<name>`, or torchvision's `cifar-10-batches-py` or its archive.
-        download: puts torchvision's files under `root` where neither is there; by default
-            torchvision downloads them.
+        download: downloads torchvision's files into `root` if there is neither; by default by
+            torchvision.
 
     Raises:
-        TrainingError: a pack holds something else, or the files are not there and cannot be
-            downloaded.
+        TrainingError: a pack holds other files, or the files cannot be downloaded.
         InputError: a pack is damaged.
     """
     packs = sorted(root.glob("cifar10-*.zip"))
@@ -44,8 +43,8 @@ def find_cifar10(
             parts = file.name.split("/")
             if len(parts) != 3 or parts[0] not in ("train", "test"):
                 raise TrainingError(
-                    f"{file}: not called train/<class>/<name> or test/<class>/<name>; take this "
-                    "pack away, or put CIFAR-10's there"
+                    f"{file}: not called train/<class>/<name> or test/<class>/<name>; remove this "
+                    "pack, or replace it by CIFAR-10's"
                 )
             yield parts[0], parts[1], posixpath.splitext(parts[2])[0], file
     if not packs:
@@ -55,7 +54,7 @@ def find_cifar10(
 def _torchvision_pictures(
     root: Path, download: Callable[[Path], None] | None
 ) -> Iterator[CifarPicture]:
-    from torchvision.datasets import CIFAR10  # slow to import, and not needed for packs
+    from torchvision.datasets import CIFAR10  # slow to import, not needed for packs
 
     try:
         with _old_pickles():
@@ -78,7 +77,7 @@ def _torchvision_pictures(
     except (OSError, RuntimeError, HTTPException, EOFError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise TrainingError(
-            f"{root}: CIFAR-10 is not there and could not be downloaded ({reason}); put "
+            f"{root}: CIFAR-10 is missing and could not be downloaded ({reason}); put "
             f"{CIFAR10.filename} or cifar10-*.zip there, or name their folder with --data-root"
         ) from error
     for part, half in halves.items():
@@ -88,7 +87,7 @@ def _torchvision_pictures(
 
 @contextmanager
 def _old_pickles() -> Iterator[None]:
-    """NumPy 2.4.0 warns of the dtypes that the NumPy of 2009 pickled, wrongly."""
+    """Ignore the warnings of NumPy 2.4.0 about the dtypes that NumPy pickled in 2009."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -96,6 +95,7 @@ def _old_pickles() -> Iterator[None]:
 
 
 def _file_names(batch: Path) -> list[str]:
-    """The file names in one of the batches, whose checksum torchvision has compared."""
+    """The file names in one of the batches, whose checksum torchvision has verified."""
     with batch.open("rb") as file:
-        return pickle.load(file, encoding="latin1")["filenames"]
+        names: list[str] = pickle.load(file, encoding="latin1")["filenames"]
+        return names

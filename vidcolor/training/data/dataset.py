@@ -1,7 +1,7 @@
-"""Training data: found, split by name and seed, filtered, and only then decoded.
+"""Find training pictures, split them by name and seed, filter and decode them.
 
-A source is the name `cifar10`, a folder or a zip. What a split holds depends on the pictures' names
-and the seed alone: not on the machine, the order of sources or files, or where CIFAR-10 came from.
+A source is the name `cifar10`, a folder or a zip. The split depends on the pictures' names and the
+seed alone: not on the machine, the order of sources or files, or the origin of CIFAR-10.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class Part:
 
 @dataclass
 class DataSet:
-    """The three parts of a training's data, and what was left out.
+    """The three parts of a training's data, and the pictures left out.
 
     Attributes:
         train, validation, test: the parts.
-        near_grey: how many pictures were left out for their low chroma.
+        near_grey: number of pictures left out for their low chroma.
         unreadable: names of the pictures that could not be read, sorted.
         sources: the sources' names without their folders, sorted.
-        seed, split: what the split was made with.
-        notes: what else the user should know, one line each.
+        seed, split: arguments of the split.
+        notes: remarks for the user, one line each.
     """
 
     train: Part
@@ -65,11 +65,11 @@ class DataSet:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """A picture that is known by name; `content` is in memory or still in its file."""
+    """A picture by name; `content` is in memory or in its file."""
 
     name: str
     kind: str  # its class
-    folders: frozenset[str]  # the folders it lies in, inside its source
+    folders: frozenset[str]  # the folders of its path, inside its source
     content: ArchiveMember | np.ndarray
 
 
@@ -78,7 +78,7 @@ def split_names(
 ) -> tuple[list[str], list[str], list[str]]:
     """Shuffle the sorted `names` by `seed` and cut them into training, validation and test.
 
-    The counts are `shares` of the whole, rounded by largest remainder, so that they sum up.
+    The counts are rounded by largest remainder, so that they sum up.
     """
     ordered = sorted(names)
     generator = torch.Generator().manual_seed(seed)
@@ -107,34 +107,33 @@ def load_dataset(
     shrink: Callable[[np.ndarray], np.ndarray] | None = None,
     cache: PictureCache | None = None,
 ) -> DataSet:
-    """Find the pictures of `sources`, split them, and decode those that are needed.
+    """Find the pictures of `sources`, split them, and decode the needed ones.
 
     Args:
-        sources: `cifar10`, folders (searched recursively) and zips. A picture's class is the name
-            of the folder it lies in. A picture's name is its path inside its folder, or
-            `pack.zip:entry`; where two sources share one, the sources' own names go before it.
-        root: where CIFAR-10 lies or is put: as packs `cifar10-*.zip` with entries
-            `train/<class>/<name>` and `test/<class>/<name>`, or as torchvision's files.
+        sources: `cifar10`, folders (searched recursively) and zips. A picture's class is the
+            name of its folder. A picture's name is its path inside the source, or `pack.zip:entry`;
+            if two sources share a name, the sources' own names are put before it.
+        root: folder of CIFAR-10, which is downloaded there: packs `cifar10-*.zip` with entries
+            `train/<class>/<name>` and `test/<class>/<name>`, or torchvision's files.
         split: shares of training, validation and test, which sum to 1.
-        test_part: `split` cuts all pictures by `split`; with `folder` the pictures that lie in a
+        test_part: `split` cuts all pictures by `split`; with `folder` the pictures below a
             folder `test` or `val` are the test part, and the first two shares divide the rest.
-        classes: only pictures of these classes; all, if empty. Not asked of `validation`.
-        limit: at most so many pictures a part, the first of the shuffled part; 0 for all. The
-            others are not decoded.
-        min_chroma: pictures whose mean Lab chroma is below this are left out; 0 keeps all.
+        classes: only pictures of these classes; empty: all. Not for `validation`.
+        limit: most pictures of each part, the first of the shuffled part; 0: all. The others are
+            not decoded.
+        min_chroma: leave out pictures of a lower mean Lab chroma; 0 keeps all.
         seed: of the shuffle.
-        validation: folders and zips that are the validation part; then nothing is held out for
-            it, and pictures that also lie in `sources` are not trained on.
-        download: puts torchvision's CIFAR-10 files under a folder; by default torchvision does.
-        shrink: what is kept of each picture, such as `feed.shrinker` gives it; by default the
-            whole picture. It is called by several threads. What is left out for its low chroma
-            does not depend on it.
-        cache: where decoded pictures are kept; in memory by default. Its label says what `shrink`
-            does.
+        validation: folders and zips of the validation part; then its share of `sources` is
+            trained on, and pictures that are in both are not trained on.
+        download: downloads CIFAR-10's files into a folder; by default by torchvision.
+        shrink: reduces each picture to what is kept of it, see `loaders.shrinker`; by default
+            the whole picture. It is called by several threads, after the filter by chroma.
+        cache: of decoded pictures; by default they are kept in memory. Its label describes
+            `shrink`.
 
     Raises:
-        InputError: a source is not there, or holds no usable picture.
-        TrainingError: an option cannot be used, too few pictures, or CIFAR-10 cannot be had.
+        InputError: a source does not exist, or holds no usable picture.
+        TrainingError: a bad option, too few pictures, or CIFAR-10 cannot be downloaded.
     """
     _check_options(split, test_part, seed)
     found, apart = _find(sources, validation, root, download)
@@ -174,7 +173,7 @@ def load_dataset(
 
 
 def write_split(data: DataSet, path: Path) -> None:
-    """Write which pictures are in which part, as JSON, to `path`.
+    """Write the names of the pictures of each part as JSON to `path`.
 
     Raises:
         OutputError: it cannot be written.
@@ -194,10 +193,10 @@ def write_split(data: DataSet, path: Path) -> None:
 
 
 def check_split(data: DataSet, path: Path) -> None:
-    """Compare `data` with the split that a training began with.
+    """Compare `data` with the split at the start of the training.
 
     Raises:
-        TrainingError: a part holds other pictures or another order than `path` says, or `path`
+        TrainingError: a part holds other pictures or another order than in `path`, or `path`
             cannot be read.
     """
     try:
@@ -234,7 +233,7 @@ def _find(
 ) -> tuple[list[_Found], list[_Found]]:
     """The pictures of `sources` less those of `validation`, and those of `validation`.
 
-    Each is there once and all their names differ, although one folder may lie in another.
+    Each picture is listed once, and all names differ, even if a folder lies in another.
     """
     apart = _files([path.resolve() for path in validation])
     chosen = _files([Path(source).resolve() for source in sources if source != CIFAR10])
@@ -258,7 +257,7 @@ def _find(
 
 
 def _cifar10_notes(found: list[_Found], root: Path) -> list[str]:
-    """A line where packs do not hold all of CIFAR-10; torchvision's files always do."""
+    """A note if packs do not hold all of CIFAR-10; torchvision's files always do."""
     packed = sum(
         f.name.startswith(f"{CIFAR10}:") and isinstance(f.content, ArchiveMember) for f in found
     )
@@ -266,12 +265,12 @@ def _cifar10_notes(found: list[_Found], root: Path) -> list[str]:
         return []
     return [
         f"{root}: the packs cifar10-*.zip hold {packed:,} of CIFAR-10's {_CIFAR10_PICTURES:,} "
-        "pictures; results do not compare with those of the whole"
+        "pictures; results cannot be compared with those of all"
     ]
 
 
 def _files(sources: Sequence[Path]) -> dict[Path, ArchiveMember]:
-    """The picture files of `sources` (resolved) by their whole path."""
+    """The picture files of `sources` (resolved) by their full path."""
     files: dict[Path, ArchiveMember] = {}
     for source in sorted(set(sources)):  # a folder comes before those in it
         listed = list_pictures(source)
@@ -286,7 +285,7 @@ def _files(sources: Sequence[Path]) -> dict[Path, ArchiveMember]:
 
 
 def _name(file: ArchiveMember, depth: int) -> str:
-    """What `file` is called, with up to `depth` folders of its source's path before it."""
+    """The name of `file`, with up to `depth` folders of its source's path before it."""
     if file.source.is_dir():
         return "/".join((*file.source.parts[-depth:], file.name)) if depth else file.name
     return f"{'/'.join(file.source.parts[-1 - depth :])}:{file.name}"
@@ -307,8 +306,8 @@ def _of_classes(found: list[_Found], classes: Sequence[str]) -> list[_Found]:
 def _shares(
     split: tuple[float, float, float], test_part: str, apart: bool
 ) -> tuple[float, float, float]:
-    """The shares of what is cut by share: no test part if it is a folder, no validation if it is
-    given apart (its share is trained on)."""
+    """The shares of the pictures that are split: no test part if it is a folder, no validation if
+    it is given apart (its share is trained on)."""
     train, held, test = split
     if test_part == "folder":
         train, held, test = train / (train + held), held / (train + held), 0.0
@@ -322,11 +321,11 @@ def _decode(
     shrink: Callable[[np.ndarray], np.ndarray] | None,
     store: Store,
 ) -> Decoded:
-    """The first `limit` usable pictures of `group`, put into `store`."""
+    """Decode the first `limit` usable pictures of `group` into `store`."""
 
     def kept(picture: np.ndarray) -> list[int]:
-        """The number of the picture as it is kept, or nothing of a near-grey one."""
-        # first the filter, so that a split does not depend on the size of a training's pictures
+        """The number of the kept picture; an empty list for a near-gray one."""
+        # filter first, so that the split does not depend on the size of the pictures
         if min_chroma > 0 and mean_chroma(picture) < min_chroma:
             return []
         return [store.add(shrink(picture) if shrink else picture)]

@@ -1,7 +1,6 @@
-"""What a model in training sees of a crop, and grey as early film sees colour.
+"""The lightness that a model gets of a training crop, and the gray of orthochromatic film.
 
-Orthochromatic emulsions are blind to red. Every function throws its dice with torch's global
-generator of the CPU.
+Orthochromatic film does not see red. All random numbers come from torch's global CPU generator.
 """
 
 from __future__ import annotations
@@ -18,40 +17,36 @@ _MOST_GREEN = 0.75  # of a film that sees no red; the least is none, as the firs
 
 
 def emulsion_weights() -> Tensor:
-    """Weights `(3,)` of R', G' and B' that sum to 1, between Rec. 709's and blue and green alone.
-
-    Two dice: how far from Rec. 709, and how much of the blind film's
-    light is green.
-    """
-    far, green = torch.rand(2).tolist()
+    """Draw weights `(3,)` of R', G' and B' that sum to 1, between Rec. 709's and no red at all."""
+    distance, green = torch.rand(2).tolist()
     green *= _MOST_GREEN
-    return torch.lerp(torch.tensor(_REC709), torch.tensor((0.0, green, 1 - green)), far)
+    return torch.lerp(torch.tensor(_REC709), torch.tensor((0.0, green, 1 - green)), distance)
 
 
 def orthochromatic(rgb: Tensor) -> Tensor:
-    """Grey `(1, H, W)` of R'G'B' `(3, H, W)` in [0, 1] on a film that sees little or no red: red
-    lips and brick go dark, skin too, a blue sky white."""
+    """Gray `(1, H, W)` of R'G'B' `(3, H, W)` in [0, 1] on film that sees little or no red:
+    skin, red lips and brick become dark, a blue sky white."""
     return (rgb * emulsion_weights()[:, None, None]).sum(dim=0, keepdim=True)
 
 
-def seen_lightness(rgb: Tensor, lab: Tensor, degrade: float, ortho: float) -> Tensor:
-    """L* `(1, H, W)` in [0, 100] that a model is to see of a picture.
+def seen_lightness(rgb: Tensor, lab: Tensor, old_film_share: float, ortho: float) -> Tensor:
+    """L* `(1, H, W)` in [0, 100] of a picture, as the model gets it.
 
-    The share `degrade` looks like old film and the share `ortho`, among these and the others, like
-    film that is blind to red. Of what is neither, half show their luma's L* instead of their own.
+    The share `old_film_share` looks like old film; the share `ortho`, of these and of the others,
+    is in the gray of orthochromatic film. Half of the rest have the L* of their luma.
 
     Args:
         rgb: R'G'B' `(3, H, W)` in [0, 1].
         lab: the same in L*a*b*.
-        degrade, ortho: shares; see `Augment`.
+        old_film_share, ortho: see `Augment`.
     """
-    # no die where it is 0, so that such trainings cut the crops that they always have
+    # no random number where it is 0, so that such trainings keep their crops
     blind = ortho > 0 and bool(torch.rand(1) < ortho)
-    if torch.rand(1) < degrade:
+    if torch.rand(1) < old_film_share:
         return old_film(rgb, orthochromatic if blind else expose)
     if blind:
         return grey_to_lightness(orthochromatic(rgb))
     if torch.rand(1) < 0.5:
-        # film and video carry luma, whose grey differs from L* in saturated colours
+        # film and video hold luma, whose gray differs from L* in saturated colors
         return grey_to_lightness(TF.rgb_to_grayscale(rgb))
     return lab[:1]

@@ -1,7 +1,13 @@
-"""What a training step is fed: batches in an order that seed, epoch and step alone decide.
+"""Batches for training, in an order that depends on seed, epoch and step alone.
 
-`DeviceFeed` keeps all pictures, resized and converted once, on the device; `WorkerFeed` cuts crops
-of larger pictures of any size in worker processes.
+`DeviceLoader` keeps all pictures, resized and converted once, on the device. `CropLoader` cuts
+crops of larger pictures of any size in worker processes.
+
+Epochs are sections of an endless sequence of permutations of the pictures: an epoch of fewer
+pictures than the set holds some of them, a longer one repeats some. `batches` yields each batch of
+an epoch with a weight. The process `rank` of `world` gets the rows `rank::world` of each batch; the
+means over these rows, times their weights, averaged over the processes, are the mean over the whole
+batch. A process without rows gets one row of weight 0, because it must take part in the step.
 """
 
 from __future__ import annotations
@@ -10,7 +16,6 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -28,49 +33,24 @@ from .batch import Batch
 from .dataset import Part
 from .emulsion import seen_lightness
 
-_CHUNK_PIXELS = 1 << 20  # what is converted at once, 12 MB in float32
-
-
-class Feed(Protocol):
-    """Batches of a training part.
-
-    Attributes:
-        pictures: how many there are, enlarged ones included.
-        epoch_size: how many an epoch holds. Epochs go through endless permutations: with fewer
-            than `pictures` an epoch holds only some, with more it holds some twice.
-    """
-
-    pictures: int
-    epoch_size: int
-
-    def batches(
-        self, epoch: int, start: int = 0, rank: int = 0, world: int = 1
-    ) -> Iterator[tuple[Batch, float]]:
-        """The batches of `epoch` from step `start` on; the last may be short.
-
-        Of each batch the process `rank` of `world` gets the rows `rank::world`. The number beside
-        it is its weight: means over these rows, times their weights, averaged over the processes,
-        are the mean over the whole batch. A process that no row is left for gets one with the
-        weight 0, because it has to take part in the step.
-        """
-        ...
+_CHUNK_PIXELS = 1 << 20  # converted at once, 12 MB in float32
 
 
 def derive_seed(*numbers: int) -> int:
-    """A seed in [0, 2^32) from several numbers; near numbers give seeds with nothing in common."""
+    """Hash several numbers to a seed in [0, 2^32)."""
     return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:4], "little")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step's part for one process.
+    """The part of a batch that one process gets.
 
     Attributes:
         step: its number in the epoch, from 0.
         size: pictures of the whole batch, over all processes.
         rows: which of them are this process's.
         keys: `(permutation number, picture)` of these.
-        weight: as `Feed.batches` gives it.
+        weight: see the module.
     """
 
     step: int
@@ -81,7 +61,7 @@ class Step:
 
 
 class Order:
-    """Endless permutations of `pictures` indices, cut into epochs and batches."""
+    """An endless sequence of permutations of `pictures` indices, cut into epochs and batches."""
 
     def __init__(self, pictures: int, epoch_size: int, batch_size: int, seed: int) -> None:
         self.pictures, self.batch_size, self.seed = pictures, batch_size, seed
@@ -90,7 +70,7 @@ class Order:
         self._permutation: list[int] = []
 
     def key(self, position: int) -> tuple[int, int]:
-        """The permutation's number and the picture at a place of the endless order."""
+        """The number of the permutation and the picture at a place of the sequence."""
         number, place = divmod(position, self.pictures)
         if number != self._number:
             generator = torch.Generator().manual_seed(derive_seed(self.seed, number))
@@ -99,7 +79,7 @@ class Order:
         return number, self._permutation[place]
 
     def steps(self, epoch: int, start: int, rank: int, world: int) -> Iterator[Step]:
-        """The steps of `epoch` from `start` on, as `Feed.batches` describes them."""
+        """The steps of `epoch` from step `start` on; the last batch may be short."""
         first, last = epoch * self.epoch_size, (epoch + 1) * self.epoch_size
         begins = range(first + start * self.batch_size, last, self.batch_size)
         for step, begin in enumerate(begins, start):
@@ -113,9 +93,9 @@ class Order:
 # ------------------------------------------------------------------ on the device
 
 
-def store_bytes(pictures: int, size: int, space: str, enlarge: int = 1) -> int:
-    """What a `DeviceFeed` of so many pictures takes on its device, in bytes."""
-    return pictures * enlarge * 3 * size * size * (1 if space == "rgb" else 2)
+def store_bytes(pictures: int, size: int, space: str, repeat_augmented: int = 1) -> int:
+    """Memory of a `DeviceLoader` of so many pictures, bytes."""
+    return pictures * repeat_augmented * 3 * size * size * (1 if space == "rgb" else 2)
 
 
 def _check_memory(pictures: int, size: int, needed: int) -> None:
@@ -128,13 +108,14 @@ def _check_memory(pictures: int, size: int, needed: int) -> None:
         )
 
 
-class DeviceFeed:
-    """All pictures of a part as one tensor on the device.
+class DeviceLoader:
+    """Keeps all pictures of a part as one tensor on the device.
 
     Attributes:
         store: `(N, 3, size, size)`: uint8 R'G'B', or float16 L*a*b* (rounded by 0.03 at most).
         space: `rgb` or `lab`.
-        pictures, epoch_size: as in `Feed`.
+        pictures: their number, repeated ones included.
+        epoch_size: pictures in an epoch.
     """
 
     def __init__(
@@ -149,44 +130,47 @@ class DeviceFeed:
         seed: int,
         device: str | torch.device,
         epoch_size: int = 0,
-        enlarge: int = 1,
+        repeat_augmented: int = 1,
     ) -> None:
         """Resize and convert the pictures, chunk by chunk.
 
         Args:
             part: the pictures, of any sizes.
-            space: what the batches hold, `rgb` or `lab`.
+            space: color space of the batches, `rgb` or `lab`.
             size: side of the square pictures.
             fit: `stretch` (the whole picture, bilinear) or `cover` (bicubic, centre-cropped).
-            batch_size: pictures a step, over all processes.
-            augment: `degrade` and `ortho` must be 0.
+            batch_size: pictures in a step, over all processes.
+            augment: `old_film_share` and `ortho` must be 0.
             seed: of the order and the augmentation.
-            device: where the pictures stay.
-            epoch_size: pictures an epoch; 0 for all.
-            enlarge: the pictures count so many times: once plain, and the others augmented here
-                once and for all; above 1 no step augments them again.
+            device: of the tensor.
+            epoch_size: pictures in an epoch; 0: all.
+            repeat_augmented: times the pictures are repeated: the first time plain, the others
+                augmented here; above 1 no step augments them again.
 
         Raises:
-            TrainingError: one of them is not, or the pictures do not fit into main memory.
+            TrainingError: `old_film_share` or `ortho` is not 0, or the pictures do not fit into
+                main memory.
         """
-        if augment.degrade or augment.ortho:
-            key = "degrade" if augment.degrade else "ortho"
+        if augment.old_film_share or augment.ortho:
+            key = "old_film_share" if augment.old_film_share else "ortho"
             raise TrainingError(f"{key}: works on crops of large pictures only; set fit to 'crop'")
         originals = len(part.pictures)
         self.space, self.batch_size, self.seed = space, batch_size, seed
-        self.pictures = originals * enlarge
-        self.augment = augment if enlarge == 1 else Augment()
+        self.pictures = originals * repeat_augmented
+        self.augment = augment if repeat_augmented == 1 else Augment()
         self._originals = originals
         self._order = Order(self.pictures, epoch_size, batch_size, seed)
         self.epoch_size = self._order.epoch_size
         if torch.device(device).type == "cpu":
-            _check_memory(self.pictures, size, store_bytes(originals, size, space, enlarge))
+            _check_memory(
+                self.pictures, size, store_bytes(originals, size, space, repeat_augmented)
+            )
         kind = torch.uint8 if space == "rgb" else torch.float16
         self.store = torch.empty(self.pictures, 3, size, size, dtype=kind, device=device)
         for chunk, rgb in _resized(part.pictures, size, fit):
-            # uint8 goes to the device, so that little is sent and the device converts
+            # uint8 is sent, and converted on the device
             self.store[chunk] = rgb.to(device) if space == "rgb" else _to_lab(rgb.to(device))
-        for copy in range(1, enlarge):
+        for copy in range(1, repeat_augmented):
             generator = torch.Generator().manual_seed(derive_seed(seed, -copy))
             draws = draw(originals, augment, generator)
             for chunk in _chunks(originals, size * size):
@@ -210,7 +194,7 @@ class DeviceFeed:
     def batches(
         self, epoch: int, start: int = 0, rank: int = 0, world: int = 1
     ) -> Iterator[tuple[Batch, float]]:
-        """See `Feed.batches`; the batches are on the device."""
+        """The batches of `epoch` from step `start` on, on the device; see the module."""
         for step in self._order.steps(epoch, start, rank, world):
             index = torch.tensor([picture for _, picture in step.keys])
             picture = self._picture(index.to(self.store.device))
@@ -219,12 +203,12 @@ class DeviceFeed:
 
     def _draws(self, epoch: int, step: Step) -> Draws:
         seed = derive_seed(self.seed, epoch, step.step)
-        # for the whole batch, so that it does not matter how many processes share it
+        # for the whole batch, so that it does not depend on the number of processes
         draws = draw(step.size, self.augment, torch.Generator().manual_seed(seed))
         return draws.rows(step.rows)
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """The pictures as they are, each once, in the part's order, to validate and test."""
+        """The pictures without augmentation, each once, in the part's order."""
         for begin in range(0, self._originals, batch_size):
             chunk = slice(begin, min(begin + batch_size, self._originals))
             yield Batch(self._picture(chunk), self.space)
@@ -266,17 +250,15 @@ _METHODS: dict[str, Callable[[Tensor, int], Tensor]] = {"stretch": stretch, "cov
 
 
 def shrinker(fit: str, size: int, least: int = 0) -> Callable[[np.ndarray], np.ndarray]:
-    """What a training needs to keep of its pictures, for `load_dataset`.
+    """A function that reduces a picture to what the training needs of it, for `load_dataset`.
 
-    With `stretch` and `cover` that is the very square that `DeviceFeed` makes, so that it has
-    nothing left to do. With `crop` the short side is brought down, bicubic with antialiasing, to
-    twice `size`, out of which random crops are cut. Nothing is ever enlarged: a picture that takes
-    no more memory as it is stays as it is.
+    With `stretch` and `cover` that is the square of the `DeviceLoader`. With `crop` the short side
+    is reduced to twice `size`, bicubic with antialiasing. A picture is never enlarged.
 
     Args:
         fit: `stretch`, `cover` or `crop`.
         size: side of the training pictures, pixels.
-        least: with `crop`, what the short side must keep at least, for validation at a larger size.
+        least: with `crop`, the least short side, for validation at a larger size.
 
     Returns:
         From `(H, W, 3)` uint8 R'G'B' to the same of another H and W.
@@ -305,14 +287,14 @@ def shrinker(fit: str, size: int, least: int = 0) -> Callable[[np.ndarray], np.n
 
 
 class _Crops(Dataset[tuple[Tensor, Tensor]]):
-    """Random square crops as (L*a*b* `(3, S, S)`, the L* to see `(1, S, S)`).
+    """Random square crops: L*a*b* `(3, S, S)` and the model's input L* `(1, S, S)`.
 
-    A sample's key is (permutation number, index): its crop depends on these and the seed alone.
+    A sample's key is (permutation number, index). The crop depends on it and the seed alone.
     """
 
     def __init__(self, pictures: list[np.ndarray], size: int, augment: Augment, seed: int) -> None:
         self.pictures, self.seed = pictures, seed
-        self.degraded, self.ortho = augment.degrade, augment.ortho
+        self.old_film_share, self.ortho = augment.old_film_share, augment.ortho
         self.augment = transforms.Compose(
             [
                 transforms.RandomResizedCrop(size, scale=(augment.min_scale, 1.0), antialias=True),
@@ -330,17 +312,17 @@ class _Crops(Dataset[tuple[Tensor, Tensor]]):
             rgb = torch.from_numpy(self.pictures[index]).permute(2, 0, 1)
             rgb = self.augment(rgb).float() / 255
             lab = rgb_to_lab(rgb)
-            return lab, seen_lightness(rgb, lab, self.degraded, self.ortho)
+            return lab, seen_lightness(rgb, lab, self.old_film_share, self.ortho)
 
 
-class WorkerFeed:
+class CropLoader:
     """Random crops in L*a*b* of pictures of any size, cut in worker processes, on the CPU.
 
-    Half of the crops show the model the L* of their luma instead of their own, and the share
-    `augment.degrade` is made to look like old film, `augment.ortho` as film that is blind to red.
+    The lightness that the model gets is that of `seen_lightness`.
 
     Attributes:
-        pictures, epoch_size: as in `Feed`.
+        pictures: their number.
+        epoch_size: pictures in an epoch.
     """
 
     def __init__(
@@ -355,20 +337,20 @@ class WorkerFeed:
         epoch_size: int = 0,
         order: Order | None = None,
     ) -> None:
-        """Nothing is cut before `batches` is called.
+        """Create the loader.
 
         Args:
             part: the pictures, of any sizes.
             size: side of the crops, pixels.
-            batch_size: pictures a step, over all processes.
+            batch_size: pictures in a step, over all processes.
             augment: `rotate` must be 0.
             seed: of the order and the crops.
             workers: processes that cut crops; 0 cuts them here.
-            epoch_size: pictures an epoch; 0 for all.
-            order: of the pictures; by default permutations of all.
+            epoch_size: pictures in an epoch; 0: all.
+            order: of the pictures; by default an `Order`.
 
         Raises:
-            TrainingError: `rotate` is asked for.
+            TrainingError: `rotate` is not 0.
         """
         if augment.rotate:
             raise TrainingError("rotate: does not work on crops; set fit to 'stretch' or 'cover'")
@@ -380,14 +362,14 @@ class WorkerFeed:
     def batches(
         self, epoch: int, start: int = 0, rank: int = 0, world: int = 1
     ) -> Iterator[tuple[Batch, float]]:
-        """See `Feed.batches`; the batches are in main memory. Starts the workers."""
+        """Start the workers and yield the batches, in main memory; see the module."""
         steps = list(self._order.steps(epoch, start, rank, world))
         loader = DataLoader(
             self._crops,
             batch_sampler=[step.keys for step in steps],
             num_workers=self.workers,
-            # the loader throws a die for its workers; the global one must stay as a resumed
-            # training finds it
+            # the loader draws a seed for its workers; the global generator must not change, or
+            # a resumed training would differ
             generator=torch.Generator(),
         )
         for (lab, lightness), step in zip(loader, steps, strict=True):

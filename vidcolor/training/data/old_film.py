@@ -1,8 +1,8 @@
-"""The look of old film and bad copies, put on colour pictures to train on.
+"""Make training pictures look like old film and bad copies.
 
-A model that has seen only modern pictures with their colours taken away takes grain for texture,
-scratches for edges and an orthochromatic sky for snow. Every function works on one picture, grey
-`(1, H, W)` in [0, 1], and throws its dice with torch's global generator of the CPU.
+A model trained on clean pictures mistakes grain for texture, scratches for edges and an
+orthochromatic sky for snow. Every function works on one gray picture `(1, H, W)` in [0, 1]; random
+numbers come from torch's global CPU generator.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from torch import Tensor
 
 from ...color.convert import grey_to_lightness
 
-# How much of R', G' and B' an emulsion sees. Panchromatic film: BT.601's luma. Orthochromatic film
-# is blind to red, and the first films saw blue almost alone; these weights are our estimates.
+# Weights of R', G' and B'. Panchromatic film: BT.601's luma. Orthochromatic film does not see red,
+# the first films saw almost only blue; these weights are our estimates.
 _EMULSIONS = ((0.299, 0.587, 0.114), (0.03, 0.52, 0.45), (0.0, 0.2, 0.8))
 
 
@@ -35,9 +35,9 @@ def _happens(share: float) -> bool:
 
 
 def expose(rgb: Tensor) -> Tensor:
-    """Grey as one of three kinds of film sees R'G'B' `(3, H, W)` in [0, 1], or between two.
+    """Gray `(1, H, W)` of R'G'B' `(3, H, W)` in [0, 1] on one of three kinds of film, or between.
 
-    Two thirds of the pictures are panchromatic, as most of the film that has survived is.
+    Two thirds are panchromatic, like most of the surviving film.
     """
     weights = torch.tensor(_EMULSIONS[0])
     if _happens(1 / 3):
@@ -47,7 +47,7 @@ def expose(rgb: Tensor) -> Tensor:
 
 
 def soften(grey: Tensor) -> Tensor:
-    """A soft lens, or a copy of a smaller picture."""
+    """Blur like a soft lens, or like the copy of a smaller picture."""
     if _happens(0.6):
         return TF.gaussian_blur(grey, [5, 5], [_uniform(0.3, 1.5)])
     small = F.interpolate(grey[None], scale_factor=_uniform(0.4, 0.8), mode="area")
@@ -55,7 +55,7 @@ def soften(grey: Tensor) -> Tensor:
 
 
 def develop(grey: Tensor) -> Tensor:
-    """Gamma, faded blacks and whites, and now and then a range that was stretched and clipped."""
+    """Change gamma, fade blacks and whites; in 15 % of the pictures stretch and clip the range."""
     black, white = torch.rand(2).tolist()
     grey = grey ** float(torch.empty(1).uniform_(-0.35, 0.35).exp())
     if _happens(0.15):
@@ -64,22 +64,22 @@ def develop(grey: Tensor) -> Tensor:
 
 
 def darken_corners(grey: Tensor) -> Tensor:
-    """Vignetting: up to 40 % less light in the corners."""
+    """Darken the corners by up to 40 %."""
     y = torch.linspace(-1, 1, grey.shape[-2])[:, None]
     x = torch.linspace(-1, 1, grey.shape[-1])[None, :]
     return grey * (1 - _uniform(0, 0.2) * (x**2 + y**2))
 
 
 def add_grain(grey: Tensor) -> Tensor:
-    """Gaussian grain up to 6 % of white, fine or as coarse as two pixels."""
+    """Add Gaussian grain, up to 6 % of white, of one or two pixels."""
     noise = torch.randn_like(grey)
     if _happens(0.5):
-        noise = 2 * TF.gaussian_blur(noise, [3, 3], [0.7])  # about the deviation it had
+        noise = 2 * TF.gaussian_blur(noise, [3, 3], [0.7])  # about the same deviation
     return grey + _uniform(0, 0.06) * noise
 
 
 def scratch(grey: Tensor) -> Tensor:
-    """One to three upright scratches of one or two pixels, and some dust, lighter or darker."""
+    """Add one to three vertical scratches of one or two pixels, and dust, lighter or darker."""
     height, width = grey.shape[-2:]
     grey = grey.clone()
     for _ in range(1 + int(torch.randint(3, (1,)))):
@@ -94,7 +94,7 @@ def scratch(grey: Tensor) -> Tensor:
 
 
 def compress(grey: Tensor) -> Tensor:
-    """The blocks and ringing of a codec: JPEG of quality 12 to 70."""
+    """Add the blocks and ringing of JPEG, quality 12 to 70."""
     levels = (grey[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     file = io.BytesIO()
     Image.fromarray(levels).save(file, "JPEG", quality=int(_uniform(12, 70)))
@@ -102,15 +102,15 @@ def compress(grey: Tensor) -> Tensor:
 
 
 def copy_film(grey: Tensor) -> Tensor:
-    """H.264 of poor quality, as the third frame of a slow move: smeared texture, blocks, and what
-    is left of the frames before."""
+    """Add the artifacts of H.264 of poor quality, as the third frame of a slow motion: smeared
+    texture, blocks, and traces of the frames before."""
     levels = (grey[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     step = int(torch.randint(-2, 3, (1,)))
     moved = [np.roll(levels, step * ago, axis=1) for ago in (2, 1)]
     return torch.from_numpy(h264_copy([*moved, levels], int(_uniform(24, 40))))[None].float() / 255
 
 
-# What may happen to a picture, in the order in which it happens to film, and its share.
+# The steps in the order in which they happen to film, and the share of the pictures.
 _STEPS = (
     (soften, 0.5),
     (develop, 1.0),
@@ -123,11 +123,11 @@ _STEPS = (
 
 
 def old_film(rgb: Tensor, emulsion: Callable[[Tensor], Tensor] = expose) -> Tensor:
-    """L* `(1, H, W)` in [0, 100] of a picture as an old film, or a bad copy of one, holds it.
+    """L* `(1, H, W)` in [0, 100] of a picture on old film, or on a bad copy of it.
 
     Args:
         rgb: R'G'B' `(3, H, W)` in [0, 1].
-        emulsion: makes the grey `(1, H, W)` that the film sees of `rgb`.
+        emulsion: computes the film's gray `(1, H, W)` of `rgb`.
     """
     grey = emulsion(rgb)
     for step, share in _STEPS:
@@ -137,12 +137,12 @@ def old_film(rgb: Tensor, emulsion: Callable[[Tensor], Tensor] = expose) -> Tens
 
 
 def h264_copy(frames: Sequence[np.ndarray], crf: int) -> np.ndarray:
-    """The last of some frames after libx264 and back, in memory.
+    """Encode frames by libx264 in memory and decode the last one.
 
     Args:
-        frames: `(H, W)` uint8 each, of one size; the first is coded alone, the others from those
-            before them.
-        crf: 0 (lossless) to 51; films of poor quality have 30 and more.
+        frames: `(H, W)` uint8 each, of one size; the first is a key frame, the others are
+            predicted.
+        crf: 0 (lossless) to 51; poor quality is 30 and more.
 
     Returns:
         `(H, W)` uint8.
@@ -150,7 +150,7 @@ def h264_copy(frames: Sequence[np.ndarray], crf: int) -> np.ndarray:
     coder = av.CodecContext.create("libx264", "w")
     coder.height, coder.width = frames[0].shape
     coder.pix_fmt, coder.time_base = "gray", Fraction(1, 25)
-    # one thread, because the processes that load pictures have the cores
+    # one thread: every worker process encodes
     coder.options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "bf": "0"}
     packets = []
     for number, levels in enumerate(frames):
@@ -162,6 +162,6 @@ def h264_copy(frames: Sequence[np.ndarray], crf: int) -> np.ndarray:
     reader.thread_count = 1
     shown = [frame for packet in packets for frame in reader.decode(packet)]
     shown += reader.decode(None)
-    plane = shown[-1].planes[0]  # as it is: to_ndarray would take its range for limited
+    plane = shown[-1].planes[0]  # not to_ndarray, which would assume limited range
     levels = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
     return levels[: coder.height, : coder.width].copy()

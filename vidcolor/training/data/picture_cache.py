@@ -1,7 +1,7 @@
-"""Where decoded pictures are kept: in memory, or in memory-mapped files that outlive a training.
+"""Keep decoded pictures in memory, or in memory-mapped files that later trainings reuse.
 
-A mapped file takes no memory of its own: the system reads its pages when they are needed, shares
-them between all processes that train on them, and drops them when others want the room.
+A mapped file needs no memory of its own: the system reads its pages on demand, shares them between
+processes, and drops them when memory is short.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from ...errors import OutputError, TrainingError
 from ...evaluation.picture_sets import ArchiveMember
 from ...system.files import replacing
 
-_FORMAT = 1  # of the files; a new number makes all old ones unknown
+_FORMAT = 1  # version of the files; others are ignored
 
 
 class Store(Protocol):
-    """Takes pictures in, from several threads, and gives them back by their numbers."""
+    """Stores pictures, from several threads, and returns them by number."""
 
     def add(self, picture: np.ndarray) -> int:
-        """Keep `(H, W, 3)` uint8 R'G'B'; returns its number."""
+        """Store `(H, W, 3)` uint8 R'G'B'; returns its number."""
         ...
 
     def pictures(self, numbers: Sequence[int]) -> list[np.ndarray]:
-        """The pictures of these numbers, each once."""
+        """The pictures of these numbers."""
         ...
 
 
 class MemoryStore:
-    """Pictures as they are, in memory."""
+    """Stores pictures in memory."""
 
     def __init__(self) -> None:
         self._pictures: dict[int, np.ndarray] = {}
@@ -56,7 +56,7 @@ class MemoryStore:
 
 
 class _Writer:
-    """Appends pictures to an open file and remembers where each lies."""
+    """Appends pictures to an open file and keeps their offsets."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.places: list[tuple[int, int, int]] = []  # offset, height, width
@@ -72,18 +72,18 @@ class _Writer:
             return len(self.places) - 1
 
     def pictures(self, numbers: Sequence[int]) -> list[np.ndarray]:
-        """Nothing: the file is mapped when it is complete."""
+        """Empty: the file is mapped when it is complete."""
         return []
 
 
 @dataclass
 class Decoded:
-    """What became of the pictures of a part.
+    """The decoded pictures of a part.
 
     Attributes:
         names: of the usable ones, in the part's order.
-        numbers: theirs in the store.
-        near_grey: how many were left out for their low chroma.
+        numbers: their numbers in the store.
+        near_grey: number of pictures left out for their low chroma.
         unreadable: names of those that could not be read.
         pictures: the usable ones, `(H, W, 3)` uint8 R'G'B'.
     """
@@ -98,12 +98,12 @@ class Decoded:
 class PictureCache:
     """A folder of decoded pictures: `HASH.pictures` and `HASH.json` for each part of a data set.
 
-    The hash stands for all that decides the pixels: the pictures' names and contents, and what is
-    kept of each. The files can be deleted whenever no training runs on them.
+    The hash depends on the pictures' names and contents and on `label`. The files can be deleted
+    while no training uses them.
 
     Args:
-        folder: where the files lie; made if need be.
-        label: what is kept of each picture, such as `crop-320`.
+        folder: of the files; created if it does not exist.
+        label: describes what is kept of each picture, such as `crop-320`.
     """
 
     def __init__(self, folder: Path, label: str) -> None:
@@ -115,12 +115,12 @@ class PictureCache:
         settings: Sequence[float],
         decode: Callable[[Store], Decoded],
     ) -> Decoded:
-        """A part from its file, or decoded and written where there is none.
+        """Read a part from its file, or decode and write it.
 
         Args:
             pictures: every picture by name, usable or not, in order.
-            settings: numbers that decide which of them are usable.
-            decode: puts the usable ones into the store that it is given.
+            settings: numbers that decide which pictures are usable.
+            decode: decodes the usable ones into a store.
 
         Raises:
             TrainingError: the files cannot be written.
@@ -158,8 +158,8 @@ def _digest(picture: np.ndarray) -> str:
 
 
 def _contents(files: Sequence[ArchiveMember]) -> dict[ArchiveMember, str]:
-    """A few characters that change with each file's content: a zip knows its entries' checksums,
-    in a folder it is the file's size and time."""
+    """A text for each file that changes with its content: size and checksum in a zip, size and time
+    in a folder."""
     found: dict[ArchiveMember, str] = {}
     for source in {file.source for file in files}:
         if source.is_dir():
@@ -184,7 +184,7 @@ def _index(made: Decoded, writer: _Writer) -> dict[str, Any]:
 
 
 def _load(path: Path) -> Decoded | None:
-    """What `part` wrote; None where a file is missing or is not what it should be."""
+    """Read what `part` wrote; None if a file is missing or not valid."""
     try:
         index = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         if path.stat().st_size != index["bytes"]:
@@ -199,7 +199,7 @@ def _load(path: Path) -> Decoded | None:
 
 
 def _mapped(path: Path, places: Sequence[tuple[int, int, int]]) -> list[np.ndarray]:
-    """Views of a mapped file; writing to one changes nothing on the disk."""
+    """Views of a mapped file; writing to them does not change the file."""
     if not places:
         return []
     whole = np.asarray(np.memmap(path, dtype=np.uint8, mode="c"))

@@ -1,48 +1,43 @@
-"""Training objectives, by name: what a prediction is, how it is compared, how it is looked at."""
+"""Training objectives by name: the loss, what it compares, and the measures of a prediction."""
 
 from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from ...errors import RecipeError
 from ...models import ColorModel
 from ...models.reproductions.classifier import PaletteClassifier
-from .ab_perceptual import AbPerceptual
-from .ab_regression import AbHuber, AbMse, Lab8Mse
-from .base import Objective
-from .colour_classes import ColourClasses
-from .gamut_bins import GamutBins
-from .mean_chroma import MeanChroma
-from .rgb_mse import RgbMse
+from .base import Objective, register_objective, registered
 
-OBJECTIVES: dict[str, type[Objective]] = {
-    "ab_huber": AbHuber,
-    "ab_mse": AbMse,
-    "ab_perceptual": AbPerceptual,
-    "colour_classes": ColourClasses,
-    "gamut_bins": GamutBins,
-    "lab8_mse": Lab8Mse,
-    "mean_chroma": MeanChroma,
-    "rgb_mse": RgbMse,
-}
+# every file of this package registers its objectives when it is imported
+for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
+    importlib.import_module(_module.name)
+
+OBJECTIVES: Mapping[str, type[Objective]] = MappingProxyType(dict(sorted(registered.items())))
+
+__all__ = ["OBJECTIVES", "Objective", "create_objective", "register_objective"]
 
 
-def create_objective(name: str, model: ColorModel, options: dict[str, object]) -> Objective:
-    """The objective `name` for `model`, which must be on its device already.
+def create_objective(name: str, model: ColorModel, options: Mapping[str, object]) -> Objective:
+    """Create the objective `name` for `model`, which must be on its device already.
 
     Raises:
         RecipeError: the objective has no such option, or the model does not predict what it
             compares.
     """
     kind = OBJECTIVES[name]
-    native = getattr(kind, "native", "forward")
-    if native not in ("forward", model.native):
+    if kind.native not in ("forward", model.native):
         raise RecipeError(
-            f"recipe key 'objective': '{name}' needs a model that predicts '{native}', which this "
-            "one does not"
+            f"recipe key 'objective': '{name}' needs a model that predicts '{kind.native}', which "
+            "this one does not"
         )
-    if native == "forward" and isinstance(model, PaletteClassifier):
-        # the choice has no gradient, and a fresh palette is grey
+    if kind.native == "forward" and isinstance(model, PaletteClassifier):
+        # the choice has no gradient, and a new palette is gray
         raise RecipeError(
-            f"recipe key 'objective': '{name}' cannot train a model that chooses colours out of a "
+            f"recipe key 'objective': '{name}' cannot train a model that chooses colors from a "
             "palette; use 'colour_classes'"
         )
     try:

@@ -1,4 +1,4 @@
-"""Regression of a*b* that also looks at the picture: `ab_perceptual`."""
+"""`ab_perceptual`: Huber loss of a*b*, LPIPS, and a colorfulness penalty."""
 
 from __future__ import annotations
 
@@ -6,42 +6,46 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...errors import WeightsError
 from ...evaluation.metrics import colourfulness, load_lpips
+from ...models import ColorModel
 from ...run.colorizer import Colorizer
 from ..data.batch import Batch
 from .ab_regression import AbHuber
-from .base import join_lab
+from .base import join_lab, register_objective
 
 
+@register_objective("ab_perceptual")
 class AbPerceptual(AbHuber):
-    """Huber loss of a*b*, LPIPS of the picture, and a price on paleness.
+    """Huber loss of a*b*, LPIPS of the picture, and a colorfulness penalty.
 
-    Regression alone predicts the mean of what is plausible, which is pale, and blurs the borders
-    between colours. LPIPS (see `metrics.Lpips`) asks for the borders. The price on paleness is what
-    the predictions' mean colourfulness lacks of the truth's, as a share: of a batch, because a
-    single picture's colours may rightly differ. Where processes share a batch, of each one's part.
+    Regression alone predicts the mean of the plausible colors, which is pale, and blurs the borders
+    between colors. LPIPS (see `metrics.Lpips`) sharpens the borders. The penalty is the difference
+    of the predictions' mean colorfulness to the truth's, as a share, if it is lower: over a batch,
+    because the colors of one picture may well differ. With several processes, over each one's part.
 
     Args:
         knee, at: of the Huber loss; see `AbHuber`.
         lpips: factor on LPIPS.
-        colour: factor on the lacking colourfulness.
-        lpips_weights: AlexNet's features, a file; empty is torch's hub cache.
+        colour: factor on the colorfulness penalty.
+        lpips_weights: file of AlexNet's features; empty: torch's hub cache.
         teacher: name of shipped or imported weights, or a weights file, to learn from as well;
-            empty for none.
-        taught: share of the Huber loss that is from the teacher instead of the truth, in training;
-            the loss of a validation knows no teacher.
+            empty: none.
+        taught: share of the Huber loss that compares with the teacher instead of the truth; in
+            training only, not in validation.
 
     Raises:
-        ValueError: a factor or share is out of range, AlexNet is not at hand, or the teacher
+        ValueError: a factor or share is out of range, AlexNet's weights are missing, or the teacher
             cannot be loaded.
     """
 
+    measure_names = (*AbHuber.measure_names, "lpips", "colourfulness", "true_colourfulness")
+
     def __init__(
         self,
-        model: nn.Module,
+        model: ColorModel,
         knee: float = 10.0,
         at: str = "prediction",
         lpips: float = 1.0,
@@ -60,30 +64,30 @@ class AbPerceptual(AbHuber):
         if network is None:
             raise ValueError(
                 "AlexNet is not in torch's hub cache: give torchvision's file with --set "
-                "objective_options.lpips_weights=FILE, or do without by --set objective=ab_huber "
-                "--set objective_options={}"
+                "objective_options.lpips_weights=FILE, or train without it: --set "
+                "objective=ab_huber --set objective_options={}"
             )
         self.network = network.to(self.device).requires_grad_(False)
         self.taught = taught
         self.teacher = _Teacher(teacher, self.device) if teacher and taught else None
 
     def loss(self, raw: Tensor, batch: Batch) -> Tensor:
-        """Huber loss divided by the knee + lpips * LPIPS + colour * lacking share; a scalar. With
-        gradients a share of the Huber loss is the teacher's."""
+        """Huber loss divided by the knee + lpips * LPIPS + colour * penalty; a scalar. With
+        gradients a share of the Huber loss compares with the teacher."""
         made = join_lab(batch.lab[:, :1], raw)
-        # a mean over whole feature maps: bf16 does, and takes half the time on a CPU
+        # a mean over feature maps: bf16 is enough, and needs half the time on a CPU
         with torch.autocast(made.device.type, torch.bfloat16):
-            distance = self.network(made * 255, batch.rgb * 255).mean()
+            distance: Tensor = self.network(made * 255, batch.rgb * 255).mean()
         wanted = colourfulness(batch.rgb * 255).mean()
         # 1 of 255 levels squared keeps the gradient of a grey picture small
-        lacking = F.relu(1 - colourfulness(made * 255, epsilon=1.0).mean() / wanted)
+        penalty = F.relu(1 - colourfulness(made * 255, epsilon=1.0).mean() / wanted)
         huber = super().loss(raw, batch)
         if self.teacher is not None and torch.is_grad_enabled():
             huber = torch.lerp(huber, super().loss(raw, self.teacher(batch)), self.taught)
-        return huber + self.lpips * distance + self.colour * lacking
+        return huber + self.lpips * distance + self.colour * penalty
 
     def measures(self, made: Tensor, raw: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Also `lpips` and the `colourfulness` of each picture, to be held beside the truth's
+        """Also `lpips` and the `colourfulness` of each picture, and the truth's
         `true_colourfulness`."""
         found = super().measures(made, raw, batch)
         found["lpips"] = self.network((made * 255).round(), (batch.rgb * 255).round())
@@ -93,11 +97,11 @@ class AbPerceptual(AbHuber):
 
 
 class _Teacher:
-    """Trained weights that say what they make of a batch.
+    """Trained weights that predict a batch.
 
     Args:
         name: of shipped or imported weights, or a weights file.
-        device: where they are to work, in the arithmetic that suits it.
+        device: where to predict, in the precision that suits it.
 
     Raises:
         ValueError: they cannot be loaded.
@@ -111,7 +115,7 @@ class _Teacher:
             raise ValueError(f"teacher: {error}") from error
 
     def __call__(self, batch: Batch) -> Batch:
-        """The batch's pictures with the teacher's a*b* in place of their own."""
+        """The batch with the teacher's a*b* in place of its own."""
         lightness = batch.lab[:, :1].detach()
         sides, stride = lightness.shape[-2:], self.colorizer.stride
         size = [max(1, round(side / stride)) * stride for side in sides]

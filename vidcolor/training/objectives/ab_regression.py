@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...evaluation.metrics import psnr, ssim
+from ...models import ColorModel
 from ..data.batch import Batch
-from .base import Objective
+from .base import Objective, register_objective
 
 _PLACES = ("prediction", "picture")
 
@@ -20,7 +21,7 @@ def _pair(raw: Tensor, batch: Batch, at: str) -> tuple[Tensor, Tensor]:
         raw: the prediction `(B, 2, h, w)`.
         batch: the truth.
         at: `prediction` averages the truth over the area of each sample of the prediction;
-            `picture` upsamples the prediction bilinearly to the picture, as it is looked at.
+            `picture` upsamples the prediction bilinearly to the picture.
     """
     raw, truth = raw.float(), batch.ab
     if raw.shape[-2:] == truth.shape[-2:]:
@@ -31,19 +32,20 @@ def _pair(raw: Tensor, batch: Batch, at: str) -> tuple[Tensor, Tensor]:
 
 
 class _AbLoss(Objective):
-    """What the regressions of a*b* share.
+    """Base of the regressions of a*b*.
 
     Args:
         at: the resolution to compare at, `prediction` or `picture`; see `_pair`.
     """
 
-    def __init__(self, model: nn.Module, at: str = "prediction") -> None:
+    def __init__(self, model: ColorModel, at: str = "prediction") -> None:
         super().__init__(model)
         if at not in _PLACES:
             raise ValueError(f"at must be one of {', '.join(_PLACES)}, not {at!r}")
         self.at = at
 
 
+@register_objective("ab_mse")
 class AbMse(_AbLoss):
     """Mean squared error of a*b* in units of 10 Lab units.
 
@@ -57,6 +59,7 @@ class AbMse(_AbLoss):
         return F.mse_loss(*_pair(raw, batch, self.at)) / 100
 
 
+@register_objective("ab_huber")
 class AbHuber(_AbLoss):
     """Huber loss of a*b*.
 
@@ -65,7 +68,7 @@ class AbHuber(_AbLoss):
         at: as in `AbMse`.
     """
 
-    def __init__(self, model: nn.Module, knee: float = 10.0, at: str = "prediction") -> None:
+    def __init__(self, model: ColorModel, knee: float = 10.0, at: str = "prediction") -> None:
         super().__init__(model, at)
         if not knee > 0:
             raise ValueError(f"knee must be above 0, not {knee}")
@@ -76,11 +79,17 @@ class AbHuber(_AbLoss):
         return F.huber_loss(*_pair(raw, batch, self.at), delta=self.knee) / self.knee
 
 
+@register_objective("lab8_mse")
 class Lab8Mse(Objective):
     """Mean squared error of a* and b* as 8-bit Lab stores them, divided by 255 (S4).
 
     There a* + 128 and b* + 128 are the levels, so an error of 255 Lab units counts as 1.
     """
+
+    measure_names = (
+        *Objective.measure_names,
+        *("mse_a", "mse_b", "psnr_a", "psnr_b", "psnr_ab"),
+    )
 
     def loss(self, raw: Tensor, batch: Batch) -> Tensor:
         """Mean squared error over 255^2 squared Lab units; a scalar."""

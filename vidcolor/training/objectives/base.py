@@ -1,8 +1,16 @@
-"""What every training objective offers to the loop."""
+"""The interface of training objectives, and their registry.
+
+An objective registers itself in its own file below this package:
+
+    @register_objective("name")
+    class Name(Objective): ...
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -10,66 +18,101 @@ from torch import Tensor, nn
 
 from ...color.convert import lab_to_rgb
 from ...evaluation.metrics import margin_error, psnr
+from ...models import ColorModel
 from ..data.batch import Batch
+
+_HIGHER_IS_BETTER = {"psnr", "ssim", "accuracy", "gain"}  # `gain`: in results of old trainings
+registered: dict[str, type[Objective]] = {}
+Kind = TypeVar("Kind", bound="type[Objective]")
+
+
+def higher_is_better(measure: str) -> bool:
+    """Whether a higher `measure` is better; `psnr_a`, `test_psnr` and the like count as `psnr`."""
+    return not _HIGHER_IS_BETTER.isdisjoint(measure.split("_"))
+
+
+def register_objective(name: str) -> Callable[[Kind], Kind]:
+    """Class decorator that makes an objective known as `name`.
+
+    Raises:
+        ValueError: another objective has that name.
+    """
+
+    def register(kind: Kind) -> Kind:
+        if registered.setdefault(name, kind) is not kind:
+            raise ValueError(f"two objectives are called '{name}'")
+        return kind
+
+    return register
 
 
 def join_lab(lightness: Tensor, ab: Tensor) -> Tensor:
-    """L* `(B, 1, H, W)` and a*b* of any size, upsampled bilinearly, as R'G'B' in [0, 1]."""
+    """R'G'B' `(B, 3, H, W)` in [0, 1] of L* `(B, 1, H, W)` and a*b* of any size, which is upsampled
+    bilinearly."""
     ab = F.interpolate(ab.float(), size=lightness.shape[-2:], mode="bilinear")
     return lab_to_rgb(torch.cat([lightness, ab], dim=1)).clamp(0, 1)
 
 
 class Objective(ABC):
-    """A way to train a model: native prediction, loss, and the picture that it means.
+    """A loss, with the model's method that it trains and the measures of a prediction.
 
     Attributes:
-        space: `rgb` or `lab`: what the batches are kept in, so that nothing is converted twice.
+        space: color space of the batches, `rgb` or `lab`.
         native: the model's method that is trained.
-        note: what a reader must know of the measures; empty where there is nothing.
+        note: a remark on the measures for the results; may be empty.
+        measure_names: the measures that `measures` always returns; a recipe may choose its best
+            epoch by one of them, or by `loss`.
     """
 
-    space = "lab"
-    native = "forward"
-    note = ""
+    space: ClassVar[str] = "lab"
+    native: ClassVar[str] = "forward"
+    note: ClassVar[str] = ""
+    measure_names: ClassVar[tuple[str, ...]] = ("psnr", "psnr_over_gray", "margin_error")
 
-    def __init__(self, model: nn.Module) -> None:
-        """`model` is on its device already; an objective may keep hold of its buffers."""
+    def __init__(self, model: ColorModel) -> None:
+        """`model` is on its device already; the objective may keep references to its buffers."""
         self.device = next(model.parameters()).device
 
     def prepare(  # noqa: B027 most objectives need nothing
-        self, model: nn.Module, sample: Batch, *, initialised: bool
+        self, model: nn.Module, sample: Batch, *, initialized: bool
     ) -> None:
-        """Fit what the objective needs (colours, class weights) to `sample` of the training part
-        and write it into the model's buffers; called once, before the first step, and not when a
-        training resumes. `initialised`: the model starts from trained weights, whose buffers are
-        to be kept."""
+        """Fit palettes or class weights; called before the first step, not when resuming.
 
-    def state(self) -> dict[str, Tensor]:
-        """What `prepare` found and the model's buffers do not hold; saved with checkpoints."""
+        Args:
+            model: whose buffers may be written.
+            sample: pictures of the training part.
+            initialized: the model has trained weights; its buffers must be kept.
+        """
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The results of `prepare` that the model's buffers do not hold, for checkpoints."""
         return {}
 
-    def restore(self, state: dict[str, Tensor]) -> None:  # noqa: B027
-        """Take back what `state` gave."""
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:  # noqa: B027
+        """Load what `state_dict` returned."""
 
     def predict(self, model: nn.Module, batch: Batch) -> Tensor:
         """The model's native prediction for `batch`; by default a*b* `(B, 2, h, w)`."""
-        return model(batch.lightness)
+        made: Tensor = model(batch.lightness)
+        return made
 
     @abstractmethod
     def loss(self, raw: Tensor, batch: Batch) -> Tensor:
-        """The scalar that training lowers, a mean over the pictures of `batch`."""
+        """The loss, a scalar: a mean over the pictures of `batch`."""
 
     def picture(self, model: nn.Module, raw: Tensor, batch: Batch) -> Tensor:
-        """The colour picture that `raw` means, R'G'B' `(B, 3, H, W)` in [0, 1]; by default the
-        predicted a*b*, upsampled bilinearly, under the true L*."""
+        """The color pictures of the prediction `raw`, R'G'B' `(B, 3, H, W)` in [0, 1]; by default
+        the predicted a*b*, upsampled bilinearly, with the true L*."""
         return join_lab(batch.lab[:, :1], raw)
 
     def measures(self, made: Tensor, raw: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Measures of each picture, `(B,)` by name: `psnr` in dB, the `gain` over leaving the
-        picture grey in dB, and the 12-`margin_error`, all in 8-bit R'G'B'.
+        """Measures of each picture, `(B,)` by name, of 8-bit R'G'B'.
+
+        `psnr` in dB, `psnr_over_gray` (less the PSNR of the gray picture, dB) and `margin_error`
+        (share of channel values with an error of 12 or more).
 
         Args:
-            made: what `picture` returned.
+            made: the result of `picture`.
             raw: the native prediction.
             batch: the truth.
         """
@@ -78,6 +121,6 @@ class Objective(ABC):
         score = psnr(made, truth)
         return {
             "psnr": score,
-            "gain": score - psnr((neutral * 255).round(), truth),
+            "psnr_over_gray": score - psnr((neutral * 255).round(), truth),
             "margin_error": margin_error(made, truth),
         }

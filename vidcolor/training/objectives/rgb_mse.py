@@ -6,19 +6,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batch import Batch
-from .base import Objective
+from .base import Objective, register_objective
 
 
+@register_objective("rgb_mse")
 class RgbMse(Objective):
-    """The network draws the whole picture, `rgb` of its luma, compared in [0, 1]."""
+    """Mean squared error of the whole picture that the model's `rgb` predicts from the luma."""
 
     space = "rgb"
     native = "rgb"
-    note = "of the picture that the network draws itself, lightness and all"
+    note = "of the network's own picture, with its own lightness"
 
     def predict(self, model: nn.Module, batch: Batch) -> Tensor:
         """R'G'B' `(B, 3, H, W)`; not limited to [0, 1] where the network is not."""
-        return model.rgb(batch.grey)  # type: ignore[operator]
+        made: Tensor = model.rgb(batch.grey)  # type: ignore[operator]
+        return made
 
     def loss(self, raw: Tensor, batch: Batch) -> Tensor:
         """Mean squared error, R'G'B' in [0, 1]; a scalar."""

@@ -1,14 +1,14 @@
-"""What a training leaves behind beside its weights: results, plots and sheets of pictures."""
+"""Collect a training's results and write them: JSON, summary, curves and contact sheets."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
 import platform
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,10 @@ from ...run.colorizer import Colorizer
 from ...system.devices import device_name
 from ..data.batch import Batch
 from ..data.dataset import DataSet, Part
-from ..data.loaders import DeviceFeed
-from ..distributed import Team
-from ..recipe import Recipe, recipe_values
-from ..recipe_files import RecipeFile
-from ..state import Run
+from ..data.loaders import DeviceLoader
+from ..distributed import Distributed
+from ..recipe import Recipe, RecipeFile, recipe_values
+from ..state import TrainState
 from .plots import plot_history
 from .report import write_file, write_results
 from .tensorboard import TensorBoardLog
@@ -39,15 +38,15 @@ _CURVES_SECONDS = 30.0
 
 
 def settings_key(recipe: Recipe, sources: Sequence[str]) -> str:
-    """A hash of all that decides a training's weights; equal only for equal settings."""
+    """A hash of everything that decides a training's weights."""
     text = json.dumps([recipe_values(recipe), list(sources)], sort_keys=True)
     return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
 
 
-def _pictures(feed: DeviceFeed, part: Part) -> Iterator[tuple[str, Tensor]]:
-    """Names and R'G'B' `(3, S, S)` uint8 squares of a part, as it was trained on."""
+def _pictures(loader: DeviceLoader, part: Part) -> Iterator[tuple[str, Tensor]]:
+    """Names and R'G'B' `(3, S, S)` uint8 squares of a part, sized as in training."""
     names = iter(part.names)
-    for batch in feed.in_order(feed.batch_size):
+    for batch in loader.in_order(loader.batch_size):
         for rgb in (batch.rgb * 255).round().to(torch.uint8):
             yield next(names), rgb
 
@@ -61,47 +60,51 @@ class Results:
         output: Path,
         command: str,
         dataset: DataSet,
-        run: Run,
-        team: Team,
+        state: TrainState,
+        distributed: Distributed,
     ) -> None:
         self.file, self.output, self.command = file, output, command
-        self.dataset, self.run, self.team = dataset, run, team
+        self.dataset, self.state, self.distributed = dataset, state, distributed
         self.drawn = time.monotonic()
         self.board: TensorBoardLog | None = None
 
     def epoch(self, row: dict[str, float], sheet: Batch | None, tensorboard: bool) -> None:
-        """After an epoch: a sheet of ten pictures when it was the best, curves now and then."""
+        """Write an epoch: a contact sheet of `sheet`, and curves every 30 seconds.
+
+        Args:
+            row: of the history.
+            sheet: pictures of the validation if the epoch was the best, else None.
+            tensorboard: log the epoch for TensorBoard too.
+        """
         picture = None
         if sheet is not None:
             picture = self.output / "sheets" / f"epoch-{int(row['epoch']):03d}.png"
             picture.parent.mkdir(parents=True, exist_ok=True)
-            made = self.run.picture(self.run.average, sheet.to(self.team.device)).cpu()
+            made = self.state.predict(self.state.average, sheet.to(self.distributed.device)).cpu()
             write_contact_sheet(sheet.grey, made, sheet.rgb, picture)
         if tensorboard:
             if self.board is None:
                 self.board = TensorBoardLog(self.output / "tensorboard", int(row["epoch"]))
                 self.board.recipe(recipe_values(self.file.recipe))
-            self.board.epoch(row)
-            if picture is not None:
-                self.board.sheet(int(row["epoch"]), picture)
+            self.board.epoch(row, picture)
         if time.monotonic() - self.drawn > _CURVES_SECONDS:
             self.draw()
 
     def draw(self) -> None:
-        """Draw `curves.png` anew."""
-        if self.run.history:
+        """Write `curves.png`."""
+        if self.state.history:
             plot_history(
-                self.run.history,
+                self.state.history,
                 self.output / "curves.png",
                 self.file.name,
-                self.run.stopping.best_epoch or None,
+                self.state.stopping.best_epoch or None,
             )
         self.drawn = time.monotonic()
 
     def collect(self, status: str, reason: str) -> dict[str, Any]:
-        """Everything about the training as plain values, but for the test part's figures."""
-        run, recipe, dataset = self.run, self.file.recipe, self.dataset
-        best = next((r for r in run.history if r["epoch"] == run.stopping.best_epoch), {})
+        """The training as JSON values, without the measures of the test part."""
+        state, recipe, dataset = self.state, self.file.recipe, self.dataset
+        best = next((r for r in state.history if r["epoch"] == state.stopping.best_epoch), {})
         found: dict[str, Any] = {
             "reported": self.file.reported,
             "changed": self.file.changed,
@@ -115,21 +118,21 @@ class Results:
             "command": self.command,
             "status": status,
             "reason": reason,
-            "device": device_name(self.team.device),
-            "processes": self.team.world,
+            "device": device_name(self.distributed.device),
+            "processes": self.distributed.world,
             "versions": {
                 "vidcolor": __version__,
                 "torch": torch.__version__,
                 "python": platform.python_version(),
             },
-            "wall_seconds": run.seconds,
-            "images_per_second": run.pictures / max(run.training_seconds, 1e-9),
-            "epochs": len(run.history),
-            "best_epoch": run.stopping.best_epoch,
+            "wall_seconds": state.seconds,
+            "images_per_second": state.pictures / max(state.training_seconds, 1e-9),
+            "epochs": len(state.history),
+            "best_epoch": state.stopping.best_epoch,
             "monitor": recipe.monitor,
-            "note": run.objective.note,
+            "note": state.objective.note,
             "best": best,
-            "history": run.history,
+            "history": state.history,
             "data": {
                 "sources": dataset.sources,
                 "train": len(dataset.train.names),
@@ -138,46 +141,48 @@ class Results:
                 "near_grey": dataset.near_grey,
                 "unreadable": dataset.unreadable,
             },
-            "parameters": sum(p.numel() for p in run.model.parameters()),
-            "gmacs": describe(run.model, recipe.size).macs / 1e9,
+            "parameters": sum(p.numel() for p in state.model.parameters()),
+            "gmacs": describe(state.model, recipe.size).macs / 1e9,
             "test": None,
             "test_measures": None,
         }
         return found
 
-    def measure_test(self, feed: DeviceFeed) -> dict[str, Any]:
-        """The best weights on the test part, for the results: `test`, as `vidcolor run` uses them,
-        and `test_measures` by the objective. No table where every picture is near-grey."""
-        run, part, device = self.run, self.dataset.test, self.team.device
+    def measure_test(self, loader: DeviceLoader) -> dict[str, Any]:
+        """Measure the best weights on the test part.
+
+        Returns:
+            `test`: the table that `vidcolor eval` prints, None if all pictures are near-gray;
+            `test_measures`: those of the objective.
+        """
+        state, part, device = self.state, self.dataset.test, self.distributed.device
         weights = self.output / "weights.safetensors"
-        size = feed.store.shape[-1]
+        size = loader.store.shape[-1]
         colorizer = Colorizer(weights=weights, device=str(device), precision="fp32")
         found: dict[str, Any] = {}
         try:
             table = evaluate(
-                colorizer, _pictures(feed, part), size=size, name=self.file.recipe.model
+                colorizer, _pictures(loader, part), size=size, name=self.file.recipe.model
             )
             squares = f"{table.num_pictures} pictures, made {size}x{size} as in training"
             found["test"] = {**table.to_dict(), "notes": [squares, *table.notes[1:]]}
         except InputError:
             found["test"] = None
         model = load_model(file=weights)[0].to(device)
-        batches = (batch.to(device) for batch in feed.in_order(feed.batch_size))
-        found["test_measures"] = run.measure(model, batches, Team(0, 1, device))
+        batches = (batch.to(device) for batch in loader.in_order(loader.batch_size))
+        found["test_measures"] = state.evaluate(model, batches, Distributed(0, 1, device))
         names = part.names[: self.file.estimations]
         if names:
-            first = itertools.islice(feed.in_order(10), math.ceil(len(names) / 10))
-            made = torch.cat([run.picture(model, batch.to(device)) for batch in first])
+            first = islice(loader.in_order(10), math.ceil(len(names) / 10))
+            made = torch.cat([state.predict(model, batch.to(device)) for batch in first])
             self._write_estimations(names, made[: len(names)])
         return found
 
     def _write_estimations(self, names: list[str], made: Tensor) -> None:
-        """Test pictures' predictions as `(N, S, S, 3)` uint8 R'G'B', and their names."""
+        """Write predictions of test pictures, `(N, S, S, 3)` uint8 R'G'B', and their names."""
         pictures = (made * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         np.save(self.output / "estimations_test.npy", pictures)
-        # a file's name need not be UTF-8
-        text = ("\n".join(names) + "\n").encode(errors="backslashreplace")
-        write_file(self.output / "test_images.txt", text)
+        write_file(self.output / "test_images.txt", "\n".join(names) + "\n")
 
     def write(self, results: dict[str, Any]) -> None:
         """Write the results, the summary and the curves."""

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from vidcolor.errors import TrainingError, VidcolorError, WeightsError
 from vidcolor.models import create_model
+from vidcolor.models.entry import Entry
 from vidcolor.models.reproductions.deeplabv3 import DeepLabV3
-from vidcolor.models.weights import Entry, import_weights, save_weights
+from vidcolor.models.weights import import_weights, save_weights
+from vidcolor.training.prepare import initial_model
 from vidcolor.training.recipe import Recipe
-from vidcolor.training.start import starting_model
 
 
 def recipe(model: str = "plain_cnn", **keys: Any) -> Recipe:
@@ -38,7 +39,7 @@ def weights(path: Path, architecture: str = "plain_cnn", **options: Any) -> nn.M
 
 def refused(settings: Recipe, init: str | None = None) -> str:
     with pytest.raises(VidcolorError) as caught:
-        starting_model(settings, init)
+        initial_model(settings, init)
     line = str(caught.value)
     assert "\n" not in line
     return line
@@ -49,16 +50,16 @@ def refused(settings: Recipe, init: str | None = None) -> str:
 
 def test_fresh_values_depend_on_the_seed_alone() -> None:
     torch.manual_seed(5)
-    first = starting_model(recipe(seed=3))
+    first = initial_model(recipe(seed=3))
     torch.manual_seed(6)
     torch.rand(10)
-    second = starting_model(recipe(seed=3, lr=(0.5,), size=64, batch_size=2))
+    second = initial_model(recipe(seed=3, lr=(0.5,), size=64, batch_size=2))
     assert same(first, second)
-    assert not same(first, starting_model(recipe(seed=4)))
+    assert not same(first, initial_model(recipe(seed=4)))
 
 
 def test_options_reach_the_model() -> None:
-    model = starting_model(recipe(model_options={"layers": 1}))
+    model = initial_model(recipe(model_options={"layers": 1}))
     assert [tuple(p.shape) for p in model.parameters()] == [(3, 1, 3, 3), (3,)]
     assert "layers must be a whole number" in refused(recipe(model_options={"layers": 0}))
 
@@ -68,7 +69,7 @@ def test_a_model_without_parameters_is_refused() -> None:
 
 
 def test_the_frozen_part_is_marked() -> None:
-    model = starting_model(recipe("deeplabv3", freeze="backbone"))
+    model = initial_model(recipe("deeplabv3", freeze="backbone"))
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     assert trained == ["net.classifier.4.weight", "net.classifier.4.bias"]
     assert "'freeze': this model has no head" in refused(recipe(freeze="backbone"))
@@ -80,7 +81,7 @@ def test_the_frozen_part_is_marked() -> None:
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     saved = weights(path, kernels=4)
-    model = starting_model(recipe(model_options={"kernels": 4}), str(path))
+    model = initial_model(recipe(model_options={"kernels": 4}), str(path))
     assert same(model, saved)
     assert all(p.requires_grad for p in model.parameters())
 
@@ -89,13 +90,13 @@ def test_stored_weights_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("VIDCOLOR_WEIGHTS", str(tmp_path / "stored"))
     saved = weights(tmp_path / "w.safetensors")
     import_weights(tmp_path / "w.safetensors", "faces.v2")  # a name with a dot is no file's
-    assert same(starting_model(recipe(), "faces.v2"), saved)
+    assert same(initial_model(recipe(), "faces.v2"), saved)
 
 
 def test_a_public_checkpoint_is_of_the_recipes_model(tmp_path: Path) -> None:
     model = create_model("plain_cnn")
     torch.save(model.state_dict(), tmp_path / "public.pth")
-    assert same(starting_model(recipe(), str(tmp_path / "public.pth")), model)
+    assert same(initial_model(recipe(), str(tmp_path / "public.pth")), model)
 
 
 def test_weights_of_another_architecture(tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_a_missing_file_is_not_taken_for_a_name(suffix: str) -> None:
 
 def test_unknown_names_and_broken_files(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no model is called 'mine'"):
-        starting_model(recipe(), "mine")
+        initial_model(recipe(), "mine")
     path = tmp_path / "w.safetensors"
     path.write_bytes(b"no tensors")
     assert str(path) in refused(recipe(), str(path))
@@ -150,7 +151,7 @@ def test_initial_weights_go_before_pretrained_ones(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     saved = weights(path)
     settings = recipe(encoder=str(tmp_path / "missing.safetensors"))
-    assert same(starting_model(settings, str(path)), saved)
+    assert same(initial_model(settings, str(path)), saved)
 
 
 # ------------------------------------------------------------------------------ pretrained values
@@ -199,7 +200,7 @@ def test_torchvisions_values(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(77)
     given = create_model("deeplabv3", colours=21).net.state_dict()  # type: ignore[union-attr]
     monkeypatch.setattr(DeepLabV3, "download_pretrained", staticmethod(lambda: given))
-    found = starting_model(settings).net.state_dict()  # type: ignore[union-attr]
+    found = initial_model(settings).net.state_dict()  # type: ignore[union-attr]
     assert torch.equal(found["backbone.conv1.weight"], given["backbone.conv1.weight"])
     assert found["classifier.4.weight"].shape == (5, 256, 1, 1)  # the head is fresh
 
@@ -215,7 +216,7 @@ def test_a_failed_download(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(DeepLabV3, "download_pretrained", staticmethod(offline))
     with pytest.raises(TrainingError) as caught:
-        starting_model(recipe("deeplabv3", encoder="torchvision"))
+        initial_model(recipe("deeplabv3", encoder="torchvision"))
     line = str(caught.value)
     assert line.startswith("torchvision's weights could not be downloaded (")
     assert "Network is unreachable" in line and "--encoder FILE" in line and "\n" not in line

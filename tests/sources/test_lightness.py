@@ -1,0 +1,263 @@
+"""L* of a picture as a color-managed viewer shows it, and the layouts that pictures come in."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+from PIL.TiffImagePlugin import AppendingTiffWriter
+
+from tests.helpers.clips import pattern
+from tests.helpers.profiles import ADOBE_RGB, PRO_PHOTO, gray_profile, rgb_profile
+from tests.helpers.tiffs import write_tiff
+from vidcolor.frames import LumaBatch
+from vidcolor.sources import PictureSource
+
+GREY, DEEP = pattern(0, 65, 49), pattern(0, 65, 49, 16)
+RGB = np.stack([pattern(i, 65, 49) for i in range(3)], axis=-1)
+
+
+def read(path: Path) -> LumaBatch:
+    (batch,) = PictureSource([(path, path.with_suffix(".out"))]).batches()
+    return batch
+
+
+def lightness(batch: LumaBatch) -> np.ndarray:
+    assert len(batch) == 1, batch.damage
+    level = batch.luma[0, 0].numpy() / ((1 << batch.bit_depth) - 1)
+    linear = np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
+    return lightness_of_luminance(linear)
+
+
+def lightness_of_luminance(y: np.ndarray) -> np.ndarray:
+    """Source: CIE 15:2004, 8.2.1."""
+    return np.where(y > 216 / 24389, 116 * np.cbrt(y) - 16, y * 24389 / 27)
+
+
+def shown(path: Path) -> np.ndarray:
+    """L* by LittleCMS through Pillow, to a step of 8 bits."""
+    image = Image.open(path)
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+    lab = ImageCms.createProfile("LAB")
+    transform = ImageCms.buildTransform(profile, lab, image.mode, "LAB", renderingIntent=1)
+    converted = ImageCms.applyTransform(image, transform)
+    assert converted is not None
+    return np.asarray(converted)[..., 0] / 2.55
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1.8, 2.2])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+def test_gray_profile_of_a_gamma(tmp_path: Path, suffix: str, gamma: float) -> None:
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(GREY).save(path, icc_profile=gray_profile(gamma=gamma), quality=100)
+    stored = np.asarray(Image.open(path)) / 255
+    expected = lightness_of_luminance(stored**gamma)
+    assert np.abs(lightness(read(path)) - expected).max() < 0.5  # LittleCMS' curves in the dark
+    assert read(path).picture.icc_profile == b""  # type: ignore[union-attr]  written as sRGB
+
+
+def test_gray_profile_of_dot_gain(tmp_path: Path) -> None:
+    ink = 1 - np.linspace(0, 1, 256)
+    curve = 1 - np.clip(ink + 0.8 * ink * (1 - ink), 0, 1)  # 20 % more at half
+    for suffix in (".png", ".tif"):
+        path = tmp_path / f"a{suffix}"
+        Image.fromarray(GREY).save(path, icc_profile=gray_profile(curve=curve))
+        expected = lightness_of_luminance(curve[GREY])
+        assert np.abs(lightness(read(path)) - expected).max() < 0.3
+
+
+@pytest.mark.parametrize("primaries", [ADOBE_RGB, PRO_PHOTO])
+def test_rgb_profile(tmp_path: Path, primaries: Sequence[Sequence[float]]) -> None:
+    profile = rgb_profile(primaries, gamma=1.8)
+    Image.fromarray(RGB).save(tmp_path / "a.png", icc_profile=profile)
+    batch = read(tmp_path / "a.png")
+    assert np.abs(lightness(batch) - shown(tmp_path / "a.png")).max() < 0.5
+    assert batch.picture is not None and batch.picture.icc_profile == profile and batch.picture.wide
+    assert batch.picture.bit_depth == 8 and batch.bit_depth == 16
+
+
+def test_srgb_profile_keeps_the_codes_of_gray(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(np.repeat(GREY[..., None], 3, axis=2)).save(
+        tmp_path / "a.png", icc_profile=profile
+    )
+    batch = read(tmp_path / "a.png")
+    assert np.array_equal(batch.luma[0, 0].numpy(), GREY)
+    assert batch.picture is not None and not batch.picture.wide
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(pixels: np.ndarray, extra: bytes = b"") -> bytes:
+    """Source: PNG (third edition), 5.3 and 11.2."""
+    height, width = pixels.shape[:2]
+    deep = pixels.dtype == np.uint16
+    kind = {2: 0, 3: 2}[pixels.ndim]
+    head = struct.pack(">IIBBBBB", width, height, 16 if deep else 8, kind, 0, 0, 0)
+    rows = (b"\0" + (row.astype(">u2") if deep else row).tobytes() for row in pixels)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + extra
+        + chunk(b"IDAT", zlib.compress(b"".join(rows))) + chunk(b"IEND", b"")
+    )  # fmt: skip
+
+
+def test_png_gamma_and_primaries(tmp_path: Path) -> None:
+    linear = chunk(b"gAMA", struct.pack(">I", 100_000))
+    adobe = (31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)
+    wide = chunk(b"cHRM", struct.pack(">8I", *adobe))
+    (tmp_path / "gray.png").write_bytes(png(GREY, linear))
+    expected = lightness_of_luminance(GREY / 255)
+    assert np.abs(lightness(read(tmp_path / "gray.png")) - expected).max() < 0.3
+    (tmp_path / "rgb.png").write_bytes(png(RGB, linear + wide))
+    batch = read(tmp_path / "rgb.png")
+    # Adobe RGB (1998), 4.3.5, adapted to D50: the luminance of its primaries
+    expected = lightness_of_luminance(RGB / 255 @ np.array([0.31111, 0.62567, 0.06322]))
+    assert np.abs(lightness(batch) - expected).max() < 0.3
+    assert batch.picture is not None and batch.picture.wide
+    usual = chunk(b"gAMA", struct.pack(">I", 45455))
+    (tmp_path / "usual.png").write_bytes(png(GREY, usual))
+    assert np.array_equal(read(tmp_path / "usual.png").luma[0, 0].numpy(), GREY)
+
+
+def test_saturated_colors_have_the_lightness_of_their_light(tmp_path: Path) -> None:
+    pure = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
+    Image.fromarray(pure).save(tmp_path / "a.png")
+    # CSS Color 4: lab of red, green and blue, by D65
+    assert lightness(read(tmp_path / "a.png"))[0] == pytest.approx([53.24, 87.73, 32.30], abs=0.02)
+
+
+def test_cmyk_without_a_profile(tmp_path: Path) -> None:
+    inks = np.dstack([np.zeros_like(GREY)] * 3 + [255 - GREY])
+    write_tiff(tmp_path / "a.tif", inks, photometric=5)
+    batch = read(tmp_path / "a.tif")
+    assert np.array_equal(batch.luma[0, 0].numpy(), GREY)
+    assert "complements" in batch.notes[0]
+    deep = np.dstack([np.zeros_like(DEEP)] * 3 + [DEEP])
+    write_tiff(tmp_path / "deep.tif", deep, photometric=5)
+    assert "16-bit CMYK without a color profile" in read(tmp_path / "deep.tif").damage[0]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("codes", [GREY, DEEP])
+def test_white_is_zero(tmp_path: Path, codes: np.ndarray, order: str) -> None:
+    top = np.iinfo(codes.dtype).max
+    write_tiff(tmp_path / "a.tif", top - codes, photometric=0, order=order)
+    assert np.array_equal(read(tmp_path / "a.tif").luma[0, 0].numpy(), codes)
+
+
+@pytest.mark.parametrize("codes", [GREY, DEEP])
+def test_planes_apart(tmp_path: Path, codes: np.ndarray) -> None:
+    rgb = np.repeat(codes[..., None], 3, axis=2)
+    write_tiff(tmp_path / "a.tif", rgb, photometric=2, planar=True)
+    assert np.array_equal(read(tmp_path / "a.tif").luma[0, 0].numpy(), codes)
+
+
+@pytest.mark.parametrize("codes", [GREY, DEEP])
+def test_fourth_samples(tmp_path: Path, codes: np.ndarray) -> None:
+    top = int(np.iinfo(codes.dtype).max)
+    veil = np.full_like(codes, top)
+    veil[:, :30] = top // 4
+    rgb = np.repeat(codes[..., None], 3, axis=2)
+    write_tiff(tmp_path / "ir.tif", np.dstack([rgb, veil]), photometric=2, extra=(0,))
+    batch = read(tmp_path / "ir.tif")
+    assert np.array_equal(batch.luma[0, 0].numpy(), codes)
+    assert batch.picture is not None and batch.picture.alpha is None
+    assert "left out the samples beyond its color" in batch.notes[0]
+    write_tiff(tmp_path / "alpha.tif", np.dstack([rgb, veil]), photometric=2, extra=(2,))
+    batch = read(tmp_path / "alpha.tif")
+    assert batch.picture is not None and batch.picture.alpha is not None
+    assert np.array_equal(batch.picture.alpha.numpy(), veil) and not batch.notes
+    assert np.array_equal(batch.luma[0, 0].numpy(), codes)
+    times = (rgb.astype(np.uint64) * veil[..., None] // top).astype(codes.dtype)
+    write_tiff(tmp_path / "times.tif", np.dstack([times, veil]), photometric=2, extra=(1,))
+    batch = read(tmp_path / "times.tif")
+    assert np.abs(batch.luma[0, 0].numpy().astype(int) - codes).max() <= 4
+    assert batch.picture is not None and batch.picture.alpha is not None
+    write_tiff(tmp_path / "gray.tif", np.dstack([codes, veil]), photometric=1, extra=(2,))
+    batch = read(tmp_path / "gray.tif")
+    assert np.array_equal(batch.luma[0, 0].numpy(), codes)
+    assert batch.picture is not None and batch.picture.alpha is not None
+
+
+def test_lab(tmp_path: Path) -> None:
+    for codes in (GREY, DEEP):
+        zero = np.zeros_like(codes)
+        write_tiff(tmp_path / "a.tif", np.dstack([codes, zero, zero]), photometric=8)
+        expected = codes * (100 / np.iinfo(codes.dtype).max)
+        assert np.abs(lightness(read(tmp_path / "a.tif")) - expected).max() < 0.02
+
+
+def test_transparent_gray_of_png(tmp_path: Path) -> None:
+    gone = chunk(b"tRNS", struct.pack(">H", int(DEEP[5, 5])))
+    (tmp_path / "a.png").write_bytes(png(DEEP, gone))
+    picture = read(tmp_path / "a.png").picture
+    assert picture is not None and picture.alpha is not None
+    assert np.array_equal(picture.alpha.numpy() == 0, DEEP[5, 5] == DEEP)
+
+
+def test_hidden_transparency_of_bmp_is_told(tmp_path: Path) -> None:
+    veil = np.full_like(GREY, 255)
+    veil[:9] = 60
+    Image.fromarray(np.dstack([RGB, veil])).save(tmp_path / "a.bmp")
+    assert "transparency" in read(tmp_path / "a.bmp").notes[0]
+    Image.fromarray(RGB).save(tmp_path / "b.bmp")
+    assert read(tmp_path / "b.bmp").notes == ()
+
+
+@pytest.mark.parametrize(
+    ("bits", "sample_format", "words"),
+    [
+        (12, 1, "12-bit gray TIFF is not supported; save it as 16-bit"),
+        (16, 3, "half-float: floating-point pixels are not supported"),
+        (32, 3, "floating-point pixels are not supported"),
+        (16, 2, "signed 16-bit pixels are not supported"),
+        (32, 1, "32-bit pixels are not supported"),
+    ],
+)
+def test_what_is_not_read_is_named(
+    tmp_path: Path, bits: int, sample_format: int, words: str
+) -> None:
+    codes = np.zeros((8, 8), {12: np.uint16, 16: np.uint16, 32: np.uint32}[bits])
+    write_tiff(tmp_path / "a.tif", codes, bits=bits, sample_format=sample_format)
+    (line,) = read(tmp_path / "a.tif").damage
+    assert words in line and "good copy" not in line
+
+
+def test_small_copies_in_a_tiff_are_passed_over(tmp_path: Path) -> None:
+    large, small = (Image.fromarray(GREY), {}), (Image.fromarray(GREY[::4, ::4]), {254: 1})
+    path = tmp_path / "a.tif"
+    for pages in ((large, small), (small, large)):
+        with AppendingTiffWriter(path, new=True) as file:
+            for image, tags in pages:
+                image.save(file, format="TIFF", tiffinfo=tags)
+                file.newFrame()
+        batch = read(path)
+        assert np.array_equal(batch.luma[0, 0].numpy(), GREY)
+        assert batch.picture is not None and batch.picture.pages == 1
+        assert "1 smaller copies" in batch.notes[0]
+
+
+def test_bombs_are_refused_by_default(tmp_path: Path) -> None:
+    head = struct.pack(">IIBBBBB", 30000, 30000, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(3751) * 30000, 9)
+    path = tmp_path / "bomb.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+    (line,) = read(path).damage
+    assert "look like a decompression bomb; if it is none, give --large-pictures" in line
+
+
+def test_pipes_are_never_opened(tmp_path: Path) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "a.png")
+    assert "is not a regular file" in read(tmp_path / "a.png").damage[0]
