@@ -237,7 +237,7 @@ class Colorizer:
         while height >= 2 * least[0] and width >= 2 * least[1]:
             if large:  # in parts, and without an odd last row or column
                 codes = codes[..., : height // 2 * 2, : width // 2 * 2]
-                parts = codes.split(_PART, dim=-2)
+                parts = torch.split(codes, _PART, dim=-2)
                 codes = torch.cat([block_means(part, (2, 2)) for part in parts], dim=-2)
             elif height % 2 or width % 2:
                 break
