@@ -351,8 +351,8 @@ def check_memory(facts: VideoInfo) -> None:
     if left < need:
         raise DeviceError(
             f"{facts.path}: a film of {facts.width}x{facts.height} needs about {need >> 20} MiB of "
-            f"memory, and only {left >> 20} MiB are left to this program; raise its limit, or scale "
-            "the film down"
+            f"memory, and only {left >> 20} MiB are left to this program; raise its limit, or "
+            "scale the film down"
         )
 
 
