@@ -120,7 +120,7 @@ def test_the_name_says_epoch_step_and_loss(tmp_path: Path, loss: float, shown: s
     assert checkpoints.paths() == [path] and path.is_file() and path.with_suffix(".json").is_file()
 
 
-# ----------------------------------------------------------------------------------------- checkpoints
+# ---------------------------------------------------------------------------------- checkpoints
 
 
 def test_the_newest_two_and_the_best_are_kept(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ import pytest
 from tests.training.conftest import write_picture
 from vidcolor.errors import TrainingError
 from vidcolor.training import grid
-from vidcolor.training.options import TrainOptions
 from vidcolor.training.grid import combinations
+from vidcolor.training.options import TrainOptions
 from vidcolor.training.recipe import Recipe, RecipeFile
 from vidcolor.training.results.grid_table import pivot_markdown
+from vidcolor.training.trainer import train
 
 FILE = RecipeFile(
     "tiny",
@@ -71,16 +72,15 @@ def test_a_grid_goes_on_where_it_stopped(
 ) -> None:
     runs = combinations({"lr": [0.1, 0.01], "model_options.kernels": [2, 4]})
     trained: list[str] = []
-    real = grid.train
 
-    def train(item: RecipeFile, output: Path, *more: Any) -> dict[str, Any]:
+    def train_or_stop(item: RecipeFile, output: Path, *more: Any) -> dict[str, Any]:
         if len(trained) == 2 and not monkeypatched[0]:
             raise KeyboardInterrupt
         trained.append(output.name)
-        return real(item, output, *more)
+        return train(item, output, *more)
 
     monkeypatched = [False]
-    monkeypatch.setattr(grid, "train", train)
+    monkeypatch.setattr(grid, "train", train_or_stop)
     with pytest.raises(KeyboardInterrupt):
         grid.run_grid(file, runs, tmp_path / "out", TrainOptions(), title="t")
     half = json.loads((tmp_path / "out" / "grid.json").read_text(encoding="utf-8"))
@@ -95,12 +95,12 @@ def test_a_grid_goes_on_where_it_stopped(
 
 def test_failed_runs_are_named(tmp_path: Path, file: RecipeFile) -> None:
     lines: list[str] = []
-    runs: dict[str, dict[str, Any]] = {"good": {"lr": 0.1}, "bad": {"monitor": "accuracy"}}
+    runs: dict[str, dict[str, Any]] = {"good": {"lr": 0.1}, "bad": {"size": 8}}
     rows = grid.run_grid(
         file, runs, tmp_path / "out", TrainOptions(), title="t", on_notice=lines.append
     )
     assert [r["name"] for r in rows] == ["good"]
-    assert len(lines) == 1 and lines[0].startswith("bad: recipe key 'monitor'")
+    assert len(lines) == 1 and lines[0].startswith("bad: recipe key 'size'")
     with pytest.raises(TrainingError, match="none of the 1 runs succeeded"):
         grid.run_grid(file, {"bad": runs["bad"]}, tmp_path / "none", TrainOptions(), title="t")
 

@@ -8,7 +8,6 @@ import threading
 
 import pytest
 
-from vidcolor.training import interrupt
 from vidcolor.training.interrupt import interruption
 
 
@@ -35,7 +34,7 @@ def test_sigterm_exits_with_143() -> None:
 def test_a_second_ctrl_c_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 101.0, 101.0, 104.0])
     with interruption() as signals:
-        monkeypatch.setattr(interrupt.time, "monotonic", lambda: next(clock))
+        monkeypatch.setattr("vidcolor.training.interrupt.time.monotonic", lambda: next(clock))
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)  # a second later: torchrun's copy of the same
         assert not signals.forced

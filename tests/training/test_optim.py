@@ -29,7 +29,8 @@ class Small(ColorModel):
         self.last = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.last(self.encoder(x))
+        made: torch.Tensor = self.last(self.encoder(x))
+        return made
 
 
 def recipe(**keys: Any) -> Recipe:

@@ -147,7 +147,10 @@ def test_keys_are_known(values: dict[str, Any], message: str) -> None:
         ("[grid]\nlr = [0.1, 'x']", "grid: recipe key 'lr' must be a number, not 'x'"),
         ("[variants]\nmine = 3", "key 'variants.mine' must be a table, not 3"),
         ("[variants.mine]\nlrr = 0.1", "variant 'mine': unknown key 'lrr'; known: model"),
-        ("[variants.mine]\nflip = 1", "variant 'mine': recipe key 'flip' must be true or false, not 1"),
+        (
+            "[variants.mine]\nflip = 1",
+            "variant 'mine': recipe key 'flip' must be true or false, not 1",
+        ),
     ],
 )
 def test_mistakes_of_the_tables_name_the_file(tmp_path: Path, text: str, message: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.helpers.pretend_cuda import CUDA, pretend_cuda
 from tests.training.conftest import write_picture
@@ -73,8 +73,8 @@ def same(first: Path, second: Path) -> bool:
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, values: list[float], key: str = "loss") -> None:
-    """Validations that measure `values` one after the other (the first call is the trial)."""
-    measured = iter([values[0], *values])
+    """Validations that measure `values` one after the other."""
+    measured = iter(values)
     monkeypatch.setattr(TrainState, "evaluate", lambda *_: {"loss": 1.0, key: next(measured)})
 
 
@@ -176,7 +176,7 @@ def test_resumed_equals_uninterrupted(
         patch.setattr(TrainState, "train_step", stopping_at(step, KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(file, broken, pictures, TrainCallbacks(on_notice=lines.append))
-    assert lines == [f"stopped in epoch {step // 3 + 1}, at step {step}; go on with --resume"]
+    assert lines == [f"stopped in epoch {step // 3 + 1}, at step {step}; continue with --resume"]
     results = json.loads((broken / "results.json").read_text(encoding="utf-8"))
     assert results["status"] == "interrupted"
     torch.rand(7)  # other random numbers in between
@@ -257,13 +257,13 @@ def test_divergence_is_named_and_reported(tmp_path: Path, pictures: Path) -> Non
 def test_a_full_disk_at_a_checkpoint_loses_nothing(
     tmp_path: Path, pictures: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, calls = checkpoint.save_file, []
+    calls: list[tuple[Any, ...]] = []
 
     def sometimes_full(*arguments: Any, **named: Any) -> None:
         calls.append(arguments)
         if len(calls) == 2:
             raise OSError(28, "No space left on device")
-        save(*arguments, **named)
+        save_file(*arguments, **named)
 
     monkeypatch.setattr(checkpoint, "save_file", sometimes_full)
     lines: list[str] = []
@@ -299,9 +299,9 @@ def test_what_cannot_be_trained(tmp_path: Path, pictures: Path, trained: Path) -
         train(tiny(), tmp_path / "a")
     with pytest.raises(InputError, match="nowhere: no such"):
         run(tiny(), tmp_path / "b", tmp_path / "nowhere")
-    with pytest.raises(TrainingError, match="holds a training already; go on with --resume"):
+    with pytest.raises(TrainingError, match="holds a training already; continue it with --resume"):
         run(tiny(), trained, pictures)
-    with pytest.raises(TrainingError, match=r"'monitor': .* not 'accuracy'"):
+    with pytest.raises(TrainingError, match=r"'monitor' must .* not 'accuracy'"):
         run(tiny(monitor="accuracy"), tmp_path / "c", pictures)
     other = tmp_path / "other"
     shutil.copytree(trained, other)
@@ -316,7 +316,7 @@ def test_grey_pictures_are_refused(tmp_path: Path) -> None:
     data.mkdir()
     for seed in range(10):
         write_picture(data / f"{seed}.png", seed, grey=True, side=16)
-    with pytest.raises(TrainingError, match=r"data: the pictures are grey \(of 6 none"):
+    with pytest.raises(TrainingError, match=r"data: the pictures are gray \(none of 6"):
         run(tiny(), tmp_path / "out", data)
 
 
@@ -332,7 +332,7 @@ def test_sizes_that_do_not_fit_are_named_at_once(tmp_path: Path, pictures: Path)
         objective = "lab8_mse" if model == "autoencoder" else "rgb_mse"
         file = tiny(size=size, model=model, model_options={}, objective=objective)
         with pytest.raises(
-            RecipeError, match=f"'size': '{model}' wants a multiple .* {least}, not"
+            RecipeError, match=f"'size' must be a multiple .* '{model}', at least {least}, not"
         ):
             run(file, tmp_path / "out", pictures)
     assert not (tmp_path / "out").exists()
@@ -364,8 +364,9 @@ def test_crops_by_worker_processes(tmp_path: Path, photographs: Path) -> None:
     file = RecipeFile(
         "crops",
         Recipe(
-            model="fast", size=32, fit="crop", flip=True, min_scale=0.5, old_film_share=0.5, ema=0.9,
-            batch_size=2, epochs=1, epoch_size=4, optimizer="adamw", lr=(1e-3,), encoder_lr=3e-4,
+            model="fast", size=32, fit="crop", flip=True, min_scale=0.5, old_film_share=0.5,
+            ema=0.9, batch_size=2, epochs=1, epoch_size=4, optimizer="adamw", lr=(1e-3,),
+            encoder_lr=3e-4,
             split=(0.6, 0.2, 0.2), monitor="psnr_over_gray", input_size=64, clip_norm=1.0,
         ),
     )  # fmt: skip

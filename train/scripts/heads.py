@@ -1,11 +1,11 @@
-"""Compare objectives quickly: small heads on one frozen encoder, all else equal.
+"""Compare objectives: small heads on one frozen encoder, all else equal.
 
     python train/scripts/heads.py resnet50v2_trunk.safetensors photos-train-00.zip \\
         photos-val-00.zip --lpips-weights alexnet.safetensors
 
 The encoder's features of every picture are computed once and kept in memory (0.5 MB a picture as
 fp16 at 144 pixels), so a head trains in minutes on one core. Each head's chroma is then scaled so
-that its colourfulness is 0.7 of the truth's: what is paler has the better PSNR for nothing.
+that its colorfulness is 0.7 of the truth's: paler colors alone have a better PSNR.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Head(nn.Module):
 
     def forward(self, deep: Tensor, fine: Tensor) -> Tensor:
         x = F.interpolate(self.deep(deep), scale_factor=2.0, mode="bilinear")
-        return self.last(self.body(torch.cat([x, self.fine(fine)], dim=1)))
+        made: Tensor = self.last(self.body(torch.cat([x, self.fine(fine)], dim=1)))
+        return made
 
 
 @torch.inference_mode()
@@ -71,16 +72,16 @@ def cached(encoder: nn.Module, path: Path, count: int) -> Set:
 def batches(data: Set, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """The set in random order, float32."""
     order = torch.randperm(len(data[0]), generator=torch.Generator().manual_seed(seed))
-    for index in order[: len(order) // BATCH * BATCH].split(BATCH):
+    for index in torch.split(order[: len(order) // BATCH * BATCH], BATCH):
         lab, deep, fine = (part[index].float() for part in data)
         yield lab, deep, fine
 
 
 class Adversarial:
-    """Huber plus the judgement of a network that learns to tell true from predicted chroma.
+    """Huber loss plus the score of a critic that learns to tell true from predicted chroma.
 
-    The critic sees L*, a*, b* at stride 8, gives a judgement of each neighbourhood of 11 places
-    (PatchGAN, Isola et al. 2017) and learns by the hinge loss, one step for each of the head's.
+    The critic gets L*, a*, b* at stride 8 and scores each neighborhood of 11 places (PatchGAN,
+    Isola et al. 2017). It learns by the hinge loss, one step for each step of the head.
     """
 
     def __init__(self, price: float) -> None:
@@ -98,10 +99,11 @@ class Adversarial:
         made = torch.cat([truth[:, :1], raw / 5], dim=1)
         wrong = F.relu(1 - self.critic(truth)) + F.relu(1 + self.critic(made.detach()))
         self.optimizer.zero_grad()
-        wrong.mean().backward()
+        torch.autograd.backward(wrong.mean())
         self.optimizer.step()
         huber = F.huber_loss(10 * raw, 50 * truth[:, 1:], delta=10.0) / 10
-        return huber - self.price * self.critic(made).mean()
+        judgement: Tensor = self.critic(made).mean()
+        return huber - self.price * judgement
 
 
 def train(
@@ -118,20 +120,22 @@ def train(
                 raw = head(deep, fine)
             value = loss(raw.float(), lab)
             optimizer.zero_grad()
-            value.backward()
+            torch.autograd.backward(value)
             optimizer.step()
             schedule.step()
     head.eval()
 
 
 @torch.inference_mode()
-def measure(name: str, head: Head, decode: Callable[[Tensor], Tensor], val: Set, lpips) -> None:
-    """Print what the head gives, as it is and at the wanted colourfulness."""
+def measure(
+    name: str, head: Head, decode: Callable[[Tensor], Tensor], val: Set, lpips: nn.Module
+) -> None:
+    """Print the head's measures, as predicted and at the wanted colorfulness."""
     lab = val[0].float()
     raw = torch.cat(
         [
             head(d.float(), f.float())
-            for d, f in zip(val[1].split(16), val[2].split(16), strict=True)
+            for d, f in zip(torch.split(val[1], 16), torch.split(val[2], 16), strict=True)
         ]
     )
     ab = decode(raw)
@@ -145,7 +149,7 @@ def measure(name: str, head: Head, decode: Callable[[Tensor], Tensor], val: Set,
 
     def figures(gain: float) -> str:
         picture = made(gain)
-        parts = zip(picture.split(32), truth.split(32), strict=True)
+        parts = zip(torch.split(picture, 32), torch.split(truth, 32), strict=True)
         distance = torch.cat([lpips(a, b) for a, b in parts]).mean()
         share = colourfulness(picture).mean() / wanted
         gained = psnr(picture, truth).mean() - floor
@@ -177,6 +181,7 @@ def main() -> None:
     val = cached(encoder, options.validation, 100_000)
     channels = data[1].shape[1], data[2].shape[1]
     lpips = load_lpips(options.lpips_weights)
+    assert lpips is not None  # a file was given
     bins = ab_bins()
     print(f"{len(data[0])} pictures, {options.epochs} epochs; {len(val[0])} to measure on")
     print("| objective | over grey, dB | colour | LPIPS | gain | over grey, dB | colour | LPIPS |")
@@ -192,7 +197,7 @@ def main() -> None:
         return nats / torch.tensor(float(len(bins))).log()
 
     def confident(logits: Tensor) -> Tensor:
-        """Sharper where it is sure, and the plain mean where it is not."""
+        """A sharper mean where the distribution is certain."""
         return mean(logits, 0.38 + 0.62 * unsure(logits))
 
     def small(lab: Tensor) -> Tensor:
@@ -213,7 +218,7 @@ def main() -> None:
         return cross_entropy(raw, lab) + F.huber_loss(mean(raw), small(lab), delta=10.0) / 10
 
     counts = torch.zeros(len(bins))
-    for lab in data[0][:512].float().split(32):
+    for lab in torch.split(data[0][:512].float(), 32):
         counts += soft_encode(small(lab), neighbours=1).sum(dim=(0, 2, 3))
     share = smoothed(counts / counts.sum(), bins)
     rare = 1 / (0.5 * share + 0.5 / len(share))
@@ -244,7 +249,7 @@ def main() -> None:
     def ten(raw: Tensor) -> Tensor:
         return 10 * raw
 
-    regressions = {
+    regressions: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "MSE": mse,
         "Huber": huber,
         "Huber + 10 LPIPS": perceptual(10.0, 0.0),
@@ -256,7 +261,7 @@ def main() -> None:
         f"half Huber, half the Huber to {options.teacher}": distilled(0.5),
         f"the Huber to {options.teacher} alone": distilled(1.0),
     }
-    classifications = {
+    classifications: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "313 bins": cross_entropy,
         "313 bins, rebalanced": rebalanced,
         "313 bins + Huber of the mean": mixture,

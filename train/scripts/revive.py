@@ -1,13 +1,13 @@
-"""Give `fast` a living deep path again: its blocks at stride 32 anew from ImageNet.
+"""Reset the blocks of `fast` at stride 32 to ImageNet's values.
 
     python train/scripts/revive.py old.safetensors mobilenetv2_folded.safetensors photos.zip \\
         new.safetensors
 
-The first weights' deepest features had become constants (train/LOG.md). Here everything from the
-first block at stride 32 on, and what reads it, starts anew; all else stays. The layers before have
-drifted from ImageNet's, so the linear map that brings their features nearest to ImageNet's, by
-ridge regression on some pictures, is folded into the first new convolution. The decoder reads the
-new features with weights of 0, so the colours are the old weights' until it is trained.
+The deepest features of the first weights had become constants (train/LOG.md). This resets
+everything from the first block at stride 32 on, and the layers that read it. The layers before
+differ from ImageNet's, so the linear map from their features to ImageNet's, by ridge regression on
+some pictures, is folded into the first new convolution. The decoder's weights for the new features
+are 0, so the colors are those of the old weights until the model is trained.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,17 +33,17 @@ PICTURES, RIDGE = 96, 1e-3
 
 @torch.inference_mode()
 def outputs(module: nn.Module, model: nn.Module, lightness: Tensor) -> Tensor:
-    """What `module` puts out for all pictures."""
+    """The outputs of `module` for all pictures."""
     kept: list[Tensor] = []
     hook = module.register_forward_hook(lambda _, given, made: kept.append(made))
-    for part in lightness.split(16):
+    for part in torch.split(lightness, 16):
         model(part)
     hook.remove()
     return torch.cat(kept)
 
 
 def linear_map(given: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """`(matrix, offset)` that bring `given @ matrix + offset` nearest to `wanted`, rows of C."""
+    """`(matrix, offset)` that bring `given @ matrix + offset` nearest to `wanted`, `(N, C)`."""
     mean, target = given.mean(0), wanted.mean(0)
     x, y = given - mean, wanted - target
     weight = RIDGE * len(x) * x.square().mean()
@@ -58,8 +59,8 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     options = parser.parse_args()
     torch.manual_seed(0)
-    old, _ = load_model(file=options.old)
-    new = create_model("fast")
+    old: Any = load_model(file=options.old)[0]
+    new: Any = create_model("fast")
     new.load_pretrained(read_tensors(options.imagenet))
     new.eval()
     pictures = islice(stream_pictures([options.pictures], []), 0, 10 * PICTURES, 10)
@@ -82,7 +83,7 @@ def main() -> None:
     ours[expand + "weight"] = (weight @ matrix.T)[..., None, None]
     ours["up16.0.0.weight"][:, : new.neck[0].out_channels] = 0
     new.load_state_dict(ours)
-    # the old path was a constant, which the next norm had in its mean
+    # the old path was a constant, which is in the next norm's mean
     means = [outputs(m.up16[0][0], m, lightness).mean((0, 2, 3)) for m in (new, old)]
     new.up16[0][1].running_mean += means[0] - means[1]
     save_weights(options.new, new.state_dict(), Entry("fast"), torch.float32)

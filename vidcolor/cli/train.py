@@ -89,6 +89,7 @@ def train_command(
     are kept. Checkpoints are written every few minutes, at every best epoch and on Ctrl-C;
     --resume continues from the newest.
     """
+    from ..system.devices import choose_device
     from ..training.checkpoint import CheckpointManager
     from ..training.recipe import DEFAULT, find_recipe, load_recipe
 
@@ -106,6 +107,7 @@ def train_command(
     options = dataclasses.replace(
         options,
         resume=options.resume or found,
+        device=str(choose_device(options.device)),
         command=shlex.join(["vidcolor", *sys.argv[1:]]),
     )
     if grid or variants:

@@ -1,1 +1,1 @@
-"""Training: recipes, data, losses, the loop and its checkpoints. Knows nothing of the CLI."""
+"""Training: recipes, data, objectives, the training loop, checkpoints, results."""

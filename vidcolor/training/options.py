@@ -26,7 +26,7 @@ class RecipeChanges:
     )
     epochs: int | None = option(None, low=1, help="Most epochs.")
     batch_size: int | None = option(None, low=1, help="Pictures in a step.")
-    lr: float | None = option(None, help="Learning rate.")
+    lr: float | None = option(None, low=0, help="Learning rate.")
     patience: int | None = option(
         None, low=0, help="Stop after so many epochs without a better value; 0: never."
     )

@@ -36,7 +36,7 @@ _TYPES = {
 }
 
 
-def _at_least(low: float, default: Any, help: str, high: float | None = None) -> Any:
+def _number(default: Any, help: str, low: float = 0, high: float | None = None) -> Any:
     return option(default, help=help, low=low, high=high)
 
 
@@ -67,18 +67,15 @@ class Recipe:
     objective_options: dict[str, Any] = field(default_factory=dict)
     data: tuple[str, ...] = option((), help="cifar10, folders and zips of color pictures.")
     classes: tuple[str, ...] = option((), help="Keep the pictures of these classes; empty: all.")
-    split: tuple[float, ...] = _at_least(
-        0, (0.8, 0.1, 0.1), "Shares of training, validation and test pictures."
-    )
+    split: tuple[float, ...] = _number((0.8, 0.1, 0.1), "Shares of training, validation and test.")
     test_part: str = option(
         "split",
         choices=words("split", "folder"),
-        help="split: draw the test part from all pictures; folder: take the pictures below a "
-        "folder test or val.",
+        help="split: draw the test part from all pictures; folder: those in a folder test or val.",
     )
-    limit: int = _at_least(0, 0, "Most pictures of each part; 0: all.")
-    min_chroma: float = _at_least(0, 0.0, "Leave out pictures of a lower mean Lab chroma.")
-    size: int = _at_least(1, 256, "Side of the training pictures, pixels.")
+    limit: int = _number(0, "Most pictures of each part; 0: all.")
+    min_chroma: float = _number(0.0, "Leave out pictures of a lower mean Lab chroma.")
+    size: int = _number(256, "Side of the training pictures, pixels.", 1)
     fit: str = option(
         "cover",
         choices=words("stretch", "cover", "crop"),
@@ -86,37 +83,28 @@ class Recipe:
         "crop: random resized crops, cut by worker processes.",
     )
     flip: bool = option(False, help="Mirror half of the pictures.")
-    rotate: float = _at_least(0, 0.0, "Rotate by up to this many degrees either way.", 180)
-    min_scale: float = _at_least(0, 1.0, "Least share of the area of a random crop; 1: no crop.", 1)
-    repeat_augmented: int = _at_least(
-        1, 1, "Times the training part is repeated; every copy but the first has fixed random "
-        "augmentations.",
-    )  # fmt: skip
-    old_film_share: float = _at_least(
-        0, 0.0, 'Share of the crops made to look like old film (fit = "crop").', 1
+    rotate: float = _number(0.0, "Rotate by up to this many degrees either way.", 0, 180)
+    min_scale: float = _number(1.0, "Least share of a random crop's area; 1: no crop.", 0, 1)
+    repeat_augmented: int = _number(
+        1, "Repetitions of the training part; all but the first are augmented, once and for all.", 1
     )
-    ortho: float = _at_least(
-        0, 0.0, 'Share of the crops in the gray of orthochromatic film (fit = "crop").', 1
-    )
+    old_film_share: float = _number(0.0, "Share of the crops that look like old film.", 0, 1)
+    ortho: float = _number(0.0, "Share of the crops in the gray of orthochromatic film.", 0, 1)
     shares: dict[str, float] = field(default_factory=dict)
-    batch_size: int = _at_least(1, 16, "Pictures in a step.")
-    epochs: int = _at_least(1, 30, "Most epochs.")
-    epoch_size: int = _at_least(0, 0, "Pictures in an epoch; 0: the training part's number.")
+    batch_size: int = _number(16, "Pictures in a step.", 1)
+    epochs: int = _number(30, "Most epochs.", 1)
+    epoch_size: int = _number(0, "Pictures in an epoch; 0: the training part's number.")
     monitor: str = "loss"
-    patience: int = _at_least(0, 5, "Stop after so many epochs without a better value; 0: never.")
+    patience: int = _number(5, "Stop after so many epochs without a better value; 0: never.")
     optimizer: str = option(
         "adam",
         choices=words("sgd", "adam", "adamw"),
-        help="sgd and adam use L2 decay, adamw decoupled decay.",
+        help="sgd and adam: L2 decay of all parameters; adamw: decoupled, not of biases and norms.",
     )
-    momentum: float = _at_least(0, 0.0, "Momentum of SGD.")
-    lr: tuple[float, ...] = _at_least(0, (1e-3,), "Learning rates, one for each stage.")
-    encoder_lr: float = _at_least(
-        0, 0.0, "Rate of the parameters under `encoder.` in the first stage; 0: as lr."
-    )
-    weight_decay: tuple[float, ...] = _at_least(
-        0, (0.0,), "One for each stage, or one for all; AdamW spares biases and norms."
-    )
+    momentum: float = _number(0.0, "Momentum of SGD.")
+    lr: tuple[float, ...] = _number((1e-3,), "Learning rates, one for each stage.")
+    encoder_lr: float = _number(0.0, "Rate of the encoder's parameters in the first stage; 0: lr.")
+    weight_decay: tuple[float, ...] = _number((0.0,), "One for each stage, or one for all.")
     schedule: str = option(
         "constant",
         choices=words("constant", "step", "plateau", "linear"),
@@ -124,35 +112,29 @@ class Recipe:
         "epochs without a better value; linear: rise over `warmup` steps, hold, then fall to 0 "
         "over the last `decay_share` of all steps.",
     )
-    milestones: tuple[int, ...] = _at_least(0, (), "Epochs at which the schedule step goes on.")
-    plateau: int = _at_least(1, 3, "See schedule.")
-    warmup: int = _at_least(0, 0, "Steps; see schedule.")
-    decay_share: float = _at_least(0, 0.0, "Share of all steps; see schedule.", 1)
-    clip_norm: float = _at_least(0, 0.0, "Largest norm of the gradient; 0: no limit.")
-    ema: float = _at_least(
-        0, 0.0, "Decay of the moving average of the weights, which is validated and kept; 0: none."
+    milestones: tuple[int, ...] = _number((), "Epochs at which the schedule step goes on.")
+    plateau: int = _number(3, "See schedule.", 1)
+    warmup: int = _number(0, "Steps; see schedule.")
+    decay_share: float = _number(0.0, "Share of all steps; see schedule.", 0, 1)
+    clip_norm: float = _number(0.0, "Largest norm of the gradient; 0: no limit.")
+    ema: float = _number(0.0, "Decay of the weights' moving average, which is kept; 0: none.")
+    recalibrate_bn_steps: int = _number(
+        0, "Steps of training pictures to measure batch norm statistics on before each validation."
     )
-    recalibrate_bn_steps: int = _at_least(
-        0, 0, "Steps' worth of training pictures that batch norm statistics are measured on, in "
-        "float32, before each validation; 0: keep those of the training.",
-    )  # fmt: skip
     precision: str = option(
         "fp32", choices=words("fp32", "bf16", "fp16"), help="Arithmetic of the forward pass."
     )
-    seed: int = _at_least(0, 0, "Of the split, the order, the augmentation and the first weights.")
+    seed: int = _number(0, "Of the split, the order, the augmentation and the first weights.")
     freeze: str = option(
         "", choices={'""': "", "backbone": "backbone"}, help="backbone: train the head alone."
     )
-    encoder: str = option(
-        "", help="Pretrained encoder: torchvision (download) or a file; empty: none."
-    )
-    input_size: int = _at_least(0, 0, "Side the weights are meant to run at, pixels; 0: size.")
+    encoder: str = option("", help="Pretrained encoder: torchvision, or a file; empty: none.")
+    input_size: int = _number(0, "Side the weights are meant to run at, pixels; 0: size.")
 
     def __post_init__(self) -> None:
         for key, kind in _types(Recipe).items():
-            object.__setattr__(
-                self, key, _converted(f"recipe key '{key}'", getattr(self, key), kind)
-            )
+            value = _converted(f"recipe key '{key}'", getattr(self, key), kind)
+            object.__setattr__(self, key, value)
         try:
             check_options(self)
             for wrong, key, reason in self._mistakes():
@@ -172,12 +154,8 @@ class Recipe:
             names = ", ".join(known)
             yield value not in known, key, f"must be one of {names}, not {reprlib.repr(value)}"
         measures = ("loss", *OBJECTIVES[self.objective].measure_names)
-        yield (
-            self.monitor not in measures,
-            "monitor",
-            f"must be one of {', '.join(measures)} with the objective '{self.objective}', not "
-            f"{reprlib.repr(self.monitor)}",
-        )
+        reason = f"must be one of {', '.join(measures)}, not {reprlib.repr(self.monitor)}"
+        yield self.monitor not in measures, "monitor", reason
         try:
             check_model_options(self.model, self.model_options)
         except WeightsError as error:
@@ -198,12 +176,7 @@ class Recipe:
         yield wrong, "lr", f"must be one rate with the schedule '{self.schedule}'"
         for folder, share in self.shares.items():
             good = isinstance(share, int | float) and not isinstance(share, bool) and 0 < share <= 1
-            name = reprlib.repr(folder)
-            yield (
-                not good,
-                "shares",
-                f"must give {name} a share above 0 and at most 1, not {share!r}",
-            )
+            yield not good, "shares", f"must give {folder!r} a share from 0 to 1, not {share!r}"
         total = sum(self.shares.values())
         yield total > 1 + 1e-6, "shares", f"must sum to 1 at most, not {total:g}"
         crops = self.fit == "crop"
@@ -221,9 +194,8 @@ class RecipeFile:
     Attributes:
         name: of the recipe: its folder's, or the file's own.
         recipe: the settings.
-        title: one line: what it trains.
-        document: where it comes from.
-        reported: figures the document reports, for the results.
+        title, document: what it trains, and its source, one line each.
+        reported: figures of the document, for the results.
         estimations: number of test pictures whose predictions are written as
             `estimations_test.npy`.
         changed: keys that the command line replaced, and their values.
@@ -344,16 +316,13 @@ def parse_value(text: str) -> Any:
     return text
 
 
-def _recipes_folder() -> Path:
-    try:
-        return Path(str(importlib.resources.files("vidcolor.recipes_data")))
-    except ModuleNotFoundError:  # run from a source tree
-        return Path(__file__).resolve().parents[2] / "train"
-
-
 def shipped_recipes() -> dict[str, Path]:
     """The files of the shipped recipes by name, sorted."""
-    return {path.parent.name: path for path in sorted(_recipes_folder().glob("*/recipe.toml"))}
+    try:
+        folder = Path(str(importlib.resources.files("vidcolor.recipes_data")))
+    except ModuleNotFoundError:  # run from a source tree
+        folder = Path(__file__).resolve().parents[2] / "train"
+    return {path.parent.name: path for path in sorted(folder.glob("*/recipe.toml"))}
 
 
 def find_recipe(name: str) -> Path:

@@ -27,7 +27,7 @@ from .data.dataset import DataSet, Part, check_split, write_split
 from .distributed import Distributed, init_distributed
 from .interrupt import Interruption, interruption
 from .objectives import create_objective
-from .options import TrainProgress, TrainCallbacks, TrainOptions
+from .options import TrainCallbacks, TrainOptions, TrainProgress
 from .prepare import check_sizes, eval_loader, initial_model, open_dataset, train_loader
 from .recipe import RecipeFile, write_recipe
 from .results.by_folder import FILE, FolderFigures, write_figures
@@ -380,7 +380,7 @@ def train(
         DivergedError: the loss became nan or infinite; the best weights so far are kept.
     """
     options, callbacks = options or TrainOptions(), callbacks or TrainCallbacks()
-    device = str(choose_device(options.device))
+    device = str(choose_device("auto")) if options.device == "auto" else options.device
     with _threads(options.threads), init_distributed(device) as distributed:
         if file.recipe.precision == "fp16" and distributed.device.type == "cpu":
             raise RecipeError("recipe key 'precision': fp16 needs a GPU; use bf16 on the CPU")

@@ -9,9 +9,7 @@ from vidcolor.errors import TrainingError
 from vidcolor.training.data.augment import Augment, Draws, apply, draw
 
 
-def augment(
-    picture: torch.Tensor, settings: Augment, generator: torch.Generator
-) -> torch.Tensor:
+def augment(picture: torch.Tensor, settings: Augment, generator: torch.Generator) -> torch.Tensor:
     """Draw the choices and apply them."""
     return apply(picture, draw(len(picture), settings, generator))
 

@@ -214,7 +214,7 @@ def test_a_set_of_grey_pictures(tmp_path: Path) -> None:
     for seed in range(10):
         write_picture(tmp_path / f"{seed}.png", seed, grey=True, side=8)
     line = refused(InputError, tmp_path, min_chroma=2.0)
-    assert "no usable colour picture (0 unreadable, 10 near-grey)" in line
+    assert "no usable color picture (0 unreadable, 10 near-grey)" in line
     assert "min_chroma (2)" in line
 
 

@@ -38,7 +38,9 @@ def _part(count: int, *shapes: tuple[int, int]) -> Part:
     return Part([f"{i}.png" for i in range(count)], pictures)
 
 
-def _device(space: str = "lab", augment: Augment = ALL, count: int = 7, **changes: Any) -> DeviceLoader:
+def _device(
+    space: str = "lab", augment: Augment = ALL, count: int = 7, **changes: Any
+) -> DeviceLoader:
     settings: dict[str, Any] = {"size": 8, "batch_size": 3, "seed": 5, **changes}
     return DeviceLoader(
         _part(count, (8, 8)), space=space, fit="cover", augment=augment, device="cpu", **settings

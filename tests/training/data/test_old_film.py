@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ SEEDS = range(12)
 
 
 @pytest.fixture(autouse=True)
-def _dice():
+def _random_numbers() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield

@@ -125,7 +125,7 @@ def test_two_steps_lower_the_loss(
         assert loss.shape == ()
         losses.append(loss.item())
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     assert losses[0] > losses[1] > losses[2], losses
 
@@ -597,7 +597,7 @@ def test_only_paleness_has_a_price_and_the_truth_is_free() -> None:
 def test_a_grey_prediction_has_a_finite_gradient_towards_colour() -> None:
     batch = Batch(Batch(pictures(64), "rgb").lab, "lab")
     raw = torch.zeros_like(batch.ab, requires_grad=True)
-    AbPerceptual(Bare()).loss(raw, batch).backward()
+    torch.autograd.backward(AbPerceptual(Bare()).loss(raw, batch))
     assert raw.grad is not None and raw.grad.isfinite().all()
     assert float((raw.grad * batch.ab).sum()) < 0
 

@@ -379,7 +379,7 @@ def _check_parts(data: DataSet, wanted: list[str], where: str, min_chroma: float
         left_out = f"{len(data.unreadable)} unreadable{first}, {data.near_grey} near-grey"
     if not any(counts.values()):
         raise InputError(
-            f"{where}: no usable colour picture ({left_out or 'none found'}); give colour PNG, "
+            f"{where}: no usable color picture ({left_out or 'none found'}); give color PNG, "
             f"JPEG, WebP, TIFF or BMP files, or lower min_chroma ({min_chroma:g})"
         )
     shares = "/".join(f"{share:g}" for share in data.split)

@@ -46,65 +46,66 @@ def expose(rgb: Tensor) -> Tensor:
     return (rgb * weights[:, None, None]).sum(dim=0, keepdim=True)
 
 
-def soften(grey: Tensor) -> Tensor:
+def soften(gray: Tensor) -> Tensor:
     """Blur like a soft lens, or like the copy of a smaller picture."""
     if _happens(0.6):
-        return TF.gaussian_blur(grey, [5, 5], [_uniform(0.3, 1.5)])
-    small = F.interpolate(grey[None], scale_factor=_uniform(0.4, 0.8), mode="area")
-    return F.interpolate(small, size=grey.shape[-2:], mode="bilinear")[0]
+        blurred: Tensor = TF.gaussian_blur(gray, [5, 5], [_uniform(0.3, 1.5)])
+        return blurred
+    small = F.interpolate(gray[None], scale_factor=_uniform(0.4, 0.8), mode="area")
+    return F.interpolate(small, size=gray.shape[-2:], mode="bilinear")[0]
 
 
-def develop(grey: Tensor) -> Tensor:
+def develop(gray: Tensor) -> Tensor:
     """Change gamma, fade blacks and whites; in 15 % of the pictures stretch and clip the range."""
-    black, white = torch.rand(2).tolist()
-    grey = grey ** float(torch.empty(1).uniform_(-0.35, 0.35).exp())
+    black, white = (float(level) for level in torch.rand(2).tolist())
+    gray = torch.pow(gray, float(torch.empty(1).uniform_(-0.35, 0.35).exp()))
     if _happens(0.15):
-        return ((grey - 0.1 * black) / (1 - 0.1 * black - 0.1 * white)).clamp(0, 1)
-    return 0.15 * black + grey * (1 - 0.15 * black - 0.15 * white)
+        return ((gray - 0.1 * black) / (1 - 0.1 * black - 0.1 * white)).clamp(0, 1)
+    return 0.15 * black + gray * (1 - 0.15 * black - 0.15 * white)
 
 
-def darken_corners(grey: Tensor) -> Tensor:
+def darken_corners(gray: Tensor) -> Tensor:
     """Darken the corners by up to 40 %."""
-    y = torch.linspace(-1, 1, grey.shape[-2])[:, None]
-    x = torch.linspace(-1, 1, grey.shape[-1])[None, :]
-    return grey * (1 - _uniform(0, 0.2) * (x**2 + y**2))
+    y = torch.linspace(-1, 1, gray.shape[-2])[:, None]
+    x = torch.linspace(-1, 1, gray.shape[-1])[None, :]
+    return gray * (1 - _uniform(0, 0.2) * (x**2 + y**2))
 
 
-def add_grain(grey: Tensor) -> Tensor:
+def add_grain(gray: Tensor) -> Tensor:
     """Add Gaussian grain, up to 6 % of white, of one or two pixels."""
-    noise = torch.randn_like(grey)
+    noise = torch.randn_like(gray)
     if _happens(0.5):
         noise = 2 * TF.gaussian_blur(noise, [3, 3], [0.7])  # about the same deviation
-    return grey + _uniform(0, 0.06) * noise
+    return gray + _uniform(0, 0.06) * noise
 
 
-def scratch(grey: Tensor) -> Tensor:
+def scratch(gray: Tensor) -> Tensor:
     """Add one to three vertical scratches of one or two pixels, and dust, lighter or darker."""
-    height, width = grey.shape[-2:]
-    grey = grey.clone()
+    height, width = gray.shape[-2:]
+    gray = gray.clone()
     for _ in range(1 + int(torch.randint(3, (1,)))):
         left = int(torch.randint(width, (1,)))
         top, bottom = sorted(torch.randint(height + 1, (2,)).tolist())
-        grey[..., top:bottom, left : left + 1 + int(_happens(0.3))] += _uniform(-0.5, 0.5)
+        gray[..., top:bottom, left : left + 1 + int(_happens(0.3))] += _uniform(-0.5, 0.5)
     for _ in range(int(torch.randint(6, (1,)))):
         top, left = (int(torch.randint(side, (1,))) for side in (height, width))
         size = 1 + int(torch.randint(3, (1,)))
-        grey[..., top : top + size, left : left + size] = float(torch.rand(1))
-    return grey
+        gray[..., top : top + size, left : left + size] = float(torch.rand(1))
+    return gray
 
 
-def compress(grey: Tensor) -> Tensor:
+def compress(gray: Tensor) -> Tensor:
     """Add the blocks and ringing of JPEG, quality 12 to 70."""
-    levels = (grey[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    levels = (gray[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     file = io.BytesIO()
     Image.fromarray(levels).save(file, "JPEG", quality=int(_uniform(12, 70)))
     return torch.from_numpy(np.array(Image.open(file)))[None].float() / 255
 
 
-def copy_film(grey: Tensor) -> Tensor:
+def copy_film(gray: Tensor) -> Tensor:
     """Add the artifacts of H.264 of poor quality, as the third frame of a slow motion: smeared
     texture, blocks, and traces of the frames before."""
-    levels = (grey[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    levels = (gray[0].clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     step = int(torch.randint(-2, 3, (1,)))
     moved = [np.roll(levels, step * ago, axis=1) for ago in (2, 1)]
     return torch.from_numpy(h264_copy([*moved, levels], int(_uniform(24, 40))))[None].float() / 255
@@ -129,11 +130,11 @@ def old_film(rgb: Tensor, emulsion: Callable[[Tensor], Tensor] = expose) -> Tens
         rgb: R'G'B' `(3, H, W)` in [0, 1].
         emulsion: computes the film's gray `(1, H, W)` of `rgb`.
     """
-    grey = emulsion(rgb)
+    gray = emulsion(rgb)
     for step, share in _STEPS:
         if _happens(share):
-            grey = step(grey)
-    return grey_to_lightness(grey.clamp(0, 1))
+            gray = step(gray)
+    return grey_to_lightness(gray.clamp(0, 1))
 
 
 def h264_copy(frames: Sequence[np.ndarray], crf: int) -> np.ndarray:

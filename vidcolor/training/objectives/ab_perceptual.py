@@ -6,11 +6,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import WeightsError
 from ...evaluation.metrics import colourfulness, load_lpips
-from ...models import ColorModel
 from ...run.colorizer import Colorizer
 from ..data.batch import Batch
 from .ab_regression import AbHuber
@@ -45,7 +44,7 @@ class AbPerceptual(AbHuber):
 
     def __init__(
         self,
-        model: ColorModel,
+        model: nn.Module,
         knee: float = 10.0,
         at: str = "prediction",
         lpips: float = 1.0,
@@ -79,7 +78,7 @@ class AbPerceptual(AbHuber):
         with torch.autocast(made.device.type, torch.bfloat16):
             distance: Tensor = self.network(made * 255, batch.rgb * 255).mean()
         wanted = colourfulness(batch.rgb * 255).mean()
-        # 1 of 255 levels squared keeps the gradient of a grey picture small
+        # 1 of 255 levels squared keeps the gradient of a gray picture small
         penalty = F.relu(1 - colourfulness(made * 255, epsilon=1.0).mean() / wanted)
         huber = super().loss(raw, batch)
         if self.teacher is not None and torch.is_grad_enabled():

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...evaluation.metrics import psnr, ssim
-from ...models import ColorModel
 from ..data.batch import Batch
 from .base import Objective, register_objective
 
@@ -38,7 +37,7 @@ class _AbLoss(Objective):
         at: the resolution to compare at, `prediction` or `picture`; see `_pair`.
     """
 
-    def __init__(self, model: ColorModel, at: str = "prediction") -> None:
+    def __init__(self, model: nn.Module, at: str = "prediction") -> None:
         super().__init__(model)
         if at not in _PLACES:
             raise ValueError(f"at must be one of {', '.join(_PLACES)}, not {at!r}")
@@ -68,7 +67,7 @@ class AbHuber(_AbLoss):
         at: as in `AbMse`.
     """
 
-    def __init__(self, model: ColorModel, knee: float = 10.0, at: str = "prediction") -> None:
+    def __init__(self, model: nn.Module, knee: float = 10.0, at: str = "prediction") -> None:
         super().__init__(model, at)
         if not knee > 0:
             raise ValueError(f"knee must be above 0, not {knee}")

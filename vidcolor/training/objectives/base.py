@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from ...color.convert import lab_to_rgb
 from ...evaluation.metrics import margin_error, psnr
-from ...models import ColorModel
 from ..data.batch import Batch
 
 _HIGHER_IS_BETTER = {"psnr", "ssim", "accuracy", "gain"}  # `gain`: in results of old trainings
@@ -69,7 +68,7 @@ class Objective(ABC):
     note: ClassVar[str] = ""
     measure_names: ClassVar[tuple[str, ...]] = ("psnr", "psnr_over_gray", "margin_error")
 
-    def __init__(self, model: ColorModel) -> None:
+    def __init__(self, model: nn.Module) -> None:
         """`model` is on its device already; the objective may keep references to its buffers."""
         self.device = next(model.parameters()).device
 

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import TrainingError
-from ...models import ColorModel
 from ...models.reproductions.classifier import PaletteClassifier
 from ..data.batch import Batch
 from .base import Objective, register_objective
@@ -43,7 +42,7 @@ class ColorClasses(Objective):
     note = "of the picture in the palette's colors, with their lightness"
     measure_names = (*Objective.measure_names, "accuracy")
 
-    def __init__(self, model: ColorModel) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         if not isinstance(model, PaletteClassifier):
             raise TrainingError(

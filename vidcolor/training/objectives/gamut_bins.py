@@ -11,13 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import TrainingError
-from ...models import ColorModel
 from ...models.reproductions.classifier import BinClassifier
 from ...models.reproductions.gamut import ab_bins, soft_encode
 from ..data.batch import Batch
 from .base import Objective, join_lab, register_objective
 
-_SIGMA = 5.0  # of the kernel that smooths the distribution of colours, Lab units
+_SIGMA = 5.0  # of the kernel that smooths the distribution of colors, Lab units
 
 
 def smoothed(share: Tensor, bins: Tensor) -> Tensor:
@@ -44,7 +43,7 @@ class GamutBins(Objective):
 
     native = "logits"
 
-    def __init__(self, model: ColorModel, rebalance: bool = True, uniform: float = 0.5) -> None:
+    def __init__(self, model: nn.Module, rebalance: bool = True, uniform: float = 0.5) -> None:
         super().__init__(model)
         if not 0 <= uniform <= 1:
             raise ValueError(f"uniform must lie between 0 and 1, not {uniform}")

@@ -1,1 +1,1 @@
-"""What a training leaves behind: figures, plots and tables."""
+"""Results of a training: measures, plots and tables."""

@@ -132,7 +132,7 @@ def our_figure(results: Mapping[str, Any], key: str) -> tuple[float | None, str]
     tests = {**rows[-1], **(results.get("test_measures") or {})}
     best, history = results.get("best") or {}, results.get("history") or []
     epoch = results.get("best_epoch")
-    at_best = next((row for row in history if row.get("epoch") == epoch), {})
+    at_best: Mapping[str, Any] = next((r for r in history if r.get("epoch") == epoch), {})
     part, _, name = key.partition("_")
     if part in ("test", "validation") and name:
         return finite((tests if part == "test" else best).get(name)), part

@@ -46,7 +46,7 @@ class TensorBoardLog:
         self.folder = folder
         purge = first_epoch if first_epoch > 1 else None
         with self._writing():
-            self._writer = SummaryWriter(str(folder), purge_step=purge)  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(folder), purge_step=purge)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -63,7 +63,7 @@ class TensorBoardLog:
         """Log the settings of the training, as a table of keys and values."""
         text = table(["key", "value"], [[key, str(value)] for key, value in values.items()])
         with self._writing():
-            self._writer.add_text("recipe", text)  # type: ignore[no-untyped-call]
+            self._writer.add_text("recipe", text)
 
     def epoch(self, row: Mapping[str, Any], sheet: Path | None = None) -> None:
         """Log a row of the history, and a picture file.
@@ -76,14 +76,14 @@ class TensorBoardLog:
         with self._writing():
             for key, value in row.items():
                 if key != "epoch" and value is not None:
-                    self._writer.add_scalar(_tag(key), float(value), epoch)  # type: ignore[no-untyped-call]
+                    self._writer.add_scalar(_tag(key), float(value), epoch)
             if sheet is not None:
                 with Image.open(sheet) as picture:
                     pixels = np.asarray(picture.convert("RGB"))
-                self._writer.add_image("sheet", pixels, epoch, dataformats="HWC")  # type: ignore[no-untyped-call]
-            self._writer.flush()  # type: ignore[no-untyped-call]  # shown while the training runs
+                self._writer.add_image("sheet", pixels, epoch, dataformats="HWC")
+            self._writer.flush()  # shown while the training runs
 
     def close(self) -> None:
         """Write what is buffered and end the log."""
         with self._writing():
-            self._writer.close()  # type: ignore[no-untyped-call]
+            self._writer.close()
