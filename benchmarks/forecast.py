@@ -4,9 +4,7 @@
 
 A steady film and a folder of JPEG pictures are made, or your own are taken. Each is measured as
 `vidcolor probe` does, in a few short stretches or a sample, and then run from end to end in the
-same process. `--processor-time` counts the processor's seconds instead of the clock's, for a
-machine that is at work on something else; with one thread and one core the two are the same
-otherwise.
+same process.
 """
 
 from __future__ import annotations
@@ -49,16 +47,16 @@ def write_pictures(folder: Path, count: int) -> Path:
 
 
 def measure(
-    film: Path, colorizer: Colorizer, settings: Settings, folder: Path, clock: Any, budget: float
+    film: Path, colorizer: Colorizer, settings: Settings, folder: Path, budget: float
 ) -> dict[str, Any]:
     """One row: what was foreseen and what came, seconds and bytes."""
     output = folder / ("coloured" if film.is_dir() else f"out{film.suffix}")
     jobs, problems = plan([film], output, settings)
-    foreseen = forecast(jobs, problems, colorizer, settings, budget=budget, clock=clock)
+    foreseen = forecast(jobs, problems, colorizer, settings, budget=budget)
     (row,) = foreseen.rows
-    began = clock()
+    began = time.perf_counter()
     reports = list(run(jobs, colorizer, settings))
-    seconds = clock() - began
+    seconds = time.perf_counter() - began
     size = sum(report.output.stat().st_size for report in reports)
     for report in reports:
         report.output.unlink()
@@ -88,10 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, help="model resolution")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--seconds", type=float, default=20.0, help="budget of each forecast")
-    parser.add_argument("--processor-time", action="store_true", help="count processor seconds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     given = parser.parse_args(arguments)
-    clock = time.process_time if given.processor_time else time.perf_counter
     colorizer = Colorizer(given.model, device=given.device, size=given.size)
     settings = Settings(overwrite=True)
     found: dict[str, Any] = {
@@ -101,7 +97,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "torch": torch.__version__,
         "model": colorizer.name,
         "size": colorizer.size,
-        "processor_time": given.processor_time,
         "rows": [],
     }
     print(f"{'film':>16} {'frames':>7} {'foreseen s':>11} {'s':>8} {'ratio':>6} {'bytes':>6}")
@@ -113,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             films = [write_film(folder, width, height, given.frames).path] if given.frames else []
             films += [write_pictures(folder, given.pictures)] if given.pictures else []
         for film in films:
-            row = measure(film, colorizer, settings, folder, clock, given.seconds)
+            row = measure(film, colorizer, settings, folder, given.seconds)
             found["rows"].append(row)
             print(
                 f"{row['film']:>16} {row['frames']:>7} {row['foreseen_seconds']:>11.1f} "

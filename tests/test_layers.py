@@ -31,6 +31,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 OUTSIDE = {
     "av": {"system", "sources", "sinks", "evaluation", "probe", "training"},
     "click": {"cli"},
+    "pyvips": {"system"},
     "rich": {"cli"},
 }
 

@@ -1,4 +1,4 @@
-"""`vidcolor probe` on the command line: tables, JSON, plots, what is kept, what is refused."""
+"""`vidcolor probe` on the command line: tables, JSON, what is kept, what is refused."""
 
 from __future__ import annotations
 
@@ -30,13 +30,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_machine(command: Vidcolor, tmp_path: Path, cache: Path) -> None:
-    answer = command("probe", *QUICK, "--json", "--plot", tmp_path / "p.png")
+    answer = command("probe", *QUICK, "--json")
     assert (answer.code, answer.err) == (0, "")
     report = json.loads(answer.out)
     (model,) = report["models"]
     assert (model["model"], report["frame"], model["fastest"]) == ("_ramp", [64, 48], 1)
     assert [row["batch"] for row in model["rows"]] == [1] and model["rows"][0]["fps"] > 0
-    assert (tmp_path / "p.png").read_bytes()[1:4] == b"PNG"
     assert files_in(cache) == ["batches.json"]
     (cache / "batches.json").unlink()
     answer = command("probe", *QUICK, "--no-keep")
@@ -76,7 +75,7 @@ def test_a_film(command: Vidcolor, tmp_path: Path, cache: Path) -> None:
     film = encode(tmp_path / "in.mkv", "ffv1", "yuv420p", frames(9)).path
     (tmp_path / "in.color.mkv").write_bytes(b"precious")
     options = (*RAMP, "--encoder", "ffv1", "--batch-size", "3", "--tta")
-    answer = command("probe", film, *options, "--json", "--plot", tmp_path / "p.png")
+    answer = command("probe", film, *options, "--json")
     assert answer.code == 0
     report = json.loads(answer.out)
     (row,) = report["rows"]
@@ -84,7 +83,7 @@ def test_a_film(command: Vidcolor, tmp_path: Path, cache: Path) -> None:
     assert report["startup_seconds"] > 0 and report["seconds"] > row["seconds"] > 0
     assert report["disk_bytes"] == row["bytes"] > 9 * 500
     assert (tmp_path / "in.color.mkv").read_bytes() == b"precious"
-    assert files_in(tmp_path) == ["in.color.mkv", "in.mkv", "p.png"] and not cache.exists()
+    assert files_in(tmp_path) == ["in.color.mkv", "in.mkv"] and not cache.exists()
     table = command("probe", film, *options, "-o", tmp_path / "neu" / "o.mkv").out
     for word in (str(film), "9 frames of 64x48", "measured", "time:", "disk:", "free"):
         assert word in table
@@ -106,11 +105,9 @@ def test_a_film_that_cannot_be_run(command: Vidcolor, tmp_path: Path) -> None:
         ("--frame", "0x9"),
         ("--batches", "a"),
         ("--batches", "0"),
-        ("--plot", "p.jpg"),
         ("",),
         ("FILM", "--size", "96"),
         ("FILM", "--model", "fast"),
-        ("FILM", "--train", "S0"),
         ("FILM", "--encoder", "x266"),
     ],
 )

@@ -7,23 +7,25 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.helpers.clips import RATE, encode, frames
 from tests.helpers.films import FilmSpec, build_film
 from vidcolor import Colorizer, EncoderSettings, Settings
 from vidcolor.errors import InputError
 from vidcolor.frames import Segment
-from vidcolor.probe.arithmetic import Sample
+from vidcolor.motion.shots import LOOKAHEAD
 from vidcolor.probe.films import (
-    FilmCosts,
-    FilmMeter,
-    copied_size,
+    FilmEstimate,
+    Measure,
+    Sample,
+    Scan,
+    copied_bytes,
+    count_frames,
     encoder_delay,
-    film_costs,
-    frames_ahead,
-    frames_of,
-    key_interval,
+    estimate_film,
+    make_measure,
+    scale_up,
+    scan_film,
     steady_part,
 )
 from vidcolor.probe.synthetic import write_film
@@ -56,9 +58,17 @@ class Truth:
         count = min(self.frames, round((end - start) * RATE + Fraction(1, 4)))
         seconds, size = self.at(place), round(20_000 * self.at(place))
         return Sample(
-            place, count, 3 + count * seconds, 30, 30 * seconds, 1, size, count - 1,
-            (count - 1) * size, count * size, count * (size + 14), segment.is_full,
+            place, count, 3 + count * seconds, seconds, 1, size, count - 1,
+            (count - 1) * size, count * (size + 14),
         )  # fmt: skip
+
+
+def scan_of(job: FilmJob) -> Scan:
+    return scan_film(job.source.path, None, [each.index for each in job.plan.streams])
+
+
+def film_costs(job: FilmJob, settings: Settings, measure: Measure, budget: float) -> FilmEstimate:
+    return estimate_film(job, settings, scan_of(job), measure, LOOKAHEAD, budget)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +81,7 @@ def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_foreseen_of_a_given_measure(long_film: Path) -> None:
     job, truth = job_of(long_film), Truth(400, slope=1.0)
     found = film_costs(job, VERYFAST, truth.measure, budget=60)
-    assert found.frames == 400 and not found.whole and found.notes == ()
+    assert found.frames == 400 and found.notes == ()
     assert [round(s.place, 2) for s in found.samples] == [0.0, 0.25, 0.5, 0.75]
     assert sum(s.frames for s in found.samples) <= 400
     wanted = 3 + sum(truth.at(i / 400) for i in range(400))
@@ -98,7 +108,7 @@ def test_a_quick_machine_is_measured_for_longer(long_film: Path) -> None:
 def test_a_short_film_is_run_whole(tmp_path: Path) -> None:
     path, truth = encode(tmp_path / "s.mkv", "ffv1", "yuv420p", frames(30)).path, Truth(30)
     found = film_costs(job_of(path), VERYFAST, truth.measure, budget=60)
-    assert truth.segments == [Segment()] and found.whole
+    assert truth.segments == [Segment()]
     assert found.costs.seconds(30) == pytest.approx(3 + 30 * 0.05)
 
 
@@ -111,7 +121,7 @@ def test_a_place_with_nothing_in_it_is_told_of(long_film: Path) -> None:
         return truth.measure(place, segment)
 
     found = film_costs(job_of(long_film), VERYFAST, measure, budget=60)
-    assert len(found.samples) == 3 and "nothing at 25 s" in found.notes[0]
+    assert len(found.samples) == 3 and "no frames at 25 s" in found.notes[0]
     assert found.costs.seconds(400) == pytest.approx(3 + 400 * 0.05)
 
 
@@ -146,9 +156,9 @@ def test_frames_are_counted_where_no_header_says(tmp_path: Path) -> None:
     if job.frames is not None:
         facts = replace(job.source.facts, num_frames_from_header=None, duration_seconds=None)
         job.source.facts = facts
-    assert job.frames is None and frames_of(job) == 20
+    assert job.frames is None and count_frames(job, scan_of(job)) == 20
     job.source.segment = Segment(None, Fraction(5) / (job.source.facts.average_rate or 25))
-    assert frames_of(job) == 5
+    assert count_frames(job, scan_of(job)) == 5
 
 
 def test_encoders_hold_frames_back() -> None:
@@ -158,9 +168,6 @@ def test_encoders_hold_frames_back() -> None:
     assert delay(encoder="ffv1") == 0
     assert 0 < delay(preset="veryfast") < delay() < delay(preset="slow")
     assert delay() - delay(preset="ultrafast") == 40
-    assert key_interval(Settings(encoder=EncoderSettings("ffv1")), Fraction(25)) == 1
-    assert key_interval(Settings(encoder=EncoderSettings("libsvtav1")), Fraction(24)) == 120
-    assert key_interval(VERYFAST, Fraction(25)) == 250
 
 
 def test_the_steady_part_is_where_every_stage_is_at_work() -> None:
@@ -179,56 +186,86 @@ def test_the_steady_part_is_where_every_stage_is_at_work() -> None:
 def test_frames_ahead_follow_the_batches_of_the_run(tmp_path: Path) -> None:
     """Large frames go in smaller batches, where nobody chose a size."""
     colorizer = Colorizer("_ramp", device="cpu", size=64)
-    found = {}
-    for width, height in ((64, 48), (1600, 1200)):
+    ahead = []
+    for width, height, chosen in ((64, 48, None), (1600, 1200, None), (1600, 1200, 7)):
         path = encode(tmp_path / f"{width}.mkv", "ffv1", "yuv420p", frames(2, width, height)).path
-        meter = FilmMeter(job_of(path, VERYFAST), colorizer, VERYFAST, tmp_path)
-        found[width] = meter.ahead
-    assert found == {
-        64: frames_ahead(8, torch.device("cpu")),
-        1600: frames_ahead(1, torch.device("cpu")),
-    }
-    chosen = FilmMeter(job_of(path, VERYFAST), colorizer, replace(VERYFAST, batch_size=7), tmp_path)
-    assert chosen.ahead == frames_ahead(7, torch.device("cpu"))
+        settings = replace(VERYFAST, batch_size=chosen)
+        ahead.append(make_measure(job_of(path, settings), colorizer, settings, tmp_path)[1])
+    first, second, third = ((each - LOOKAHEAD) for each in ahead)
+    assert first == 8 * second and third == 7 * second > 0
 
 
-def run_size(job: FilmJob, colorizer: Colorizer, settings: Settings) -> int:
-    return colorize_film(job, colorizer, settings).output.stat().st_size
+def sample(place: float, keys: int, others: int, scale: int = 1) -> Sample:
+    """A part of key frames of 1000 bytes and other frames of 100 bytes, 0.1 s each."""
+    count = keys + others
+    size = (1000 * keys + 100 * others) * scale
+    return Sample(
+        place, count, 2 + 0.1 * count, 0.1, keys, 1000 * keys * scale, others,
+        100 * others * scale, size + 14 * count + 500, 500,
+    )  # fmt: skip
 
 
-def measured(
-    path: Path, settings: Settings, folder: Path
-) -> tuple[FilmJob, Colorizer, FilmMeter, FilmCosts]:
-    """A film's costs, measured on the real pipeline in `folder`."""
+def test_key_frames_and_others_are_counted_apart() -> None:
+    found = scale_up([sample(0, 1, 99), sample(0.5, 1, 99)], 10_000, 250)
+    assert found.seconds(10_000) == pytest.approx(2 + 1000)
+    assert found.bytes(10_000) == pytest.approx(40 * 1000 + 9960 * 100 + 140_000 + 500, rel=0.002)
+    cuts = scale_up([sample(0, 11, 90)], 10_000, 250)  # ten more key frames in a hundred
+    assert cuts.bytes(10_000) == pytest.approx(1000 * 1000 + 9000 * 100 + 140_000, rel=0.01)
+    alone = scale_up([sample(0, 10, 0), sample(0.5, 10, 0)], 1000, 1)
+    assert alone.bytes(1000) == pytest.approx(1000 * 1014 + 500)
+
+
+def test_a_sample_counts_for_the_part_of_the_film_nearest_to_it() -> None:
+    one, two = sample(0, 10, 0), sample(0.5, 10, 0, scale=3)
+    assert scale_up([one, two], 1000, 1).frame_bytes == pytest.approx(
+        0.25 * 1000 + 0.75 * 3000 + 14
+    )
+
+
+def test_the_films_own_coding_corrects_for_what_the_samples_missed() -> None:
+    samples = [sample(0, 10, 0)]
+    plain = scale_up(samples, 1000, 1, [50] * 1000).frame_bytes
+    busier = scale_up(samples, 1000, 1, [50] * 500 + [70] * 500).frame_bytes
+    assert busier / plain == pytest.approx(1.2)
+    assert scale_up(samples, 1000, 1, [1] * 10 + [99] * 990).frame_bytes / plain == 1.5
+
+
+def measured(path: Path, settings: Settings, folder: Path) -> tuple[FilmJob, FilmEstimate, int]:
+    """A film's job, its estimate on the real pipeline in `folder`, and the size of a real run."""
     colorizer = Colorizer("_ramp", device="cpu", size=64)
     job = job_of(path, settings)
     folder.mkdir()
-    meter = FilmMeter(job, colorizer, settings, folder)
-    return job, colorizer, meter, film_costs(job, settings, meter.measure, budget=60)
+    measure, ahead = make_measure(job, colorizer, settings, folder)
+    found = estimate_film(job, settings, scan_of(job), measure, ahead, 60)
+    assert list(folder.iterdir()) == [] and not job.output.exists()
+    return job, found, colorize_film(job, colorizer, settings).output.stat().st_size
 
 
 @pytest.mark.parametrize("encoder", ["libx264", "ffv1"])
-def test_the_size_of_a_steady_film_is_foreseen(tmp_path: Path, encoder: str) -> None:
+def test_the_size_of_a_steady_film_is_estimated(tmp_path: Path, encoder: str) -> None:
     path = write_film(tmp_path, 96, 64, 360).path
     preset = "veryfast" if encoder == "libx264" else None
     settings = replace(VERYFAST, encoder=EncoderSettings(encoder, preset=preset), stabilize=False)
-    folder = tmp_path / "probe"
-    job, colorizer, meter, found = measured(path, settings, folder)
-    assert not found.whole and len(found.samples) > 1 and sum(s.frames for s in found.samples) < 361
-    assert list(folder.iterdir()) == [] and not job.output.exists()
-    assert meter.peak.memory > 100 << 20 and meter.peak.vram == 0
-    for sample in found.samples:
-        assert sample.steady_frames > 0 and 0 < sample.steady_seconds < sample.seconds
-    truth = run_size(job, colorizer, settings)
+    _, found, truth = measured(path, settings, tmp_path / "probe")
+    assert len(found.samples) > 1 and sum(s.frames for s in found.samples) < 361
+    assert all(0 < s.frame_seconds < s.seconds for s in found.samples)
     assert found.costs.bytes(found.frames) == pytest.approx(truth, rel=0.15)
 
 
 def test_what_is_copied_counts_to_the_size(tmp_path: Path) -> None:
     path = build_film(tmp_path, FilmSpec(audio=("flac", "aac"), fonts=("a.ttf",)))
     settings = replace(VERYFAST, stabilize=False)
-    job, colorizer, _, found = measured(path, settings, tmp_path / "probe")
-    assert found.whole and found.copied == copied_size(job, settings) > 1000
-    foreseen = found.costs.bytes(found.frames) + found.copied
-    assert foreseen == pytest.approx(run_size(job, colorizer, settings), rel=0.15)
-    silent = replace(settings, copy=frozenset())
-    assert copied_size(job_of(path, silent), silent) == 0
+    job, found, truth = measured(path, settings, tmp_path / "probe")
+    assert len(found.samples) == 1 and found.copied == copied_bytes(job, scan_of(job)) > 1000
+    assert found.costs.bytes(found.frames) + found.copied == pytest.approx(truth, rel=0.15)
+    silent = job_of(path, replace(settings, copy=frozenset()))
+    assert scan_of(silent).copied == 0
+
+
+def test_a_scan_gives_frames_in_display_order(tmp_path: Path) -> None:
+    path = encode(
+        tmp_path / "b.mkv", "libx264", "yuv420p", frames(24), options={"g": "12", "bf": "3"}
+    ).path
+    scan = scan_film(path)
+    assert len(scan.sizes) == 24 and min(scan.sizes) > 0 and scan.copied == 0
+    assert [i for i, key in enumerate(scan.keys) if key] == [0, 12] and scan.seekable

@@ -57,9 +57,9 @@ def test_every_stage_is_measured(tmp_path: Path, steady: bool) -> None:
     before = torch.get_num_threads()
     found = measure_stages(colorizer, film, settings, tmp_path, 4)
     wanted = STAGES if steady else tuple(s for s in STAGES if s not in ("cuts", "stabilize"))
-    assert tuple(found.fps) == tuple(found.work) == wanted
+    assert tuple(found.fps) == wanted
     assert all(fps > 0 for fps in found.fps.values()) and found.end_to_end > 0
-    assert sum(found.work.values()) <= found.processor_seconds  # which has libraries' threads too
+    assert found.processor_seconds > 0
     assert [name for names in found.threads for name in names] == list(wanted)
     assert found.threads[-1] == ("encode",)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0.png", "film.mkv"]
@@ -69,12 +69,12 @@ def test_every_stage_is_measured(tmp_path: Path, steady: bool) -> None:
 def test_the_slowest_stage_binds() -> None:
     fps = {"decode": 900.0, "predict": 50.0, "stabilize": 120.0, "compose": 40.0, "encode": 80.0}
     threads = (("decode", "cuts"), ("predict",), ("stabilize", "compose"), ("encode",))
-    found = Stages(fps, {}, 0.01, 2, 27.0, threads)
+    found = Stages(fps, 0.01, 2, 27.0, threads)
     assert found.bounds["stabilize and compose"] == pytest.approx(30)
-    assert found.binds == "stabilize and compose" and found.efficiency == pytest.approx(0.9)
-    shared = Stages(fps, {}, 0.1, 2, 18.0, threads)
-    assert shared.binds == "processors" and shared.efficiency == pytest.approx(0.9)
-    assert Stages().binds is None and Stages().efficiency is None
+    assert found.binds == "stabilize and compose"
+    shared = Stages(fps, 0.1, 2, 18.0, threads)
+    assert shared.binds == "processors"
+    assert Stages().binds is None
     assert json.loads(json.dumps(found.to_dict()))["binds"] == "stabilize and compose"
 
 

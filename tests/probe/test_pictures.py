@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,13 @@ import pytest
 from PIL import Image
 
 from vidcolor import Colorizer, Settings
-from vidcolor.probe.pictures import PictureMeter, Written, chosen, pictures_costs
+from vidcolor.probe.pictures import (
+    Written,
+    choose_sample,
+    estimate_pictures,
+    measure_pictures,
+    window_size,
+)
 from vidcolor.run.pictures import picture_batch_size
 from vidcolor.sources import PictureSource
 
@@ -23,13 +30,13 @@ def items_of(count: int, suffix: str = ".png") -> Items:
 
 @pytest.mark.parametrize(("count", "wanted"), [(1, 1), (5, 5), (32, 32), (2000, 32)])
 def test_a_sample_has_no_file_twice(count: int, wanted: int) -> None:
-    numbers = chosen(items_of(count), list(range(count)), 32)
+    numbers = choose_sample(items_of(count), list(range(count)), 32)
     assert len(numbers) == len(set(numbers)) == wanted and max(numbers) < count
 
 
 def test_a_sample_stands_for_all_and_so_does_its_half() -> None:
     sizes = [100 * (i % 50) ** 2 for i in range(2000)]
-    numbers = chosen(items_of(2000), sizes, 32)
+    numbers = choose_sample(items_of(2000), sizes, 32)
     mean = sum(sizes) / len(sizes)
     assert np.mean([sizes[i] for i in numbers]) == pytest.approx(mean, rel=0.05)
     for part in (numbers[:16], numbers[16:], numbers[8:24]):
@@ -38,7 +45,7 @@ def test_a_sample_stands_for_all_and_so_does_its_half() -> None:
 
 def test_every_kind_of_file_is_in_the_sample() -> None:
     items = [*items_of(300, ".png"), *items_of(300, ".jpg")]
-    numbers = chosen(items, [1] * 600, 32)
+    numbers = choose_sample(items, [1] * 600, 32)
     assert 15 <= sum(items[i][1].suffix == ".jpg" for i in numbers) <= 17
 
 
@@ -58,9 +65,9 @@ def test_what_is_foreseen_of_a_given_measure(monkeypatch: pytest.MonkeyPatch) ->
             found.append(Written(sizes[path], output.suffix, size, now))
         return found
 
-    found = pictures_costs(items, measure)
+    found = estimate_pictures(items, measure)
     pixels = sum(sizes.values())
-    assert (found.files, found.pixels, found.sampled) == (1000, pixels, 64)
+    assert (found.files, found.sampled) == (1000, 64)
     assert found.seconds == pytest.approx(2 + 4e-9 * pixels)
     png = sum(sizes[path] for path, _ in items[:400])
     assert found.bytes == pytest.approx(2 * png + (pixels - png) / 2, rel=1e-3)
@@ -78,16 +85,18 @@ def test_few_pictures_are_all_measured(tmp_path: Path) -> None:
     folder = tmp_path / "probe"
     folder.mkdir()
     settings = Settings()
-    meter = PictureMeter(colorizer, settings, folder, len(items))
-    found = pictures_costs(items, meter.measure)
+    measure = partial(
+        measure_pictures, colorizer=colorizer, settings=settings, folder=folder, count=7, window=16
+    )
+    found = estimate_pictures(items, measure)
     assert (found.files, found.sampled) == (7, 7) and found.seconds > 0
-    assert found.pixels == sum(48 * (40 + 8 * n) for n in range(6))
+    pixels = sum(48 * (40 + 8 * n) for n in range(6))
     assert list(folder.iterdir()) == [] and not (tmp_path / "out").exists()
     from vidcolor import colorize
 
     colorize(tmp_path / "0.png", tmp_path / "one.png", colorizer=colorizer)
     one = (tmp_path / "one.png").stat().st_size
-    assert found.bytes == pytest.approx(one * found.pixels / (48 * 40), rel=0.2)
+    assert found.bytes == pytest.approx(one * pixels / (48 * 40), rel=0.2)
 
 
 def test_a_large_set_is_foreseen_by_a_sample(tmp_path: Path) -> None:
@@ -101,10 +110,17 @@ def test_a_large_set_is_foreseen_by_a_sample(tmp_path: Path) -> None:
         items.append((path, tmp_path / "out" / path.name))
     folder = tmp_path / "probe"
     folder.mkdir()
-    meter = PictureMeter(colorizer, Settings(), folder, len(items))
-    found = pictures_costs(items, meter.measure, 2)
+    measure = partial(
+        measure_pictures,
+        colorizer=colorizer,
+        settings=Settings(),
+        folder=folder,
+        count=18,
+        window=2,
+    )
+    found = estimate_pictures(items, measure, 2)
     assert found.sampled == 8
-    whole = meter.measure(items)
+    whole = measure(items)
     assert found.bytes == pytest.approx(sum(each.bytes for each in whole), rel=0.15)
 
 
@@ -123,7 +139,7 @@ def test_windows_are_counted_from_end_to_end() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PictureSource, "count_pixels", lambda self, index: 1000)
-        found = pictures_costs(items, measure, 20)
+        found = estimate_pictures(items, measure, 20)
     assert counted == [80] and found.seconds == pytest.approx(400, rel=0.02)
 
 
@@ -132,10 +148,9 @@ def test_windows_are_counted_from_end_to_end() -> None:
     [(160, 2, None, 4, 16), (160, 20, None, 2, 16), (9, 2, None, 1, 16), (900, 2, 24, 24, 48)],
 )
 def test_a_sample_goes_in_batches_of_the_run(
-    tmp_path: Path, count: int, workers: int, wished: int | None, batch: int, window: int
+    count: int, workers: int, wished: int | None, batch: int, window: int
 ) -> None:
     settings = Settings(picture_threads=workers, batch_size=wished)
     colorizer = Colorizer("_ramp", device="cpu", size=64)
-    meter = PictureMeter(colorizer, settings, tmp_path, count)
-    assert (meter.batch, meter.window) == (batch, window)
-    assert picture_batch_size(colorizer, settings, count) == batch  # that of the run
+    assert picture_batch_size(colorizer, settings, count) == batch
+    assert window_size(batch) == window

@@ -135,7 +135,7 @@ def test_batches_follow_from_the_files_alone(
     found = []
     for delay in (0, 7, 3):
 
-        def slow(source: PictureSource, index: int, delay: int = delay):
+        def slow(source: PictureSource, index: int, page: int = 0, delay: int = delay):
             time.sleep(index * delay % 5 / 200)
             return read(source, index)
 
@@ -269,8 +269,8 @@ def test_pixels_under_way_are_bounded(
     lock, held, most = threading.Lock(), {}, []
     read, write = PictureSource.read, PictureSink.write
 
-    def reading(source: PictureSource, index: int):
-        batch = read(source, index)
+    def reading(source: PictureSource, index: int, page: int = 0):
+        batch = read(source, index, page)
         with lock:
             held[source.items[index][0]] = batch.luma.numel()
             most.append((sum(held.values()), len(held)))
@@ -367,3 +367,76 @@ def test_warnings_are_as_before_when_several_have_read() -> None:
         warnings.warn("unheard", UserWarning, stacklevel=1)
         second.__exit__(None, None, None)
         warnings.warn("heard", UserWarning, stacklevel=1)
+
+
+def test_every_page_is_colorized(tmp_path: Path) -> None:
+    pages = [Image.fromarray(pattern(i, 64 - 8 * i, 48)) for i in range(3)]
+    (tmp_path / "in").mkdir()
+    pages[0].save(tmp_path / "in" / "a.tif", save_all=True, append_images=pages[1:])
+    (report,) = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp())
+    assert (report.status, report.frames) == ("done", 3)
+    with Image.open(report.output) as image:
+        assert image.n_frames == 3  # type: ignore[attr-defined]
+        for number, page in enumerate(pages):
+            image.seek(number)
+            assert image.size == page.size and image.mode == "RGB"
+            assert np.ptp(np.asarray(image).astype(int), axis=2).max() > 20  # colored
+
+
+def test_a_page_that_fails_makes_the_file_incomplete(tmp_path: Path) -> None:
+    pages = [Image.fromarray(pattern(i, 64, 48)) for i in range(2)]
+    bad = Image.fromarray(np.zeros((48, 64), np.float32))
+    (tmp_path / "in").mkdir()
+    pages[0].save(tmp_path / "in" / "a.tif", save_all=True, append_images=[bad, pages[1]])
+    (report,) = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp())
+    assert (report.status, report.frames) == ("incomplete", 2)
+    assert "page 2 floating-point" in report.error
+    assert report.output == tmp_path / "out" / "a.incomplete.tif"
+    with Image.open(report.output) as image:
+        assert image.n_frames == 2  # type: ignore[attr-defined]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.incomplete.tif"]
+
+
+def test_strips_of_a_large_picture_equal_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    noise = np.random.default_rng(1).integers(0, 99, (512, 768), dtype=np.uint8)
+    Image.fromarray(noise + pattern(0, 768, 512) // 2).save(tmp_path / "in" / "a.tif")
+    settings = Settings(overwrite=True)
+    found = []
+    for large in (1 << 26, 1 << 10):
+        for module in ("color.compose", "run.colorizer", "run.pictures"):
+            monkeypatch.setattr(f"vidcolor.{module}.LARGE", large)
+        (report,) = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp(), settings=settings)
+        assert report.status == "done"
+        found.append(np.asarray(Image.open(report.output)).astype(int))
+    difference = np.abs(found[0] - found[1])
+    assert difference.max() <= 1 and (difference > 0).mean() < 0.001
+
+
+def test_a_picture_that_does_not_fit_into_memory_is_refused_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(pattern(0, 300, 200)).save(tmp_path / "in" / "large.png")
+    Image.fromarray(pattern(0, 30, 20)).save(tmp_path / "in" / "small.png")
+    monkeypatch.setattr(pictures, "free_memory", lambda device: 200_000)
+    monkeypatch.setattr(pictures, "LARGE", 1 << 10)
+    reports = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp())
+    assert {report.input.name: report.status for report in reports} == {
+        "large.png": "failed",
+        "small.png": "done",
+    }
+    assert "GB of memory" in reports[0].error
+
+
+def test_times_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(pattern(0, 32, 32)).save(tmp_path / "in" / "a.png")
+    os.utime(tmp_path / "in" / "a.png", (888_888_888, 888_888_888))
+    (report,) = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp())
+    assert report.output.stat().st_mtime == 888_888_888
+    settings = Settings(overwrite=True, keep_times=False)
+    (report,) = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp(), settings=settings)
+    assert report.output.stat().st_mtime > 1_000_000_000

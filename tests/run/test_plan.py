@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -263,10 +264,70 @@ def test_an_output_folder_inside_the_input_is_refused(tmp_path: Path, ramp: Colo
 
 def test_two_inputs_for_one_output(tmp_path: Path, ramp: Colorizer) -> None:
     one, two = small_film(tmp_path / "x" / "a.mkv"), small_film(tmp_path / "y" / "a.mkv")
-    with pytest.raises(OutputError) as caught:
-        colorize([one, two], tmp_path / "out", colorizer=ramp)
-    assert str(one) in str(caught.value) and str(two) in str(caught.value)
-    assert not (tmp_path / "out").exists()
+    reports = colorize([one, two], tmp_path / "out", colorizer=ramp)
+    assert [report.status for report in reports] == ["done", "done"]
+    assert files_in(tmp_path / "out") == ["x/a.mkv", "y/a.mkv"]
+
+
+def test_two_pictures_of_a_folder_for_one_output(tmp_path: Path, ramp: Colorizer) -> None:
+    for name in ("a.tga", "a.png", "a.pcx", "b.png"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.fromarray(pattern(0, 16, 16)).save(tmp_path / "in" / name)
+    reports = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp)
+    assert files_in(tmp_path / "out") == ["a.pcx.png", "a.png", "a.tga.png", "b.png"]
+    found = {report.input.name: report for report in reports}
+    assert {name: report.status for name, report in found.items()} == {
+        "a.png": "done", "b.png": "done", "a.tga": "renamed", "a.pcx": "renamed",
+    }  # fmt: skip
+    assert "a.png is for" in found["a.tga"].error
+    again = colorize(
+        tmp_path / "in", tmp_path / "out", colorizer=ramp, settings=Settings(skip_existing=True)
+    )
+    assert {report.status for report in again} == {"skipped"}
+
+
+def test_a_name_that_is_too_long_stops_no_other(tmp_path: Path, ramp: Colorizer) -> None:
+    long = tmp_path / f"{'x' * 250}.png"
+    for path in (long, tmp_path / "a.png"):
+        write_picture(path, pattern(0, 16, 16))
+    reports = colorize([long, tmp_path / "a.png"], colorizer=ramp)
+    assert {report.input.name[0]: report.status for report in reports} == {
+        "x": "failed",
+        "a": "done",
+    }
+    assert (tmp_path / "a.color.png").exists()
+
+
+def test_a_glob_does_not_take_earlier_outputs(tmp_path: Path, ramp: Colorizer) -> None:
+    for name in ("a.png", "deep/b.png"):
+        write_picture(tmp_path / name, pattern(0, 16, 16))
+    pattern_ = str(tmp_path / "**" / "*.png")
+    assert len(colorize(pattern_, colorizer=ramp)) == 2
+    again = Settings(overwrite=True)
+    assert len(colorize(pattern_, colorizer=ramp, settings=again)) == 2
+    colorize(pattern_, tmp_path / "out", colorizer=ramp)
+    assert len(colorize(pattern_, tmp_path / "out", colorizer=ramp, settings=again)) == 2
+    assert files_in(tmp_path / "out") == ["a.png", "deep/b.png"]
+
+
+def test_an_unreadable_folder_is_a_failure(
+    tmp_path: Path, ramp: Colorizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_picture(tmp_path / "in" / "a.png", pattern(0, 16, 16))
+    (tmp_path / "in" / "locked").mkdir()
+    scan = os.scandir
+
+    def deny(path: Any) -> Any:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    reports = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp)
+    assert {report.input.name: report.status for report in reports} == {
+        "locked": "failed",
+        "a.png": "done",
+    }
 
 
 def test_several_inputs_need_a_folder(tmp_path: Path, ramp: Colorizer) -> None:
@@ -375,7 +436,8 @@ def test_a_folder_s_film_whose_container_takes_no_h264_becomes_mkv(
 ) -> None:
     source = tmp_path / "in" / "still.gif"
     source.parent.mkdir()
-    Image.fromarray(pattern(0, 16, 16)).save(source)
+    second = Image.fromarray(pattern(1, 16, 16))
+    Image.fromarray(pattern(0, 16, 16)).save(source, save_all=True, append_images=[second])
     (report,) = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp)
     assert (report.status, report.output) == ("done", tmp_path / "out" / "still.mkv")
     assert any("written as .mkv" in line for line in report.warnings)

@@ -17,7 +17,7 @@ from tests.helpers.films import FilmMaker, batches_of, read_frames, read_streams
 from vidcolor import Settings
 from vidcolor.errors import ContainerError, OutputError
 from vidcolor.frames import ColorTags, VideoInfo
-from vidcolor.probe.films import encoder_delay, key_interval
+from vidcolor.probe.films import encoder_delay
 from vidcolor.sinks import (
     ENCODERS,
     EncoderSettings,
@@ -172,7 +172,7 @@ def test_an_encoder_is_added_by_one_row(
     assert "libvpx-vp9" in available_encoders()
     assert "libvpx-vp9 (VP9)" in list_encoders()
     assert encoder_delay(Settings(encoder=settings)) > 25
-    assert key_interval(Settings(encoder=settings), Fraction(25)) == 6
+    assert find_encoder(settings.encoder).key_frame_interval(Fraction(25)) == 6
     with pytest.raises(OutputError, match="scale of 0 to 50"):
         encoder_options(replace(settings, crf=51), choose_pixel_format(FACTS, settings), 64)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import struct
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,13 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
+from tests.helpers.profiles import ADOBE_RGB, PRO_PHOTO
+from tests.helpers.profiles import rgb_profile as space_profile
 from vidcolor.errors import OutputError
 from vidcolor.frames import ColorBatch, ColorTags, LumaBatch, PictureInfo, PixelFormat
 from vidcolor.sinks import PictureSink
 from vidcolor.sinks.tags import revised_exif
+from vidcolor.sources import PictureSource
 
 LOSSLESS = [".png", ".tif", ".tiff", ".bmp"]
 ALL = [*LOSSLESS, ".jpg", ".jpeg", ".webp", ".PNG"]
@@ -208,12 +214,8 @@ def test_nothing_is_invented(tmp_path: Path) -> None:
             image.load()
             assert not {"comment", "exif", "xmp"} & set(image.info)
             if suffix != ".bmp":  # its file always has one
-                assert (
-                    (image.info.get("jfif_unit", 0) == 0
-                    and "dpi" not in image.info)
-                    or (
-                        suffix == ".tif" and 282 not in image.tag_v2  # type: ignore[attr-defined]
-                    )
+                assert (image.info.get("jfif_unit", 0) == 0 and "dpi" not in image.info) or (
+                    suffix == ".tif" and 282 not in image.tag_v2  # type: ignore[attr-defined]
                 )
 
 
@@ -282,3 +284,143 @@ def test_a_picture_that_does_not_read_back_is_not_kept(
     with pytest.raises(OutputError, match="cannot be read back"):
         PictureSink().write(batch(tmp_path / "a.png"))
     assert list(tmp_path.iterdir()) == []
+
+
+def shown(path: Path) -> np.ndarray:
+    """L*, a*, b* `(H, W, 3)` by LittleCMS, to a step of 8 bits."""
+    image = Image.open(path)
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+    lab = ImageCms.createProfile("LAB")
+    transform = ImageCms.buildTransform(profile, lab, "RGB", "LAB", renderingIntent=1)
+    converted = ImageCms.applyTransform(image, transform)
+    assert converted is not None
+    values = np.asarray(converted).astype(float)
+    signed = (values[..., 1:] + 128) % 256 - 128
+    return np.dstack([values[..., 0] / 2.55, signed])
+
+
+@pytest.mark.parametrize("primaries", [ADOBE_RGB, PRO_PHOTO])
+def test_colors_are_converted_into_the_profile_s_space(
+    tmp_path: Path, primaries: tuple[tuple[float, ...], ...]
+) -> None:
+    level = np.linspace(60, 200, 37).astype(int)
+    rgb = np.stack([np.tile(level + shift, (23, 1)) for shift in (30, 0, -30)])
+    luma = np.full((23, 37), 128 * 257, np.uint16)
+    for wide in (False, True):
+        colors = batch(tmp_path / f"{wide}.png", depth=16, bit_depth=8, wide=wide,
+                       icc=space_profile(primaries, 1.8) if wide else rgb_profile())  # fmt: skip
+        planes = torch.from_numpy(rgb.astype(np.int32) * 257)[:, None].unbind(0)
+        source = replace(colors.source, luma=torch.from_numpy(luma)[None, None], bit_depth=16)
+        PictureSink().write(replace(colors, planes=planes, source=source))
+    narrow, wide_ = shown(tmp_path / "False.png"), shown(tmp_path / "True.png")
+    assert np.abs(narrow[..., 1:] - wide_[..., 1:]).max() <= 2  # codes of a* and b*
+    assert np.abs(wide_[..., 0] - 53.6).max() < 1  # of the luma, 128
+    stored = np.asarray(Image.open(tmp_path / "True.png")).astype(int)
+    assert np.abs(stored - np.asarray(Image.open(tmp_path / "False.png"))).max() > 5
+
+
+def test_untagged_pictures_become_srgb(tmp_path: Path) -> None:
+    for suffix in (".png", ".tif", ".webp", ".jpg"):
+        with Image.open(PictureSink().write(batch(tmp_path / f"a{suffix}")).path) as image:
+            name = ImageCms.getProfileDescription(
+                ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+            )
+        assert "sRGB" in name
+
+
+def test_formats_follow_the_input(tmp_path: Path) -> None:
+    report = PictureSink().write(batch(tmp_path / "a.webp", lossless=True))
+    colors = batch(tmp_path / "a.webp")
+    with Image.open(report.path) as image:
+        assert np.array_equal(np.asarray(image), pixels(colors))
+    for name, number in (("lzw", 5), ("none", 1), ("packbits", 32773), ("deflate", 8)):
+        report = PictureSink().write(batch(tmp_path / f"{name}.tif", compression=name))
+        with Image.open(report.path) as image:
+            assert image.tag_v2[259] == number  # type: ignore[attr-defined]
+            assert np.array_equal(np.asarray(image), pixels(colors))
+    sizes = [
+        PictureSink().write(batch(tmp_path / f"{quality}.jpg", quality=quality)).bytes
+        for quality in (0, 90, 99)
+    ]
+    assert sizes[0] == sizes[1] < sizes[2]
+
+
+def test_avif(tmp_path: Path) -> None:
+    report = PictureSink().write(batch(tmp_path / "a.avif", depth=16, exif=exif_block(6)))
+    assert report.bit_depth == 16
+    with Image.open(report.path) as image:
+        assert image.size == (37, 23)
+        assert image.getexif()[0x010F] == "Zeiss Ikon" and image.getexif().get(0x0112, 1) == 1
+
+
+def test_iptc_is_kept(tmp_path: Path) -> None:
+    records = b"\x1c\x02\x78\0\x0dFlower market"
+    for suffix in (".jpg", ".tif", ".png"):
+        report = PictureSink().write(batch(tmp_path / f"a{suffix}", iptc=records))
+        found = PictureSource([(report.path, report.path)]).read(0).picture
+        assert found is not None and found.iptc.rstrip(b"\0") == records and not report.notes
+    report = PictureSink().write(batch(tmp_path / "a.webp", iptc=records))
+    assert "left out the iptc" in report.notes[0]
+
+
+def test_thumbnail_is_made_anew(tmp_path: Path) -> None:
+    small = io.BytesIO()
+    Image.new("L", (24, 32), 90).save(small, "JPEG")
+    data = small.getvalue()
+    block = exif_with_thumbnail(data)
+    report = PictureSink().write(batch(tmp_path / "a.jpg", exif=block))
+    with Image.open(report.path) as image:
+        found = image.getexif()
+        assert found[0x0112] == 1
+        inner = found.get_ifd(0x8769)
+        assert (inner[0xA002], inner[0xA003]) == (37, 23)
+        raw = image.info["exif"][6:]
+        start, size = (struct.unpack_from("<I", raw, 68 + 2 + 12 * i + 8)[0] for i in (1, 2))
+        thumbnail = Image.open(io.BytesIO(raw[start : start + size]))
+        assert thumbnail.size == (37, 23) and thumbnail.mode == "RGB"
+    assert data not in report.path.read_bytes()
+
+
+def exif_with_thumbnail(data: bytes) -> bytes:
+    """An EXIF block of a picture on its side, 23x37, with a thumbnail. Source: TIFF 6.0, 2."""
+    first, inner, second, start = 8, 8 + 2 + 24 + 4, 8 + 2 + 24 + 4 + 30, 200
+    entry = struct.Struct("<HHII")
+    body = struct.pack("<2sHI", b"II", 42, first)
+    body += struct.pack("<H", 2) + entry.pack(0x0112, 3, 1, 6) + entry.pack(0x8769, 4, 1, inner)
+    body += struct.pack("<I", second)
+    body += struct.pack("<H", 2) + entry.pack(0xA002, 4, 1, 23) + entry.pack(0xA003, 4, 1, 37)
+    body += struct.pack("<I", 0)
+    body += struct.pack("<H", 3) + entry.pack(0x0103, 3, 1, 6)
+    body += entry.pack(0x0201, 4, 1, start) + entry.pack(0x0202, 4, 1, len(data))
+    return b"Exif\0\0" + (body + struct.pack("<I", 0)).ljust(start, b"\0") + data
+
+
+def test_pages_in_any_order(tmp_path: Path) -> None:
+    sink = PictureSink()
+    output = tmp_path / "a.tif"
+    parts = [
+        batch(output, size=(20 + number, 10), page=number, pages=3, exif=exif_block())
+        for number in range(3)
+    ]
+    for number in (2, 0, 1):
+        report = sink.write(parts[number])
+        assert bool(report.bytes) == (number == 1)
+    with Image.open(output) as image:
+        assert image.n_frames == 3  # type: ignore[attr-defined]
+        for number in range(3):
+            image.seek(number)
+            assert np.array_equal(np.asarray(image), pixels(parts[number]))
+            assert image.getexif()[0x010F] == "Zeiss Ikon"
+    frames = [
+        batch(tmp_path / "b.webp", page=number, pages=2, lossless=True, delays=(80, 80))
+        for number in range(2)
+    ]
+    for number, frame in enumerate(frames):  # equal frames would become one
+        frames[number] = replace(frame, planes=frame.planes[number:] + frame.planes[:number])
+        sink.write(frames[number])
+    with Image.open(tmp_path / "b.webp") as image:
+        assert image.n_frames == 2  # type: ignore[attr-defined]
+        for number, frame in enumerate(frames):
+            image.seek(number)
+            assert np.array_equal(np.asarray(image.convert("RGB")), pixels(frame))
+            assert image.info["duration"] == 80

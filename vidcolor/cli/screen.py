@@ -191,7 +191,7 @@ class Screen:
         }
         self.print_line(", ".join(f"{n} {s}" for s, n in counts.items() if n))
         if failed:
-            table = Table("input", "status", "why", title="not as wanted")
+            table = Table("input", "status", "why", title="not done")
             for report in failed:
                 table.add_row(_text(report.input), report.status, _text(report.error))
             self._show(table)

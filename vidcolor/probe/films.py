@@ -1,14 +1,24 @@
-"""Measure a film's costs: the real pipeline runs on a few short stretches of it."""
+"""Estimate a film: run a few parts of it through the real pipeline, then scale up.
+
+A run costs something once (opening files, filling and emptying the pipeline) and something for each
+frame. The frames in the middle of a part, while every stage is busy, give the seconds per frame;
+the rest of the first part's time is the fixed cost. An encoder writes key frames at cuts and at a
+regular distance, and every part begins with one. So the bytes of key frames and of other frames
+are counted separately.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
-import torch
+import av
+from av.stream import AttachmentStream
 
 from ..errors import InputError
 from ..frames import Segment
@@ -16,176 +26,210 @@ from ..motion.shots import LOOKAHEAD
 from ..run.colorizer import Colorizer
 from ..run.films import batch_size, colorize_film
 from ..run.plan import FilmJob
-from ..run.settings import Progress, Settings
+from ..run.settings import Settings
 from ..sinks.encoder_table import find_encoder
 from ..sources import FilmSource
+from ..sources.film_info import open_film
 from ..system.devices import processors
-from ..system.memory import Peak, peak_memory
 from ..system.stages import LOOK_AHEAD
 from ..system.threads import share_threads
-from .arithmetic import Costs, Sample, busyness, costs, stretches
-from .packet_sizes import VideoPacket, can_seek, copied_bytes, count_frames, video_packets
 
-Measure = Callable[[float, Segment], Sample]
-Clock = Callable[[], float]
-
-_STEADY_FRAMES = 32  # that a stretch goes on for when every stage is busy
-_STEADY_SECONDS = 1.0  # and this long at least
+_STEADY_FRAMES, _STEADY_SECONDS = 32, 1.0  # at least, of the busy part of a sample
 _WARM_FRAMES = 8  # beyond the encoder's delay
 _PLACES = 3  # after the beginning
-_RATE = Fraction(25)  # where a film has none: stretches need moments
-
-_REORDERED = 8  # frames in the encoder that wait for their place in the order of decoding
-
-
-def lookahead(settings: Settings) -> int:
-    """Frames that the encoder looks at before it decides on one."""
-    return find_encoder(settings.encoder.encoder).frames_ahead(settings.encoder.preset)
-
-
-def encoder_delay(settings: Settings) -> int:
-    """Frames, about, that go into the encoder before the first comes out of it."""
-    if find_encoder(settings.encoder.encoder).intra:
-        return 0
-    return lookahead(settings) + _REORDERED + 3 * processors() // 2  # one in each of its threads
-
-
-def key_interval(settings: Settings, rate: Fraction) -> int:
-    """Frames, at most, from one key frame to the next."""
-    return find_encoder(settings.encoder.encoder).key_frame_interval(rate)
+_RATE = Fraction(25)  # of a film without a rate
+_REORDERED = 8  # frames in the encoder that wait for their place in decoding order
+_FRAME_BYTES = 14  # of MP4's tables and Matroska's blocks per frame, about
+_PACKET_BYTES = 12  # the same per copied packet
 
 
 @dataclass(frozen=True)
-class FilmCosts:
-    """A film's size and what it costs.
+class Scan:
+    """What a film's packets tell without decoding.
 
     Attributes:
-        frames: of the film, or of the chosen segment.
+        sizes: bytes of the coded frames, in display order.
+        keys: whether each of them is a key frame.
+        copied: bytes of the streams that a run copies.
+        seekable: later parts can be reached without decoding all that is before them.
+    """
+
+    sizes: tuple[int, ...]
+    keys: tuple[bool, ...]
+    copied: int = 0
+    seekable: bool = True
+
+
+def scan_film(path: Path, rate: Fraction | None = None, copied: Sequence[int] = ()) -> Scan:
+    """Read all packets of a film; of a damaged one, those before the damage.
+
+    Args:
+        path: a film, or with `rate` a numbered sequence.
+        rate: frames per second of a numbered sequence.
+        copied: indices of the streams whose bytes count as copied.
+
+    Raises:
+        InputError: it cannot be opened.
+    """
+    packets: list[tuple[int, int, bool]] = []
+    with open_film(path, rate=rate, threads=1) as (container, video):
+        others = [container.streams[index] for index in copied]
+        attached = [each for each in others if isinstance(each, AttachmentStream)]
+        total, seekable = sum(len(each.data or b"") for each in attached), rate is None
+        timed = [each for each in others if each not in attached]
+        with suppress(av.error.FFmpegError):
+            for packet in container.demux([video, *timed]):
+                if not packet.size:
+                    continue
+                if packet.stream_index == video.index:
+                    pts = packet.pts if packet.pts is not None else packet.dts
+                    seekable = seekable and pts is not None
+                    packets.append((pts or 0, packet.size, packet.is_keyframe))
+                else:
+                    total += packet.size + _PACKET_BYTES
+    packets.sort(key=lambda packet: packet[0])
+    sizes, keys = tuple(p[1] for p in packets), tuple(p[2] for p in packets)
+    # without a key frame between here and there, the decoder works through all that lies between
+    near = any(keys[len(keys) // 8 : len(keys) // 2 + 1])
+    return Scan(sizes, keys, total, seekable and near)
+
+
+def encoder_delay(settings: Settings) -> int:
+    """Frames, about, that go into the encoder before the first one comes out."""
+    encoder = find_encoder(settings.encoder.encoder)
+    if encoder.intra:
+        return 0
+    ahead = encoder.frames_ahead(settings.encoder.preset)
+    return ahead + _REORDERED + 3 * processors() // 2  # one in each of its threads
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measured part of a film.
+
+    Attributes:
+        place: where it begins, as a share of the film, 0 to 1.
+        frames: frames written.
+        seconds: of the whole part.
+        frame_seconds: seconds per frame while every stage was busy.
+        keys, key_bytes: key frames and their bytes.
+        others, other_bytes: the other frames. The last frames are counted in neither, because the
+            encoder did not see what follows them.
+        file_bytes: of the written file.
+        header_bytes: of these, beside its frames.
+    """
+
+    place: float
+    frames: int
+    seconds: float
+    frame_seconds: float
+    keys: int
+    key_bytes: int
+    others: int
+    other_bytes: int
+    file_bytes: int
+    header_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Costs:
+    """A linear cost: per frame, and once."""
+
+    frame_seconds: float
+    fixed_seconds: float
+    frame_bytes: float
+    fixed_bytes: float
+
+    def seconds(self, frames: int) -> float:
+        """Of a film of so many frames."""
+        return self.fixed_seconds + frames * self.frame_seconds
+
+    def bytes(self, frames: int) -> int:
+        """Of the video, without copied streams."""
+        return round(self.fixed_bytes + frames * self.frame_bytes)
+
+
+@dataclass(frozen=True)
+class FilmEstimate:
+    """What a run of one film takes.
+
+    Attributes:
+        frames: of the chosen segment.
         costs: see `Costs`.
-        copied: bytes of the copied streams.
-        whole: the film is so short that all of it was run.
+        copied: bytes of copied streams.
         samples: what was measured.
-        notes: one line for each thing that makes the forecast less sure.
+        notes: one line for each thing that makes the estimate less certain.
     """
 
     frames: int
     costs: Costs
     copied: int
-    whole: bool = False
     samples: tuple[Sample, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-class FilmMeter:
-    """Runs stretches of one film through the pipeline into files of `folder`.
+Measure = Callable[[float, Segment], Sample]
 
-    Args:
-        job: the film as it would be run.
-        colorizer: the model on its device.
-        settings: of the run; a whole film's segment.
-        folder: for the files, which are removed at once.
-        clock: seconds of the work; `time.process_time` where other programs take turns with it.
+
+def make_measure(
+    job: FilmJob, colorizer: Colorizer, settings: Settings, folder: Path
+) -> tuple[Measure, int]:
+    """A function that colorizes a part of a film into `folder` and removes the file.
+
+    Returns:
+        The function, and how many frames are read before the first one is written, about.
     """
+    size = batch_size(colorizer, settings, job.source.facts)
+    threads = 4 if share_threads(colorizer.device).prefetch else 3
+    ahead = LOOKAHEAD + threads * (LOOK_AHEAD + 1) * size
+    warm = encoder_delay(settings) + _WARM_FRAMES
 
-    def __init__(
-        self,
-        job: FilmJob,
-        colorizer: Colorizer,
-        settings: Settings,
-        folder: Path,
-        clock: Clock = time.perf_counter,
-    ) -> None:
-        self.clock = clock
-        self.job, self.colorizer, self.settings, self.folder = job, colorizer, settings, folder
-        self.peak = Peak()
-        self._warm = encoder_delay(settings) + _WARM_FRAMES
-        batch = batch_size(colorizer, settings, job.source.facts)
-        self.ahead = frames_ahead(batch, colorizer.device)
-
-    def measure(self, place: float, segment: Segment) -> Sample:
-        """Run one stretch.
-
-        Raises:
-            InputError: no frame lies in it.
-            OutputError: it cannot be written.
-        """
-        job = self.job
-        output = self.folder / f"stretch{job.output.suffix}"
-        # what is copied is counted, not measured: its size does not follow the frames
+    def measure(place: float, segment: Segment) -> Sample:
+        output = folder / f"part{job.output.suffix}"
+        # copied streams are counted, not measured: their size does not follow the frames
         plan = replace(job.plan, output=output, streams=(), num_chapters=0)
         source = FilmSource(job.source.path, segment=segment, rate=job.source.rate)
-        settings = replace(self.settings, segment=segment, copy=frozenset(), overwrite=True)
+        chosen = replace(settings, segment=segment, copy=frozenset(), overwrite=True)
         stamps: list[tuple[int, float]] = []
-
-        def on_progress(progress: Progress) -> None:
-            stamps.append((progress.done, self.clock()))
-
-        with peak_memory(self.colorizer.device) as peak:
-            began = self.clock()
-            report = colorize_film(
-                FilmJob(source, output, plan), self.colorizer, settings, on_progress
-            )
-            seconds = self.clock() - began
-        self.peak = Peak(max(self.peak.memory, peak.memory), max(self.peak.vram, peak.vram))
-        packets, size = video_packets(report.output), report.output.stat().st_size
+        began = time.perf_counter()
+        report = colorize_film(
+            FilmJob(source, output, plan),
+            colorizer,
+            chosen,
+            lambda progress: stamps.append((progress.done, time.perf_counter())),
+        )
+        seconds = time.perf_counter() - began
+        scan, file_bytes = scan_film(report.output), report.output.stat().st_size
         report.output.unlink()
-        whole = segment == self.settings.segment
-        return self._sample(place, report.frames, seconds, stamps, packets, size, whole)
-
-    def _sample(
-        self,
-        place: float,
-        frames: int,
-        seconds: float,
-        stamps: list[tuple[int, float]],
-        packets: list[VideoPacket],
-        size: int,
-        whole: bool,
-    ) -> Sample:
-        steady = steady_part(stamps, self._warm, frames - self.ahead)
-        # without what follows it, a frame is coded otherwise than within a film: at x264's medium
-        # the last 40 frames of each stretch made an archive film's forecast 9 % too large
-        seen = packets[: max(len(packets) // 2, len(packets) - lookahead(self.settings))]
-        keys = [packet.bytes for packet in seen if packet.key]
-        others = [packet.bytes for packet in seen if not packet.key]
+        cut = find_encoder(settings.encoder.encoder).frames_ahead(settings.encoder.preset)
+        seen = max(len(scan.sizes) // 2, len(scan.sizes) - cut)
+        pairs = list(zip(scan.sizes, scan.keys, strict=True))
+        keys = [bytes for bytes, key in pairs[:seen] if key]
+        others = [bytes for bytes, key in pairs[:seen] if not key]
+        steady = steady_part(stamps, warm, report.frames - ahead)
         return Sample(
-            place=place,
-            frames=frames,
-            seconds=seconds,
-            steady_frames=steady[0],
-            steady_seconds=steady[1],
-            keys=len(keys),
-            key_bytes=sum(keys),
-            others=len(others),
-            other_bytes=sum(others),
-            coded_bytes=sum(packet.bytes for packet in packets),
-            file_bytes=size,
-            whole=whole,
+            place,
+            report.frames,
+            seconds,
+            steady[1] / steady[0] if steady[0] else seconds / max(1, report.frames),
+            len(keys),
+            sum(keys),
+            len(others),
+            sum(others),
+            file_bytes,
+            max(0, file_bytes - sum(scan.sizes) - _FRAME_BYTES * report.frames),
         )
 
-
-def frames_ahead(batch: int, device: torch.device) -> int:
-    """Frames, about, that are read and searched for cuts before the present one is written."""
-    # in each of the three or four threads before the encoder's one batch is worked on, and behind
-    # each of them some wait
-    threads = 4 if share_threads(device).prefetch else 3
-    return LOOKAHEAD + threads * (LOOK_AHEAD + 1) * batch
+    return measure, ahead
 
 
 def steady_part(stamps: Sequence[tuple[int, float]], warm: int, last: int) -> tuple[int, float]:
-    """Frames and seconds of a stretch in which every stage was at work.
-
-    The first frames only fill the encoder, and while the last ones are written there is nothing
-    left to read: the pace is another there.
+    """Frames and seconds of a sample while every stage was busy; 0 frames if it is too short.
 
     Args:
         stamps: frames done so far, and when, in seconds.
         warm: frames that fill the encoder.
-        last: frames done when reading has come to its end; not looked at where there is no steady
-            part before it.
-
-    Returns:
-        0 frames where the stretch is too short to have such a part.
+        last: frames done when reading ends.
     """
     begun = [stamp for stamp in stamps if stamp[0] >= warm]
     within = [stamp for stamp in begun if stamp[0] <= last]
@@ -195,107 +239,124 @@ def steady_part(stamps: Sequence[tuple[int, float]], warm: int, last: int) -> tu
     return part[-1][0] - part[0][0], part[-1][1] - part[0][1]
 
 
-def frames_of(job: FilmJob) -> int:
-    """Frames that a run writes: by the header, or counted without decoding.
-
-    Raises:
-        InputError: the film cannot be opened.
-    """
-    if job.frames is not None:
-        return job.frames
-    counted = count_frames(job.source.path, job.source.rate)
-    segment, rate = job.source.segment, job.source.facts.average_rate or _RATE
-    first = round((segment.start or Fraction(0)) * rate)
-    last = counted if segment.end is None else min(counted, round(segment.end * rate))
-    return max(0, last - first)
-
-
-def copied_size(job: FilmJob, settings: Settings) -> int:
-    """Bytes of the streams that a run copies.
-
-    Raises:
-        InputError: the film cannot be opened.
-    """
-    indices = [each.index for each in job.plan.streams]
-    whole = copied_bytes(job.source.path, indices, job.source.facts.duration_seconds)
-    return round(whole * _share(job, settings))
-
-
-def film_costs(
-    job: FilmJob,
-    settings: Settings,
-    measure: Measure,
-    *,
-    budget: float,
-    ahead: int = LOOKAHEAD,
-    clock: Clock = time.monotonic,
-) -> FilmCosts:
-    """Measure a film at its beginning and at a few places after it.
+def estimate_film(
+    job: FilmJob, settings: Settings, scan: Scan, measure: Measure, ahead: int, budget: float
+) -> FilmEstimate:
+    """Measure a film at its beginning and at up to three places after it.
 
     Args:
         job: the film.
         settings: of the run.
-        measure: runs one stretch; `FilmMeter.measure`.
-        budget: seconds that measuring should take; the beginning is measured in any case.
-        ahead: frames that are read before the present one is written; `FilmMeter.ahead`.
-        clock: of the budget.
+        scan: of the film.
+        measure: runs one part; see `make_measure`.
+        ahead: frames read before the first is written.
+        budget: seconds for measuring; the beginning is measured in any case.
 
     Raises:
         InputError: the film cannot be read.
-        OutputError: a stretch cannot be written.
+        OutputError: a part cannot be written.
     """
-    began = clock()
-    facts, segment = job.source.facts, settings.segment
-    frames, rate = frames_of(job), facts.average_rate or _RATE
-    copied = copied_size(job, settings)
+    began = time.monotonic()
+    frames, rate = count_frames(job, scan), job.source.facts.average_rate or _RATE
+    copied, start = copied_bytes(job, scan), settings.segment.start or Fraction(0)
     length = encoder_delay(settings) + _WARM_FRAMES + _STEADY_FRAMES + ahead
     if frames < 2 * length:
-        only = measure(0.0, segment)
-        found = costs([only], only.frames, key_interval(settings, rate))
-        return FilmCosts(only.frames, found, copied, True, (only,))
-    start = segment.start
-    first = measure(0.0, _beginning(start, length, rate))
-    samples, notes = [first], []
-    steady = max(_STEADY_FRAMES, round(_STEADY_SECONDS / max(1e-6, first.seconds_a_frame)))
-    # on a quick machine longer stretches, but not more of them than there is film
+        one = measure(0.0, settings.segment)
+        costs = Costs(one.frame_seconds, _fixed(one), one.file_bytes / one.frames, 0.0)
+        return FilmEstimate(one.frames, costs, copied, (one,))
+
+    def part(first: int) -> Segment:
+        half = Fraction(1, 2) if first else 0  # between two frames, whatever the rounding
+        last = first + length - Fraction(1, 2)
+        begin = start + (first - half) / rate if first else settings.segment.start
+        return Segment(begin, start + last / rate)
+
+    one = measure(0.0, part(0))
+    samples, notes = [one], []
+    # longer parts on a fast machine, but not more of them than there is film
+    steady = max(_STEADY_FRAMES, round(_STEADY_SECONDS / max(1e-6, one.frame_seconds)))
     length = max(length, min(length + steady - _STEADY_FRAMES, frames // (_PLACES + 1)))
-    each = first.fixed_seconds + length * first.seconds_a_frame
-    count = max(1, min(_PLACES, int((budget - (clock() - began)) / max(each, 1e-6))))
-    middle = float((start or 0) + frames / rate / 2)
-    if not can_seek(job.source.path, middle, job.source.rate):
+    each = max(1e-6, _fixed(one) + length * one.frame_seconds)
+    room = (frames - length) // length
+    count = min(room, max(1, min(_PLACES, int((budget - (time.monotonic() - began)) / each))))
+    places = [
+        max(length, min(frames - length, round(frames * n / (count + 1))))
+        for n in range(1, count + 1)
+    ]
+    if not scan.seekable:
         notes.append(f"{job.input}: cannot be sought, so its beginning stands for all of it")
-        places = [(0.0, _beginning(start, length, rate))] if steady > _STEADY_FRAMES else []
-    else:
-        places = stretches(frames, rate, length, count, start)
-    for place, part in places:
+        places = [0] if steady > _STEADY_FRAMES else []
+    for first in places:
         try:
-            samples.append(measure(place, part))
-        except InputError:
-            # a header that promises too much, or a gap in time: the other places stand for it
-            notes.append(f"{job.input}: nothing at {float(part.start or 0):.0f} s")
-    found = costs(samples, frames, key_interval(settings, rate))
-    if segment.is_full and job.source.rate is None:
-        sizes = [packet.bytes for packet in video_packets(job.source.path)]
-        found = replace(found, bytes_a_frame=found.bytes_a_frame * busyness(samples, sizes))
-    return FilmCosts(
-        frames,
-        found,
-        copied,
-        False,
-        tuple(samples),
-        tuple(notes),
+            samples.append(measure(first / frames, part(first)))
+        except InputError:  # a header that promises too much, or a gap in time
+            notes.append(f"{job.input}: no frames at {float(start + first / rate):.0f} s")
+    interval = find_encoder(settings.encoder.encoder).key_frame_interval(rate)
+    sizes = scan.sizes if settings.segment.is_full and job.source.rate is None else ()
+    costs = scale_up(samples, frames, interval, sizes)
+    return FilmEstimate(frames, costs, copied, tuple(samples), tuple(notes))
+
+
+def scale_up(
+    samples: Sequence[Sample], frames: int, key_interval: int, sizes: Sequence[int] = ()
+) -> Costs:
+    """The costs of a film by its samples.
+
+    Each sample counts for the part of the film that is nearest to it.
+
+    Args:
+        samples: the first one from the film's beginning, in the order of their places.
+        frames: of the film.
+        key_interval: frames from one key frame to the next at most.
+        sizes: bytes of the film's own coded frames, to correct for parts that are more complex
+            than the samples, within 2/3 and 3/2; empty for no correction.
+    """
+    edges = [0.0, *((a.place + b.place) / 2 for a, b in pairwise(samples)), 1.0]
+    pairs = [(b - a, s) for (a, b), s in zip(pairwise(edges), samples, strict=True)]
+    key_bytes = sum(s.key_bytes for s in samples) / max(1, sum(s.keys for s in samples))
+    moving = [(w, s) for w, s in pairs if s.others]
+    if moving:
+        weight = sum(w for w, _ in moving)
+        other = sum(w * s.other_bytes / s.others for w, s in moving) / weight
+        # every file begins with a key frame: the first one of a sample does not count
+        own = sum(w * (s.keys - 1) / max(1, s.keys - 1 + s.others) for w, s in moving) / weight
+        share = max(own, min(1.0, 1 / key_interval), 1 / frames)
+        frame_bytes = share * key_bytes + (1 - share) * other
+    else:  # each frame is coded alone
+        frame_bytes = key_bytes = sum(w * s.key_bytes / max(1, s.keys) for w, s in pairs)
+    fixed = sum(s.header_bytes for s in samples) / len(samples) + max(0.0, key_bytes - frame_bytes)
+    seen = 0.0
+    for w, s in pairs:
+        part = sizes[round(s.place * len(sizes)) :][: max(1, s.frames)]
+        seen += w * sum(part) / len(part) if part else 0.0
+    ratio = sum(sizes) / len(sizes) / seen if seen else 1.0
+    return Costs(
+        sum(w * s.frame_seconds for w, s in pairs),
+        _fixed(samples[0]),
+        (frame_bytes + _FRAME_BYTES) * min(3 / 2, max(2 / 3, ratio)),
+        fixed,
     )
 
 
-def _beginning(start: Fraction | None, length: int, rate: Fraction) -> Segment:
-    """The first `length` frames; the end lies between two frames, whatever the rounding."""
-    return Segment(start, (start or Fraction(0)) + (length - Fraction(1, 2)) / rate)
+def _fixed(sample: Sample) -> float:
+    return max(0.0, sample.seconds - sample.frames * sample.frame_seconds)
 
 
-def _share(job: FilmJob, settings: Settings) -> float:
-    """The part of the film that is run, for what is copied with it."""
-    whole, part = job.source.facts.duration_seconds, settings.segment
+def count_frames(job: FilmJob, scan: Scan) -> int:
+    """Frames that a run writes: by the header, or by the packets."""
+    if job.frames is not None:
+        return job.frames
+    segment, rate = job.source.segment, job.source.facts.average_rate or _RATE
+    last = len(scan.sizes)
+    if segment.end is not None:
+        last = min(last, round(segment.end * rate))
+    return max(0, last - round((segment.start or 0) * rate))
+
+
+def copied_bytes(job: FilmJob, scan: Scan) -> int:
+    """Bytes of the copied streams, by the part of the film that the segment covers."""
+    whole, part = job.source.facts.duration_seconds, job.source.segment
     if part.is_full or not whole:
-        return 1.0
+        return scan.copied
     end = min(whole, float(part.end)) if part.end is not None else whole
-    return max(0.0, min(1.0, (end - float(part.start or 0)) / whole))
+    return round(scan.copied * max(0.0, min(1.0, (end - float(part.start or 0)) / whole)))

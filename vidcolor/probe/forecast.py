@@ -1,4 +1,4 @@
-"""What a run will take: seconds, memory, bytes on disk; from a few seconds of it."""
+"""Estimate a run: seconds, memory, bytes on disk, from a few seconds of it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,28 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import VidcolorError
 from ..run.colorizer import Colorizer
+from ..run.pictures import picture_batch_size
 from ..run.plan import FilmJob, Job, PicturesJob
 from ..run.settings import Report, Settings
 from ..system.devices import device_memory, device_name
-from ..system.memory import Peak
-from .arithmetic import Costs
-from .films import Clock, FilmCosts, FilmMeter, copied_size, film_costs, frames_of
-from .pictures import PictureMeter, pictures_costs
+from ..system.memory import peak_memory
+from .films import (
+    Costs,
+    FilmEstimate,
+    Scan,
+    copied_bytes,
+    count_frames,
+    estimate_film,
+    make_measure,
+    scan_film,
+)
+from .pictures import estimate_pictures, measure_pictures, window_size
 
 
 @dataclass(frozen=True)
@@ -27,17 +37,16 @@ class Forecast:
     """One film, or all pictures of a call.
 
     Attributes:
-        input: the film; for pictures the first of them.
-        output: what a run would write; for pictures the first file.
+        input, output: of the film, or of the first picture.
         kind: `film` or `pictures`.
-        frames: frames, or files.
+        frames: frames, or pictures.
         width, height: of a film's frames; 0 for pictures.
-        seconds: that it takes, without the program's start.
-        fps: frames, or files, a second, everything included.
-        bytes: of the output, copied streams included.
-        copied_bytes: of these, what is copied.
-        measured: this very input was measured; else others of the call stand for it.
-        notes: one line for each thing that makes the forecast less sure.
+        seconds: without the program's start.
+        fps: frames, or pictures, per second.
+        bytes: of the outputs, copied streams included.
+        copied_bytes: of these, copied streams.
+        measured: False if it was estimated from other films.
+        notes: one line for each thing that makes the estimate less certain.
     """
 
     input: Path
@@ -49,8 +58,8 @@ class Forecast:
     seconds: float
     fps: float
     bytes: int
-    copied_bytes: int
-    measured: bool
+    copied_bytes: int = 0
+    measured: bool = True
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,15 +74,13 @@ class ForecastReport:
 
     Attributes:
         device, model, precision, size: where and how it runs.
-        memory: of the device now, in bytes; see `metering.device_memory`.
+        memory: of the device now, bytes; see `system.devices.device_memory`.
         rows: one for each film, one for all pictures.
         startup_seconds: from the program's start until the model is ready; None if not measured.
         seconds: of all, the start included.
-        memory_bytes: of main memory at the peak, the whole process.
-        vram_bytes: of the GPU's memory at the peak, 0 without one.
-        disk_bytes: that the outputs need. A run writes nothing else: each output lies under a
-            temporary name beside its place until it is whole.
-        disk_free: bytes free where the outputs go.
+        memory_bytes, vram_bytes: peak main memory of the process, and peak memory of the GPU.
+        disk_bytes: of the outputs; a run writes nothing else.
+        disk_free: free bytes where the outputs go; None if unknown.
         measuring_seconds: that the probe itself took.
         problems: inputs that cannot be run, one line each.
     """
@@ -95,7 +102,7 @@ class ForecastReport:
 
     @property
     def fits(self) -> bool:
-        """Whether the disk has room for the outputs; True where that is not known."""
+        """Whether the disk has room for the outputs; True if that is unknown."""
         return self.disk_free is None or self.disk_bytes <= self.disk_free
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,41 +112,32 @@ class ForecastReport:
 
 
 def free_space(path: Path) -> int | None:
-    """Bytes free on the disk where `path` lies or will lie, None if that cannot be found out."""
-    for folder in (path.absolute(), *path.absolute().parents):
-        if folder.is_dir():
-            try:
-                return shutil.disk_usage(folder).free
-            except OSError:
-                return None
-    return None
+    """Free bytes of the disk where `path` lies or will lie; None if unknown."""
+    folder = next((each for each in path.absolute().parents if each.is_dir()), None)
+    try:
+        return None if folder is None else shutil.disk_usage(folder).free
+    except OSError:
+        return None
 
 
-def estimated(job: FilmJob, known: Sequence[tuple[FilmJob, Costs]]) -> Costs:
-    """A film's costs by those of others that were measured.
-
-    Films of its own frame size stand for it, where there are any; else all of them, by their
-    pixels.
+def estimate_from_others(job: FilmJob, known: Sequence[tuple[FilmJob, Costs]]) -> Costs:
+    """A film's costs by measured films of its frame size; if there are none, by all, by pixels.
 
     Args:
         job: the film.
-        known: films and what was measured of them, at least one.
+        known: measured films, at least one.
     """
-    facts = job.source.facts
-    pixels = facts.width * facts.height
 
-    def area(other: FilmJob) -> int:
-        return other.source.facts.width * other.source.facts.height
+    def area(film: FilmJob) -> int:
+        return film.source.facts.width * film.source.facts.height
 
-    alike = [(j, c) for j, c in known if area(j) == pixels] or list(known)
-    scales = [pixels / area(other) for other, _ in alike]
-    count = len(alike)
-    # a film that follows another starts sooner: least, not mean
+    alike = [(j, c) for j, c in known if area(j) == area(job)] or list(known)
+    scaled = [(c, area(job) / area(j)) for j, c in alike]
     return Costs(
-        sum(c.seconds_a_frame * k for (_, c), k in zip(alike, scales, strict=True)) / count,
-        min(c.fixed_seconds for _, c in alike),
-        sum(c.bytes_a_frame * k for (_, c), k in zip(alike, scales, strict=True)) / count,
-        sum(c.fixed_bytes for _, c in alike) / count,
+        sum(c.frame_seconds * scale for c, scale in scaled) / len(scaled),
+        min(c.fixed_seconds for c, _ in scaled),  # a film that follows another starts faster
+        sum(c.frame_bytes * scale for c, scale in scaled) / len(scaled),
+        sum(c.fixed_bytes for c, _ in scaled) / len(scaled),
     )
 
 
@@ -151,68 +149,69 @@ def forecast(
     *,
     budget: float = 20.0,
     startup_seconds: float | None = None,
-    clock: Clock = time.perf_counter,
 ) -> ForecastReport:
-    """Predict what running `jobs` takes, by running stretches and samples of them.
+    """Estimate what running `jobs` takes, by running parts of films and a sample of pictures.
 
-    Nothing is written but temporary files in the system's folder for such.
+    Only temporary files are written, in the system's folder for them.
 
     Args:
-        jobs: as `planning.plan` gave them; the longest film is measured first.
+        jobs: see `run.plan.plan`; the longest film is measured first.
         reports: of inputs that cannot be run.
         colorizer: the model on its device.
         settings: of the run.
-        budget: seconds, about, that films are measured for; the longest is measured in any case,
-            and those that time is not left for are estimated by the others.
+        budget: seconds, about, for measuring films; the longest one is measured in any case, and
+            those that there is no time for are estimated from the others.
         startup_seconds: from the program's start until the model was ready.
-        clock: seconds of the work; see `films.FilmMeter`.
 
     Raises:
         OutputError: the temporary folder cannot be written.
     """
     began = time.monotonic()
-    device, peak = colorizer.device, Peak()
     rows: dict[int, Forecast] = {}
     problems = [report.error or f"{report.input}: {report.status}" for report in reports]
-    films: list[tuple[int, int, FilmJob]] = []  # the longest first
+    films: list[tuple[int, int, FilmJob, Scan]] = []
     for index, job in enumerate(jobs):
         if isinstance(job, FilmJob):
             try:
-                films.append((-frames_of(job), index, job))
+                scan = scan_film(
+                    job.source.path, job.source.rate, [each.index for each in job.plan.streams]
+                )
+                films.append((-count_frames(job, scan), index, job, scan))
             except VidcolorError as error:
                 problems.append(str(error))
     films.sort(key=lambda film: film[:2])
     known: list[tuple[FilmJob, Costs]] = []
-    with tempfile.TemporaryDirectory(prefix="vidcolor-probe-") as name:
+    started = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="vidcolor-probe-") as name,
+        peak_memory(colorizer.device) as peak,
+    ):
         folder = Path(name)
-        for negative, index, job in films:
-            left = budget - (time.monotonic() - began)
-            meter = FilmMeter(job, colorizer, settings, folder, clock)
+        for _, index, job, scan in films:
+            left = budget - (time.monotonic() - started)
+            if known and left <= 0:
+                frames, copied = count_frames(job, scan), copied_bytes(job, scan)
+                guess = FilmEstimate(frames, estimate_from_others(job, known), copied)
+                rows[index] = _film_row(job, guess, measured=False)
+                continue
             try:
-                if known and left <= 0:
-                    copied = copied_size(job, settings)
-                    guess = FilmCosts(-negative, estimated(job, known), copied)
-                    rows[index] = _row(job, guess, measured=False)
-                    continue
-                found = film_costs(job, settings, meter.measure, budget=left, ahead=meter.ahead)
+                measure, ahead = make_measure(job, colorizer, settings, folder)
+                found = estimate_film(job, settings, scan, measure, ahead, left)
             except VidcolorError as error:
                 problems.append(str(error))
                 continue
-            peak = _larger(peak, meter.peak)
             known.append((job, found.costs))
-            rows[index] = _row(job, found, measured=True)
-        for index, pictures in enumerate(jobs):
-            if isinstance(pictures, PicturesJob):
-                sampler = PictureMeter(colorizer, settings, folder, len(pictures.items), clock)
-                rows[index] = _pictures_row(pictures, sampler)
-                peak = _larger(peak, sampler.peak)
+            rows[index] = _film_row(job, found, measured=True)
+        for index, job in enumerate(jobs):
+            if isinstance(job, PicturesJob):
+                rows[index] = _pictures_row(job, colorizer, settings, folder)
     ordered = tuple(rows[index] for index in sorted(rows))
     return ForecastReport(
-        device=device_name(device),
+        device=device_name(colorizer.device),
         model=colorizer.name,
         precision=colorizer.precision,
         size=colorizer.size,
-        memory=device_memory(device),
+        memory=device_memory(colorizer.device),
         rows=ordered,
         startup_seconds=startup_seconds,
         seconds=(startup_seconds or 0.0) + sum(row.seconds for row in ordered),
@@ -225,43 +224,39 @@ def forecast(
     )
 
 
-def _larger(one: Peak, other: Peak) -> Peak:
-    return Peak(max(one.memory, other.memory), max(one.vram, other.vram))
-
-
-def _row(job: FilmJob, found: FilmCosts, *, measured: bool) -> Forecast:
-    facts = job.source.facts
-    seconds = found.costs.seconds(found.frames)
+def _film_row(job: FilmJob, found: FilmEstimate, *, measured: bool) -> Forecast:
+    facts, seconds = job.source.facts, found.costs.seconds(found.frames)
     return Forecast(
-        input=job.input,
-        output=job.output,
-        kind="film",
-        frames=found.frames,
-        width=facts.width,
-        height=facts.height,
-        seconds=seconds,
-        fps=found.frames / seconds if seconds > 0 else 0.0,
-        bytes=found.costs.bytes(found.frames) + found.copied,
-        copied_bytes=found.copied,
-        measured=measured,
-        notes=found.notes,
+        job.input,
+        job.output,
+        "film",
+        found.frames,
+        facts.width,
+        facts.height,
+        seconds,
+        found.frames / max(1e-9, seconds),
+        found.costs.bytes(found.frames) + found.copied,
+        found.copied,
+        measured,
+        found.notes,
     )
 
 
-def _pictures_row(job: PicturesJob, meter: PictureMeter) -> Forecast:
-    found = pictures_costs(job.items, meter.measure, meter.window)
-    notes = () if found.sampled == found.files else (f"by {found.sampled} of {found.files} files",)
-    return Forecast(
-        input=job.items[0][0],
-        output=job.items[0][1],
-        kind="pictures",
-        frames=found.files,
-        width=0,
-        height=0,
-        seconds=found.seconds,
-        fps=found.files / found.seconds if found.seconds > 0 else 0.0,
-        bytes=found.bytes,
-        copied_bytes=0,
-        measured=True,
-        notes=notes,
+def _pictures_row(
+    job: PicturesJob, colorizer: Colorizer, settings: Settings, folder: Path
+) -> Forecast:
+    count = len(job.items)
+    window = window_size(picture_batch_size(colorizer, settings, count))
+    measure = partial(
+        measure_pictures,
+        colorizer=colorizer,
+        settings=settings,
+        folder=folder,
+        count=count,
+        window=window,
     )
+    found = estimate_pictures(job.items, measure, window)
+    (path, output), seconds = job.items[0], found.seconds
+    notes = () if found.sampled == count else (f"by {found.sampled} of {count} files",)
+    fps = count / max(1e-9, seconds)
+    return Forecast(path, output, "pictures", count, 0, 0, seconds, fps, found.bytes, notes=notes)

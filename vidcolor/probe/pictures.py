@@ -1,10 +1,10 @@
-"""Measure what pictures cost: the real pipeline runs on a sample of the files."""
+"""Estimate a set of pictures: run a sample of them through the real pipeline, then scale up."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,22 +13,23 @@ from ..run.pictures import WINDOW, colorize_pictures, picture_batch_size
 from ..run.plan import PicturesJob
 from ..run.settings import Settings
 from ..sources import PictureSource
-from ..system.memory import Peak, peak_memory
 
-# A sample has this many windows: the first fills the threads, the last is partly read while those
-# before it are coloured, and the two between them are at the pace of a long run.
+# The first window fills the threads, and the last one is partly read while those before it are
+# colored. The two between them run at the pace of a long run.
 _WINDOWS = 4
-_LEAST_WINDOW = 16  # files; fewer do not stand for a set
+_LEAST_WINDOW = 16  # pictures
+
+Items = Sequence[tuple[Path, Path]]
 
 
 @dataclass(frozen=True)
 class Written:
-    """One finished picture of a sample.
+    """A finished picture of a sample.
 
     Attributes:
         pixels: of the picture.
         suffix: of the output.
-        bytes: of the output, 0 where it failed.
+        bytes: of the output, 0 if it failed.
         moment: when it was finished, seconds from the sample's beginning.
     """
 
@@ -38,43 +39,25 @@ class Written:
     moment: float
 
 
-PictureMeasure = Callable[[Sequence[tuple[Path, Path]]], list[Written]]
-
-
 @dataclass(frozen=True)
-class PictureCosts:
-    """What a set of pictures costs.
-
-    Attributes:
-        files: of the set.
-        pixels: of all of them.
-        seconds: for all of them.
-        bytes: of all outputs.
-        sampled: files that were measured.
-    """
+class PicturesEstimate:
+    """What a run of pictures takes: `sampled` of the `files` were measured."""
 
     files: int
-    pixels: int
+    sampled: int
     seconds: float
     bytes: int
-    sampled: int
 
 
-def window_of(batch: int) -> int:
-    """Files of a sample's windows: fewer than a run's, so that measuring is short, but enough for
-    the batches to be full as often."""
-    return min(WINDOW, max(_LEAST_WINDOW, 2 * batch))
+def choose_sample(items: Items, sizes: Sequence[int], count: int) -> list[int]:
+    """Numbers of `count` pictures that represent all: each suffix and size as often as in the set.
 
-
-def chosen(items: Sequence[tuple[Path, Path]], sizes: Sequence[int], count: int) -> list[int]:
-    """Numbers of `count` files that stand for all: small and large ones as often as in the set.
-
-    They come in mixed order, and each of the sample's windows stands for all too.
+    They come in mixed order, so that each window of the sample represents all too.
 
     Args:
         items: pairs of a picture and its output.
-        sizes: pixels of each.
-        count: how many; all of them where there are no more than that.
+        sizes: pixels of each picture.
+        count: how many; all if there are fewer.
     """
     by_size = sorted(range(len(items)), key=lambda i: (items[i][1].suffix.lower(), sizes[i]))
     count = min(count, len(items))
@@ -87,108 +70,76 @@ def chosen(items: Sequence[tuple[Path, Path]], sizes: Sequence[int], count: int)
     return found
 
 
-class PictureMeter:
-    """Runs pictures through the pipeline into files of `folder`, which are removed at once.
-
-    Args:
-        colorizer: the model on its device.
-        settings: of the run.
-        folder: for the files.
-        count: files of the run: a sample of them is coloured in batches as large as theirs.
-        clock: seconds of the work; see `films.FilmMeter`.
-
-    Attributes:
-        window: files of a sample's windows.
-        peak: the most memory so far.
-    """
-
-    def __init__(
-        self,
-        colorizer: Colorizer,
-        settings: Settings,
-        folder: Path,
-        count: int,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        self.clock, self.count = clock, count
-        self.colorizer, self.settings, self.folder = colorizer, settings, folder
-        self.batch = picture_batch_size(colorizer, settings, count)
-        self.window = window_of(self.batch)
-        self.peak = Peak()
-
-    def measure(self, items: Sequence[tuple[Path, Path]]) -> list[Written]:
-        """Colorize `items`; a picture that cannot be read counts with its time and no bytes."""
-        pairs = tuple(
-            (path, self.folder / f"{number}{output.suffix}")
-            for number, (path, output) in enumerate(items)
-        )
-        settings = replace(self.settings, batch_size=self.batch, overwrite=True)
-        window = self.window if len(items) < self.count else None
-        source = PictureSource(pairs)
-        found = []
-        with peak_memory(self.colorizer.device) as peak:
-            began = self.clock()
-            job = PicturesJob(pairs)
-            reports = colorize_pictures(job, self.colorizer, settings, window=window)
-            for number, report in enumerate(reports):
-                moment = self.clock() - began
-                size = report.output.stat().st_size if report.status == "done" else 0
-                report.output.unlink(missing_ok=True)
-                pixels = source.count_pixels(number)
-                found.append(Written(pixels, report.output.suffix.lower(), size, moment))
-        self.peak = Peak(max(self.peak.memory, peak.memory), max(self.peak.vram, peak.vram))
-        return found
-
-
-def pictures_costs(
-    items: Sequence[tuple[Path, Path]], measure: PictureMeasure, window: int = _LEAST_WINDOW
-) -> PictureCosts:
-    """Measure a sample of pictures, and what all of them cost by it.
-
-    Seconds follow the pixels. A window of pictures is read, and much of it is coloured and saved
-    when its last picture has come; so only from one window's end to another's is the work of each
-    picture in it done once. The seconds a pixel between the end of the first window and that of the
-    last but one count for all; what the sample took beyond that is spent once. Bytes follow the
-    pixels too, by kind of file.
+def measure_pictures(
+    items: Items, colorizer: Colorizer, settings: Settings, folder: Path, count: int, window: int
+) -> list[Written]:
+    """Colorize `items` into `folder` and remove the files.
 
     Args:
         items: pairs of a picture and its output.
-        measure: runs a sample; `PictureMeter.measure`.
-        window: files of a sample's windows; `PictureMeter.window`.
+        colorizer: the model on its device.
+        settings: of the run.
+        folder: for the files.
+        count: pictures of the whole run; the batches are as large as in that.
+        window: pictures in a window of a sample.
+    """
+    pairs = tuple((path, folder / f"{n}{out.suffix}") for n, (path, out) in enumerate(items))
+    batch = picture_batch_size(colorizer, settings, count)
+    settings = replace(settings, batch_size=batch, overwrite=True)
+    source, found, began = PictureSource(pairs), [], time.perf_counter()
+    reports = colorize_pictures(
+        PicturesJob(pairs), colorizer, settings, window=window if len(items) < count else None
+    )
+    for number, report in enumerate(reports):
+        moment = time.perf_counter() - began
+        size = report.output.stat().st_size if report.status == "done" else 0
+        report.output.unlink(missing_ok=True)
+        suffix = report.output.suffix.lower()
+        found.append(Written(source.count_pixels(number), suffix, size, moment))
+    return found
+
+
+def window_size(batch: int) -> int:
+    """Pictures in a window of a sample: few, so that measuring is short, but two batches."""
+    return min(WINDOW, max(_LEAST_WINDOW, 2 * batch))
+
+
+def estimate_pictures(
+    items: Items, measure: Callable[[Items], list[Written]], window: int = _LEAST_WINDOW
+) -> PicturesEstimate:
+    """Measure a sample of pictures, and scale up by pixels.
+
+    Much of a window is colored and saved when its last picture has been read. So the seconds per
+    pixel count from the end of the first window to the end of the last but one; the rest of the
+    sample's time is spent once. Bytes per pixel are counted for each suffix.
+
+    Args:
+        items: pairs of a picture and its output.
+        measure: runs a sample; see `measure_pictures`.
+        window: pictures in a window of the sample.
     """
     source = PictureSource(items)
     sizes = [source.count_pixels(index) for index in range(len(items))]
-    total = sum(sizes)
-    numbers = chosen(items, sizes, _WINDOWS * window)
+    numbers = choose_sample(items, sizes, _WINDOWS * window)
     written = measure([items[i] for i in numbers])
-    if len(numbers) == len(items):
-        seconds = written[-1].moment
-        return PictureCosts(len(items), total, seconds, sum(w.bytes for w in written), len(items))
-    last = (_WINDOWS - 1) * window
-    pixels = sum(each.pixels for each in written[window:last]) or 1
-    a_pixel = (written[last - 1].moment - written[window - 1].moment) / pixels
-    fixed = max(0.0, written[-1].moment - a_pixel * sum(each.pixels for each in written))
-    return PictureCosts(
-        files=len(items),
-        pixels=total,
-        seconds=fixed + a_pixel * total,
-        bytes=round(sum(_bytes(items, sizes, written))),
-        sampled=len(numbers),
-    )
+    seconds, total = written[-1].moment, sum(each.bytes for each in written)
+    if len(numbers) < len(items):
+        last = (_WINDOWS - 1) * window
+        pixels = sum(each.pixels for each in written[window:last]) or 1
+        per_pixel = (written[last - 1].moment - written[window - 1].moment) / pixels
+        fixed = max(0.0, seconds - per_pixel * sum(each.pixels for each in written))
+        seconds = fixed + per_pixel * sum(sizes)
+        total = round(_scaled_bytes(items, sizes, written))
+    return PicturesEstimate(len(items), len(numbers), seconds, total)
 
 
-def _bytes(
-    items: Sequence[tuple[Path, Path]], sizes: Sequence[int], written: Sequence[Written]
-) -> Iterator[float]:
-    """Bytes of each kind of output, by the bytes a pixel of the sample's files of that kind."""
+def _scaled_bytes(items: Items, sizes: Sequence[int], written: Sequence[Written]) -> float:
     pixels: dict[str, int] = defaultdict(int)
     for (_, output), size in zip(items, sizes, strict=True):
         pixels[output.suffix.lower()] += size
-
-    def a_pixel(of: Sequence[Written]) -> float:
-        done = [each for each in of if each.bytes]
-        return sum(w.bytes for w in done) / max(1, sum(w.pixels for w in done))
-
+    total = 0.0
     for suffix, count in pixels.items():
-        kind = [each for each in written if each.suffix == suffix]
-        yield count * a_pixel(kind or written)
+        done = [each for each in written if each.bytes]
+        done = [each for each in done if each.suffix == suffix] or done
+        total += count * sum(w.bytes for w in done) / max(1, sum(w.pixels for w in done))
+    return total

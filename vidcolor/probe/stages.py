@@ -23,7 +23,6 @@ class Stages:
 
     Attributes:
         fps: of each stage by its name, in order; see `run.films.film_stages`.
-        work: processor seconds a frame of each stage's own thread, without those of libraries.
         processor_seconds: a frame, of the whole process when the stages run one after another.
         processors: that all of them share.
         end_to_end: frames per second of a run, from the first batch written to the last.
@@ -31,7 +30,6 @@ class Stages:
     """
 
     fps: dict[str, float] = field(default_factory=dict)
-    work: dict[str, float] = field(default_factory=dict)
     processor_seconds: float = 0.0
     processors: int = 1
     end_to_end: float = 0.0
@@ -56,22 +54,15 @@ class Stages:
         bounds = self.bounds
         return min(bounds, key=lambda name: bounds[name]) if bounds else None
 
-    @property
-    def efficiency(self) -> float | None:
-        """Frames a second of the whole pipeline over the smallest of `bounds`."""
-        return self.end_to_end / self.bounds[self.binds] if self.binds else None
-
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
         return {
             "fps": dict(self.fps),
-            "work": dict(self.work),
             "processor_seconds": self.processor_seconds,
             "processors": self.processors,
             "bounds": self.bounds,
             "end_to_end": self.end_to_end,
             "binds": self.binds,
-            "efficiency": self.efficiency,
         }
 
 
@@ -118,7 +109,6 @@ def measure_stages(
     workers = {stage.name: max(1, stage.workers) for stage in stages}
     return Stages(
         {name: cost.fps * workers.get(name, 1) for name, cost in timer.costs.items()},
-        {name: cost.processor_seconds / frames for name, cost in timer.costs.items()},
         worked / frames,
         processors(),
         (last - first) / max(1e-9, ended - began),

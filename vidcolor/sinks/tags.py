@@ -57,7 +57,7 @@ def of_rationals(*numbers: float) -> Value:
     return Value(RATIONAL, len(pairs), b"".join(struct.pack("<2I", *pair) for pair in pairs))
 
 
-def _order(data: bytes) -> str:
+def _order(data: bytes | bytearray) -> str:
     return {b"II": "<", b"MM": ">"}.get(bytes(data[:2]), "")
 
 

@@ -20,6 +20,7 @@ from ..errors import InputError
 COLOR_THRESHOLD = 3.0
 
 _BLOCK = 8
+_OPAQUE = 0xFF00  # alpha of 16 bits; swscale makes no more of 255
 
 _PLANAR = re.compile(
     r"^(gray(8|9|10|12|14|16)?|yuv[ja]?4\d\dp(9|10|12|14|16)?(msb)?|nv(12|16|20|21|24|42)"
@@ -176,4 +177,4 @@ def is_transparent(frame: av.VideoFrame) -> bool:
         return False
     alpha = frame.reformat(format="rgba64le").planes[0]
     rows = np.frombuffer(memoryview(alpha), "<u2").reshape(frame.height, -1)
-    return bool((rows[:, 3 : frame.width * 4 : 4] < 0xFFFF).any())
+    return bool((rows[:, 3 : frame.width * 4 : 4] < _OPAQUE).any())

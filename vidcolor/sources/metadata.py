@@ -112,7 +112,7 @@ def _dpi(
         if exif is not None and (unit := exif.get(_UNIT, 2)) in (2, 3):
             scale = _CM_PER_INCH if unit == 3 else 1
             found = (exif.get(_X_RESOLUTION), exif.get(_Y_RESOLUTION))
-            pair = [float(each) * scale for each in found if _is_number(each)]
+            pair = [float(each) * scale for each in found if each is not None and _is_number(each)]
     else:
         pair = info.get("dpi", ())
     try:
@@ -187,7 +187,9 @@ def _text(image: Image.Image | None, loader: str) -> tuple[tuple[str, str], ...]
     return tuple(
         (str(key), str(value))
         for key, value in image.info.items()
-        if isinstance(value, str) and key != _PNG_XMP and not key.startswith(_RAW_PROFILE)
+        if isinstance(value, str)
+        and key != _PNG_XMP
+        and not str(key).startswith(_RAW_PROFILE)
     )
 
 

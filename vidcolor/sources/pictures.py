@@ -255,7 +255,7 @@ def _strips(image: Any) -> Iterator[tuple[slice, Codes]]:
         rows = slice(top, min(top + step, height))
         if whole is not None:
             yield rows, whole[rows]
-        else:
+        elif region is not None:
             kind = np.uint16 if image.format == "ushort" else np.uint8
             data = region.fetch(0, top, width, rows.stop - top)
             yield rows, np.frombuffer(data, kind).reshape(-1, width, bands)

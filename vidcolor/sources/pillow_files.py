@@ -188,7 +188,7 @@ def _ppm_white(data: bytes) -> int:
 def _decode_with_ffmpeg(path: Path, bits: int) -> Codes:
     """R'G'B' of more than 8 bits, `(H, W, 3)` uint16."""
     try:
-        with path.open("rb") as file, av.open(file) as container:
+        with path.open("rb") as file, av.open(file, "r") as container:
             frame = next(container.decode(video=0))
             values = frame.to_ndarray(format="rgb48le")
     except (av.FFmpegError, StopIteration, VidcolorError) as error:

@@ -1,4 +1,4 @@
-"""Lightness by a picture's own colour profile, as a colour-managed viewer shows it."""
+"""Lightness by a picture's own colour profile, as a color-managed viewer shows it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def _linear_shares(depth: int) -> tuple[NDArray[np.float32], ...]:
 @lru_cache(maxsize=1)
 def _grey_codes() -> NDArray[np.uint16]:
     """The gray code of 16 bits for each step of luminance."""
-    return np.rint(_encoded(np.arange(_FINE) / (_FINE - 1)) * 65535).astype(np.uint16)
+    light = np.arange(_FINE) / (_FINE - 1)
+    codes: NDArray[np.uint16] = np.rint(_encoded(light) * 65535).astype(np.uint16)
+    return codes
 
 
 @lru_cache(maxsize=1)
@@ -51,13 +53,16 @@ def _lightness_codes() -> NDArray[np.uint16]:
     """The gray code of 16 bits for each L* in 65535 steps. Source: CIE 15:2004, 8.2.1."""
     f = (np.arange(65536) / 655.35 + 16) / 116
     luminance = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29))
-    return np.rint(_encoded(luminance.clip(0, 1)) * 65535).astype(np.uint16)
+    codes: NDArray[np.uint16] = np.rint(_encoded(luminance.clip(0, 1)) * 65535).astype(np.uint16)
+    return codes
 
 
 @lru_cache(maxsize=1)
 def _luminance_codes() -> NDArray[np.uint16]:
     """The gray code of 16 bits for each relative luminance in 65535 steps."""
-    return np.rint(_encoded(np.arange(65536) / 65535) * 65535).astype(np.uint16)
+    light = np.arange(65536) / 65535
+    codes: NDArray[np.uint16] = np.rint(_encoded(light) * 65535).astype(np.uint16)
+    return codes
 
 
 def gray_of_srgb(rgb: Codes) -> Codes:

@@ -1,0 +1,90 @@
+"""Another program removes, replaces or cuts the unfinished file; muxers refuse; tags are kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from tests.helpers.films import FilmMaker, batches_of
+from vidcolor.errors import OutputError
+from vidcolor.sinks import EncoderSettings, FilmSink, check_container, choose_pixel_format
+
+FAST = EncoderSettings("libx264", preset="ultrafast", crf=0)
+
+
+def remove(part: Path) -> None:
+    part.unlink()
+
+
+def replace(part: Path) -> None:
+    (part.parent / "other").write_bytes(part.read_bytes())
+    os.replace(part.parent / "other", part)
+
+
+def cut_all(part: Path) -> None:
+    os.truncate(part, 0)
+
+
+def cut_half(part: Path) -> None:
+    os.truncate(part, part.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("meddle", [remove, replace, cut_all, cut_half])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_file_that_was_meddled_with_is_never_finished(
+    film: FilmMaker, tmp_path: Path, suffix: str, meddle: Callable[[Path], None]
+) -> None:
+    _, facts = film(time_base=Fraction(1, 25), pts=tuple(range(400)), audio=())
+    format = choose_pixel_format(facts, FAST)
+    output = tmp_path / f"out{suffix}"
+    with (
+        pytest.raises(OutputError) as caught,
+        FilmSink(output, facts, FAST, format=format) as sink,
+    ):
+        for number, batch in enumerate(batches_of(facts, format, [(i, 1) for i in range(400)], 10)):
+            sink.write(batch)
+            if number == 25:
+                (part,) = tmp_path.glob(".*")
+                assert part.stat().st_size > 20_000
+                meddle(part)
+        sink.finish()
+    assert str(output) in str(caught.value) and "\n" not in str(caught.value)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
+def test_tags_of_any_name_are_kept(film: FilmMaker, tmp_path: Path, suffix: str) -> None:
+    tags = {"title": "Old", "archive_id": "A-113", "com.apple.quicktime.make": "Camera"}
+    path, facts = film(metadata=tags)
+    format = choose_pixel_format(facts, FAST)
+    with FilmSink(tmp_path / f"out{suffix}", facts, FAST, format=format) as sink:
+        for batch in batches_of(facts, format, [(i, 1) for i in range(12)]):
+            sink.write(batch)
+        report = sink.finish()
+    with av.open(str(report.path)) as container:
+        found = {key.lower(): value for key, value in container.metadata.items()}
+    assert tags.items() <= found.items()
+    assert path.exists()
+
+
+def test_tags_without_a_place_are_named(film: FilmMaker, tmp_path: Path) -> None:
+    _, facts = film(metadata={"archive_id": "A-113"}, audio=())
+    (note,) = check_container(tmp_path / "out.avi", facts, FAST).notes
+    assert note.lower() == ".avi does not keep the tags archive_id"
+
+
+def test_what_the_picture_carries_beside_is_named(film: FilmMaker, tmp_path: Path) -> None:
+    _, facts = film()
+    facts = dataclasses.replace(
+        facts, extras=("the HDR10 mastering display", "the transparency (alpha)")
+    )
+    assert check_container(tmp_path / "out.mkv", facts, FAST).notes == (
+        "the HDR10 mastering display is not kept",
+        "the transparency (alpha) is not kept",
+    )
