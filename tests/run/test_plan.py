@@ -292,7 +292,7 @@ def test_a_name_that_is_too_long_stops_no_other(tmp_path: Path, ramp: Colorizer)
         write_picture(path, pattern(0, 16, 16))
     reports = colorize([long, tmp_path / "a.png"], colorizer=ramp)
     assert {report.input.name[0]: report.status for report in reports} == {
-        "x": "failed",
+        "x": "renamed",
         "a": "done",
     }
     assert (tmp_path / "a.color.png").exists()
