@@ -292,7 +292,7 @@ def test_a_name_that_would_be_too_long_is_cut(tmp_path: Path, ramp: Colorizer) -
         write_picture(path, pattern(0, 16, 16))
     reports = colorize([long, tmp_path / "a.png"], colorizer=ramp)
     assert {report.input.name[0]: report.status for report in reports} == {
-        "x": "done",
+        "x": "renamed",
         "a": "done",
     }
     assert (tmp_path / "a.color.png").exists()

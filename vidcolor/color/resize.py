@@ -77,7 +77,8 @@ def upsample_bands(
     """
     height, width = lightness.shape[-2:]
     same_size = ab.shape[-2:] == lightness.shape[-2:]
-    planes = ab if same_size else _fit_lines(ab, _area_means(lightness, (ab.shape[-2], ab.shape[-1])))
+    size = (ab.shape[-2], ab.shape[-1])
+    planes = ab if same_size else _fit_lines(ab, _area_means(lightness, size))
     pixels = _CPU_BAND * torch.get_num_threads() if ab.device.type == "cpu" else _GPU_BAND
     step = max(1, pixels // max(1, width * len(ab)))
     for first in range(0, height, step):

@@ -211,8 +211,13 @@ def _pair(
             root = origin.resolve()
             yield _Pair(item, root.with_name(f"{root.name}{OWN}") / relative)
         else:
-            name = fitting_name(Path(relative.name).stem, f"{OWN}{relative.suffix}")
-            yield _Pair(item, item.beside.with_name(name))
+            stem, rest = Path(relative.name).stem, f"{OWN}{relative.suffix}"
+            output = item.beside.with_name(fitting_name(stem, rest))
+            long = item.is_picture and output.name != stem + rest
+            clash = (
+                f"{item.path}: its name is too long for {OWN}; written to {output}" if long else ""
+            )
+            yield _Pair(item, output, clash=clash)
 
 
 def plan(

@@ -43,7 +43,8 @@ def _linear_shares(depth: int) -> tuple[NDArray[np.float32], ...]:
 @lru_cache(maxsize=1)
 def _grey_codes() -> NDArray[np.uint16]:
     """The gray code of 16 bits for each step of luminance."""
-    codes: NDArray[np.uint16] = np.rint(_encoded(np.arange(_FINE) / (_FINE - 1)) * 65535).astype(np.uint16)
+    light = np.arange(_FINE) / (_FINE - 1)
+    codes: NDArray[np.uint16] = np.rint(_encoded(light) * 65535).astype(np.uint16)
     return codes
 
 
@@ -59,7 +60,8 @@ def _lightness_codes() -> NDArray[np.uint16]:
 @lru_cache(maxsize=1)
 def _luminance_codes() -> NDArray[np.uint16]:
     """The gray code of 16 bits for each relative luminance in 65535 steps."""
-    codes: NDArray[np.uint16] = np.rint(_encoded(np.arange(65536) / 65535) * 65535).astype(np.uint16)
+    light = np.arange(65536) / 65535
+    codes: NDArray[np.uint16] = np.rint(_encoded(light) * 65535).astype(np.uint16)
     return codes
 
 
