@@ -286,7 +286,7 @@ def test_two_pictures_of_a_folder_for_one_output(tmp_path: Path, ramp: Colorizer
     assert {report.status for report in again} == {"skipped"}
 
 
-def test_a_name_that_is_too_long_stops_no_other(tmp_path: Path, ramp: Colorizer) -> None:
+def test_a_name_that_would_be_too_long_is_cut(tmp_path: Path, ramp: Colorizer) -> None:
     long = tmp_path / f"{'x' * 250}.png"
     for path in (long, tmp_path / "a.png"):
         write_picture(path, pattern(0, 16, 16))

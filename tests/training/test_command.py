@@ -148,7 +148,7 @@ def test_what_cannot_be_trained_is_one_line(
         ((*s2, "--data", pictures, "--resume"), "resume"),
         (
             (*s2, "--data", pictures, "--set", "epochs=many"),
-            "--set: key 'epochs' must be",
+            "--set: recipe key 'epochs' must be",
         ),
         ((*s2, "--data", pictures, "--set", "model_options.depth=3"), "no option 'depth'"),
         ((*s2, "--data", pictures, "--lr", "1e20", "--set", "size=16"), "learning rate 1e+20"),

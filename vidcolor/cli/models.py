@@ -151,8 +151,6 @@ def _facts(entry: Entry, folder: Path) -> dict[str, str]:
         value = entry.metrics.get(key)
         return "-" if value is None else format(value, form)
 
-    # the shipped weights recorded `gain`, which eval's tables name `psnr_over_gray`
-    gain = "psnr_over_gray" if "psnr_over_gray" in entry.metrics else "gain"
     files = [folder / file for file in (entry.file, *entry.shards)]
     size = sum(file.stat().st_size for file in files if file.is_file())
     return {
@@ -161,7 +159,7 @@ def _facts(entry: Entry, folder: Path) -> dict[str, str]:
         "file": f"{size / 2**20:.1f} MiB",
         "input": f"about {entry.input_size}x{entry.input_size} pixels",
         "PSNR, dB": measured("psnr", ".2f"),
-        "over grey, dB": measured(gain, "+.2f"),
+        "over grey, dB": measured("psnr_over_gray", "+.2f"),
         "colorfulness, of the truth's": measured("colourfulness", ".2f"),
         "LPIPS": measured("lpips", ".3f"),
         "12-margin error": measured("margin_error", ".3f"),

@@ -345,8 +345,8 @@ def _plan_film(
 
 
 def check_memory(facts: VideoInfo) -> None:
-    """Refuse a film that surely needs more memory than there is: the system would end the process,
-    or an encoder abort it.
+    """Refuse a film that surely needs more memory than this process may have: the system would end
+    it, or an encoder abort. Memory that others use now is not counted; it may be free in time.
 
     Raises:
         DeviceError: with both figures.
@@ -356,8 +356,8 @@ def check_memory(facts: VideoInfo) -> None:
     if left < need:
         raise DeviceError(
             f"{facts.path}: a film of {facts.width}x{facts.height} needs about {need >> 20} MiB of "
-            f"memory, and only {left >> 20} MiB are left; close other programs, raise the limit, "
-            "or scale the film down"
+            f"memory, and only {left >> 20} MiB are left to this program; raise its limit, or "
+            "scale the film down"
         )
 
 

@@ -148,8 +148,10 @@ def _idle_cache(path: Path, name: str) -> int:
         return 0
 
 
-def _group_memory() -> int | None:
+def _group_memory(own: int | None = None) -> int | None:
     """Bytes that the limits of Linux control groups, such as a container's, leave to this process.
+
+    With `own`, the bytes that this process uses, it is as if no other process was in the groups.
 
     The limits of all parent groups apply too. None without a limit.
     """
@@ -172,7 +174,9 @@ def _group_memory() -> int | None:
         for depth in range(len(parts) + 1):
             group = root.joinpath(*parts[:depth])
             limit, used = _number(group / names[0]), _number(group / names[1])
-            if limit is not None and used is not None:
+            if limit is not None and own is not None:
+                left.append(max(0, limit - own))
+            elif limit is not None and used is not None:
                 used -= _idle_cache(group / "memory.stat", names[2])
                 left.append(max(0, limit - max(0, used)))
     return min(left, default=None)
@@ -201,13 +205,15 @@ def free_memory(device: torch.device) -> int:
 
 
 def allocatable_memory() -> int:
-    """Bytes of main memory that this process may still take: what is free, within the limits of
-    its control groups and its own (`ulimit -v`, `ulimit -d`)."""
-    left = [free_memory(torch.device("cpu"))]
+    """Bytes of main memory that this process could take at most if no other took any: within the
+    machine's memory, the limits of its control groups and its own (`ulimit -v`, `ulimit -d`)."""
+    used = psutil.Process().memory_info()
+    left = [psutil.virtual_memory().total - used.rss]
+    if (group := _group_memory(used.rss)) is not None:
+        left.append(group)
     with suppress(ImportError):  # Windows has no such limits
         import resource
 
-        used = psutil.Process().memory_info()
         for limit, taken in (("RLIMIT_AS", used.vms), ("RLIMIT_DATA", getattr(used, "data", 0))):
             soft, _ = resource.getrlimit(getattr(resource, limit))
             if soft != resource.RLIM_INFINITY:

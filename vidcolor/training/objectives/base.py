@@ -20,7 +20,7 @@ from ...color.convert import lab_to_rgb
 from ...evaluation.metrics import margin_error, psnr
 from ..data.batch import Batch
 
-_HIGHER_IS_BETTER = {"psnr", "ssim", "accuracy", "gain"}  # `gain`: in results of old trainings
+_HIGHER_IS_BETTER = {"psnr", "ssim", "accuracy"}
 registered: dict[str, type[Objective]] = {}
 Kind = TypeVar("Kind", bound="type[Objective]")
 

@@ -18,7 +18,6 @@ _NO_MEASURE = {"epoch", "lr", "seconds", "images_per_second"}  # in a row of the
 _TEST_COLUMNS = {
     "psnr": ("PSNR, dB", ".3f"),
     "psnr_over_gray": ("over gray, dB", "+.3f"),
-    "gain": ("over gray, dB", "+.3f"),  # the same in results of before its renaming
     "psnr_pooled": ("pooled, dB", ".3f"),
     "ssim": ("SSIM", ".4f"),
     "lpips": ("LPIPS", ".4f"),
