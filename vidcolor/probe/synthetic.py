@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..frames import ColorBatch, LumaBatch, PictureInfo, PixelFormat, picture_format
-from ..sinks import EncoderSettings, FilmSink, PictureSink, choose_pixel_format
+from ..frames import ColorBatch, LumaBatch, PixelFormat
+from ..sinks import EncoderSettings, FilmSink, choose_pixel_format
 from ..sources import FilmSource
 
 _RATE = Fraction(24)
@@ -68,13 +68,12 @@ def write_film(folder: Path, width: int, height: int, count: int | None = None) 
     Raises:
         OutputError: the folder cannot be written, or the encoder does not take the size.
     """
+    import cv2
+
     count = count or film_length(width, height)
     codes = torch.from_numpy(frames(count, width, height))
     still = folder / "0.png"
-    plane = codes[:1]
-    info = PictureInfo(folder / "texture", still)
-    batch = LumaBatch(plane[:, None], 8, True, (0,), (0,), picture=info)
-    PictureSink(overwrite=True).write(ColorBatch((plane, plane, plane), picture_format(8), batch))
+    cv2.imwrite(str(still), cv2.cvtColor(codes[0].numpy(), cv2.COLOR_GRAY2BGR))
     # the sink wants a film to take its other streams from: a sequence of one picture has none
     facts = FilmSource(folder / "%d.png", rate=_RATE).facts
     settings = EncoderSettings(preset="veryfast")
