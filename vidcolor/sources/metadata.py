@@ -187,9 +187,7 @@ def _text(image: Image.Image | None, loader: str) -> tuple[tuple[str, str], ...]
     return tuple(
         (str(key), str(value))
         for key, value in image.info.items()
-        if isinstance(value, str)
-        and key != _PNG_XMP
-        and not str(key).startswith(_RAW_PROFILE)
+        if isinstance(value, str) and key != _PNG_XMP and not str(key).startswith(_RAW_PROFILE)
     )
 
 
