@@ -68,7 +68,8 @@ def texture(height: int, width: int, scale: float, random: np.random.Generator) 
         noise = random.standard_normal(small, dtype=np.float32)
         total += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC) * octave**0.5
     low, high = np.percentile(total, (2, 98))
-    return (np.clip((total - low) / (high - low), 0, 1) * 200 + 25).astype(np.uint8)
+    grey: np.ndarray = (np.clip((total - low) / (high - low), 0, 1) * 200 + 25).astype(np.uint8)
+    return grey
 
 
 class _Shot:

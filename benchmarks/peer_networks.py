@@ -60,7 +60,8 @@ class UnetBlock(nn.Module):
         x = self.up(x)
         if x.shape[-2:] != skip.shape[-2:]:  # the encoder has rounded up
             x = F.interpolate(x, size=skip.shape[-2:])
-        return self.join(F.relu(torch.cat([x, self.norm(skip)], dim=1)))
+        joined: Tensor = self.join(F.relu(torch.cat([x, self.norm(skip)], dim=1)))
+        return joined
 
 
 class Attention(nn.Module):
@@ -78,7 +79,8 @@ class Attention(nn.Module):
             for layer, given in ((self.query, x), (self.key, memory), (self.value, memory))
         )
         mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        attended: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return attended
 
 
 class QueryLayer(nn.Module):
@@ -95,7 +97,8 @@ class QueryLayer(nn.Module):
     def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
         queries = self.norms[0](queries + self.look(queries, memory))
         queries = self.norms[1](queries + self.talk(queries, queries))
-        return self.norms[2](queries + self.think(queries))
+        thought: Tensor = self.norms[2](queries + self.think(queries))
+        return thought
 
 
 class DDColorTinySized(ColorModel):
@@ -147,7 +150,8 @@ class DDColorTinySized(ColorModel):
         for number, layer in enumerate(self.layers):
             queries = layer(queries, memories[number % 3])
         products = torch.einsum("bqc,bchw->bqhw", self.embed(queries), pixels)
-        return _AB * self.refine(torch.cat([products, rgb], dim=1))
+        ab: Tensor = _AB * self.refine(torch.cat([products, rgb], dim=1))
+        return ab
 
 
 class SelfAttention(nn.Module):
@@ -209,4 +213,5 @@ class DeOldifySized(ColorModel):
             if number == 1:
                 x = self.attention(x)
         x = torch.cat([self.up(x), rgb], dim=1)
-        return _AB * self.out(x + self.last(x))
+        ab: Tensor = _AB * self.out(x + self.last(x))
+        return ab

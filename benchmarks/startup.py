@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -58,7 +58,7 @@ def startup_costs(
     """`wait`, what is waited for, and the median `seconds` over `rounds` processes; with
     `warm_up` each once before, so that the files are in the system's cache."""
     options = ("--model", model, "--device", device)
-    waits = {
+    waits: dict[str, Callable[[], float]] = {
         "python": lambda: _run(["-c", "pass"]),
         "vidcolor --help": lambda: _run(["-m", "vidcolor", "--help"]),
         "vidcolor run, first frames": lambda: _to_first_frame(film, options),

@@ -164,8 +164,8 @@ def test_usage(options: tuple[str, ...], said: str, capsys: pytest.CaptureFixtur
 
 
 def test_forecast(tmp_path: Path) -> None:
-    options = ("--model", "_ramp", "--size", "64", "--frame", "64", "48", "--frames", "140")
-    options += ("--pictures", "70")
+    size = ("--size", "64", "--frame", "64", "48")
+    options = ("--model", "_ramp", *size, "--frames", "140", "--pictures", "70")
     found, table = measured("forecast", tmp_path / "f.json", *options)
     assert documented(found)
     assert (found["benchmark"], found["model"]) == ("forecast", "_ramp")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_film(film: Path) -> None:
     source = FilmSource(film)
     facts = source.facts
-    assert (facts.width, facts.height, facts.average_rate) == (96, 64, RATE)
+    assert (facts.width, facts.height, facts.average_rate) == (96, 64, Fraction(RATE))
     assert facts.num_frames_from_header == 48
     assert not facts.is_color
     batches = list(mark_cuts(source.batches(8), facts.time_base))

@@ -98,7 +98,9 @@ def test_eval(command: Vidcolor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     seen: list[torch.Tensor] = []
     forward = Colorizer._forward
 
-    def counted(self: Colorizer, lightness: torch.Tensor, with_features: bool):
+    def counted(
+        self: Colorizer, lightness: torch.Tensor, with_features: bool
+    ) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
         seen.append(lightness)
         return forward(self, lightness, with_features)
 

@@ -89,7 +89,7 @@ def test_the_rows_are_what_a_run_writes(command: Vidcolor, clip: Path, tmp_path:
         assert command("run", clip, "-o", output, *RAMP, *lossless, flag).code == 0
         with av.open(str(output)) as film:
             pictures = [frame.to_ndarray(format="gbrp10le") for frame in film.decode(video=0)]
-        levels = np.round(np.stack(pictures) * (255 / 1023))
+        levels = np.round(np.stack(pictures).astype(np.float64) * (255 / 1023))
         written = torch.from_numpy(levels).permute(0, 3, 1, 2)
         found = float(psnr(written, truth).mean())
         assert measured["rows"][row]["psnr"] == pytest.approx(found, abs=0.02)

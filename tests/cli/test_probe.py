@@ -59,8 +59,10 @@ def test_the_options_of_a_run_are_taken(command: Vidcolor, tmp_path: Path) -> No
     wanted = set(re.findall(r"--[a-z][a-z-]+", run)) - own - {"--color"}
     assert len(wanted) > 20 and wanted <= set(re.findall(r"--[a-z][a-z-]+", probe))
     film = encode(tmp_path / "in.mkv", "ffv1", "yuv420p", frames(9)).path
-    more = ("--model", "fast", "--device", "cpu", "--size", "96", "--precision", "bf16")
-    more += ("--encoder", "ffv1", "--quality", "80", "--end", "0.2")
+    more = (
+        *("--model", "fast", "--device", "cpu", "--size", "96", "--precision", "bf16"),
+        *("--encoder", "ffv1", "--quality", "80", "--end", "0.2"),
+    )
     report = json.loads(command("probe", film, *more, "--json").out)
     assert report["precision"] == "bf16" and 0 < report["rows"][0]["frames"] < 9
 

@@ -81,6 +81,7 @@ def encode(
     height, width = lumas[0].shape
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=RATE, options=options or {})
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.codec_context.time_base = time_base
         if color_range is not None:

@@ -32,11 +32,11 @@ _WAITS |= {"__bool__", "__int__", "__float__", "__index__"}
 class OnCuda(Tensor):
     """A tensor that says it lies on `CUDA`."""
 
-    device = property(lambda self: CUDA)  # type: ignore[assignment]
-    is_cuda = property(lambda self: True)  # type: ignore[assignment]
-    is_cpu = property(lambda self: False)  # type: ignore[assignment]
+    device = property(lambda self: CUDA)
+    is_cuda = property(lambda self: True)
+    is_cpu = property(lambda self: False)
 
-    def record_stream(self, stream: object) -> None:  # type: ignore[override]
+    def record_stream(self, stream: object) -> None:
         """Nothing: there is no stream."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -20,7 +21,7 @@ def write_tiff(
     sample_format: int = 1,
     extra: Sequence[int] = (),
     planar: bool = False,
-    order: str = "<",
+    order: Literal["<", ">"] = "<",
 ) -> None:
     """Write `(H, W)` or `(H, W, C)` unsigned samples as one strip (a plane each with `planar`).
 
@@ -30,7 +31,7 @@ def write_tiff(
     samples = samples if samples.ndim == 3 else samples[..., None]
     height, width, count = samples.shape
     stored = np.moveaxis(samples, 2, 0) if planar else samples
-    data = stored.astype(samples.dtype.newbyteorder(order)).tobytes()  # type: ignore[call-overload]
+    data = stored.astype(samples.dtype.newbyteorder(order)).tobytes()
     strips = count if planar else 1
     bits = bits or 8 * samples.dtype.itemsize
     tags: dict[int, tuple[int, Sequence[int]]] = {

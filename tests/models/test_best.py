@@ -128,7 +128,7 @@ def test_training_leaves_the_resnets_statistics_and_moves_the_decoders() -> None
     model(100 * torch.rand(2, 1, 64, 64)).square().mean().backward()
     for key, value in before.items():
         assert torch.equal(model.state_dict()[key], value) == key.startswith("encoder."), key
-    norm = model.encoder.resnet.stages[0][0].norm
+    norm = model.encoder.resnet.get_submodule("stages.0.0.norm")
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.weight.requires_grad  # trained through, but for the statistics
 
@@ -148,7 +148,7 @@ def test_attention_reaches_across_the_picture() -> None:
 def test_it_begins_as_the_smaller_model_and_trains_both_halves() -> None:
     torch.manual_seed(0)
     small = create_model("fast").eval()
-    nn.init.normal_(small.head.weight)
+    nn.init.normal_(small.get_parameter("head.weight"))
     model = Best(width=64, blocks=1).eval()
     model.load_base(small.state_dict())
     light = 100 * torch.rand(1, 1, 64, 96)

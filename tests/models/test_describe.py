@@ -86,7 +86,8 @@ class Chain(ColorModel):
         self.mix = nn.Linear(8, 8)
 
     def forward(self, lightness: torch.Tensor) -> torch.Tensor:
-        return self.mix(self.grow(self.shrink(lightness)))
+        mixed: torch.Tensor = self.mix(self.grow(self.shrink(lightness)))
+        return mixed
 
 
 def test_transposed_grouped_and_linear_layers() -> None:

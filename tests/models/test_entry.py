@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def test_the_messages_name_cause_and_remedy(tmp_path: Path) -> None:
         f'{{"architecture": "{SMALL}", "new": 1}}': ("unknown key 'new'", "newer vidcolor"),
     }.items():
         path = own_file(tmp_path, record)
-        refusal(lambda path=path: load_model(file=path), str(path), *words)
+        refusal(partial(load_model, file=path), str(path), *words)
 
 
 def test_good_entries_are_taken() -> None:
@@ -160,7 +161,7 @@ def test_options_that_do_not_fit_take_no_memory(tmp_path: Path) -> None:
         name = SMALL if options else "mean_chroma_fc"
         record = json.dumps({"architecture": name, "options": options})
         path = own_file(tmp_path, record)
-        refusal(lambda path=path: load_model(file=path), str(path), "not weights of")
+        refusal(partial(load_model, file=path), str(path), "not weights of")
 
 
 # ---------------------------------------------------------------- the header of safetensors

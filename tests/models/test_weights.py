@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,18 +11,20 @@ from safetensors.torch import load_file, save_file
 
 from vidcolor.errors import WeightsError
 from vidcolor.models import create_model, weights
+from vidcolor.models.base import ColorModel
+from vidcolor.models.entry import Entry, make_entry
 from vidcolor.models.weights import (
-    Entry,
     load_model,
-    make_entry,
     manifest,
     read_entry,
     save_weights,
 )
 
+Own = tuple[Path, ColorModel]
+
 
 @pytest.fixture
-def own(tmp_path):
+def own(tmp_path: Path) -> Own:
     torch.manual_seed(0)
     model = create_model("fast").eval()
     path = tmp_path / "my weights ü.safetensors"
@@ -31,7 +34,7 @@ def own(tmp_path):
     return path, model
 
 
-def test_shipped_weights_are_whole():
+def test_shipped_weights_are_whole() -> None:
     entries = manifest()
     assert "fast" in entries
     for name, entry in entries.items():
@@ -45,7 +48,7 @@ def test_shipped_weights_are_whole():
         assert max(file.stat().st_size for file in files) < 20 * 2**20
 
 
-def test_own_weights_round_trip(own):
+def test_own_weights_round_trip(own: Own) -> None:
     path, model = own
     loaded, entry = load_model(file=path)
     assert entry.input_size == 128 and entry.chroma_gain == 1.5
@@ -53,26 +56,26 @@ def test_own_weights_round_trip(own):
         assert torch.allclose(loaded.state_dict()[name].float(), value.float(), atol=2e-3)
 
 
-def test_missing_file(tmp_path):
+def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no such weights file"):
         load_model(file=tmp_path / "none.safetensors")
 
 
-def test_cut_short_file(own):
+def test_cut_short_file(own: Own) -> None:
     path, _ = own
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(WeightsError, match="not a complete safetensors file"):
         load_model(file=path)
 
 
-def test_not_safetensors(tmp_path):
+def test_not_safetensors(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"PK\x03\x04 something else entirely")
     with pytest.raises(WeightsError, match="not a complete safetensors file"):
         load_model(file=path)
 
 
-def test_weights_of_another_model(own, tmp_path):
+def test_weights_of_another_model(own: Own, tmp_path: Path) -> None:
     path, _ = own
     with pytest.raises(WeightsError, match="weights of 'fast', not of '_ramp'"):
         load_model("_ramp", path)
@@ -95,12 +98,12 @@ def test_weights_of_another_model(own, tmp_path):
         load_model("fast", bare)
 
 
-def test_unknown_model_lists_the_known():
+def test_unknown_model_lists_the_known() -> None:
     with pytest.raises(WeightsError, match="fast"):
         load_model("nonsense")
 
 
-def test_altered_shipped_weights(tmp_path, monkeypatch):
+def test_altered_shipped_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = weights.shipped_folder()
     (tmp_path / "manifest.json").write_bytes((folder / "manifest.json").read_bytes())
     file = manifest()["fast"].file
@@ -115,7 +118,7 @@ def test_altered_shipped_weights(tmp_path, monkeypatch):
         load_model("fast")
 
 
-def test_weights_in_shards(own, tmp_path, monkeypatch):
+def test_weights_in_shards(own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, model = own
     tensors = list(load_file(path).items())
     save_file(dict(tensors[:50]), tmp_path / "two.safetensors")
@@ -143,12 +146,13 @@ def test_weights_in_shards(own, tmp_path, monkeypatch):
         load_model("two")
 
 
-def test_entry_from_a_newer_version(own, tmp_path):
+def test_entry_from_a_newer_version(own: Own, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="unknown key 'colour_model'"):
         make_entry({"architecture": "fast", "colour_model": 1}, "file")
     path, _ = own
-    assert read_entry(path) == Entry("fast", input_size=128, chroma_gain=1.5)
-    assert json.loads(json.dumps(read_entry(path).metrics)) == {}
+    entry = read_entry(path)
+    assert entry == Entry("fast", input_size=128, chroma_gain=1.5)
+    assert json.loads(json.dumps(entry.metrics)) == {}
 
 
 @pytest.mark.parametrize(
@@ -160,7 +164,7 @@ def test_entry_from_a_newer_version(own, tmp_path):
         ('{"architecture": "fast", "color_space": "oklab"}', "works in 'oklab'"),
     ],
 )
-def test_a_broken_entry_is_named(tmp_path, header, message):
+def test_a_broken_entry_is_named(tmp_path: Path, header: str, message: str) -> None:
     path = tmp_path / "w.safetensors"
     save_file({"x": torch.zeros(1)}, path, metadata={"vidcolor": header})
     with pytest.raises(WeightsError, match=message):

@@ -15,8 +15,8 @@ from tests.helpers.command_line import Vidcolor
 from tests.helpers.films import read_frames
 from vidcolor.errors import OutputError, WeightsError
 from vidcolor.models import create_model, weights
+from vidcolor.models.entry import Entry
 from vidcolor.models.weights import (
-    Entry,
     import_weights,
     load_model,
     save_weights,

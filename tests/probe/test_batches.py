@@ -7,6 +7,7 @@ import time
 import pytest
 import torch
 
+from vidcolor.models.base import ColorModel
 from vidcolor.probe import batches
 from vidcolor.probe.batches import (
     Row,
@@ -38,10 +39,10 @@ def test_the_batches_are_measured() -> None:
         assert each.working_bytes is not None and each.working_bytes < each.taken_bytes
 
 
-class Cramped(torch.nn.Module):
+class Cramped(ColorModel):
     """A network that a memory of so many frames holds."""
 
-    def __init__(self, inner: torch.nn.Module, frames: int) -> None:
+    def __init__(self, inner: ColorModel, frames: int) -> None:
         super().__init__()
         self.inner, self.frames = inner, frames
 
@@ -65,7 +66,7 @@ def test_a_batch_that_does_not_fit_is_said() -> None:
 def test_other_errors_are_not_taken_for_a_full_memory() -> None:
     colorizer = Colorizer("_ramp", device="cpu", size=64)
 
-    class Broken(torch.nn.Module):
+    class Broken(ColorModel):
         def forward(self, lightness: torch.Tensor) -> torch.Tensor:
             raise RuntimeError("shapes do not match")
 
@@ -77,7 +78,9 @@ def test_other_errors_are_not_taken_for_a_full_memory() -> None:
 def test_doubling_ends_when_nothing_is_gained(monkeypatch: pytest.MonkeyPatch) -> None:
     speeds = {1: 10.0, 2: 15.0, 4: 16.0, 8: 16.2, 16: 16.3, 32: 99.0}
 
-    def measured(colorizer, width, height, count, before, least) -> Row:
+    def measured(
+        colorizer: Colorizer, width: int, height: int, count: int, before: int, least: float
+    ) -> Row:
         return row(count, speeds[count], 1)
 
     monkeypatch.setattr(batches, "measure_batch", measured)
@@ -88,7 +91,9 @@ def test_doubling_ends_when_nothing_is_gained(monkeypatch: pytest.MonkeyPatch) -
 def test_doubling_ends_before_memory_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CPU nothing is tried that could take more than half of what is free."""
 
-    def measured(colorizer, width, height, count, before, least) -> Row:
+    def measured(
+        colorizer: Colorizer, width: int, height: int, count: int, before: int, least: float
+    ) -> Row:
         return row(count, float(count), 100 * count)
 
     monkeypatch.setattr(batches, "measure_batch", measured)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -162,7 +163,7 @@ def test_frames_are_counted_where_no_header_says(tmp_path: Path) -> None:
 
 
 def test_encoders_hold_frames_back() -> None:
-    def delay(**encoder) -> int:
+    def delay(**encoder: Any) -> int:
         return encoder_delay(Settings(encoder=EncoderSettings(**encoder)))
 
     assert delay(encoder="ffv1") == 0

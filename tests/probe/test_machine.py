@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import weakref
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def test_the_film_has_moving_shots_with_grain(tmp_path: Path) -> None:
     assert (film.facts.codec, film.facts.pix_fmt, film.facts.average_rate) == (
         "h264",
         "yuv420p",
-        24,
+        Fraction(24),
     )
 
 

@@ -13,15 +13,16 @@ from tests.run.test_colorizer import YUV, frames
 from vidcolor.color.compose import compose
 from vidcolor.errors import DeviceError
 from vidcolor.frames import ColorBatch, LumaBatch
+from vidcolor.models.base import ColorModel
 from vidcolor.run.batching import BatchRunner
 from vidcolor.run.colorizer import Colorizer
 from vidcolor.system.stages import Stage, run_stages
 
 
-class Cramped(torch.nn.Module):
+class Cramped(ColorModel):
     """Runs out of memory for more than `room` frames."""
 
-    def __init__(self, inner: torch.nn.Module, room: int) -> None:
+    def __init__(self, inner: ColorModel, room: int) -> None:
         super().__init__()
         self.inner, self.room, self.refused = inner, room, 0
 
@@ -45,7 +46,7 @@ class Device:
 
 def cramped(room: int) -> Colorizer:
     colorizer = Colorizer("fast", device="cpu", size=64, precision="fp32")
-    colorizer.model = Cramped(colorizer.model, room)  # type: ignore[assignment]
+    colorizer.model = Cramped(colorizer.model, room)
     return colorizer
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from vidcolor.color.compose import compose
 from vidcolor.color.convert import grey_to_lightness, rgb_to_lab
 from vidcolor.errors import DeviceError, WeightsError
 from vidcolor.frames import ColorTags, LumaBatch, PixelFormat, picture_format
+from vidcolor.models.base import ColorModel
 from vidcolor.models.weights import manifest
 from vidcolor.motion.stabilizer import Stabilizer
 from vidcolor.run.colorizer import Colorizer, model_size
@@ -54,12 +57,14 @@ def fast() -> Colorizer:
         ((10, 2000), (32, 3616)),
     ],
 )
-def test_model_size_keeps_the_shape_and_the_number_of_pixels(frame, wanted):
+def test_model_size_keeps_the_shape_and_the_number_of_pixels(
+    frame: tuple[int, int], wanted: tuple[int, int]
+) -> None:
     assert model_size(*frame, 256, 32) == wanted
 
 
 @pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-3), ("bf16", 0.1)])
-def test_a_batch_equals_its_singles(precision, bound):
+def test_a_batch_equals_its_singles(precision: str, bound: float) -> None:
     batch = frames(5)
     model = Colorizer("fast", device="cpu", size=64, precision=precision)
     together = model(batch)
@@ -68,7 +73,7 @@ def test_a_batch_equals_its_singles(precision, bound):
     assert torch.allclose(together, apart, atol=bound)
 
 
-def test_rotated_frames_are_seen_upright(fast):
+def test_rotated_frames_are_seen_upright(fast: Colorizer) -> None:
     upright = frames(1)
     turned = LumaBatch(
         torch.rot90(upright.luma, 1, (-2, -1)), 8, False, (0,), (1,), rotation=90
@@ -77,7 +82,7 @@ def test_rotated_frames_are_seen_upright(fast):
 
 
 @pytest.mark.parametrize("asked", ["fp32", "auto", "bf16"])
-def test_another_device_gets_a_copy_of_its_own(monkeypatch, asked):
+def test_another_device_gets_a_copy_of_its_own(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
     monkeypatch.setattr("vidcolor.system.devices.has_bf16", lambda: True)
     first = Colorizer("fast", device="cpu", precision=asked)
     before = {name: value.clone() for name, value in first.model.state_dict().items()}
@@ -91,7 +96,7 @@ def test_another_device_gets_a_copy_of_its_own(monkeypatch, asked):
     assert other.precision == {"fp32": "fp32", "auto": "fp32", "bf16": "bf16"}[asked]
 
 
-def test_a_copy_predicts_the_same(monkeypatch):
+def test_a_copy_predicts_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = frames(2)
     with pretend_cuda(monkeypatch):
         gpu = Colorizer("fast", device=str(CUDA), size=64, precision="fp32")
@@ -106,15 +111,15 @@ def test_a_copy_predicts_the_same(monkeypatch):
 @pytest.mark.parametrize(
     "text", ["MPS backend out of memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"]
 )
-def test_every_kind_of_out_of_memory_is_known(text):
+def test_every_kind_of_out_of_memory_is_known(text: str) -> None:
     assert is_out_of_memory(RuntimeError(text))
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
 
-class Broken(torch.nn.Module):
+class Broken(ColorModel):
     """Predicts nan, in reduced precision only or always."""
 
-    def __init__(self, inner: torch.nn.Module, always: bool) -> None:
+    def __init__(self, inner: ColorModel, always: bool) -> None:
         super().__init__()
         self.inner, self.always = inner, always
 
@@ -124,7 +129,7 @@ class Broken(torch.nn.Module):
         return ab * float("nan") if broken else ab
 
 
-def test_values_that_are_not_finite_are_never_written():
+def test_values_that_are_not_finite_are_never_written() -> None:
     batch = frames(2)
     colorizer = Colorizer("_ramp", device="cpu", precision="bf16")
     expected = colorizer(batch)
@@ -135,7 +140,7 @@ def test_values_that_are_not_finite_are_never_written():
         colorizer(batch)
 
 
-def test_colorize_one_picture(fast):
+def test_colorize_one_picture(fast: Colorizer) -> None:
     grey = np.tile(np.linspace(0, 255, 80).astype(np.uint8), (60, 1))
     ramp = Colorizer("_ramp", device="cpu")
     color = ramp.colorize(grey)
@@ -151,7 +156,7 @@ def test_colorize_one_picture(fast):
         ramp.colorize(grey.astype(np.float32))
 
 
-def test_saturation_scales_the_chroma():
+def test_saturation_scales_the_chroma() -> None:
     batch = frames(1)
     full, half, none = (
         Colorizer("_ramp", device="cpu", adjustment=ColorAdjustment(saturation=s))(batch)
@@ -160,7 +165,7 @@ def test_saturation_scales_the_chroma():
     assert torch.allclose(half, full / 2) and not none.any()
 
 
-def test_the_look_is_applied_at_the_frames_lightness():
+def test_the_look_is_applied_at_the_frames_lightness() -> None:
     levels = torch.tensor([16, 80, 125, 180, 235], dtype=torch.uint8)
     batch = LumaBatch(levels.view(5, 1, 1, 1).expand(5, 1, 64, 64), 8, False, (0,) * 5, (0,) * 5)
     plain = Colorizer("_ramp", device="cpu", size=64)
@@ -180,7 +185,7 @@ def test_the_look_is_applied_at_the_frames_lightness():
     )
 
 
-def test_mirroring_is_the_mean_of_both_views(fast):
+def test_mirroring_is_the_mean_of_both_views(fast: Colorizer) -> None:
     batch = frames(2)
     mirrored = replace(batch, luma=batch.luma.flip(-1))
     both = Colorizer("fast", device="cpu", size=64, tta=True, precision="fp32")
@@ -189,7 +194,7 @@ def test_mirroring_is_the_mean_of_both_views(fast):
     assert not torch.allclose(both(batch), fast(batch), atol=0.1)
 
 
-def test_mirroring_makes_mirror_images_of_mirror_images():
+def test_mirroring_makes_mirror_images_of_mirror_images() -> None:
     both = Colorizer("fast", device="cpu", size=64, tta=True, precision="fp32")
     lightness = 100 * torch.rand(1, 1, 64, 96, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():  # at the model's own resolution, where nothing is resized
@@ -199,7 +204,7 @@ def test_mirroring_makes_mirror_images_of_mirror_images():
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2000), (2000, 3), (33, 65)])
 @pytest.mark.parametrize("size", [32, 33, 100])
-def test_any_frame_at_any_size(shape, size):
+def test_any_frame_at_any_size(shape: tuple[int, int], size: int) -> None:
     """Sizes off the stride are rounded to it; wide and tall frames keep their shape."""
     model = Colorizer("fast", device="cpu", size=size)
     luma = torch.randint(16, 236, (1, 1, *shape), dtype=torch.uint8)
@@ -209,7 +214,7 @@ def test_any_frame_at_any_size(shape, size):
     assert model.predict_full_size(torch.rand(1, 1, *shape) * 100).shape == (1, 2, *shape)
 
 
-def test_devices_and_precisions():
+def test_devices_and_precisions() -> None:
     assert choose_device("cpu").type == "cpu"
     for name in ("cuda:99", "tpu", "nonsense", "meta"):
         with pytest.raises(DeviceError):
@@ -222,13 +227,15 @@ def test_devices_and_precisions():
     ("bf16", "mixed", "chosen"),
     [(True, True, "bf16"), (True, False, "fp32"), (False, True, "fp32")],
 )
-def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, bf16, mixed, chosen):
+def test_auto_takes_bf16_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch, bf16: bool, mixed: bool, chosen: str
+) -> None:
     monkeypatch.setattr("vidcolor.system.devices.has_bf16", lambda: bf16)
     cpu = torch.device("cpu")
     assert choose_precision("auto", cpu, mixed) == chosen
 
 
-def test_every_precision_can_be_asked_for():
+def test_every_precision_can_be_asked_for() -> None:
     """Settings list them again, because `--help` must not import torch."""
     for name in PRECISIONS:
         assert ColorizerOptions(precision=name).precision == name
@@ -238,7 +245,7 @@ def test_every_precision_can_be_asked_for():
 
 @pytest.mark.parametrize("name", sorted(manifest()))
 @pytest.mark.parametrize("format", [YUV, picture_format(8)], ids=lambda format: format.name)
-def test_bf16_shows_in_no_pixel(name, format):
+def test_bf16_shows_in_no_pixel(name: str, format: PixelFormat) -> None:
     """Within one level of fp32 on 99.9 % of the pixels; bf16 throughout is not."""
     batch = scene()
     planes = {}
@@ -251,7 +258,7 @@ def test_bf16_shows_in_no_pixel(name, format):
     assert (planes["fp32"] != 128).any()  # in colour
 
 
-def test_bf16_stays_near_fp32(fast):
+def test_bf16_stays_near_fp32(fast: Colorizer) -> None:
     batch = frames(2)
     near = Colorizer("fast", device="cpu", size=64, precision="bf16")(batch)
     assert near.dtype == torch.float32
@@ -259,7 +266,7 @@ def test_bf16_stays_near_fp32(fast):
 
 
 @pytest.mark.gpu
-def test_a_gpu_gives_the_cpu_pixels(fast):
+def test_a_gpu_gives_the_cpu_pixels(fast: Colorizer) -> None:
     batch = frames(4)
     reference = compose(batch, fast(batch), YUV)
     gpu = Colorizer("fast", device="cuda", size=64)
@@ -270,11 +277,13 @@ def test_a_gpu_gives_the_cpu_pixels(fast):
 
 
 @pytest.mark.parametrize("model", ["fast", "best"])
-def test_what_a_gpu_would_run_gives_the_same_chroma(monkeypatch, model):
+def test_what_a_gpu_would_run_gives_the_same_chroma(
+    monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
     """Stabilized, with adjusted colors and mirrored frames; nothing on the wrong device."""
     moving = torch.stack([scene().luma[0, :, :, i : i + 240] for i in range(0, 20, 4)])
     batch = LumaBatch(moving, 8, False, tuple(range(5)), (1,) * 5, cuts=(True,) + (False,) * 4)
-    options = {
+    options: dict[str, Any] = {
         "size": 64,
         "precision": "fp32",
         "adjustment": ColorAdjustment(1.2, 10, -5),
@@ -300,11 +309,13 @@ def test_gmacs_grow_with_the_size() -> None:
     assert Colorizer("_ramp", device="cpu").gmacs == 0
 
 
-def test_the_network_takes_fewer_frames_the_larger_they_are(monkeypatch) -> None:
+def test_the_network_takes_fewer_frames_the_larger_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model = Colorizer("_ramp", device="cpu")
     seen: list[int] = []
 
-    def network(lightness, shots):
+    def network(lightness: torch.Tensor, shots: Sequence[int]) -> torch.Tensor:
         seen.append(len(lightness))
         return torch.zeros(len(lightness), 2, 8, 8)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from tests.helpers.readback import assert_same_pixels, luma_codes, planes_of
 from tests.helpers.shots import batches, pan
 from vidcolor import Colorizer, EncoderSettings, Report, Settings, colorize
 from vidcolor.frames import LumaBatch
+from vidcolor.models.base import ColorModel
 from vidcolor.motion.stabilizer import Stabilizer
 from vidcolor.run import films
 from vidcolor.run.colorizer import Colorizer as Worker
@@ -32,7 +35,7 @@ STEADY = Settings(encoder=EncoderSettings("ffv1"))
 FREE = replace(STEADY, stabilize=False)
 
 
-class Moody(torch.nn.Module):
+class Moody(ColorModel):
     """One colour a frame, which depends strongly on the frame's mean lightness."""
 
     stride = 8
@@ -138,9 +141,9 @@ def test_out_of_memory_gives_the_same_film(
     place = films if where == "compose" else Worker
     plain = getattr(place, where)
 
-    def crowded(*given, **more):
+    def crowded(*given: Any, **more: Any) -> Any:
         (first,) = (each for each in given if isinstance(each, LumaBatch | Prepared))
-        batch = getattr(first, "batch", first)
+        batch = first.batch if isinstance(first, Prepared) else first
         if len(batch) > 2 and batch.first_index >= 6:
             raise torch.OutOfMemoryError("injected")
         return plain(*given, **more)
@@ -161,7 +164,7 @@ def test_batches_in_the_model_at_once_change_nothing(
     at_work: list[int] = []
     most: list[int] = []
 
-    def predict(self, prepared):
+    def predict(self: Worker, prepared: Prepared) -> torch.Tensor | None:
         at_work.append(1)
         most.append(len(at_work))
         if prepared.batch.first_index:
@@ -185,7 +188,7 @@ def test_one_frame_at_a_time_where_two_at_once_do_not_fit(
 ) -> None:
     plain, at_work, failed = Worker.predict, threading.Semaphore(1), threading.Event()
 
-    def predict(self, prepared):
+    def predict(self: Worker, prepared: Prepared) -> torch.Tensor | None:
         if not at_work.acquire(blocking=False):
             failed.set()
             raise torch.OutOfMemoryError("injected")
@@ -212,7 +215,7 @@ def test_sequences_are_stabilised_and_pictures_are_not(
     frames_given = []
     plain = Stabilizer.stabilize
 
-    def call(self, lightness, *more):
+    def call(self: Stabilizer, lightness: Any, *more: Any) -> torch.Tensor:
         frames_given.append(len(lightness))
         return plain(self, lightness, *more)
 
@@ -223,9 +226,8 @@ def test_sequences_are_stabilised_and_pictures_are_not(
     done(colorize(tmp_path / "in", tmp_path / "out", colorizer=moody(), settings=STEADY))
     assert not frames_given
     sequence = str(tmp_path / "in" / "%03d.png")
-    done(
-        colorize(sequence, tmp_path / "o.mkv", colorizer=moody(), settings=replace(STEADY, fps=25))
-    )
+    settings = replace(STEADY, fps=Fraction(25))
+    done(colorize(sequence, tmp_path / "o.mkv", colorizer=moody(), settings=settings))
     assert sum(frames_given) == 3
 
 
@@ -314,7 +316,7 @@ def test_a_film_goes_on_on_the_cpu_where_a_gpu_has_no_memory(
 ) -> None:
     plain = getattr(Worker, where)
 
-    def crowded(self, part, *args):
+    def crowded(self: Worker, part: Any, *args: Any) -> Any:
         batch = part if where == "prepare" else part.batch
         if batch.luma.device == CUDA and batch.first_index >= 6:
             raise torch.OutOfMemoryError("injected")

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from tests.helpers.pretend_cuda import CUDA, pretend_cuda
 from tests.helpers.readback import files_in
 from vidcolor import Colorizer, Settings, colorize
 from vidcolor.errors import OutputError
-from vidcolor.frames import ColorBatch
+from vidcolor.frames import ColorBatch, LumaBatch
+from vidcolor.models.base import ColorModel
 from vidcolor.run import pictures
 from vidcolor.run.pictures import colorize_pictures
 from vidcolor.run.plan import PicturesJob
@@ -48,12 +50,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-class Spy(torch.nn.Module):
+class Spy(ColorModel):
     """Notes the shape of what the model is given."""
 
     stride = 8
 
-    def __init__(self, inner: torch.nn.Module) -> None:
+    def __init__(self, inner: ColorModel) -> None:
         super().__init__()
         self.inner = inner
         self.shapes: list[tuple[int, ...]] = []
@@ -63,10 +65,16 @@ class Spy(torch.nn.Module):
         return self.inner(lightness)
 
 
-def ramp(wrap: type[torch.nn.Module] = Spy, **options: int) -> Colorizer:
+def ramp(wrap: Callable[..., ColorModel] = Spy, **options: int) -> Colorizer:
     colorizer = Colorizer("_ramp", device="cpu", size=64)
     colorizer.model = wrap(colorizer.model, **options)
     return colorizer
+
+
+def shapes(colorizer: Colorizer) -> list[tuple[int, ...]]:
+    """The shapes of what the model was given."""
+    assert isinstance(colorizer.model, Spy)
+    return colorizer.model.shapes
 
 
 def job_of(folder: Path, output: Path) -> PicturesJob:
@@ -120,9 +128,9 @@ def test_pictures_by_what_a_gpu_would_run(
 def test_pictures_of_one_model_size_are_coloured_together(tmp_path: Path, folder: Path) -> None:
     colorizer = ramp()
     colorize(folder, tmp_path / "out", colorizer=colorizer, settings=Settings(batch_size=4))
-    sizes = [shape[0] for shape in colorizer.model.shapes]
+    sizes = [shape[0] for shape in shapes(colorizer)]
     assert sum(sizes) == 20 and max(sizes) == 4
-    wide = [shape[0] for shape in colorizer.model.shapes if shape[2:] == (56, 72)]
+    wide = [shape[0] for shape in shapes(colorizer) if shape[2:] == (56, 72)]
     assert sorted(wide) == [2, 4, 4, 4]  # 4:3 at four sizes; two are left over at the end
 
 
@@ -135,7 +143,7 @@ def test_batches_follow_from_the_files_alone(
     found = []
     for delay in (0, 7, 3):
 
-        def slow(source: PictureSource, index: int, page: int = 0, delay: int = delay):
+        def slow(source: PictureSource, index: int, page: int = 0, delay: int = delay) -> LumaBatch:
             time.sleep(index * delay % 5 / 200)
             return read(source, index)
 
@@ -143,15 +151,15 @@ def test_batches_follow_from_the_files_alone(
         colorizer = ramp()
         settings = Settings(batch_size=16, picture_threads=3)
         colorize(folder, tmp_path / f"{delay}", colorizer=colorizer, settings=settings)
-        found.append(sorted(colorizer.model.shapes))
+        found.append(sorted(shapes(colorizer)))
     assert found[0] == found[1] == found[2]
     assert [shape[0] for shape in found[0]].count(4) == 3
 
 
-class Cramped(torch.nn.Module):
+class Cramped(ColorModel):
     """Runs out of memory for more than `room` pictures at once."""
 
-    def __init__(self, inner: torch.nn.Module, room: int) -> None:
+    def __init__(self, inner: ColorModel, room: int) -> None:
         super().__init__()
         self.inner, self.room = inner, room
 
@@ -182,10 +190,10 @@ def test_no_memory_for_one_picture_fails_each_and_leaves_nothing(
     assert not (tmp_path / "out").exists()
 
 
-class Blind(torch.nn.Module):
+class Blind(ColorModel):
     """Predicts nothing finite for a picture that is white."""
 
-    def __init__(self, inner: torch.nn.Module) -> None:
+    def __init__(self, inner: ColorModel) -> None:
         super().__init__()
         self.inner = inner
 
@@ -269,7 +277,7 @@ def test_pixels_under_way_are_bounded(
     lock, held, most = threading.Lock(), {}, []
     read, write = PictureSource.read, PictureSink.write
 
-    def reading(source: PictureSource, index: int, page: int = 0):
+    def reading(source: PictureSource, index: int, page: int = 0) -> LumaBatch:
         batch = read(source, index, page)
         with lock:
             held[source.items[index][0]] = batch.luma.numel()

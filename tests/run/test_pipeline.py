@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from tests.helpers.readback import (
 )
 from vidcolor import Colorizer, EncoderSettings, Report, Settings, colorize
 from vidcolor.frames import Segment
+from vidcolor.models.base import ColorModel
 from vidcolor.run.plan import expected_frames
 from vidcolor.run.settings import Progress
 from vidcolor.sources import probe_film
@@ -50,7 +52,7 @@ def done(reports: list[Report]) -> Report:
     return report
 
 
-def film(name: str = "in.mkv", **spec) -> Maker:
+def film(name: str = "in.mkv", **spec: Any) -> Maker:
     """A film with streams; its luma is what FFmpeg decodes."""
 
     def make(folder: Path) -> tuple[Path, np.ndarray]:
@@ -60,7 +62,14 @@ def film(name: str = "in.mkv", **spec) -> Maker:
     return make
 
 
-def clip(name: str, codec: str, pix_fmt: str, size=(64, 48), depth: int = 8, **more) -> Maker:
+def clip(
+    name: str,
+    codec: str,
+    pix_fmt: str,
+    size: tuple[int, int] = (64, 48),
+    depth: int = 8,
+    **more: Any,
+) -> Maker:
     """A lossless film; its luma is what was encoded. H.264's is what FFmpeg decodes: lossless
     H.264 has no B-frames."""
 
@@ -244,12 +253,12 @@ def test_the_batch_size_changes_nothing(
     assert_times_are_kept(noisy, report.output)
 
 
-class Cramped(torch.nn.Module):
+class Cramped(ColorModel):
     """A model that runs out of memory for more than `room` frames, and from call `after` on."""
 
     stride = 8
 
-    def __init__(self, inner: torch.nn.Module, room: int, after: int = 0) -> None:
+    def __init__(self, inner: ColorModel, room: int, after: int = 0) -> None:
         super().__init__()
         self.inner, self.room, self.after, self.calls = inner, room, after, 0
 
@@ -262,7 +271,12 @@ class Cramped(torch.nn.Module):
 
 @pytest.mark.parametrize(("room", "after"), [(1, 0), (2, 0), (2, 1)])
 def test_out_of_memory_gives_the_same_film(
-    tmp_path: Path, noisy: Path, plain: Path, caplog, room: int, after: int
+    tmp_path: Path,
+    noisy: Path,
+    plain: Path,
+    caplog: pytest.LogCaptureFixture,
+    room: int,
+    after: int,
 ) -> None:
     colorizer = Colorizer("_ramp", device="cpu", size=64)
     colorizer.model = Cramped(colorizer.model, room, after)

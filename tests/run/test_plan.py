@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ from tests.helpers.readback import assert_chroma_is_the_ramps, files_in, luma_co
 from vidcolor import Colorizer, EncoderSettings, Settings, colorize
 from vidcolor.color.convert import grey_to_lightness, rgb_to_lab
 from vidcolor.errors import OutputError
+from vidcolor.models.base import ColorModel
 from vidcolor.run.plan import plan
 
 LOSSLESS = Settings(encoder=EncoderSettings("ffv1"))
@@ -362,7 +363,7 @@ def test_a_picture_format_that_is_not_written_is_said_before_the_work(
     output = tmp_path / "out" / name
     output.parent.mkdir()
     colorizer = Colorizer("_ramp", device="cpu", size=64)
-    colorizer.model = torch.nn.Identity()  # would fail, if it were asked
+    colorizer.model = cast(ColorModel, torch.nn.Identity())  # would fail, if it were asked
     if name == "a":  # no suffix: a folder
         reports = colorize(source, output, colorizer=Colorizer("_ramp", device="cpu", size=64))
         assert reports[0].output == output / "in.png" and output.is_dir()
@@ -459,7 +460,7 @@ def test_nothing_is_made_by_planning(tmp_path: Path, ramp: Colorizer) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"batch_size": 0}, {"picture_threads": 0}, {"quality": 0}, {"quality": 101}]
 )
-def test_settings_out_of_range(wrong: dict[str, int]) -> None:
+def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Settings(**wrong)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,14 +29,16 @@ def ramp() -> Colorizer:
     return Colorizer("_ramp", device="cpu", size=64)
 
 
-def steps(path: Path, levels: list[int], size: tuple[int, int] = (64, 48), **more) -> Path:
+def steps(path: Path, levels: list[int], size: tuple[int, int] = (64, 48), **more: Any) -> Path:
     """A film whose frame i is flat grey `levels[i]`, so that a tile tells its frame."""
     width, height = size
     lumas = [np.full((height, width), level, np.uint8) for level in levels]
     return encode(path, "ffv1", "gray", lumas, **more).path
 
 
-def sheet(inputs: list[Path], output: Path, count: int, colorizer: Colorizer, **more) -> np.ndarray:
+def sheet(
+    inputs: list[Path], output: Path, count: int, colorizer: Colorizer, **more: Any
+) -> np.ndarray:
     write_preview(
         expand([str(each) for each in inputs], rate=more.get("rate")),
         output, count, colorizer, **more,

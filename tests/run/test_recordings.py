@@ -203,13 +203,12 @@ def test_an_unexpected_error_ends_one_film_alone(
     good = record(tmp_path / "good.mkv", video=range(3), seconds=1)
     bad = record(tmp_path / "bad.mkv", video=range(3), seconds=1)
     from vidcolor.run import pipeline
-
-    real = pipeline.colorize_film
+    from vidcolor.run.films import colorize_film
 
     def broken(job: Any, *rest: Any) -> Report:
         if job.input == bad:
             raise ZeroDivisionError("no rate")
-        return real(job, *rest)
+        return colorize_film(job, *rest)
 
     monkeypatch.setattr(pipeline, "colorize_film", broken)
     reports = colorize([bad, good], tmp_path / "out", colorizer=colorizer)

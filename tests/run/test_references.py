@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from vidcolor.run.colorizer import Colorizer
 from vidcolor.run.references import MAX_PLACES, Palette, Reference, References, find_references
 
 
-def colorizer(*references: Path | str, **options) -> Colorizer:
+def colorizer(*references: Path | str, **options: Any) -> Colorizer:
     return Colorizer("_tiny", device="cpu", size=96, references=references, **options)
 
 

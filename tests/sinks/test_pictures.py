@@ -112,7 +112,7 @@ def test_sixteen_bits_are_kept(tmp_path: Path, suffix: str, alpha: bool) -> None
     assert report.bit_depth == 16
     data = np.frombuffer(report.path.read_bytes(), np.uint8)
     read = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    assert read.dtype == np.uint16
+    assert read is not None and read.dtype == np.uint16
     assert np.array_equal(read[:, :, 2::-1], pixels(colors))
     if veil is not None:
         assert np.array_equal(read[:, :, 3], veil.numpy())
@@ -126,8 +126,9 @@ def test_sixteen_bits_are_kept(tmp_path: Path, suffix: str, alpha: bool) -> None
 def test_deep_codes_are_rescaled_with_rounding(tmp_path: Path) -> None:
     colors = batch(tmp_path / "a.png", depth=12)
     PictureSink().write(colors)
-    read = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)[:, :, ::-1]
-    assert np.array_equal(read, np.floor(pixels(colors) * 65535 / 4095 + 0.5))
+    read = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
+    assert read is not None
+    assert np.array_equal(read[:, :, ::-1], np.floor(pixels(colors) * 65535 / 4095 + 0.5))
     colors = batch(tmp_path / "a.bmp", depth=16)
     assert PictureSink().write(colors).bit_depth == 8
     with Image.open(tmp_path / "a.bmp") as image:
@@ -183,7 +184,12 @@ def xmp_of(image: Image.Image) -> bytes | None:
 def test_resolution_xmp_comment_and_text(
     tmp_path: Path, suffix: str, exif: bytes, depth: int
 ) -> None:
-    kept = {"dpi": (600.0, 300.0), "xmp": XMP, "comment": "Grüße".encode(), "text": TEXTS}
+    kept: dict[str, Any] = {
+        "dpi": (600.0, 300.0),
+        "xmp": XMP,
+        "comment": "Grüße".encode(),
+        "text": TEXTS,
+    }
     report = PictureSink().write(batch(tmp_path / f"a{suffix}", depth=depth, exif=exif, **kept))
     lost = {".webp": ("comment", "texts"), ".bmp": ("exif", "xmp", "comment")}.get(suffix, ())
     lost = tuple(name for name in lost if name != "exif" or exif)
@@ -291,7 +297,9 @@ def shown(path: Path) -> np.ndarray:
     image = Image.open(path)
     profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
     lab = ImageCms.createProfile("LAB")
-    transform = ImageCms.buildTransform(profile, lab, "RGB", "LAB", renderingIntent=1)
+    transform = ImageCms.buildTransform(
+        profile, lab, "RGB", "LAB", renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC
+    )
     converted = ImageCms.applyTransform(image, transform)
     assert converted is not None
     values = np.asarray(converted).astype(float)
@@ -309,9 +317,9 @@ def test_colors_are_converted_into_the_profile_s_space(
     for wide in (False, True):
         colors = batch(tmp_path / f"{wide}.png", depth=16, bit_depth=8, wide=wide,
                        icc=space_profile(primaries, 1.8) if wide else rgb_profile())  # fmt: skip
-        planes = torch.from_numpy(rgb.astype(np.int32) * 257)[:, None].unbind(0)
+        red, green, blue = torch.from_numpy(rgb.astype(np.int32) * 257)[:, None].unbind(0)
         source = replace(colors.source, luma=torch.from_numpy(luma)[None, None], bit_depth=16)
-        PictureSink().write(replace(colors, planes=planes, source=source))
+        PictureSink().write(replace(colors, planes=(red, green, blue), source=source))
     narrow, wide_ = shown(tmp_path / "False.png"), shown(tmp_path / "True.png")
     assert np.abs(narrow[..., 1:] - wide_[..., 1:]).max() <= 2  # codes of a* and b*
     assert np.abs(wide_[..., 0] - 53.6).max() < 1  # of the luma, 128
@@ -416,7 +424,8 @@ def test_pages_in_any_order(tmp_path: Path) -> None:
         for number in range(2)
     ]
     for number, frame in enumerate(frames):  # equal frames would become one
-        frames[number] = replace(frame, planes=frame.planes[number:] + frame.planes[:number])
+        red, green, blue = frame.planes[number:] + frame.planes[:number]
+        frames[number] = replace(frame, planes=(red, green, blue))
         sink.write(frames[number])
     with Image.open(tmp_path / "b.webp") as image:
         assert image.n_frames == 2  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def with_sound(path: Path, options: dict[str, str]) -> Path:
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         codec = "pcm_s16le" if path.suffix == ".avi" else "aac"
         audio = container.add_stream(codec, rate=24000, layout="mono")
+        assert isinstance(audio, av.AudioStream)
         for i, codes in enumerate(frames(24)):
             image = make_frame("yuv420p", codes)
             image.pts, image.time_base = i, Fraction(1, 24)
@@ -245,7 +247,7 @@ def test_change_of_size(tmp_path: Path) -> None:
         (lambda p: p.write_bytes(bytes(range(256)) * 40), r"cannot be opened \(.*\); is it a film"),
     ],
 )
-def test_what_is_no_film(tmp_path: Path, make, message: str) -> None:
+def test_what_is_no_film(tmp_path: Path, make: Callable[[Path], object], message: str) -> None:
     path = tmp_path / "x.mkv"
     make(path)
     with pytest.raises(InputError, match=message) as caught:

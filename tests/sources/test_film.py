@@ -48,7 +48,12 @@ FORMATS = [
 @pytest.mark.parametrize("size", [(64, 48), (65, 49)], ids=["even", "odd"])
 @pytest.mark.parametrize(("pix_fmt", "codec", "depth", "factors"), FORMATS)
 def test_luma_planes_bit_for_bit(
-    tmp_path: Path, pix_fmt: str, codec: str, depth: int, factors: tuple, size: tuple
+    tmp_path: Path,
+    pix_fmt: str,
+    codec: str,
+    depth: int,
+    factors: tuple[int, int],
+    size: tuple[int, int],
 ) -> None:
     if codec == "huffyuv" or pix_fmt == "yuyv422":
         size = (size[0] // 2 * 2, size[1] // 2 * 2)  # they hold pairs of pixels
@@ -91,6 +96,7 @@ def test_grey_rgb_keeps_its_values(tmp_path: Path, pix_fmt: str, depth: int) -> 
     with av.open(str(path), "w") as container:
         codec = {"gbrp": "utvideo", "rgb48le": "ffv1"}.get(pix_fmt, "rawvideo")
         stream = container.add_stream(codec, rate=RATE)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 65, 49, pix_fmt
         for i, luma in enumerate(lumas):
             frame = make_frame("rgb48le" if depth == 16 else "rgb24", luma)

@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -45,7 +46,9 @@ def shown(path: Path) -> np.ndarray:
     image = Image.open(path)
     profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
     lab = ImageCms.createProfile("LAB")
-    transform = ImageCms.buildTransform(profile, lab, image.mode, "LAB", renderingIntent=1)
+    transform = ImageCms.buildTransform(
+        profile, lab, image.mode, "LAB", renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC
+    )
     converted = ImageCms.applyTransform(image, transform)
     assert converted is not None
     return np.asarray(converted)[..., 0] / 2.55
@@ -59,7 +62,8 @@ def test_gray_profile_of_a_gamma(tmp_path: Path, suffix: str, gamma: float) -> N
     stored = np.asarray(Image.open(path)) / 255
     expected = lightness_of_luminance(stored**gamma)
     assert np.abs(lightness(read(path)) - expected).max() < 0.5  # LittleCMS' curves in the dark
-    assert read(path).picture.icc_profile == b""  # type: ignore[union-attr]  written as sRGB
+    picture = read(path).picture
+    assert picture is not None and picture.icc_profile == b""  # written as sRGB
 
 
 def test_gray_profile_of_dot_gain(tmp_path: Path) -> None:
@@ -147,7 +151,7 @@ def test_cmyk_without_a_profile(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("codes", [GREY, DEEP])
-def test_white_is_zero(tmp_path: Path, codes: np.ndarray, order: str) -> None:
+def test_white_is_zero(tmp_path: Path, codes: np.ndarray, order: Literal["<", ">"]) -> None:
     top = np.iinfo(codes.dtype).max
     write_tiff(tmp_path / "a.tif", top - codes, photometric=0, order=order)
     assert np.array_equal(read(tmp_path / "a.tif").luma[0, 0].numpy(), codes)
@@ -232,7 +236,8 @@ def test_what_is_not_read_is_named(
 
 
 def test_small_copies_in_a_tiff_are_passed_over(tmp_path: Path) -> None:
-    large, small = (Image.fromarray(GREY), {}), (Image.fromarray(GREY[::4, ::4]), {254: 1})
+    large: tuple[Image.Image, dict[int, int]] = (Image.fromarray(GREY), {})
+    small = (Image.fromarray(GREY[::4, ::4]), {254: 1})
     path = tmp_path / "a.tif"
     for pages in ((large, small), (small, large)):
         with AppendingTiffWriter(path, new=True) as file:

@@ -75,6 +75,7 @@ def _interlaced(path: Path, order: str) -> Path:
         for number, luma in enumerate(frames(6)):
             graph.push(make_frame("yuv420p", luma))
             frame = graph.pull()
+            assert isinstance(frame, av.VideoFrame)
             frame.pts, frame.time_base = number, Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

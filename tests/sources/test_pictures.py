@@ -6,6 +6,7 @@ import io
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -202,7 +203,7 @@ XMP = '<rdf:Description tiff:Orientation="%d" dc:creator="Łukasz"/>'
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp"])
 def test_resolution_xmp_and_comment(tmp_path: Path, suffix: str, orientation: int) -> None:
     path = tmp_path / f"m{suffix}"
-    more = {"comment": "grüße".encode()} if suffix in (".jpg", ".webp") else {}
+    more: dict[str, Any] = {"comment": "grüße".encode()} if suffix in (".jpg", ".webp") else {}
     xmp = (XMP % orientation).encode()
     exif = Image.Exif()
     exif[0x0112] = orientation

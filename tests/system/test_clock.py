@@ -24,6 +24,7 @@ def placed(path: Path) -> dict[str, list[float]]:
         for packet in container.demux():
             if packet.size:
                 clock.place(packet)
+                assert packet.pts is not None
                 times[packet.stream.type].append(float(packet.pts * packet.time_base))
     return times
 

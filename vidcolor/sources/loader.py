@@ -69,7 +69,7 @@ class _Copier:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         cuda = device.type == "cuda"
-        self._stream = torch.cuda.Stream(device) if cuda else None  # type: ignore[no-untyped-call]
+        self._stream = torch.cuda.Stream(device) if cuda else None
 
     def copy(self, batch: LumaBatch) -> Iterator[_Copied]:
         """Begin to copy a batch."""
@@ -88,7 +88,7 @@ class _Copier:
         with torch.cuda.device(self._device), torch.cuda.stream(stream):
             # The pinned original may go at once: torch keeps its pages until the copy is done.
             copied = batch.to(self._device, non_blocking=True)
-            done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            done = torch.cuda.Event()
             done.record(stream)
         return _Copied(copied, done)
 

@@ -58,7 +58,7 @@ class Distributed:
         """`model` with batch norms over the batch of all processes; on GPUs only."""
         if self.world == 1 or self.device.type != "cuda":
             return model
-        converted = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        converted = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         assert isinstance(converted, ColorModel)  # its layers are changed in place
         return converted
 

@@ -48,7 +48,8 @@ def native(model: ColorModel, lightness: Tensor) -> Tensor:
     """What the model predicts natively."""
     method = getattr(model, model.native)
     reads_grey = "grey" in inspect.signature(method).parameters
-    return method(lightness / 100 if reads_grey else lightness)
+    made: Tensor = method(lightness / 100 if reads_grey else lightness)
+    return made
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +60,7 @@ def seed() -> None:
 @pytest.mark.parametrize(("name", "options", "shrinks"), SEEDS, ids=text)
 def test_shapes_and_batches(name: str, options: dict[str, Any], shrinks: int) -> None:
     model = create_model(name, **options).eval()
-    stride = int(model.stride)  # type: ignore[arg-type]
+    stride = model.stride
     for height, width in ((2 * stride, 2 * stride), (stride, 3 * stride)):
         lightness = 100 * torch.rand(3, 1, height, width)
         with torch.inference_mode():
@@ -75,10 +76,10 @@ def test_native_prediction_trains_every_parameter(
     name: str, options: dict[str, Any], shrinks: int
 ) -> None:
     model = create_model(name, **options).train()
-    stride = int(model.stride)  # type: ignore[arg-type]
+    stride = model.stride
     lightness = 100 * torch.rand(2, 1, 2 * stride, 2 * stride)
     if name == "cunet":  # its head begins at zero, and lets nothing through
-        nn.init.normal_(model.head.weight)  # type: ignore[arg-type]
+        nn.init.normal_(model.get_parameter("head.weight"))
     (native(model, lightness) - 0.3).square().mean().backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), key
@@ -93,7 +94,7 @@ def test_skip_cnn_by_hand() -> None:
     expected = sum(9 * a * b + b for a, b in convolutions) + 112 * 32 + 32
     expected += 2 * (16 + 16 + 32 + 32 + 64 + 64 + 32)
     assert sum(p.numel() for p in model.parameters()) == expected == 76_787
-    assert model.merge[0].in_channels == 112  # type: ignore[union-attr]
+    assert model.merge[0].in_channels == 112
     drops = [k for k, m in model.named_modules() if isinstance(m, nn.Dropout) and m.p == 0.3]
     assert drops == ["block2.6", "block3.6"]
     rgb = model.eval().rgb(torch.rand(1, 1, 5, 7)).detach()

@@ -87,10 +87,10 @@ def test_the_hints_are_zero_and_the_skips_meet(model: SIGGRAPH17) -> None:
     with torch.inference_mode():
         found, logits = model(lightness), model.logits(lightness)
         hints = torch.zeros(2, 3, 24, 16)
-        one = model.model1(torch.cat([(lightness - 50) / 100, hints], dim=1))
-        two = model.model2(one[..., ::2, ::2])
-        three = model.model3(two[..., ::2, ::2])
-        deep = model.model4(three[..., ::2, ::2])
+        one = model.get_submodule("model1")(torch.cat([(lightness - 50) / 100, hints], dim=1))
+        two = model.get_submodule("model2")(one[..., ::2, ::2])
+        three = model.get_submodule("model3")(two[..., ::2, ::2])
+        deep = model.get_submodule("model4")(three[..., ::2, ::2])
         for number in (5, 6, 7):
             deep = model.get_submodule(f"model{number}")(deep)
         eight = model.model8(model.model8up(deep) + model.model3short8(three))
