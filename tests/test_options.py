@@ -53,7 +53,10 @@ def test_values_within_the_limits_are_kept() -> None:
         ({"share": -0.1}, "between 0 and 1"),
         ({"share": 1.1}, "between 0 and 1"),
         ({"share": float("nan")}, "between 0 and 1"),
-        ({"color": "green"}, "red, blue"),
+        ({"share": "0.5"}, "a number, not '0.5'"),
+        ({"share": None}, "a number, not None"),
+        ({"color": "green"}, "'red', 'blue', not 'green'"),
+        ({"loud": "loud"}, "False, True, not 'loud'"),
     ],
 )
 def test_a_wrong_value_names_its_field(wrong: dict[str, Any], reason: str) -> None:
@@ -70,7 +73,7 @@ def test_times_and_rates() -> None:
     for wrong in ("soon", "-1", "1:2:3:4", "1e400", "1:-3", ""):
         with pytest.raises(ValueError, match="is not a time"):
             parse_time(wrong)
-    for wrong in ("0", "-24", "1/0", "fast", ""):
+    for wrong in ("0", "-24", "1/0", "fast", "", "1e99999999", "9" * 5000):
         with pytest.raises(ValueError, match="is not a frame rate"):
             parse_rate(wrong)
 

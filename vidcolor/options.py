@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import Field, dataclass, field, fields
 from fractions import Fraction
 from typing import Any
@@ -96,9 +97,14 @@ def check_options(options: Any) -> None:
         if known is None or (value is None and each.default is None):
             continue
         if known.choices is not None and value not in known.choices.values():
-            raise OptionError(each.name, f"must be one of {', '.join(known.choices)}, not {value}")
+            values = ", ".join(map(repr, known.choices.values()))
+            raise OptionError(each.name, f"must be one of {values}, not {value!r}")
         low, high = known.low, known.high
+        if low is None and high is None:
+            continue
         for item in value if isinstance(value, tuple) else (value,):
+            if not isinstance(item, int | float | Fraction):
+                raise OptionError(each.name, f"must be a number, not {item!r}")
             # nan fails every comparison
             if (low is not None and not item >= low) or (high is not None and not item <= high):
                 if high is None:
@@ -127,10 +133,10 @@ def parse_rate(text: str) -> Fraction:
     Raises:
         ValueError: the text is not a positive number.
     """
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
+    rate = Fraction(0)
+    if len(text) <= 40 and "e" not in text.lower():  # 1e9999999 would take minutes and all memory
+        with suppress(ValueError, ZeroDivisionError):
+            rate = Fraction(text)
     if rate <= 0:
         raise ValueError(f"'{text}' is not a frame rate; write 24 or 30000/1001")
     return rate
