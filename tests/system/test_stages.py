@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -112,6 +113,21 @@ def test_each_thread_has_its_own_number_of_torch_threads() -> None:
     ]
     assert list(run_stages([[]], stages)) == [[3, 5, 5]]
     assert thread_names(stages) == [["decode", "first"], ["second", "third"]]
+
+
+def test_a_late_thread_of_the_pool_changes_no_later_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, set_threads, late = torch.get_num_threads(), torch.set_num_threads, threading.Event()
+
+    def slowly(count: int) -> None:
+        if threading.current_thread().name.startswith("pool_"):
+            late.wait(0.3)  # until the stages' own threads have ended
+        set_threads(count)
+
+    monkeypatch.setattr(torch, "set_num_threads", slowly)
+    stage: Stage[int, int] = Stage("pool", lambda i: [i], threads=before + 3, workers=3)
+    assert list(run_stages(range(3), [stage])) == [0, 1, 2]
+    with ThreadPoolExecutor(1) as new:
+        assert new.submit(torch.get_num_threads).result() == before
 
 
 @pytest.mark.parametrize(

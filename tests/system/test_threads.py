@@ -52,6 +52,15 @@ def test_a_thread_has_its_own_number_and_new_threads_the_old() -> None:
     assert torch.get_num_threads() == thread_budget.available() == before
 
 
+def test_an_inner_block_gives_back_the_number_of_the_outer_one() -> None:
+    before = torch.get_num_threads()
+    with thread_budget.use(3):
+        with thread_budget.use(5):
+            assert torch.get_num_threads() == 5
+        assert torch.get_num_threads() == 3
+    assert torch.get_num_threads() == before
+
+
 def test_opencv_has_one_thread_until_the_last_block_ends() -> None:
     before = cv2.getNumThreads()
     cv2.setNumThreads(3)

@@ -267,20 +267,22 @@ def run_stages(
         )
         for given in zip([first, *channels], groups, channels, strict=False)
     ]
-    try:
-        for thread in threads:
-            thread.start()
-        yield from channels[-1]
-    finally:
-        unblock()
-        for channel in channels:
-            channel.close()
-        if pool is not None:
-            pool.shutdown(cancel_futures=True)
-        until = time.monotonic() + _JOIN_SECONDS
-        for thread in threads:
-            if thread.ident is not None:  # it has started
-                thread.join(max(0.0, until - time.monotonic()))
+    # Held until the pool's threads have ended: each sets the number that new threads begin with.
+    with thread_budget.use(torch.get_num_threads()):
+        try:
+            for thread in threads:
+                thread.start()
+            yield from channels[-1]
+        finally:
+            unblock()
+            for channel in channels:
+                channel.close()
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
+            until = time.monotonic() + _JOIN_SECONDS
+            for thread in threads:
+                if thread.ident is not None:  # it has started
+                    thread.join(max(0.0, until - time.monotonic()))
 
 
 def thread_names(stages: Sequence[Stage[Any, Any]], name: str = "decode") -> list[list[str]]:
@@ -310,7 +312,7 @@ def _make_pool(stages: Sequence[Stage[Any, Any]]) -> ThreadPoolExecutor | None:
     return ThreadPoolExecutor(
         max(stage.workers for stage in stages),
         thread_name_prefix="-".join(stage.name for stage in stages),
-        initializer=torch.set_num_threads,  # set back when the run's other threads end
+        initializer=torch.set_num_threads,  # set back at the end of `run_stages`
         initargs=(max(stage.threads for stage in stages),),
     )
 

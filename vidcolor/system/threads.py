@@ -25,24 +25,28 @@ class _ThreadBudget:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._own = threading.local()  # the number of the block that a thread is in
         self._count = self._before = 0
         self._opencv = -1  # OpenCV's threads before, -1 where it cannot be loaded
 
     @contextmanager
     def use(self, count: int) -> Iterator[None]:
-        """Give the calling thread `count` torch threads within the block."""
+        """Give the calling thread `count` torch threads within the block; blocks may be nested."""
+        outer = getattr(self._own, "count", 0)
         with self._lock:
             if not self._count:
                 self._before = torch.get_num_threads()
                 self._opencv = set_opencv_threads(1)
             self._count += 1
             torch.set_num_threads(count)
+        self._own.count = count
         try:
             yield
         finally:
+            self._own.count = outer
             with self._lock:
                 self._count -= 1
-                torch.set_num_threads(self._before)
+                torch.set_num_threads(outer or self._before)
                 if not self._count and self._opencv > 0:
                     set_opencv_threads(self._opencv)
 
