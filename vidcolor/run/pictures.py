@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from ..color.compose import LARGE, compose, compose_strips
-from ..errors import InputError, VidcolorError
+from ..errors import InputError
 from ..frames import ColorBatch, LumaBatch, PictureInfo, PixelFormat, picture_format
 from ..sinks import PictureReport, PictureSink
 from ..sources import PictureSource
@@ -29,7 +29,7 @@ from ..system.threads import thread_budget
 from .batching import BatchRunner
 from .colorizer import Colorizer
 from .plan import PicturesJob
-from .settings import Progress, ProgressCallback, Report, Settings
+from .settings import Progress, ProgressCallback, Report, Settings, failed
 
 _MOST_THREADS = 16
 _CPU_BATCH, _GPU_BATCH = 4, 16  # on the CPU larger batches gain nothing
@@ -81,10 +81,11 @@ class _Picture:
     color: ColorBatch | torch.Tensor | None = None
     info: PictureInfo | None = None
 
-    def fail(self, error: VidcolorError) -> None:
+    def fail(self, error: Exception) -> None:
         """The picture has failed; it takes no further part."""
         self.luma = self.color = None
-        self.report.status, self.report.error, self.report.frames = "failed", str(error), 0
+        line = failed(self.report.input, self.report.output, error).error
+        self.report.status, self.report.error, self.report.frames = "failed", line, 0
 
 
 @dataclass(frozen=True)
@@ -207,11 +208,11 @@ def picture_stages(
         report = picture.report
         try:
             _check_memory(picture)
-        except InputError as error:
+            luma = source.read(picture.index, picture.page)
+        except Exception as error:
             picture.info = source.info(picture.index, picture.page, picture.pages)
             picture.fail(error)
             return [picture]
-        luma = source.read(picture.index, picture.page)
         picture.info = luma.picture
         if not len(luma):
             picture.fail(InputError("; ".join(luma.damage)))
@@ -256,7 +257,7 @@ def picture_stages(
                     if isinstance(made, ColorBatch):
                         made = replace(made, source=luma)  # nothing stays on the device
                     picture.color = made
-        except VidcolorError as error:
+        except Exception as error:
             if len(left) == 1:
                 left[0][0].fail(error)
                 return pictures
@@ -279,7 +280,7 @@ def picture_stages(
             if written is not None:
                 picture.report.warnings += written.notes
                 picture.report.output = written.path
-        except VidcolorError as error:
+        except Exception as error:
             picture.fail(error)
         finally:
             picture.luma = picture.color = None
@@ -332,7 +333,8 @@ def colorize_pictures(
     The job is divided into windows, in its order, by the pictures' number and pixels. Pictures of
     a window that the model sees at one size are colored together; reading, coloring and saving
     overlap. At most two windows are under way, within a third of the free memory; a picture larger
-    than that is worked on alone. A picture that fails does not stop the others.
+    than that is worked on alone. A picture that fails does not stop the others, whatever the
+    error.
 
     Args:
         job: the pictures, and where they go.
