@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +12,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageCms
 
 from tests.helpers.clips import (
     RATE,
@@ -333,3 +336,30 @@ def test_a_raw_stream_keeps_the_rate_of_its_own_header(tmp_path: Path) -> None:
     assert [(p - pts[0]) * source.facts.time_base for p in pts] == [
         Fraction(n, 12) for n in range(6)
     ]
+
+
+_MANY_PNGS = """
+import gc, sys
+from vidcolor.sources import FilmSource
+film = FilmSource(sys.argv[1], rate=24)
+print(sum(len(batch) for batch in film.batches(2)), film.facts.rotation)
+del film
+gc.collect()
+"""
+
+
+def test_numbered_pictures_with_profiles_and_exif(tmp_path: Path) -> None:
+    """In a process of its own: FFmpeg's frames of such pictures have crashed it."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for number in range(3):
+        image = Image.new("L", (48, 32), 60 * number)
+        exif = image.getexif()
+        exif[0x010E] = "a description"
+        image.save(tmp_path / f"{number}.png", icc_profile=profile, exif=exif)
+    done = subprocess.run(
+        [sys.executable, "-c", _MANY_PNGS, str(tmp_path / "%d.png")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["3", "0"]), done.stderr
