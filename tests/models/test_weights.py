@@ -103,6 +103,14 @@ def test_unknown_model_lists_the_known() -> None:
         load_model("nonsense")
 
 
+def test_a_source_tree_that_is_not_installed_has_its_weights(monkeypatch):
+    def not_installed(name):
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(weights.importlib.resources, "files", not_installed)
+    assert load_model("fast")[1].architecture == "fast"
+
+
 def test_altered_shipped_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = weights.shipped_folder()
     (tmp_path / "manifest.json").write_bytes((folder / "manifest.json").read_bytes())

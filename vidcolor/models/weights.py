@@ -41,7 +41,7 @@ def shipped_folder() -> Path:
         return Path(str(importlib.resources.files("vidcolor.weights_data")))
     except ModuleNotFoundError:
         pass
-    checkout = Path(__file__).resolve().parent.parent / "weights"  # run from a source tree
+    checkout = Path(__file__).resolve().parents[2] / "weights"  # run from a source tree
     if (checkout / "manifest.json").is_file():
         return checkout
     raise WeightsError(
