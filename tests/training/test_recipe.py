@@ -103,6 +103,17 @@ def write(folder: Path, text: str) -> Path:
             "recipe key 'weight_decay': give one value, or one for each 'lr'",
         ),
         ({"model": "fast", "degrade": 0.5}, "recipe key 'degrade': works with fit = \"crop\""),
+        ({"model": "fast", "ortho": 0.5}, "recipe key 'ortho': works with fit = \"crop\" only"),
+        ({"model": "fast", "fit": "crop", "ortho": 2}, "recipe key 'ortho': must lie between 0"),
+        ({"model": "fast", "shares": {"a": 0.5}}, "recipe key 'shares': works with fit = \"crop"),
+        (
+            {"model": "fast", "fit": "crop", "shares": {"a": "half"}},
+            "recipe key 'shares': 'a' must have a share above 0 and at most 1, not 'half'",
+        ),
+        (
+            {"model": "fast", "fit": "crop", "shares": {"a": 0.6, "b": 0.5}},
+            "recipe key 'shares': they sum to 1.1, which is more than 1",
+        ),
         ({"model": "fast", "fit": "crop", "rotate": 5}, "recipe keys 'rotate' and 'enlarge' do"),
         ({"model": "fast", "fit": "crop", "enlarge": 2}, "recipe keys 'rotate' and 'enlarge' do"),
     ],

@@ -15,6 +15,8 @@ from .run import make_colorizer, model_options
 from .work import TimeType, chosen_segment
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ..evaluation import EvalTable, VideoRow
 
 # what an option says is lost on the other kind of input
@@ -66,8 +68,8 @@ def evaluate_command(
 
     Prints PSNR, SSIM, LPIPS, colourfulness and 12-margin error of the model beside the same of
     grey, of the set's mean colour, of the truth at half chroma and of the truth itself: a number
-    means little without those rows. Of clips: PSNR, colourfulness, CDC and warp error, beside
-    the truth's and grey's.
+    means little without those rows. Pictures of several folders are measured folder by folder too.
+    Of clips: PSNR, colourfulness, CDC and warp error, beside the truth's and grey's.
     """
     others = _FOR_PICTURES if video else _FOR_CLIPS
     # `is`, because 0 seconds are equal to False
@@ -154,8 +156,33 @@ def _show_pictures(table: EvalTable) -> None:
         )
     out = Console()
     out.print(view)
+    if table.folders:
+        _show_folders(table, out)
     for note in table.notes:
         out.print(note, soft_wrap=True, highlight=False)
+
+
+def _show_folders(table: EvalTable, out: Console) -> None:
+    from rich.table import Table
+
+    view = Table(
+        "folder", "pictures", "grey", "PSNR", "over grey", "LPIPS", "below grey's", "colour"
+    )
+    for row in table.folders:
+        lpips, below = "-", "-"
+        if row.lpips is not None and row.grey_lpips:
+            lpips, below = f"{row.lpips:.4f}", f"{100 * (1 - row.lpips / row.grey_lpips):.1f} %"
+        view.add_row(
+            row.name or "(none)",
+            str(row.num_pictures),
+            f"{row.grey_psnr:.2f}",
+            f"{row.psnr:.2f}",
+            f"{row.gain:+.3f}",
+            lpips,
+            below,
+            f"{row.colourfulness:.3f}",
+        )
+    out.print(view)
 
 
 def _clips(paths: tuple[Path, ...], at: int | None, as_json: bool, options: Any) -> None:

@@ -1,5 +1,6 @@
 """Measuring a colorizer: on colour pictures (`stills`) and on colour clips (`video`)."""
 
+from .folders import FolderRow, folder_of
 from .sheet import PictureScore
 from .stills import (
     LEAST_SIZE,
@@ -19,6 +20,7 @@ __all__ = [
     "EvalRow",
     "EvalTable",
     "FilmPredictor",
+    "FolderRow",
     "PictureScore",
     "Predictor",
     "VideoRow",
@@ -26,4 +28,5 @@ __all__ = [
     "evaluate",
     "evaluate_folders",
     "evaluate_video",
+    "folder_of",
 ]

@@ -31,6 +31,7 @@ from ..metrics import (
     ssim,
 )
 from ..sources.packs import square, stream_pictures
+from .folders import FolderRow, folder_rows
 from .sheet import PictureScore, choose_pictures, write_sheet
 
 _BATCH = 8
@@ -83,6 +84,7 @@ class EvalTable:
         size: side of the squares, pixels.
         notes: how the numbers came about, one line each, for a reader of the table.
         pictures: the model's results on each picture, in the order they came.
+        folders: the model's results by folder, where the pictures lie in several.
     """
 
     rows: tuple[EvalRow, ...]
@@ -92,11 +94,12 @@ class EvalTable:
     size: int
     notes: tuple[str, ...]
     pictures: tuple[PictureScore, ...] = ()
+    folders: tuple[FolderRow, ...] = ()
 
     def to_dict(self, *, per_picture: bool = False) -> dict[str, Any]:
         """Plain lists, dicts and numbers, for JSON; `pictures` only where asked for."""
         values = dataclasses.asdict(self)
-        for key in ("rows", "unreadable", "notes", "pictures"):
+        for key in ("rows", "unreadable", "notes", "pictures", "folders"):
             values[key] = list(values[key])
         if not per_picture:
             del values["pictures"]
@@ -125,6 +128,9 @@ class _Tally:
 
     def mean(self, name: str) -> float:
         return float(torch.cat(self.values[name]).mean())
+
+    def columns(self) -> dict[str, list[float]]:
+        return {name: torch.cat(values).tolist() for name, values in self.values.items()}
 
     def scores(self, names: Sequence[str], grey: _Tally) -> tuple[PictureScore, ...]:
         keys = ("psnr", "ssim", "margin_error", "lpips")
@@ -275,6 +281,7 @@ def evaluate(
         size=size,
         notes=_notes(len(squares), near_grey, len(unreadable), size, network is not None),
         pictures=scores,
+        folders=folder_rows(titles, tallies[4].columns(), grey.columns(), true.columns()),
     )
 
 
