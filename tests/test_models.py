@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vidcolor.errors import WeightsError
 from vidcolor.models import MODELS, create_model
+from vidcolor.models.blocks import ConvReLU6
 from vidcolor.models.describe import NATIVE
 from vidcolor.models.fast import Fast, MobileNetV2Encoder
 from vidcolor.models.rgb import RgbModel
@@ -174,3 +175,21 @@ def test_features_are_what_the_prediction_is_made_of(model: nn.Module) -> None:
 
 def test_the_models_with_features() -> None:
     assert {"fast"} <= {name for name in NAMES if hasattr(MODELS[name], "features")}
+
+
+@pytest.mark.parametrize("size", [(9, 12), (8, 7)])
+def test_a_strided_depthwise_convolution_is_the_same_in_training(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    conv = ConvReLU6(6, 6, 3, 2, 1, groups=6)
+    pictures = [torch.rand(2, 6, *size, generator=torch.Generator().manual_seed(1)) for _ in "ab"]
+    values: list[Tensor] = []
+    slopes: list[tuple[Tensor | None, ...]] = []
+    for picture, training in zip(pictures, (True, False), strict=True):
+        picture.requires_grad_()
+        conv.zero_grad()
+        values.append(conv.train(training)(picture))
+        values[-1].square().sum().backward()
+        slopes.append((picture.grad, *(parameter.grad for parameter in conv.parameters())))
+    torch.testing.assert_close(*values)
+    for ours, theirs in zip(*slopes, strict=True):
+        torch.testing.assert_close(ours, theirs)
