@@ -38,6 +38,29 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+# ---------------------------------------------------------------- pictures by folder
+
+
+def test_pictures_of_several_folders_have_a_table_of_their_own(
+    command: Vidcolor, tmp_path: Path, folder: Path
+) -> None:
+    assert "folder" not in command("eval", folder, *RAMP, "--at", "64").out
+    for seed in range(3):
+        save(folder / "sea" / f"{seed}.png", photograph(seed + 20))
+    answer = command("eval", folder, *RAMP, "--at", "64")
+    assert answer.code == 0, answer.err
+    for name, pictures in (("photos", 7), ("sea", 3)):
+        assert re.search(rf"{name} .* {pictures} .* \d\d\.\d\d .* [+-]\d\.\d{{3}} ", answer.out)
+    table = json.loads(command("eval", folder, *RAMP, "--at", "64", "--json").out)
+    rows, whole = table["folders"], table["rows"][-1]
+    assert [(row["name"], row["num_pictures"]) for row in rows] == [("photos", 7), ("sea", 3)]
+    for key in ("psnr", "psnr_over_gray", "margin_error"):
+        mean = sum(row[key] * row["num_pictures"] for row in rows) / 10
+        assert mean == pytest.approx(whole[key])
+    assert rows[0]["lpips"] is rows[0]["grey_lpips"] is None
+    assert rows[0]["psnr"] - rows[0]["grey_psnr"] == pytest.approx(rows[0]["psnr_over_gray"])
+
+
 # ---------------------------------------------------------------- clips
 
 

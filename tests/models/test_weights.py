@@ -103,11 +103,13 @@ def test_unknown_model_lists_the_known() -> None:
         load_model("nonsense")
 
 
-def test_a_source_tree_that_is_not_installed_has_its_weights(monkeypatch):
-    def not_installed(name):
+def test_a_source_tree_that_is_not_installed_has_its_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def not_installed(name: str) -> Path:
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(weights.importlib.resources, "files", not_installed)
+    monkeypatch.setattr("importlib.resources.files", not_installed)
     assert load_model("fast")[1].architecture == "fast"
 
 

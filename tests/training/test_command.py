@@ -97,6 +97,22 @@ def test_cifar10_without_a_recipe_is_s0(command: Vidcolor, tmp_path: Path) -> No
     assert json.loads(answer.out)["rows"][-1]["name"] == "skip_cnn"
 
 
+def test_one_command_begins_and_goes_on(command: Vidcolor, tmp_path: Path, pictures: Path) -> None:
+    arguments = (
+        *("train", "--recipe", "S2", "--set", "size=16", "--set", "test_part=split"),
+        *("--set", "split=[0.6,0.2,0.2]", "--data", pictures, "--device", "cpu"),
+        *("--cache", tmp_path / "cache", "--threads", "1", "-o", tmp_path / "out"),
+        "--resume-or-begin",
+    )
+    answer = command(*arguments, "--epochs", "1")
+    assert answer.code == 0, answer.err
+    assert "epoch 1/1" in answer.out
+    answer = command(*arguments, "--epochs", "2")
+    assert answer.code == 0, answer.err
+    assert "epoch 2/2" in answer.out and "epoch 1/2" not in answer.out
+    assert len(list((tmp_path / "cache").glob("*.pictures"))) == 3
+
+
 def test_grid_resumes_and_prints_a_table(command: Vidcolor, tmp_path: Path, pictures: Path) -> None:
     recipe = tmp_path / "mine.toml"
     recipe.write_text(

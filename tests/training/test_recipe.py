@@ -124,6 +124,11 @@ def test_a_wrong_value_is_one_line_that_names_its_key(values: dict[str, Any], ke
         ({"model": "fast", "lrr": 1.0}, "r.toml: unknown key 'lrr'; known: model, model_options"),
         ({"model": "fast", "cooldown": 0.5}, "r.toml: unknown key 'cooldown'; known: model"),
         ({"model": "fast", "x\ny" * 9999: 1}, "r.toml: unknown key 'x\\ny"),
+        ({"model": "fast", "ortho": 0.5}, "r.toml"),
+        ({"model": "fast", "fit": "crop", "ortho": 2}, "r.toml"),
+        ({"model": "fast", "shares": {"a": 0.5}}, "r.toml"),
+        ({"model": "fast", "fit": "crop", "shares": {"a": "half"}}, "r.toml"),
+        ({"model": "fast", "fit": "crop", "shares": {"a": 0.6, "b": 0.5}}, "r.toml"),
     ],
 )
 def test_keys_are_known(values: dict[str, Any], message: str) -> None:

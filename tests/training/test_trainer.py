@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,8 @@ RESUMED = {
     },
     "dropout, batch norm": {"model": "skip_cnn", "model_options": {}, "precision": "bf16"},
     "calibrated": {"model": "skip_cnn", "model_options": {}, "ema": 0.9, "recalibrate_bn_steps": 2},
+    "crops, shares, blind to red": {"fit": "crop", "rotate": 0.0, "min_scale": 0.5,
+                                    "old_film_share": 0.3, "ortho": 0.3, "shares": {"": 1.0}},
     "palette": {"model": "pool_cnn", "model_options": {"filters": 4, "colours": 3},
                 "objective": "colour_classes", "monitor": "accuracy"},
     "plateau": {"schedule": "plateau", "plateau": 1, "lr": (1e-2, 1e-3),
@@ -188,6 +191,26 @@ def test_resumed_equals_uninterrupted(
     for row in (*rows[0], *rows[1]):
         row.pop("seconds")
     assert rows[0] == rows[1]
+
+
+def test_a_mapped_cache_changes_nothing(tmp_path: Path, pictures: Path, trained: Path) -> None:
+    for _ in range(2):  # written, then read
+        output = tmp_path / secrets.token_hex(4)
+        run(tiny(), output, pictures, cache=tmp_path / "cache")
+        assert same(newest(output), newest(trained))
+    assert len(list((tmp_path / "cache").glob("*.pictures"))) == 3
+
+
+def test_each_epoch_writes_figures_by_folder(trained: Path) -> None:
+    lines = (trained / "validation.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    history = json.loads((trained / "results.json").read_text(encoding="utf-8"))["history"]
+    for row, before in zip(rows, history, strict=True):
+        assert {key: row[key] for key in before} == pytest.approx(before, rel=1e-5)
+        (figures,) = row["folders"].values()
+        assert figures["pictures"] == 4
+        assert figures["psnr_over_gray"] == pytest.approx(before["psnr_over_gray"], abs=1e-3)
+    assert [row["step"] for row in rows] == [3, 6, 9]
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(

@@ -17,6 +17,8 @@ from ..run.settings import ColorizerOptions
 from .options import flag_of, make_colorizer, takes
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ..evaluation import EvalTable, VideoRow
 
 
@@ -183,8 +185,33 @@ def _show_pictures(table: EvalTable) -> None:
         )
     out = Console()
     out.print(view)
+    if table.folders:
+        _show_folders(table, out)
     for note in table.notes:
         out.print(note, soft_wrap=True, highlight=False)
+
+
+def _show_folders(table: EvalTable, out: Console) -> None:
+    from rich.table import Table
+
+    view = Table(
+        "folder", "pictures", "grey", "PSNR", "over grey", "LPIPS", "below grey's", "color"
+    )
+    for row in table.folders:
+        lpips, below = "-", "-"
+        if row.lpips is not None and row.grey_lpips:
+            lpips, below = f"{row.lpips:.4f}", f"{100 * (1 - row.lpips / row.grey_lpips):.1f} %"
+        view.add_row(
+            row.name or "(none)",
+            str(row.num_pictures),
+            f"{row.grey_psnr:.2f}",
+            f"{row.psnr:.2f}",
+            f"{row.psnr_over_gray:+.3f}",
+            lpips,
+            below,
+            f"{row.colourfulness:.3f}",
+        )
+    out.print(view)
 
 
 def _clips(

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..color.convert import MIN_CHROMA, lab_to_rgb, rgb_to_lab
 from ..color.gamut import limit_chroma
 from ..errors import InputError
+from .folders import FolderRow, folder_rows
 from .metrics import (
     NO_LPIPS,
     Lpips,
@@ -82,6 +83,7 @@ class EvalTable:
         size: side of the squares, pixels.
         notes: how the values were computed, one line each.
         pictures: the model's results on each picture, in the order of the input.
+        folders: the model's results by folder, if the pictures lie in several.
     """
 
     rows: tuple[EvalRow, ...]
@@ -91,11 +93,12 @@ class EvalTable:
     size: int
     notes: tuple[str, ...]
     pictures: tuple[PictureScore, ...] = ()
+    folders: tuple[FolderRow, ...] = ()
 
     def to_dict(self, *, per_picture: bool = False) -> dict[str, Any]:
         """Convert to lists, dicts and numbers, for JSON; with `pictures` only if `per_picture`."""
         values = dataclasses.asdict(self)
-        for key in ("rows", "unreadable", "notes", "pictures"):
+        for key in ("rows", "unreadable", "notes", "pictures", "folders"):
             values[key] = list(values[key])
         if not per_picture:
             del values["pictures"]
@@ -124,6 +127,9 @@ class _Tally:
 
     def mean(self, name: str) -> float:
         return float(torch.cat(self.values[name]).mean())
+
+    def columns(self) -> dict[str, list[float]]:
+        return {name: torch.cat(values).tolist() for name, values in self.values.items()}
 
     def scores(self, names: Sequence[str], grey: _Tally) -> tuple[PictureScore, ...]:
         keys = ("psnr", "ssim", "margin_error", "lpips")
@@ -274,6 +280,7 @@ def evaluate(
         size=size,
         notes=_notes(len(squares), near_grey, len(unreadable), size, network is not None),
         pictures=scores,
+        folders=folder_rows(titles, tallies[4].columns(), grey.columns(), true.columns()),
     )
 
 

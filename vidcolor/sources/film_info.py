@@ -374,9 +374,7 @@ def picture_facts(frame: av.VideoFrame, codec: str, aspect: Fraction | None) -> 
 
 def _extras(frame: av.VideoFrame, codec: str) -> tuple[str, ...]:
     """What a frame carries that no output keeps, in plain words."""
-    found = [
-        words for name, words in _EXTRAS.items() if _side_data(frame, codec, name) is not None
-    ]
+    found = [words for name, words in _EXTRAS.items() if _side_data(frame, codec, name) is not None]
     if is_transparent(frame):
         found.append("the transparency (alpha)")
     return tuple(found)

@@ -125,7 +125,10 @@ class PictureCache:
         Raises:
             TrainingError: the files cannot be written.
         """
-        path = self.folder / f"{self._key(pictures, settings)}.pictures"
+        listed = list(pictures)
+        if not listed:
+            return decode(MemoryStore())
+        path = self.folder / f"{self._key(listed, settings)}.pictures"
         found = _load(path)
         if found is not None:
             return found
@@ -141,9 +144,8 @@ class PictureCache:
         return made
 
     def _key(
-        self, pictures: Iterable[tuple[str, ArchiveMember | np.ndarray]], settings: Sequence[float]
+        self, listed: Sequence[tuple[str, ArchiveMember | np.ndarray]], settings: Sequence[float]
     ) -> str:
-        listed = list(pictures)
         files = [content for _, content in listed if isinstance(content, ArchiveMember)]
         contents = _contents(files)
         digest = hashlib.sha256(json.dumps([_FORMAT, self.label, list(settings)]).encode())
