@@ -157,8 +157,8 @@ def test_weights_in_shards(own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_entry_from_a_newer_version(own: Own, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="unknown key 'colour_model'"):
-        make_entry({"architecture": "fast", "colour_model": 1}, "file")
+    with pytest.raises(WeightsError, match="unknown key 'color_model'"):
+        make_entry({"architecture": "fast", "color_model": 1}, "file")
     path, _ = own
     entry = read_entry(path)
     assert entry == Entry("fast", input_size=128, chroma_gain=1.5)

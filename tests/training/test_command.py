@@ -146,21 +146,21 @@ def test_what_cannot_be_trained_is_one_line(
     command: Vidcolor, tmp_path: Path, pictures: Path
 ) -> None:
     recipe = tmp_path / "bad.toml"
-    recipe.write_text('model = "plain_cnn"\ncolour = 1\n', encoding="utf-8")
+    recipe.write_text('model = "plain_cnn"\ncolor = 1\n', encoding="utf-8")
     empty = tmp_path / "empty"
     empty.mkdir()
-    grey = tmp_path / "grey"
-    grey.mkdir()
+    gray = tmp_path / "gray"
+    gray.mkdir()
     for seed in range(6):
-        write_picture(grey / f"{seed}.png", seed, grey=True, side=16)
+        write_picture(gray / f"{seed}.png", seed, gray=True, side=16)
     s2 = ("--recipe", "S2", "--set", "test_part=split", "--set", "split=[0.6,0.2,0.2]")
-    at_work = ("names no data", "empty", "near-grey", "resume", "learning rate 1e+20")
+    at_work = ("names no data", "empty", "near-gray", "resume", "learning rate 1e+20")
     for arguments, message in (
-        (("--recipe", recipe, "--data", pictures), "unknown key 'colour'"),
+        (("--recipe", recipe, "--data", pictures), "unknown key 'color'"),
         (("--recipe", "S9"), "S9: no such recipe file"),
         (("--recipe", "S1b"), "names no data"),
         ((*s2, "--data", empty), "empty"),
-        ((*s2, "--data", grey, "--set", "min_chroma=2"), "near-grey"),
+        ((*s2, "--data", gray, "--set", "min_chroma=2"), "near-gray"),
         ((*s2, "--data", pictures, "--resume"), "resume"),
         (
             (*s2, "--data", pictures, "--set", "epochs=many"),

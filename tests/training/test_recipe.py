@@ -444,7 +444,7 @@ def test_s2() -> None:
 def test_s3a_and_s3b(name: str, model: str, loss: float, accuracy: float) -> None:
     file = load_recipe(find_recipe(name))
     r = file.recipe
-    assert (r.model, r.model_options["colours"], r.objective) == (model, 24, "colour_classes")
+    assert (r.model, r.model_options["colors"], r.objective) == (model, 24, "color_classes")
     assert (r.size, r.batch_size, r.epochs, r.patience) == (32, 100, 25, 0)
     assert file.reported == {"validation_loss": loss, "validation_accuracy": accuracy}
     # "exactly same parameters": the two differ in the model alone
@@ -454,8 +454,8 @@ def test_s3a_and_s3b(name: str, model: str, loss: float, accuracy: float) -> Non
 def test_s3c() -> None:
     file = load_recipe(find_recipe("S3c"))
     r = file.recipe
-    assert (r.model, r.objective, r.freeze) == ("deeplabv3", "colour_classes", "backbone")
-    assert r.encoder == "torchvision" and r.model_options == {"colours": 24}
+    assert (r.model, r.objective, r.freeze) == ("deeplabv3", "color_classes", "backbone")
+    assert r.encoder == "torchvision" and r.model_options == {"colors": 24}
     assert overridden(r, file.variants["whole-net"], "S3c").freeze == ""
 
 

@@ -249,7 +249,7 @@ class TrainingScreen:
             forms = {
                 "psnr": ("PSNR, dB", ".3f"),
                 "psnr_over_gray": ("over gray", "+.3f"),
-                "colourfulness": ("colorfulness", ".3f"),
+                "colorfulness": ("colorfulness", ".3f"),
                 "margin_error": ("12-margin error", ".4f"),
             }
             table = Table("", *(head for head, _ in forms.values()))

@@ -13,19 +13,19 @@ class FolderRow:
     Attributes:
         name: the folder's; empty for pictures that lie in none.
         num_pictures: how many were measured.
-        grey_psnr, grey_lpips: of the pictures left grey.
+        gray_psnr, gray_lpips: of the pictures left gray.
         psnr, psnr_over_gray, lpips, margin_error: means of the model's.
-        colourfulness: mean of the predictions divided by the mean of the truth.
+        colorfulness: mean of the predictions divided by the mean of the truth.
     """
 
     name: str
     num_pictures: int
-    grey_psnr: float
-    grey_lpips: float | None
+    gray_psnr: float
+    gray_lpips: float | None
     psnr: float
     psnr_over_gray: float
     lpips: float | None
-    colourfulness: float
+    colorfulness: float
     margin_error: float
 
 
@@ -43,13 +43,13 @@ Columns = Mapping[str, Sequence[float]]  # a measure's name: its value of each p
 
 
 def folder_rows(
-    names: Sequence[str], model: Columns, grey: Columns, truth: Columns
+    names: Sequence[str], model: Columns, gray: Columns, truth: Columns
 ) -> tuple[FolderRow, ...]:
     """The rows of all folders, by name; none where all pictures lie in one.
 
     Args:
         names: of the pictures, paths, in a zip `path:entry`.
-        model, grey, truth: measures of each picture; `lpips` may be missing.
+        model, gray, truth: measures of each picture; `lpips` may be missing.
     """
     members: dict[str, list[int]] = {}
     for place, name in enumerate(names):
@@ -65,13 +65,12 @@ def folder_rows(
         FolderRow(
             name=name,
             num_pictures=len(places),
-            grey_psnr=mean(grey, "psnr", places),
-            grey_lpips=mean(grey, "lpips", places) if has_lpips else None,
+            gray_psnr=mean(gray, "psnr", places),
+            gray_lpips=mean(gray, "lpips", places) if has_lpips else None,
             psnr=mean(model, "psnr", places),
-            psnr_over_gray=mean(model, "psnr", places) - mean(grey, "psnr", places),
+            psnr_over_gray=mean(model, "psnr", places) - mean(gray, "psnr", places),
             lpips=mean(model, "lpips", places) if has_lpips else None,
-            colourfulness=mean(model, "colourfulness", places)
-            / mean(truth, "colourfulness", places),
+            colorfulness=mean(model, "colorfulness", places) / mean(truth, "colorfulness", places),
             margin_error=mean(model, "margin_error", places),
         )
         for name, places in sorted(members.items())

@@ -1,4 +1,4 @@
-"""Orthochromatic grey: blind to red to a degree, white stays white, the target keeps its colour."""
+"""Orthochromatic gray: blind to red to a degree, white stays white, the target keeps its color."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vidcolor.color.convert import grey_to_lightness, rgb_to_lab
+from vidcolor.color.convert import gray_to_lightness, rgb_to_lab
 from vidcolor.training.data.augment import Augment
 from vidcolor.training.data.dataset import Part
 from vidcolor.training.data.emulsion import emulsion_weights, orthochromatic, seen_lightness
@@ -48,7 +48,7 @@ def test_the_share_is_kept_and_the_others_see_luma_or_themselves() -> None:
     rgb = torch.tensor([0.8, 0.2, 0.2])[:, None, None].expand(3, 4, 4)
     lab = rgb_to_lab(rgb)
     known = {round(float(lab[0].mean()), 3)}
-    luma = grey_to_lightness(torch.full((1, 4, 4), 0.2989 * 0.8 + 0.7011 * 0.2))
+    luma = gray_to_lightness(torch.full((1, 4, 4), 0.2989 * 0.8 + 0.7011 * 0.2))
     known.add(round(float(luma.mean()), 3))
     darker = 0
     for _ in range(400):
@@ -72,7 +72,7 @@ def test_no_share_throws_no_dice() -> None:
     assert torch.equal(old_film(rgb), plain)
 
 
-def test_crops_keep_their_true_colours() -> None:
+def test_crops_keep_their_true_colors() -> None:
     part = Part(["red"], [np.full((32, 32, 3), (200, 40, 40), dtype=np.uint8)])
     feed = CropLoader(
         part,

@@ -19,12 +19,12 @@ from vidcolor.training.data.picture_cache import PictureCache
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
-    """Ten pictures of two sizes, two near-grey ones and a broken one."""
+    """Ten pictures of two sizes, two near-gray ones and a broken one."""
     folder = tmp_path / "mixed"
     for number in range(12):
         path = folder / ("cat" if number % 2 else "dog") / f"{number:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(path, number, grey=number > 9, side=20 + 6 * (number % 3))
+        write_picture(path, number, gray=number > 9, side=20 + 6 * (number % 3))
     (folder / "cat" / "broken.png").write_bytes(b"no picture")
     return folder
 
@@ -54,8 +54,8 @@ def test_mapped_pictures_are_the_decoded_ones(mixed: Path, tmp_path: Path, packe
     cache = PictureCache(tmp_path / "cache", "whole")
     for mapped in (taken(source, cache), taken(source, cache)):  # written, then read
         assert equal(mapped, direct)
-        assert (mapped.near_grey, mapped.unreadable) == (direct.near_grey, direct.unreadable)
-        assert (mapped.near_grey, len(mapped.unreadable)) == (2, 1)
+        assert (mapped.near_gray, mapped.unreadable) == (direct.near_gray, direct.unreadable)
+        assert (mapped.near_gray, len(mapped.unreadable)) == (2, 1)
     pixels = {path.stat().st_size for path in cache.folder.glob("*.pictures")}
     parts = (getattr(direct, part).pictures for part in PARTS)
     assert pixels == {sum(picture.nbytes for picture in part) for part in parts}

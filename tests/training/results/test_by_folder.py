@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vidcolor.evaluation.metrics import colourfulness
+from vidcolor.evaluation.metrics import colorfulness
 from vidcolor.training.data.batch import Batch
 from vidcolor.training.distributed import Distributed
 from vidcolor.training.results.by_folder import FolderFigures, group_of, write_figures
@@ -46,8 +46,8 @@ def test_means_are_those_of_each_group() -> None:
         "a.zip:y": (1, 2.0),
         "b.zip:x": (1, 8.0),
     }
-    colour, true = (colourfulness((rgb * 255).round()) for rgb in (made, truth))
-    expected = float(colour[[0, 2]].sum() / true[[0, 2]].sum())
+    color, true = (colorfulness((rgb * 255).round()) for rgb in (made, truth))
+    expected = float(color[[0, 2]].sum() / true[[0, 2]].sum())
     assert found["a.zip:x"]["color"] == pytest.approx(expected, abs=1e-4)
     twice = figures.figures(Doubled(0, 2, torch.device("cpu")))
     assert twice["a.zip:x"] == {**found["a.zip:x"], "pictures": 4}
