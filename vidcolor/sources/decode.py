@@ -201,7 +201,7 @@ def _from_pillow(file: PictureFile) -> Pixels:
     if alpha is not None:
         planes = np.dstack([planes, alpha])
     deep = values.dtype == np.uint16
-    spaces = ("gray16", "rgb16") if deep else ("b-w", "srgb")
+    spaces = ("grey16", "rgb16") if deep else ("b-w", "srgb")
     image = libvips().Image.new_from_array(
         np.ascontiguousarray(planes), interpretation=spaces[values.ndim == 3]
     )
@@ -216,7 +216,7 @@ def _understood(image: Any, file: PictureFile, page: int) -> Pixels:
     """What libvips has opened, by what is known of its samples."""
     notes: list[str] = []
     space = image.interpretation
-    colors = {"b-w": 1, "gray16": 1, "cmyk": 4}.get(space, 3)
+    colors = {"b-w": 1, "grey16": 1, "cmyk": 4}.get(space, 3)
     if image.bands < colors:
         colors = 1
     alpha = image.bands > colors
@@ -236,7 +236,7 @@ def _understood(image: Any, file: PictureFile, page: int) -> Pixels:
             profile = of_gamma(info["gamma"], info.get("chromaticity"), colors)
     if space in ("lab", "labs", "labq"):
         lab = image[:3].copy(interpretation=space)
-        codes = gray_of_lightness(lab.colorspace("lab")[0])
+        codes = gray_of_lightness(lab.colourspace("lab")[0])
         return _with_alpha(
             Pixels(codes, 0, True, alpha, bits, b"", tuple(notes)), image if alpha else None
         )
