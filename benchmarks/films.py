@@ -58,7 +58,7 @@ def film_size(text: str) -> FilmSize:
 
 
 def texture(height: int, width: int, scale: float, random: np.random.Generator) -> np.ndarray:
-    """A grey texture `(height, width)` uint8 with coarse and fine detail."""
+    """A gray texture `(height, width)` uint8 with coarse and fine detail."""
     import cv2
 
     total = np.zeros((height, width), np.float32)
@@ -68,8 +68,8 @@ def texture(height: int, width: int, scale: float, random: np.random.Generator) 
         noise = random.standard_normal(small, dtype=np.float32)
         total += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC) * octave**0.5
     low, high = np.percentile(total, (2, 98))
-    grey: np.ndarray = (np.clip((total - low) / (high - low), 0, 1) * 200 + 25).astype(np.uint8)
-    return grey
+    gray: np.ndarray = (np.clip((total - low) / (high - low), 0, 1) * 200 + 25).astype(np.uint8)
+    return gray
 
 
 class _Shot:

@@ -33,16 +33,16 @@ _SIDES = ((320, 240), (240, 320), (480, 360), (640, 426), (426, 640), (800, 600)
 
 
 def write_pictures(folder: Path, count: int) -> Path:
-    """Grey JPEG pictures of mixed sizes and shapes, in a folder of their own."""
+    """Gray JPEG pictures of mixed sizes and shapes, in a folder of their own."""
     folder = folder / f"{count} pictures"
     folder.mkdir()
     random = np.random.default_rng(0)
     stills = [frames(1, *sides)[0] for sides in _SIDES]
     for number in range(count):
-        grey = stills[random.integers(len(stills))]
+        gray = stills[random.integers(len(stills))]
         scale = random.uniform(0.7, 1.6)
-        size = (round(grey.shape[1] * scale), round(grey.shape[0] * scale))
-        Image.fromarray(grey).resize(size).save(folder / f"{number:04d}.jpg", quality=90)
+        size = (round(gray.shape[1] * scale), round(gray.shape[0] * scale))
+        Image.fromarray(gray).resize(size).save(folder / f"{number:04d}.jpg", quality=90)
     return folder
 
 
@@ -50,7 +50,7 @@ def measure(
     film: Path, colorizer: Colorizer, settings: Settings, folder: Path, budget: float
 ) -> dict[str, Any]:
     """One row: what was foreseen and what came, seconds and bytes."""
-    output = folder / ("coloured" if film.is_dir() else f"out{film.suffix}")
+    output = folder / ("colored" if film.is_dir() else f"out{film.suffix}")
     jobs, problems = plan([film], output, settings)
     foreseen = forecast(jobs, problems, colorizer, settings, budget=budget)
     (row,) = foreseen.rows

@@ -109,7 +109,7 @@ def _picture(number: int, height: int, width: int, deep: bool, color: bool) -> n
 
 
 def make_pictures(folder: Path) -> None:
-    """Write sixty pictures: PNG, JPEG, TIFF, WebP; 8 and 16 bits; grey and color; with alpha and
+    """Write sixty pictures: PNG, JPEG, TIFF, WebP; 8 and 16 bits; gray and color; with alpha and
     without; turned by EXIF; sides of 33 to 900 pixels; and one broken file."""
     sizes = ((480, 640), (640, 480), (333, 501), (33, 47), (301, 300), (700, 900), (256, 256))
     for number in range(60):

@@ -50,10 +50,10 @@ class Trained:
         shape = (recipe.batch_size, 3, recipe.size, recipe.size)
         self.batch = Batch(torch.rand(shape, generator=generator).to(device), "rgb")
         self.state = TrainState(recipe, initial_model(recipe), Distributed(0, 1, device), 1)
-        self.state.start(None, initialized=False)  # the palette's colours are beside the point
+        self.state.start(None, initialized=False)  # the palette's colors are beside the point
 
     def step(self) -> float:
-        """One optimiser step as `vidcolor train` makes it; returns the seconds it took."""
+        """One optimizer step as `vidcolor train` makes it; returns the seconds it took."""
         begin = time.monotonic()
         self.state.train_step(self.batch, 1.0)
         self.state.read_losses()  # reads the loss, so that a GPU is waited for
@@ -62,7 +62,7 @@ class Trained:
 
 def peak_growth(recipe: Recipe, steps: int, device: torch.device) -> int:
     """Bytes by which this training makes the process (or what it takes of the GPU) grow at its
-    peak: parameters, gradients, the optimiser's values and activations.
+    peak: parameters, gradients, the optimizer's values and activations.
 
     On a CPU it is that of the whole process, so call it in a new one.
     """

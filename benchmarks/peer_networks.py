@@ -1,6 +1,6 @@
 """Networks of the size of two well-known colorizers, with random values.
 
-Written from the published descriptions: what they cost is theirs, what they would colour is not,
+Written from the published descriptions: what they cost is theirs, what they would color is not,
 because nothing is loaded. Both take L* `(B, 1, H, W)` in [0, 100] and return a*b* `(B, 2, h, w)`
 in Lab units, as the networks of `vidcolor.models` do.
 """
@@ -17,7 +17,7 @@ from vidcolor.models import ColorModel
 _AB = 110.0
 
 
-def grey_rgb(lightness: Tensor) -> Tensor:
+def gray_rgb(lightness: Tensor) -> Tensor:
     """L* `(B, 1, H, W)` to three equal channels of about [-0.5, 0.5]."""
     return (lightness / 100 - 0.5).expand(-1, 3, -1, -1)
 
@@ -84,7 +84,7 @@ class Attention(nn.Module):
 
 
 class QueryLayer(nn.Module):
-    """Colour queries look at the picture, at each other, and think: a transformer's decoder."""
+    """Color queries look at the picture, at each other, and think: a transformer's decoder."""
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class DDColorTinySized(ColorModel):
     """As large as DDColor tiny (Kang et al., ICCV 2023: 55.0 M parameters).
 
     A ConvNeXt-T encoder, a pixel decoder of three U-Net steps and an upsampling by four, and 100
-    colour queries of 256 values in nine transformer layers over the decoder's three scales. The
+    color queries of 256 values in nine transformer layers over the decoder's three scales. The
     product of queries and pixels, beside the picture, gives a*b*.
     """
 
@@ -120,7 +120,7 @@ class DDColorTinySized(ColorModel):
         )
         self.last = ShuffleUp(256, self.width, 4)
         self.project = nn.ModuleList([nn.Conv2d(c, self.width, 1) for c in (512, 512, 256)])
-        self.colours = nn.Parameter(torch.randn(self.queries, self.width))
+        self.colors = nn.Parameter(torch.randn(self.queries, self.width))
         self.layers = nn.ModuleList(
             [QueryLayer(self.width, self.heads, self.hidden) for _ in range(3 * self.rounds)]
         )
@@ -131,7 +131,7 @@ class DDColorTinySized(ColorModel):
         self.refine = nn.Conv2d(self.queries + 3, 2, 1)
 
     def forward(self, lightness: Tensor) -> Tensor:
-        rgb = grey_rgb(lightness)
+        rgb = gray_rgb(lightness)
         x, scales = rgb, []
         for number, stage in enumerate(self.encoder):
             x = stage(x)
@@ -146,7 +146,7 @@ class DDColorTinySized(ColorModel):
             project(each).flatten(2).transpose(1, 2)
             for project, each in zip(self.project, decoded, strict=True)
         ]
-        queries = self.colours.expand(len(lightness), -1, -1)
+        queries = self.colors.expand(len(lightness), -1, -1)
         for number, layer in enumerate(self.layers):
             queries = layer(queries, memories[number % 3])
         products = torch.einsum("bqc,bchw->bqhw", self.embed(queries), pixels)
@@ -201,7 +201,7 @@ class DeOldifySized(ColorModel):
         self.out = nn.Conv2d(259, 2, 1)
 
     def forward(self, lightness: Tensor) -> Tensor:
-        rgb, net = grey_rgb(lightness), self.encoder
+        rgb, net = gray_rgb(lightness), self.encoder
         scales = [net.relu(net.bn1(net.conv1(rgb)))]
         x = net.maxpool(scales[0])
         for stage in (net.layer1, net.layer2, net.layer3):

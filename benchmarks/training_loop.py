@@ -4,7 +4,7 @@
 
 The loop is the one of `vidcolor train`, with all it does between the start of an epoch and its
 validation: the order, the augmentation, the steps, the check of each loss, progress and
-checkpoints. The bare step is forward, backward and optimiser step, on batches that lie ready in
+checkpoints. The bare step is forward, backward and optimizer step, on batches that lie ready in
 memory. The two take turns in one process, an epoch each, so that both see the same machine.
 """
 
@@ -49,11 +49,11 @@ def synthetic(pictures: int) -> DataSet:
 
 
 class Bare:
-    """The recipe's network, loss and optimiser in plain torch, and batches that lie ready.
+    """The recipe's network, loss and optimizer in plain torch, and batches that lie ready.
 
     Args:
         recipe: the settings.
-        batches: grey `(B, 1, H, W)` and R'G'B' `(B, 3, H, W)` in [0, 1], on `device`.
+        batches: gray `(B, 1, H, W)` and R'G'B' `(B, 3, H, W)` in [0, 1], on `device`.
         device: where to train.
     """
 
@@ -70,9 +70,9 @@ class Bare:
     def epoch(self) -> float:
         """Train on each batch once; returns the seconds it took."""
         begin = time.monotonic()
-        for grey, rgb in self.batches:
+        for gray, rgb in self.batches:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                made = self.model.rgb(grey)  # type: ignore[operator]
+                made = self.model.rgb(gray)  # type: ignore[operator]
             loss = F.mse_loss(made.float(), rgb)
             self.optimizer.zero_grad()
             loss.backward()
@@ -100,7 +100,7 @@ def take_turns(
             file, synthetic(pictures), output, options, TrainCallbacks(on_epoch=turn), distributed
         )
         batches = [batch.to(device) for batch, _ in training.loader.batches(0)]
-        steps = Bare(file.recipe, [(batch.grey, batch.rgb) for batch in batches], device)
+        steps = Bare(file.recipe, [(batch.gray, batch.rgb) for batch in batches], device)
         training.train()
     return looped, bare
 

@@ -2,7 +2,7 @@
 
     pip install ".[samples]" && python samples/make_sample.py samples/old_film.mp4
 
-The photographs come with scikit-image (see README.md beside this file for their licences). Three
+The photographs come with scikit-image (see README.md beside this file for their licenses). Three
 shots with a pan or a zoom, two hard cuts, grain, flicker and gate weave; a soft melody over a
 projector's hum. The random numbers are seeded, so a second run draws the same film.
 """
@@ -28,7 +28,7 @@ H264 = {"crf": "24", "preset": "veryslow", "tune": "grain"}  # keeps the grain, 
 class Shot:
     """A photograph, its length in frames, and the camera's first and last view.
 
-    A view is (centre x, centre y, width), all as shares of the photograph's width or height.
+    A view is (center x, center y, width), all as shares of the photograph's width or height.
     """
 
     photograph: str
@@ -45,13 +45,13 @@ SHOTS = (
 
 
 def view(picture: np.ndarray, x: float, y: float, width: float, weave: np.ndarray) -> np.ndarray:
-    """Cut a 4:3 view out of grey `(H, W)`, moved by `weave` (two pixels), `(480, 640)` float."""
+    """Cut a 4:3 view out of gray `(H, W)`, moved by `weave` (two pixels), `(480, 640)` float."""
     height, full = picture.shape
     scale = min(width * full, height * WIDTH / HEIGHT) / WIDTH
     half = np.array([WIDTH, HEIGHT]) * scale / 2
     size = np.array([full, height])
-    centre = np.clip(np.array([x, y]) * size, half, size - half) + weave * scale
-    matrix = np.array([[scale, 0, centre[0] - half[0]], [0, scale, centre[1] - half[1]]])
+    center = np.clip(np.array([x, y]) * size, half, size - half) + weave * scale
+    matrix = np.array([[scale, 0, center[0] - half[0]], [0, scale, center[1] - half[1]]])
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(
         picture.astype(np.float32),
@@ -111,8 +111,8 @@ def write(path: Path, frames: list[np.ndarray], sound: np.ndarray) -> None:
         video.time_base = Fraction(1, RATE)
         audio = container.add_stream("aac", SAMPLE_RATE, layout="mono", bit_rate=64000)
         step = round(SAMPLE_RATE / RATE)
-        for pts, grey in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(grey, "gray").reformat(format="yuv420p")
+        for pts, gray in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(gray, "gray").reformat(format="yuv420p")
             frame.pts, frame.time_base = pts, Fraction(1, RATE)
             container.mux(video.encode(frame))
             last = sound.shape[1] if pts == len(frames) - 1 else (pts + 1) * step

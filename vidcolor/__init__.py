@@ -4,7 +4,7 @@
 
     colorize("old_film.mp4", "color.mp4")                      # a film, with its sound
     colorize("photos/", "color/")                              # a folder, mirrored
-    rgb = Colorizer(device="cpu").colorize(grey)               # one numpy picture
+    rgb = Colorizer(device="cpu").colorize(gray)               # one numpy picture
 
 The names are imported when first used, so that `import vidcolor` stays quick.
 """

@@ -64,7 +64,7 @@ def test_head_only(tmp_path: Path) -> None:
     assert (found["benchmark"], found["recipe"]) == ("head_only", "S3c")
     assert (found["size"], found["batch_size"], found["steps"]) == (16, 2, 1)
     head, whole = found["head_only"], found["whole_net"]
-    # the last layer: 256 channels to 24 colours, and what it keeps is its input at 2 x 2
+    # the last layer: 256 channels to 24 colors, and what it keeps is its input at 2 x 2
     assert head["trained_parameters"] == 256 * 24 + 24
     assert head["autograd_bytes"] == 2 * 256 * 2 * 2 * 4
     assert whole["trained_parameters"] > 39_000_000

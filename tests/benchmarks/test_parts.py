@@ -91,7 +91,7 @@ def test_peers_are_as_large_as_published(
 
 
 class Orange(nn.Module):
-    """One colour for every pixel, and a note of what it was asked."""
+    """One color for every pixel, and a note of what it was asked."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -138,7 +138,7 @@ def test_the_shipped_model(command: Vidcolor, film: Path, tmp_path: Path, precis
     assert answer.code == 0
     color = read_color(tmp_path / "out.mkv", np.stack(frames(6)), 8, False)
     assert np.array_equal(color.planes[0].numpy(), np.stack(frames(6)))
-    assert color.planes[1].float().std() > 0.5  # and it is in colour
+    assert color.planes[1].float().std() > 0.5  # and it is in color
 
 
 def test_start_and_end(command: Vidcolor, tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ USAGE = {
     "negative part of a time": ("FILM", "--start", "1:-3"),
     "preview that is no picture": ("FILM", "--preview", "1", "-o", "sheet.mp4"),
     "no input": (),
-    "unknown option": ("FILM", "--colour"),
+    "unknown option": ("FILM", "--color"),
     "start is no time": ("FILM", "--start", "soon"),
     "too many colons": ("FILM", "--end", "1:2:3:4"),
     "end before start": ("FILM", "--start", "5", "--end", "4"),

@@ -15,7 +15,7 @@ from tests.helpers.command_line import Vidcolor
 from tests.helpers.films import read_frames
 from tests.helpers.readback import files_in
 from tests.helpers.tiny_encoder import save, scene
-from vidcolor.color.convert import lab_to_rgb, lightness_to_grey, rgb_to_lab
+from vidcolor.color.convert import lab_to_rgb, lightness_to_gray, rgb_to_lab
 from vidcolor.run.colorizer import Colorizer
 
 TINY = ("--model", "_tiny", "--device", "cpu", "--size", "96")
@@ -23,15 +23,15 @@ RAMP = ("--model", "_ramp", "--device", "cpu", "--size", "64")
 
 
 @pytest.fixture
-def colour(tmp_path: Path) -> Path:
+def color(tmp_path: Path) -> Path:
     return save(tmp_path / "reference.png", scene(1, hue=0.5))
 
 
 @pytest.fixture
-def grey(tmp_path: Path, colour: Path) -> Path:
-    with Image.open(colour) as image:
-        image.convert("L").save(tmp_path / "grey.png")
-    return tmp_path / "grey.png"
+def gray(tmp_path: Path, color: Path) -> Path:
+    with Image.open(color) as image:
+        image.convert("L").save(tmp_path / "gray.png")
+    return tmp_path / "gray.png"
 
 
 def ab_of(path: Path, box: tuple[int, int, int, int] | None = None) -> torch.Tensor:
@@ -44,16 +44,16 @@ def distance(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).square().sum(dim=0).sqrt().mean())
 
 
-def test_run_with_a_reference(command: Vidcolor, colour: Path, grey: Path, tmp_path: Path) -> None:
-    truth = ab_of(colour)
+def test_run_with_a_reference(command: Vidcolor, color: Path, gray: Path, tmp_path: Path) -> None:
+    truth = ab_of(color)
     found = {}
     for name, more in (
         ("plain", ()),
-        ("full", ("--reference", colour)),
-        ("half", ("--reference", colour, "--reference-strength", "0.5")),
-        ("none", ("--reference", colour, "--reference-strength", "0")),
+        ("full", ("--reference", color)),
+        ("half", ("--reference", color, "--reference-strength", "0.5")),
+        ("none", ("--reference", color, "--reference-strength", "0")),
     ):
-        answer = command("run", grey, "-o", tmp_path / f"{name}.png", *TINY, *more)
+        answer = command("run", gray, "-o", tmp_path / f"{name}.png", *TINY, *more)
         assert (answer.code, answer.out) == (0, "")
         found[name] = distance(ab_of(tmp_path / f"{name}.png"), truth)
     assert found["full"] < 5 < found["half"] < found["plain"]
@@ -67,7 +67,7 @@ def test_temperature_tint_and_mirroring(command: Vidcolor, tmp_path: Path) -> No
         ("plain", ()),
         ("warm", ("--temperature", "50")),
         ("green", ("--tint", "-50")),
-        ("grey", ("--saturation", "0")),
+        ("gray", ("--saturation", "0")),
         ("mirrored", ("--tta",)),
     ):
         output = tmp_path / f"{name}.png"
@@ -75,15 +75,15 @@ def test_temperature_tint_and_mirroring(command: Vidcolor, tmp_path: Path) -> No
         ab[name] = ab_of(output).mean(dim=(1, 2))
     assert ab["warm"] - ab["plain"] == pytest.approx([0, 10], abs=0.5)
     assert ab["green"] - ab["plain"] == pytest.approx([-10, 0], abs=0.5)
-    assert ab["grey"] == pytest.approx([0, 0], abs=0.01)
+    assert ab["gray"] == pytest.approx([0, 0], abs=0.01)
     assert torch.equal(ab["mirrored"], ab["plain"])  # of a flat picture
 
 
-def test_a_film_and_its_preview(command: Vidcolor, colour: Path, tmp_path: Path) -> None:
-    with Image.open(colour) as image:
+def test_a_film_and_its_preview(command: Vidcolor, color: Path, tmp_path: Path) -> None:
+    with Image.open(color) as image:
         luma = np.array(image.convert("L"))
     film = encode(tmp_path / "f.mkv", "ffv1", "gray", [luma] * 3).path
-    reference = ("--reference", colour, "--reference", colour)
+    reference = ("--reference", color, "--reference", color)
     answer = command("run", film, "-o", tmp_path / "o.mkv", *TINY, *reference)
     assert answer.code == 0
     sheets = []
@@ -136,7 +136,7 @@ def two_shots(folder: Path) -> tuple[Path, Path]:
     for name, ab in (("1 warm.png", (20.0, 15.0)), ("2 cold.png", (-10.0, -20.0))):
         planes = torch.tensor(ab).view(1, 2, 1, 1).expand(1, 2, *both.shape[-2:])
         save(folder / "palette" / name, lab_to_rgb(torch.cat([both, planes], dim=1)))
-    lumas = [(lightness_to_grey(view)[0, 0] * 255).round().byte().numpy() for view in views]
+    lumas = [(lightness_to_gray(view)[0, 0] * 255).round().byte().numpy() for view in views]
     frames = [luma for luma in lumas for _ in range(8)]
     film = encode(folder / "two.mkv", "ffv1", "gray", frames).path
     return film, folder / "palette"
@@ -205,8 +205,8 @@ def test_a_folder_has_a_picture_for_each_shot(
 @pytest.mark.parametrize("verb", ["run", "eval"])
 def test_what_is_refused(
     command: Vidcolor,
-    colour: Path,
-    grey: Path,
+    color: Path,
+    gray: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     verb: str,
@@ -218,16 +218,16 @@ def test_what_is_refused(
     (tmp_path / "bad.png").write_bytes(b"no picture")
     (tmp_path / "empty").mkdir()
     before = files_in(tmp_path)
-    target = grey if verb == "run" else tmp_path
+    target = gray if verb == "run" else tmp_path
     answer = command(verb, target, *TINY, *arguments)
     assert answer.code == code and answer.out == ""
     assert message in answer.err.splitlines()[-1] and "Traceback" not in answer.err
     assert files_in(tmp_path) == before
 
 
-def test_a_near_grey_reference_brings_a_warning(
-    command: Vidcolor, grey: Path, tmp_path: Path
+def test_a_near_gray_reference_brings_a_warning(
+    command: Vidcolor, gray: Path, tmp_path: Path
 ) -> None:
-    answer = command("run", grey, "-o", tmp_path / "o.png", *TINY, "--reference", grey)
+    answer = command("run", gray, "-o", tmp_path / "o.png", *TINY, "--reference", gray)
     assert answer.code == 0
-    assert f"warning: {grey}: is nearly grey" in answer.err
+    assert f"warning: {gray}: is nearly gray" in answer.err

@@ -38,6 +38,29 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+# ---------------------------------------------------------------- pictures by folder
+
+
+def test_pictures_of_several_folders_have_a_table_of_their_own(
+    command: Vidcolor, tmp_path: Path, folder: Path
+) -> None:
+    assert "folder" not in command("eval", folder, *RAMP, "--at", "64").out
+    for seed in range(3):
+        save(folder / "sea" / f"{seed}.png", photograph(seed + 20))
+    answer = command("eval", folder, *RAMP, "--at", "64")
+    assert answer.code == 0, answer.err
+    for name, pictures in (("photos", 7), ("sea", 3)):
+        assert re.search(rf"{name} .* {pictures} .* \d\d\.\d\d .* [+-]\d\.\d{{3}} ", answer.out)
+    table = json.loads(command("eval", folder, *RAMP, "--at", "64", "--json").out)
+    rows, whole = table["folders"], table["rows"][-1]
+    assert [(row["name"], row["num_pictures"]) for row in rows] == [("photos", 7), ("sea", 3)]
+    for key in ("psnr", "psnr_over_gray", "margin_error"):
+        mean = sum(row[key] * row["num_pictures"] for row in rows) / 10
+        assert mean == pytest.approx(whole[key])
+    assert rows[0]["lpips"] is rows[0]["gray_lpips"] is None
+    assert rows[0]["psnr"] - rows[0]["gray_psnr"] == pytest.approx(rows[0]["psnr_over_gray"])
+
+
 # ---------------------------------------------------------------- clips
 
 
@@ -47,14 +70,14 @@ def test_a_table_for_each_clip_and_the_mean(
     answer = command("eval", "--video", clip, *RAMP)
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.startswith(f"{clip}\n")
-    for column in ("PSNR", "over grey", "color", "CDC", "of truth's", "warp error"):
+    for column in ("PSNR", "over gray", "color", "CDC", "of truth's", "warp error"):
         assert column in answer.out
     assert re.search(
         r"truth +100\.00 +\+\d\d\.\d\d +1\.000 +0\.\d{6} +1\.00 +\d\.\d{3} ", answer.out
     )
-    assert re.search(r"grey +\d\d\.\d\d +\+0\.00 +0\.000 ", answer.out)
+    assert re.search(r"gray +\d\d\.\d\d +\+0\.00 +0\.000 ", answer.out)
     assert "_ramp, per frame" in answer.out
-    assert "_ramp, stabilised" in answer.out
+    assert "_ramp, stabilized" in answer.out
     assert "8 frames, 96x64; warp error on 7 pairs" in answer.out
     assert "mean over 1" not in answer.out
     other = write_clip(tmp_path / "b.mkv", pan(6, seed=2))
@@ -70,12 +93,12 @@ def test_json_of_clips(command: Vidcolor, clip: Path) -> None:
     assert (measured["num_frames"], measured["width"]) == (6, 80)
     assert [row["name"] for row in measured["rows"]] == [
         "truth",
-        "grey",
+        "gray",
         "_ramp, per frame",
-        "_ramp, stabilised",
+        "_ramp, stabilized",
     ]
     assert set(measured["rows"][2]) == {
-        "name", "psnr", "psnr_over_gray", "colourfulness", "cdc", "cdc_ratio", "warp_error",
+        "name", "psnr", "psnr_over_gray", "colorfulness", "cdc", "cdc_ratio", "warp_error",
         "warp_ratio",
     }  # fmt: skip
 
@@ -96,12 +119,12 @@ def test_the_rows_are_what_a_run_writes(command: Vidcolor, clip: Path, tmp_path:
 
 
 def test_clips_that_fail(command: Vidcolor, clip: Path, tmp_path: Path) -> None:
-    grey = write_clip(tmp_path / "grey.mkv", [np.full((64, 96, 3), 90, np.uint8)] * 6)
-    answer = command("eval", "--video", grey, *RAMP)
+    gray = write_clip(tmp_path / "gray.mkv", [np.full((64, 96, 3), 90, np.uint8)] * 6)
+    answer = command("eval", "--video", gray, *RAMP)
     assert (answer.code, answer.out) == (1, "")
     assert answer.err == (
-        f"error: {grey}: holds no colour to measure on (mean Lab chroma 0.0, under 2); "
-        "give a colour clip\n"
+        f"error: {gray}: holds no color to measure on (mean Lab chroma 0.0, under 2); "
+        "give a color clip\n"
     )
     bad = tmp_path / "bad.mkv"
     bad.write_bytes(b"no film at all")

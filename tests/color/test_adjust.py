@@ -51,23 +51,23 @@ def test_black_and_white_stay_clean() -> None:
 def test_directions_and_order(name: str, rising: tuple[int, ...], falling: tuple[int, ...]) -> None:
     """Warmer means more red and green and less blue; magenta more red and blue and less green."""
     lightness = plane(55)
-    colours = []
+    colors = []
     for value in range(-100, 101, 20):
         ab = limit_chroma(
             lightness, ColorAdjustment(**{name: value}).apply(chroma(0, 0, 1), lightness)
         )
-        colours.append(lab_to_rgb(torch.cat([lightness, ab], dim=1)).flatten())
-    steps = torch.stack(colours).diff(dim=0)
+        colors.append(lab_to_rgb(torch.cat([lightness, ab], dim=1)).flatten())
+    steps = torch.stack(colors).diff(dim=0)
     first = rising[0]
     assert (steps[:, first] > 0).all()
     assert (steps[:, falling[0]] < 0).all()
-    neutral = colours[len(colours) // 2]
+    neutral = colors[len(colors) // 2]
     assert float(neutral.max() - neutral.min()) < 1e-4
-    warm = colours[-1]
+    warm = colors[-1]
     assert warm[list(rising)].min() > warm[list(falling)].max()
 
 
-def test_a_toned_print_without_colour() -> None:
+def test_a_toned_print_without_color() -> None:
     ab = ColorAdjustment(saturation=0, temperature=60).apply(
         torch.randn(1, 2, 2, 2) * 40, plane(50)
     )

@@ -9,16 +9,16 @@ from torch import Tensor
 from vidcolor.color.codes import (
     LUMA_COEFFICIENTS,
     luma_levels,
-    luma_to_grey,
+    luma_to_gray,
     quantize_chroma,
     quantize_luma,
 )
 from vidcolor.color.convert import (
-    grey_to_lightness,
+    gray_to_lightness,
     lab_to_rgb,
     lab_to_rgb8,
     lab_to_yuv,
-    lightness_to_grey,
+    lightness_to_gray,
     lightness_to_luminance,
     linear_to_srgb,
     luma_for_luminance,
@@ -110,12 +110,12 @@ def test_lab_of_white_and_black_is_exact() -> None:
     assert black.tolist() == pytest.approx([0, 0, 0], abs=1e-9)
 
 
-def test_grey_axis_has_no_chroma() -> None:
-    grey = torch.linspace(0, 1, 256).expand(1, 3, 1, 256)
-    lab = rgb_to_lab(grey)
+def test_gray_axis_has_no_chroma() -> None:
+    gray = torch.linspace(0, 1, 256).expand(1, 3, 1, 256)
+    lab = rgb_to_lab(gray)
     assert float(lab[:, 1:].abs().max()) < 1e-4
-    torch.testing.assert_close(lab[:, :1], grey_to_lightness(grey[:, :1]), atol=1e-4, rtol=0)
-    torch.testing.assert_close(lightness_to_grey(lab[:, :1]), grey[:, :1], atol=1e-6, rtol=0)
+    torch.testing.assert_close(lab[:, :1], gray_to_lightness(gray[:, :1]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(lightness_to_gray(lab[:, :1]), gray[:, :1], atol=1e-6, rtol=0)
 
 
 def test_srgb_curve_literals() -> None:
@@ -127,7 +127,7 @@ def test_srgb_curve_literals() -> None:
     torch.testing.assert_close(linear_to_srgb(linear), encoded, atol=1e-6, rtol=0)
 
 
-def test_mid_grey_lightness_literal() -> None:
+def test_mid_gray_lightness_literal() -> None:
     # CIE 15: 18.4187 % of white is L* 50 exactly: ((50 + 16) / 116)^3
     luminance = lightness_to_luminance(torch.tensor([0.0, 8.0, 50.0, 100.0], dtype=torch.float64))
     expected = [0.0, 216 / 24389, 0.18418651851, 1.0]
@@ -171,15 +171,15 @@ def test_luma_codes_come_back(depth: int, full: bool) -> None:
     luma = torch.arange(black, white + 1, step)
     # uint16 has few operations in torch, so codes above 8 bits are int32
     luma = luma.to(torch.uint8 if depth == 8 else torch.int32)
-    grey = luma_to_grey(luma, depth, full)
-    assert grey.dtype == torch.float32
-    assert float(grey[0]) == 0
-    assert torch.equal(quantize_luma(grey, depth, full), luma)
+    gray = luma_to_gray(luma, depth, full)
+    assert gray.dtype == torch.float32
+    assert float(gray[0]) == 0
+    assert torch.equal(quantize_luma(gray, depth, full), luma)
 
 
 def test_luma_outside_the_range_is_clipped() -> None:
-    grey = luma_to_grey(torch.tensor([0, 16, 235, 255], dtype=torch.uint8), 8, full_range=False)
-    assert grey.tolist() == [0, 0, 1, 1]
+    gray = luma_to_gray(torch.tensor([0, 16, 235, 255], dtype=torch.uint8), 8, full_range=False)
+    assert gray.tolist() == [0, 0, 1, 1]
     assert quantize_luma(torch.tensor([-0.1, 1.1]), 8, full_range=False).tolist() == [16, 235]
 
 
@@ -216,7 +216,7 @@ def test_lab_to_yuv_is_both_steps_in_one(matrix: str) -> None:
 def test_black_is_black() -> None:
     black = torch.zeros(1, 3, 1, 1)
     assert (lab_to_rgb(black) >= 0).all()
-    assert (lightness_to_grey(black[:, :1]) >= 0).all()
+    assert (lightness_to_gray(black[:, :1]) >= 0).all()
 
 
 def test_lab_to_rgb8_rounds_lab_to_rgb() -> None:

@@ -44,11 +44,11 @@ def test_limit_chroma_keeps_lightness_and_hue(chroma: float) -> None:
     assert float((back[:, :1] - lightness).abs().max()) < 0.26
 
 
-def test_limit_chroma_leaves_photographic_colours_alone() -> None:
+def test_limit_chroma_leaves_photographic_colors_alone() -> None:
     lab = rgb_to_lab(torch.tensor([200, 120, 40.0]).view(1, 3, 1, 1) / 255 * 0.8 + 0.1)
     torch.testing.assert_close(limit_chroma(lab[:, :1], lab[:, 1:]), lab[:, 1:])
-    grey = torch.zeros(1, 2, 4, 4)
-    assert torch.equal(limit_chroma(torch.full((1, 1, 4, 4), 50.0), grey), grey)
+    gray = torch.zeros(1, 2, 4, 4)
+    assert torch.equal(limit_chroma(torch.full((1, 1, 4, 4), 50.0), gray), gray)
 
 
 @pytest.mark.parametrize("spread", [2.0, 12.0, 60.0])  # none, some and most near a limit

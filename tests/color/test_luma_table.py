@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vidcolor.color.codes import dequantize_chroma, luma_to_grey, quantize_chroma, quantize_luma
+from vidcolor.color.codes import dequantize_chroma, luma_to_gray, quantize_chroma, quantize_luma
 from vidcolor.color.convert import luma_for_luminance, rgb_offsets, srgb_to_linear
 from vidcolor.color.luma_table import LumaTable
 from vidcolor.frames import ColorTags
@@ -24,8 +24,8 @@ def test_it_is_newtons_answer(full_range: bool, matrix: str, block: tuple[int, i
 
     wide = chroma.repeat_interleave(block[1], -2).repeat_interleave(block[0], -1)
     offsets = rgb_offsets(dequantize_chroma(wide, 8, full_range), matrix)
-    grey = luma_to_grey(luma, 8, full_range)[:, None]
-    wanted = luma_for_luminance(srgb_to_linear(grey), offsets, grey, steps=12)
+    gray = luma_to_gray(luma, 8, full_range)[:, None]
+    wanted = luma_for_luminance(srgb_to_linear(gray), offsets, gray, steps=12)
     assert torch.equal(found, quantize_luma(wanted[:, 0], 8, full_range))
     assert not torch.equal(found, luma)
 
@@ -42,12 +42,12 @@ def test_what_can_be_shown_is_inside_rgb(full_range: bool) -> None:
     shown = table.in_gamut(luma, luma, chroma)
 
     offsets = rgb_offsets(dequantize_chroma(chroma, 8, full_range), "bt709").double()
-    grey = luma_to_grey(luma, 8, full_range)[:, None].double()
-    found = luma_for_luminance(srgb_to_linear(grey), offsets, grey, steps=30)
+    gray = luma_to_gray(luma, 8, full_range)[:, None].double()
+    found = luma_for_luminance(srgb_to_linear(gray), offsets, gray, steps=30)
     outside = (found + offsets - 0.5).abs().amax(dim=1) - 0.5
     assert 0.2 < shown.float().mean() < 0.9
     assert not shown[outside > 0.002].any()  # half a code
-    missed = luma_for_luminance(srgb_to_linear(grey), offsets, grey, steps=40) - found
+    missed = luma_for_luminance(srgb_to_linear(gray), offsets, gray, steps=40) - found
     assert missed.abs().max() < 1e-3  # Newton's method had ended
     assert shown[outside < -0.002].all()
 
@@ -90,8 +90,8 @@ def test_it_can_be_made_inside_inference_mode_and_used_outside() -> None:
     with torch.inference_mode():
         table = LumaTable(False, tags)
         table(luma, torch.full((1, 2, 1, 1), 130, dtype=torch.uint8), (2, 2))
-    grey = table(luma, torch.full((1, 2, 1, 1), 128, dtype=torch.uint8), (2, 2))
-    assert torch.equal(grey, luma)
+    gray = table(luma, torch.full((1, 2, 1, 1), 128, dtype=torch.uint8), (2, 2))
+    assert torch.equal(gray, luma)
 
 
 @pytest.mark.parametrize("full_range", [False, True])

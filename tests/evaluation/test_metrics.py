@@ -92,22 +92,22 @@ def test_ssim_names_a_picture_too_small() -> None:
         metrics.ssim(flat(1), flat(1))
 
 
-def test_colourfulness_by_hand() -> None:
+def test_colorfulness_by_hand() -> None:
     # half red, half gray: rg is 255 or 0, yb 127.5 or 0; means 127.5 and 63.75, deviations alike
     picture = torch.zeros(1, 3, 2, 2)
     picture[0, 0, 0] = 255
     picture[0, :, 1] = 80
     spread = (127.5**2 + 63.75**2) ** 0.5
-    assert metrics.colourfulness(picture).item() == pytest.approx(1.3 * spread, rel=1e-5)
+    assert metrics.colorfulness(picture).item() == pytest.approx(1.3 * spread, rel=1e-5)
 
 
-def test_colourfulness_is_signed_and_zero_for_grey() -> None:
-    assert metrics.colourfulness(flat(90)).item() == 0
+def test_colorfulness_is_signed_and_zero_for_gray() -> None:
+    assert metrics.colorfulness(flat(90)).item() == 0
     # red and green halves: rg is +200 and -200, so its mean is 0; yb is 100 throughout
     picture = torch.zeros(1, 3, 2, 2)
     picture[0, 0, 0] = 200
     picture[0, 1, 1] = 200
-    assert metrics.colourfulness(picture).item() == pytest.approx(200 + 0.3 * 100, rel=1e-5)
+    assert metrics.colorfulness(picture).item() == pytest.approx(200 + 0.3 * 100, rel=1e-5)
 
 
 def test_margin_error_counts_from_12_on() -> None:

@@ -91,19 +91,19 @@ def test_labels_stand_below_their_rows(tmp_path: Path) -> None:
 
 
 def test_values_outside_and_nan(tmp_path: Path) -> None:
-    grey = torch.full((1, 1, 96, 96), 2.0)
+    gray = torch.full((1, 1, 96, 96), 2.0)
     prediction = torch.full((1, 3, 96, 96), math.nan)
-    write_contact_sheet(grey, prediction, prediction - 1, tmp_path / "a.png")
+    write_contact_sheet(gray, prediction, prediction - 1, tmp_path / "a.png")
     row = read(tmp_path / "a.png")[CAPTION + GUTTER + 5]
     assert row[GUTTER + 5].tolist() == [255, 255, 255]
     assert row[GUTTER + 105].tolist() == [0, 0, 0]
 
 
 def test_the_callers_tensors_and_the_bytes_stay(tmp_path: Path) -> None:
-    grey, rgb = torch.rand(2, 1, 8, 8), torch.rand(2, 3, 8, 8, requires_grad=True)
+    gray, rgb = torch.rand(2, 1, 8, 8), torch.rand(2, 3, 8, 8, requires_grad=True)
     before = rgb.detach().clone()
     for name in ("a.png", "b.png"):
-        write_contact_sheet(grey, rgb, rgb, tmp_path / name)
+        write_contact_sheet(gray, rgb, rgb, tmp_path / name)
     assert torch.equal(rgb, before)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]

@@ -84,20 +84,20 @@ def test_rows_and_baselines(pictures: list[tuple[str, Tensor]]) -> None:
         Constant(0, 0), pictures, size=64, name="none", progress=lambda d, t: seen.append((d, t))
     )
     rows = {row.name: row for row in table.rows}
-    assert list(rows) == ["grey", "mean ab", "half chroma", "truth", "none"]
+    assert list(rows) == ["gray", "mean ab", "half chroma", "truth", "none"]
     assert table.num_pictures == 11
 
-    grey, truth = rows["grey"], rows["truth"]
-    assert grey.psnr_over_gray == 0
-    assert grey.colourfulness == pytest.approx(0, abs=0.05)
-    assert (truth.psnr, truth.ssim, truth.colourfulness) == pytest.approx((100, 1, 1))
+    gray, truth = rows["gray"], rows["truth"]
+    assert gray.psnr_over_gray == 0
+    assert gray.colorfulness == pytest.approx(0, abs=0.05)
+    assert (truth.psnr, truth.ssim, truth.colorfulness) == pytest.approx((100, 1, 1))
     assert truth.margin_error == 0
     assert rows["half chroma"].psnr_over_gray > 3
-    assert 0.4 < rows["half chroma"].colourfulness < 0.6
-    assert rows["mean ab"].psnr_pooled >= grey.psnr_pooled
+    assert 0.4 < rows["half chroma"].colorfulness < 0.6
+    assert rows["mean ab"].psnr_pooled >= gray.psnr_pooled
     # a model without color equals the gray baseline
-    assert rows["none"].psnr == pytest.approx(grey.psnr)
-    assert rows["none"].margin_error == pytest.approx(grey.margin_error)
+    assert rows["none"].psnr == pytest.approx(gray.psnr)
+    assert rows["none"].margin_error == pytest.approx(gray.margin_error)
     assert seen[:2] == [(1, None), (2, None)]
     assert seen[-2:] == [(8, 11), (11, 11)]
 
@@ -105,7 +105,7 @@ def test_rows_and_baselines(pictures: list[tuple[str, Tensor]]) -> None:
 def test_the_truth_as_prediction_is_nearly_exact(pictures: list[tuple[str, Tensor]]) -> None:
     model = evaluate(Oracle(pictures, 64), pictures, size=64).rows[-1]
     assert model.psnr > 50
-    assert model.colourfulness == pytest.approx(1, abs=0.01)
+    assert model.colorfulness == pytest.approx(1, abs=0.01)
     assert model.margin_error == 0
 
 
@@ -142,15 +142,15 @@ def test_lpips_column(
     assert NO_LPIPS not in table.notes
 
 
-def test_near_grey_pictures_are_dropped_and_counted(pictures: list[tuple[str, Tensor]]) -> None:
-    grey = torch.full((3, 70, 70), 100, dtype=torch.uint8)
-    with_grey = evaluate(Constant(5, 5), [*pictures[:2], ("grey", grey)], size=64)
+def test_near_gray_pictures_are_dropped_and_counted(pictures: list[tuple[str, Tensor]]) -> None:
+    gray = torch.full((3, 70, 70), 100, dtype=torch.uint8)
+    with_gray = evaluate(Constant(5, 5), [*pictures[:2], ("gray", gray)], size=64)
     without = evaluate(Constant(5, 5), pictures[:2], size=64)
-    assert with_grey.near_grey == 1
-    assert with_grey.num_pictures == 2
-    assert with_grey.rows == without.rows
+    assert with_gray.near_gray == 1
+    assert with_gray.num_pictures == 2
+    assert with_gray.rows == without.rows
     with pytest.raises(InputError, match="1 near-gray"):
-        evaluate(Constant(0, 0), [("grey", grey)], size=64)
+        evaluate(Constant(0, 0), [("gray", gray)], size=64)
 
 
 def test_table_as_json(pictures: list[tuple[str, Tensor]]) -> None:
@@ -158,7 +158,7 @@ def test_table_as_json(pictures: list[tuple[str, Tensor]]) -> None:
     values = json.loads(json.dumps(table.to_dict()))
     assert values["unreadable"] == ["bad.png"]
     assert values["size"] == 64
-    assert values["rows"][0]["name"] == "grey"
+    assert values["rows"][0]["name"] == "gray"
     assert set(values["rows"][0]) >= {
         "psnr",
         "psnr_pooled",

@@ -69,21 +69,21 @@ def rows(table: VideoTable) -> dict[str, VideoRow]:
     return {row.name: row for row in table.clips[0].rows}
 
 
-def test_truth_and_grey(clip: Path) -> None:
+def test_truth_and_gray(clip: Path) -> None:
     table = measure(nothing, clip)
     found = rows(table)
-    assert list(found) == ["truth", "grey", "it, per frame", "it, stabilised"]
-    truth, grey = found["truth"], found["grey"]
-    assert (truth.psnr, truth.colourfulness, truth.cdc_ratio, truth.warp_ratio) == (100, 1, 1, 1)
-    assert truth.psnr_over_gray == pytest.approx(100 - grey.psnr)
-    assert grey.psnr_over_gray == 0
-    assert grey.colourfulness == pytest.approx(0, abs=1e-3)
-    assert grey.warp_error == pytest.approx(0, abs=1e-6)
+    assert list(found) == ["truth", "gray", "it, per frame", "it, stabilized"]
+    truth, gray = found["truth"], found["gray"]
+    assert (truth.psnr, truth.colorfulness, truth.cdc_ratio, truth.warp_ratio) == (100, 1, 1, 1)
+    assert truth.psnr_over_gray == pytest.approx(100 - gray.psnr)
+    assert gray.psnr_over_gray == 0
+    assert gray.colorfulness == pytest.approx(0, abs=1e-3)
+    assert gray.warp_error == pytest.approx(0, abs=1e-6)
     assert truth.warp_error is not None
     assert 0 < truth.warp_error < 1  # it moves by whole pixels, so only the flow's error is left
     assert 0 < truth.cdc < 0.1
-    # no colour is the grey floor, but for rounding
-    assert found["it, per frame"].psnr == pytest.approx(grey.psnr, abs=0.05)
+    # no color is the gray floor, but for rounding
+    assert found["it, per frame"].psnr == pytest.approx(gray.psnr, abs=0.05)
     assert found["it, per frame"].warp_error == pytest.approx(0, abs=1e-6)
 
 
@@ -99,14 +99,14 @@ def test_what_was_measured(clip: Path) -> None:
 
 def test_the_truth_as_prediction(clip: Path) -> None:
     row = rows(measure(true_ab, clip))["it, per frame"]
-    assert row.psnr > 33  # its L* is that of Y', not that of the colours
-    assert row.colourfulness == pytest.approx(1, abs=0.05)
+    assert row.psnr > 33  # its L* is that of Y', not that of the colors
+    assert row.colorfulness == pytest.approx(1, abs=0.05)
     assert row.cdc_ratio == pytest.approx(1, abs=0.5)
     assert row.warp_ratio == pytest.approx(1, abs=0.35)
 
 
 def test_flicker_by_hand(clip: Path) -> None:
-    """A step of 6 in a* between all neighbours is 36; the rest is the truth's own."""
+    """A step of 6 in a* between all neighbors is 36; the rest is the truth's own."""
     steady, row = (rows(measure(ab, clip))["it, per frame"] for ab in (true_ab, flicker))
     assert row.warp_error is not None
     assert steady.warp_error is not None
@@ -115,16 +115,16 @@ def test_flicker_by_hand(clip: Path) -> None:
     assert row.psnr < steady.psnr
 
 
-def test_stabilising_takes_flicker_away(clip: Path) -> None:
+def test_stabilizing_takes_flicker_away(clip: Path) -> None:
     found = rows(measure(flicker, clip))
-    before, after = found["it, per frame"], found["it, stabilised"]
+    before, after = found["it, per frame"], found["it, stabilized"]
     assert before.warp_error is not None
     assert after.warp_error is not None
     assert after.warp_error < 0.4 * before.warp_error
     assert after.cdc < 0.7 * before.cdc
     # a model that does not flicker loses nothing
     found = rows(measure(nothing, clip))
-    assert found["it, stabilised"].psnr == pytest.approx(found["it, per frame"].psnr)
+    assert found["it, stabilized"].psnr == pytest.approx(found["it, per frame"].psnr)
 
 
 def test_every_row_has_the_same_pairs_whatever_the_batch(
@@ -183,7 +183,7 @@ def test_several_clips_and_their_means(clip: Path, tmp_path: Path) -> None:
     ]
     first, second = (each.rows[1] for each in table.clips)
     mean = table.mean[1]
-    assert mean.name == "grey"
+    assert mean.name == "gray"
     assert mean.psnr == pytest.approx((first.psnr + second.psnr) / 2)
     # a still clip has no motion to measure and no CDC to divide by
     assert (second.cdc, second.cdc_ratio, second.warp_error, second.warp_ratio) == (
@@ -216,21 +216,21 @@ def test_folders_and_sequences(tmp_path: Path) -> None:
 
 
 def test_clips_that_say_nothing(tmp_path: Path) -> None:
-    grey = write_clip(tmp_path / "grey.mkv", [np.full((64, 96, 3), 90, np.uint8)] * 6)
-    with pytest.raises(InputError, match=r"grey\.mkv: holds no colour .* chroma 0\.0, under 2\)"):
-        measure(nothing, grey)
+    gray = write_clip(tmp_path / "gray.mkv", [np.full((64, 96, 3), 90, np.uint8)] * 6)
+    with pytest.raises(InputError, match=r"gray\.mkv: holds no color .* chroma 0\.0, under 2\)"):
+        measure(nothing, gray)
     short = write_clip(tmp_path / "short.mkv", pan(4))
     with pytest.raises(InputError, match=r"short\.mkv: 4 frames to measure on, but CDC needs 5"):
         measure(nothing, short)
-    with pytest.raises(InputError, match=r"grey\.mkv.*and 1 more clips that failed"):
-        measure(nothing, grey, short)
+    with pytest.raises(InputError, match=r"gray\.mkv.*and 1 more clips that failed"):
+        measure(nothing, gray, short)
     with pytest.raises(InputError, match="no clip among the inputs"):
         measure(nothing)
 
 
 def test_a_look_changes_both_rows(clip: Path) -> None:
-    grey = Colorizer("_ramp", device="cpu", size=64, adjustment=ColorAdjustment(saturation=0))
-    found = {row.name: row for row in evaluate_video(grey, [clip], name="it").clips[0].rows}
-    for name in ("it, per frame", "it, stabilised"):
-        assert found[name].colourfulness == pytest.approx(0, abs=1e-3)
-        assert found[name].psnr == pytest.approx(found["grey"].psnr, abs=0.05)
+    gray = Colorizer("_ramp", device="cpu", size=64, adjustment=ColorAdjustment(saturation=0))
+    found = {row.name: row for row in evaluate_video(gray, [clip], name="it").clips[0].rows}
+    for name in ("it, per frame", "it, stabilized"):
+        assert found[name].colorfulness == pytest.approx(0, abs=1e-3)
+        assert found[name].psnr == pytest.approx(found["gray"].psnr, abs=0.05)

@@ -80,7 +80,7 @@ def test_a_still_clip_has_no_divergence() -> None:
     assert cdc([frame] * 7) == 0
 
 
-def test_alternating_colours_by_hand() -> None:
+def test_alternating_colors_by_hand() -> None:
     # red changes in every frame: ln 2 at t = 1 and 0 at t = 2 and 4; green and blue never do
     frames = [plain(200 * (i % 2), 10, 20) for i in range(8)]
     assert cdc(frames) == pytest.approx(math.log(2) / 3 / 3)
@@ -120,7 +120,7 @@ def flat(a: float, b: float) -> Array:
     return np.broadcast_to(np.array([a, b], np.float32), (6, 8, 2)).copy()
 
 
-def test_a_change_of_colour_by_hand() -> None:
+def test_a_change_of_color_by_hand() -> None:
     measure = WarpError()
     assert math.isnan(measure.value)
     for ab, motion in ((flat(0, 0), None), (flat(3, 4), STILL), (flat(3, 4), STILL)):

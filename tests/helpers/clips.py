@@ -1,4 +1,4 @@
-"""Clips synthesised with PyAV: small, with noise and an edge, so that codecs have work to do."""
+"""Clips synthesized with PyAV: small, with noise and an edge, so that codecs have work to do."""
 
 from __future__ import annotations
 

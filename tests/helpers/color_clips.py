@@ -1,4 +1,4 @@
-"""Colour clips with known motion, without loss."""
+"""Color clips with known motion, without loss."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ HEIGHT, WIDTH = 64, 96
 
 
 def pan(count: int, seed: int = 0, step: int = 1) -> list[np.ndarray]:
-    """Frames `(H, W, 3)` of a coloured picture that moves `step` pixels to the left in each.
+    """Frames `(H, W, 3)` of a colored picture that moves `step` pixels to the left in each.
 
-    Fine grey texture for the flow to hold on to, and smooth colours that move along.
+    Fine gray texture for the flow to hold on to, and smooth colors that move along.
     """
     width = WIDTH + count * step
-    grey = 70 + texture(HEIGHT, width, seed).astype(float) * 0.45
+    gray = 70 + texture(HEIGHT, width, seed).astype(float) * 0.45
     x = np.arange(width) / 24 + seed
     y = np.arange(HEIGHT)[:, None] / 24
     tint = np.stack([np.sin(x + y), np.sin(x - y + 2), np.cos(y + x + 4)], axis=2) * 30
-    picture = np.clip(grey[..., None] + tint, 0, 255).round().astype(np.uint8)
+    picture = np.clip(gray[..., None] + tint, 0, 255).round().astype(np.uint8)
     return [picture[:, i * step : i * step + WIDTH] for i in range(count)]
 
 

@@ -59,7 +59,7 @@ def _rate(spec: FilmSpec) -> Fraction:
 
 
 def build_film(folder: Path, spec: FilmSpec) -> Path:
-    """Encode a film by its spec; frames are a moving grey ramp."""
+    """Encode a film by its spec; frames are a moving gray ramp."""
     path = folder / spec.name
     width, height = spec.size
     options = {}
@@ -116,9 +116,9 @@ def build_film(folder: Path, spec: FilmSpec) -> Path:
     output.start_encoding()
     packets: list[Any] = []
     for index, pts in enumerate(spec.pts):
-        grey = (np.arange(width) * 3 + index * 5) % 200 + 20
+        gray = (np.arange(width) * 3 + index * 5) % 200 + 20
         frame = av.VideoFrame.from_ndarray(
-            np.broadcast_to(grey.astype(np.uint8), (height, width)).copy(), "gray"
+            np.broadcast_to(gray.astype(np.uint8), (height, width)).copy(), "gray"
         ).reformat(format=spec.pix_fmt)
         frame.pts, frame.time_base = pts, spec.time_base
         packets += video.encode(frame)

@@ -65,7 +65,7 @@ def assert_lightness_is_kept(color: ColorBatch) -> None:
     error = (lab[:, :1] - film_lightness(color.source)).abs()
     finer = min(color.format.bit_depth, color.source.bit_depth) - 8
     scale = 0.5 ** min(finer, 2)
-    # 0.4 of L* is one code of 8 bits; noise beside strong colour costs a second one here and there
+    # 0.4 of L* is one code of 8 bits; noise beside strong color costs a second one here and there
     assert error.max() < 1.5 * scale
     assert (error < 0.4 * scale).float().mean() > 0.998
 
@@ -97,7 +97,7 @@ def assert_times_are_kept(source: Path, output: Path) -> None:
 
 
 def assert_look_is_kept(source: Path, output: Path, *, full_range: bool) -> None:
-    """Size, pixel aspect, rotation and colour tags."""
+    """Size, pixel aspect, rotation and color tags."""
     (old, *_), (new, *_) = read_frames(source), read_frames(output)
     assert (new.width, new.height) == (old.width, old.height)
     assert new.rotation == old.rotation

@@ -14,7 +14,7 @@ from vidcolor.models import FeatureModel
 
 
 class Tiny(FeatureModel):
-    """A random encoder whose decoder knows one colour alone."""
+    """A random encoder whose decoder knows one color alone."""
 
     stride = 16
 
@@ -33,7 +33,7 @@ class Tiny(FeatureModel):
 
 
 def scene(seed: int, hue: float, height: int = 96, width: int = 96) -> Tensor:
-    """R'G'B' `(1, 3, H, W)`: textured, with patches of colour around one hue."""
+    """R'G'B' `(1, 3, H, W)`: textured, with patches of color around one hue."""
     generator = torch.Generator().manual_seed(seed)
     lightness = 30 + 45 * torch.rand(1, 1, height // 4, width // 4, generator=generator)
     turn = hue + 0.5 * torch.rand(1, 1, 3, 3, generator=generator)

@@ -90,10 +90,10 @@ def test_the_trunk_computes_what_its_layout_says(trunk: dict[str, Tensor]) -> No
     }
     encoder = ResNetEncoder().eval()
     encoder.load_imagenet(tensors)
-    grey = torch.rand(2, 1, 64, 48)
-    found = encoder(grey)
+    gray = torch.rand(2, 1, 64, 48)
+    found = encoder(gray)
     assert list(found) == [2, 4, 8, 16]
-    expected = reference(tensors, grey.expand(-1, 3, -1, -1))
+    expected = reference(tensors, gray.expand(-1, 3, -1, -1))
     for ours, theirs in zip(found.values(), expected, strict=True):
         assert ours.shape == theirs.shape
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
@@ -103,11 +103,11 @@ def test_the_trunk_computes_what_its_layout_says(trunk: dict[str, Tensor]) -> No
 def test_mean_deviation_and_input_norm_are_folded(trunk: dict[str, Tensor]) -> None:
     encoder = ResNetEncoder().eval()
     encoder.load_imagenet(trunk)
-    grey = torch.rand(1, 1, 32, 32)
-    theirs = reference(trunk, grey.expand(-1, 3, -1, -1))[0]
+    gray = torch.rand(1, 1, 32, 32)
+    theirs = reference(trunk, gray.expand(-1, 3, -1, -1))[0]
     # but for the padding: the kernel reaches three pixels beyond the border
     torch.testing.assert_close(
-        encoder(grey)[2][..., 2:-2, 2:-2], theirs[..., 2:-2, 2:-2], rtol=1e-3, atol=1e-4
+        encoder(gray)[2][..., 2:-2, 2:-2], theirs[..., 2:-2, 2:-2], rtol=1e-3, atol=1e-4
     )
 
 

@@ -158,11 +158,11 @@ def test_command(command: Vidcolor) -> None:
 
 
 def test_command_json_and_options(command: Vidcolor) -> None:
-    options = ("--option", "filters=8", "--option", "colours=5", "--option", "decode=mean")
+    options = ("--option", "filters=8", "--option", "colors=5", "--option", "decode=mean")
     answer = command("models", "describe", "pool_cnn", *options, "--json")
     report = json.loads(answer.out)
     assert report["architecture"] == "pool_cnn" and report["input"] == [1, 1, 64, 64]
-    assert report["options"] == {"filters": 8, "colours": 5, "decode": "mean"}
+    assert report["options"] == {"filters": 8, "colors": 5, "decode": "mean"}
     assert report["parameters"] == describe(PoolCNN(8, 5), 64).parameters
     assert len(report["layers"]) == 20
 

@@ -55,38 +55,38 @@ def predictions(model: ColorModel, lightness: Tensor) -> list[Tensor]:
     made = []
     for name in sorted(names):
         method = getattr(model, name)
-        reads_grey = "grey" in inspect.signature(method).parameters
-        made.append(method(lightness / 100 if reads_grey else lightness))
+        reads_gray = "gray" in inspect.signature(method).parameters
+        made.append(method(lightness / 100 if reads_gray else lightness))
     return made
 
 
 def test_shape_and_finite(model: ColorModel) -> None:
-    grey = lightness(model, 2)
+    gray = lightness(model, 2)
     with torch.inference_mode():
-        ab = model.eval()(grey)
+        ab = model.eval()(gray)
     assert ab.shape[:2] == (2, 2)
-    assert ab.shape[2] <= grey.shape[2]
-    assert ab.shape[3] <= grey.shape[3]
+    assert ab.shape[2] <= gray.shape[2]
+    assert ab.shape[3] <= gray.shape[3]
     # the same field of view: both sides shrink by the same whole factor
-    assert grey.shape[2] % ab.shape[2] == 0
-    assert grey.shape[2] // ab.shape[2] == grey.shape[3] // ab.shape[3]
+    assert gray.shape[2] % ab.shape[2] == 0
+    assert gray.shape[2] // ab.shape[2] == gray.shape[3] // ab.shape[3]
     assert bool(ab.isfinite().all())
 
 
 def test_black_and_white_pictures_stay_finite(model: ColorModel) -> None:
-    grey = lightness(model, 2)
-    grey[0], grey[1] = 0, 100
+    gray = lightness(model, 2)
+    gray[0], gray[1] = 0, 100
     with torch.inference_mode():
-        assert bool(model.eval()(grey).isfinite().all())
+        assert bool(model.eval()(gray).isfinite().all())
 
 
 def test_every_parameter_gets_a_gradient(model: ColorModel) -> None:
-    grey = lightness(model, 2).requires_grad_()  # a model without parameters passes it on
+    gray = lightness(model, 2).requires_grad_()  # a model without parameters passes it on
     # evaluation mode, because in training batch norm takes a bias before it away; choosing the most
-    # probable colour has no gradient, its scores have
-    made = [p for p in predictions(model.eval(), grey) if p.requires_grad]
+    # probable color has no gradient, its scores have
+    made = [p for p in predictions(model.eval(), gray) if p.requires_grad]
     torch.stack([prediction.square().mean() for prediction in made]).sum().backward()
-    assert grey.grad is not None
+    assert gray.grad is not None
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert bool(parameter.grad.isfinite().all()), name
@@ -95,10 +95,10 @@ def test_every_parameter_gets_a_gradient(model: ColorModel) -> None:
 
 
 def test_batch_equals_singles(model: ColorModel) -> None:
-    grey = lightness(model, 3)
+    gray = lightness(model, 3)
     with torch.inference_mode():
-        together = predictions(model.eval(), grey)
-        singles = [predictions(model, picture[None]) for picture in grey]
+        together = predictions(model.eval(), gray)
+        singles = [predictions(model, picture[None]) for picture in gray]
     for whole, parts in zip(together, zip(*singles, strict=True), strict=True):
         torch.testing.assert_close(whole, torch.cat(parts), atol=1e-3, rtol=1e-4)
 
@@ -108,24 +108,24 @@ def test_batch_equals_singles(model: ColorModel) -> None:
 RGB_STEP = 0.5
 
 
-def test_colours_survive_bfloat16(model: ColorModel) -> None:
-    grey = lightness(model, 6, (4, 4) if model.stride < 32 else (2, 2))
+def test_colors_survive_bfloat16(model: ColorModel) -> None:
+    gray = lightness(model, 6, (4, 4) if model.stride < 32 else (2, 2))
     before = model.palette.clone() if isinstance(model, PaletteClassifier) else None
     if isinstance(model, PaletteClassifier):
-        # its greys have no colors, and a mean is what bfloat16 could blur
+        # its grays have no colors, and a mean is what bfloat16 could blur
         palette = torch.rand(model.palette.shape, generator=torch.Generator().manual_seed(2))
         model.palette.copy_(palette)
         model.decode = "mean"
     with torch.inference_mode():
-        exact = model.eval()(grey)
+        exact = model.eval()(gray)
         with torch.autocast("cpu", torch.bfloat16):
-            found = model(grey)
+            found = model(gray)
     if isinstance(model, PaletteClassifier) and before is not None:
         model.palette.copy_(before)
         model.decode = "argmax"
     allowed = 0.02 * float(exact.abs().max()) + (RGB_STEP if isinstance(model, RgbModel) else 0)
     assert float((found.float() - exact).abs().max()) < allowed
-    # colours that were coded around 0.5 kept fewer than ten different values
+    # colors that were coded around 0.5 kept fewer than ten different values
     assert len(found.unique()) >= min(32, len(exact.unique()))
 
 
@@ -134,14 +134,14 @@ def test_unknown_model_is_named() -> None:
         create_model("nothing")
 
 
-def test_fast_begins_at_grey_and_is_small() -> None:
+def test_fast_begins_at_gray_and_is_small() -> None:
     with torch.inference_mode():
         assert float(Fast().eval()(torch.rand(1, 1, 64, 64) * 100).abs().max()) == 0
     with torch.device("meta"):
         assert sum(p.numel() for p in Fast().parameters()) < 8_000_000
 
 
-def test_imagenet_encoder_loads_by_order_and_folds_the_colours() -> None:
+def test_imagenet_encoder_loads_by_order_and_folds_the_colors() -> None:
     torch.manual_seed(0)
     encoder = MobileNetV2Encoder()
     convolutions = [m for m in encoder.modules() if isinstance(m, nn.Conv2d)]
@@ -154,14 +154,14 @@ def test_imagenet_encoder_loads_by_order_and_folds_the_colours() -> None:
     encoder.load_imagenet(tensors)
     assert torch.equal(convolutions[-1].weight, tensors[f"conv_{3 * 51}_weight"].float())
 
-    grey = torch.rand(1, 1, 16, 16)
+    gray = torch.rand(1, 1, 16, 16)
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
     std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
     weight, bias = (tensors[f"conv_0_{kind}"].float() for kind in ("weight", "bias"))
-    expected = nn.functional.conv2d((grey - mean) / std, weight, bias, stride=2, padding=1)
+    expected = nn.functional.conv2d((gray - mean) / std, weight, bias, stride=2, padding=1)
     with torch.inference_mode():
-        found = nn.Conv2d.forward(encoder.stem, grey)  # without its ReLU6
-    inside = (..., slice(1, None), slice(1, None))  # the padding of zeros means another grey there
+        found = nn.Conv2d.forward(encoder.stem, gray)  # without its ReLU6
+    inside = (..., slice(1, None), slice(1, None))  # the padding of zeros means another gray there
     torch.testing.assert_close(found[inside], expected[inside], atol=1e-3, rtol=1e-3)
 
     del tensors["conv_0_bias"], tensors["conv_0_weight"]
@@ -172,14 +172,14 @@ def test_imagenet_encoder_loads_by_order_and_folds_the_colours() -> None:
 def test_features_are_what_the_prediction_is_made_of(model: ColorModel) -> None:
     if not isinstance(model, FeatureModel):
         return
-    grey = lightness(model, 2)
+    gray = lightness(model, 2)
     with torch.inference_mode():
-        features = model.eval().features(grey)
-        assert torch.equal(model.from_features(features), model(grey))
+        features = model.eval().features(gray)
+        assert torch.equal(model.from_features(features), model(gray))
     assert {8, 16} <= set(features)
     for stride, plane in features.items():
-        assert plane.shape[::2] == (2, grey.shape[2] // stride)
-        assert plane.shape[3] == grey.shape[3] // stride
+        assert plane.shape[::2] == (2, gray.shape[2] // stride)
+        assert plane.shape[3] == gray.shape[3] // stride
 
 
 def test_the_default_model_takes_references() -> None:

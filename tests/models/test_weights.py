@@ -103,11 +103,13 @@ def test_unknown_model_lists_the_known() -> None:
         load_model("nonsense")
 
 
-def test_a_source_tree_that_is_not_installed_has_its_weights(monkeypatch):
-    def not_installed(name):
+def test_a_source_tree_that_is_not_installed_has_its_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def not_installed(name: str) -> Path:
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(weights.importlib.resources, "files", not_installed)
+    monkeypatch.setattr("importlib.resources.files", not_installed)
     assert load_model("fast")[1].architecture == "fast"
 
 
@@ -155,8 +157,8 @@ def test_weights_in_shards(own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_entry_from_a_newer_version(own: Own, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="unknown key 'colour_model'"):
-        make_entry({"architecture": "fast", "colour_model": 1}, "file")
+    with pytest.raises(WeightsError, match="unknown key 'color_model'"):
+        make_entry({"architecture": "fast", "color_model": 1}, "file")
     path, _ = own
     entry = read_entry(path)
     assert entry == Entry("fast", input_size=128, chroma_gain=1.5)

@@ -136,9 +136,9 @@ def test_thumbnails_undoes_depth_and_range() -> None:
     codes = np.full((300, 400), 16 << 2, np.uint16)
     codes[:, 200:] = 235 << 2
     batch = LumaBatch(torch.from_numpy(codes)[None, None], 10, False, (0,), (1,))
-    (grey,) = thumbnails(batch)
-    assert grey.shape == (96, 128) and grey.dtype == np.uint8
-    assert grey[:, :60].max() == 0 and grey[:, 68:].min() >= 254
+    (gray,) = thumbnails(batch)
+    assert gray.shape == (96, 128) and gray.dtype == np.uint8
+    assert gray[:, :60].max() == 0 and gray[:, 68:].min() >= 254
 
 
 def test_a_part_of_a_batch_keeps_its_marks() -> None:

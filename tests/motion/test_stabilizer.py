@@ -76,7 +76,7 @@ def test_flicker_is_calmed(step: int) -> None:
     assert torch.equal(out[0], ab[0])
 
 
-def test_colour_moves_with_the_picture() -> None:
+def test_color_moves_with_the_picture() -> None:
     frames, step = pan(24, 1, 4), 4
     wide = torch.from_numpy(np.kron(np.arange(96 // 8 + 24) % 5 * 12, np.ones(2)))  # stripes
     at = [wide[i : i + SMALL[1]].expand(*SMALL) for i in range(24)]  # 4 pixels are one of chroma
@@ -186,7 +186,7 @@ def moving_square(
 
 
 @pytest.mark.parametrize("speed", [1, 2, 4])
-def test_a_moving_thing_keeps_its_colour_and_leaves_no_trail(speed: int) -> None:
+def test_a_moving_thing_keeps_its_color_and_leaves_no_trail(speed: int) -> None:
     frames, truth = moving_square(speed)
     error = (run(lightness_of(frames), truth) - truth).square().sum(1).sqrt()[6:]
     assert error.mean() < 0.6
@@ -211,7 +211,7 @@ def test_a_small_move_is_no_repeat() -> None:
     assert not torch.equal(out[1], out[0])
 
 
-def test_colour_fades_with_the_light() -> None:
+def test_color_fades_with_the_light() -> None:
     frames = pan(30, 1, 0)
     light = [1 - i / 40 for i in range(30)]
     lightness = lightness_of(

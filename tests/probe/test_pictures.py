@@ -77,8 +77,8 @@ def test_few_pictures_are_all_measured(tmp_path: Path) -> None:
     colorizer = Colorizer("_ramp", device="cpu", size=64)
     items = []
     for number in range(6):
-        grey = np.random.default_rng(number).integers(0, 256, (40 + 8 * number, 48), np.uint8)
-        Image.fromarray(grey).save(path := tmp_path / f"{number}.png")
+        gray = np.random.default_rng(number).integers(0, 256, (40 + 8 * number, 48), np.uint8)
+        Image.fromarray(gray).save(path := tmp_path / f"{number}.png")
         items.append((path, tmp_path / "out" / path.name))
     (tmp_path / "bad.png").write_bytes(b"nothing")
     items.append((tmp_path / "bad.png", tmp_path / "out" / "bad.png"))

@@ -13,7 +13,7 @@ import torch
 from tests.helpers.pretend_cuda import CUDA, pretend_cuda
 from vidcolor.color.adjust import ColorAdjustment
 from vidcolor.color.compose import compose
-from vidcolor.color.convert import grey_to_lightness, rgb_to_lab
+from vidcolor.color.convert import gray_to_lightness, rgb_to_lab
 from vidcolor.errors import DeviceError, WeightsError
 from vidcolor.frames import ColorTags, LumaBatch, PixelFormat, picture_format
 from vidcolor.models.base import ColorModel
@@ -141,19 +141,19 @@ def test_values_that_are_not_finite_are_never_written() -> None:
 
 
 def test_colorize_one_picture(fast: Colorizer) -> None:
-    grey = np.tile(np.linspace(0, 255, 80).astype(np.uint8), (60, 1))
+    gray = np.tile(np.linspace(0, 255, 80).astype(np.uint8), (60, 1))
     ramp = Colorizer("_ramp", device="cpu")
-    color = ramp.colorize(grey)
+    color = ramp.colorize(gray)
     assert color.shape == (60, 80, 3) and color.dtype == np.uint8
     lab = rgb_to_lab(torch.from_numpy(color).permute(2, 0, 1).float() / 255)
-    grey_lab = rgb_to_lab(torch.from_numpy(np.stack([grey] * 3)).float() / 255)
-    assert (lab[0] - grey_lab[0]).abs().max() < 0.4
+    gray_lab = rgb_to_lab(torch.from_numpy(np.stack([gray] * 3)).float() / 255)
+    assert (lab[0] - gray_lab[0]).abs().max() < 0.4
     middle = lab[:, 30, 40]
     assert abs(middle[1] - 0.3 * (middle[0] - 50)) < 2
-    assert ramp.colorize(grey.astype(np.uint16) * 257).dtype == np.uint16
-    assert np.array_equal(ramp.colorize(np.stack([grey] * 3, axis=-1)), color)
+    assert ramp.colorize(gray.astype(np.uint16) * 257).dtype == np.uint16
+    assert np.array_equal(ramp.colorize(np.stack([gray] * 3, axis=-1)), color)
     with pytest.raises(ValueError, match="float32"):
-        ramp.colorize(grey.astype(np.float32))
+        ramp.colorize(gray.astype(np.float32))
 
 
 def test_saturation_scales_the_chroma() -> None:
@@ -172,7 +172,7 @@ def test_the_look_is_applied_at_the_frames_lightness() -> None:
     warm = Colorizer(
         "_ramp", device="cpu", size=64, adjustment=ColorAdjustment(0.5, temperature=40, tint=-20)
     )
-    light = grey_to_lightness((levels.float() - 16) / 219) / 100
+    light = gray_to_lightness((levels.float() - 16) / 219) / 100
     shift = (warm(batch) - plain(batch) / 2).mean(dim=(2, 3))
     window = 4 * light * (1 - light)
     assert torch.allclose(shift[:, 1], 8 * window, atol=0.02)
@@ -255,7 +255,7 @@ def test_bf16_shows_in_no_pixel(name: str, format: PixelFormat) -> None:
         planes[precision] = torch.cat([plane.flatten().int() for plane in color.planes])
     difference = (planes["bf16"] - planes["fp32"]).abs()
     assert (difference > 1).float().mean() < 1e-3
-    assert (planes["fp32"] != 128).any()  # in colour
+    assert (planes["fp32"] != 128).any()  # in color
 
 
 def test_bf16_stays_near_fp32(fast: Colorizer) -> None:

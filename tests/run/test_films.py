@@ -36,7 +36,7 @@ FREE = replace(STEADY, stabilize=False)
 
 
 class Moody(ColorModel):
-    """One colour a frame, which depends strongly on the frame's mean lightness."""
+    """One color a frame, which depends strongly on the frame's mean lightness."""
 
     stride = 8
 
@@ -82,7 +82,7 @@ def steady(film: Path) -> Path:
     return done(colorize(film, film.with_name("steady.mkv"), colorizer=moody(), settings=settings))
 
 
-def test_colours_stay_put_unless_told_otherwise(tmp_path: Path, film: Path, steady: Path) -> None:
+def test_colors_stay_put_unless_told_otherwise(tmp_path: Path, film: Path, steady: Path) -> None:
     free = done(colorize(film, tmp_path / "free.mkv", colorizer=moody(), settings=FREE))
     step = [np.square(np.diff(chroma(p)[2:20], axis=0)).mean() for p in (free, steady)]
     assert step[0] > 2 and step[1] < 0.1 * step[0]
@@ -207,7 +207,7 @@ def test_one_frame_at_a_time_where_two_at_once_do_not_fit(
     assert_same_pixels(output, steady)
 
 
-def test_sequences_are_stabilised_and_pictures_are_not(
+def test_sequences_are_stabilized_and_pictures_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from PIL import Image
@@ -266,7 +266,7 @@ def test_the_command_line(command: Vidcolor, tmp_path: Path, film: Path) -> None
     assert not np.array_equal(chroma(tmp_path / "a.mkv"), chroma(tmp_path / "c.mkv"))
 
 
-def test_without_opencv_a_film_is_coloured_frame_by_frame_with_a_warning(
+def test_without_opencv_a_film_is_colored_frame_by_frame_with_a_warning(
     tmp_path: Path, film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = done(colorize(film, tmp_path / "free.mkv", colorizer=moody(), settings=FREE))
@@ -301,7 +301,7 @@ def test_a_film_by_what_a_gpu_would_run(
     for one, two in zip(ours, theirs, strict=True):
         for plane, other in zip(one, two, strict=True):
             assert np.abs(plane.astype(int) - other).max() <= 1
-    assert np.ptp(theirs[0][1]) > 5  # in colour
+    assert np.ptp(theirs[0][1]) > 5  # in color
 
 
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")

@@ -39,15 +39,15 @@ SHAPES = ((64, 48), (96, 72), (48, 64), (60, 60), (128, 96), (80, 60))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty pictures of six shapes, three model sizes, grey and colour, 8 and 16 bits, alpha."""
+    """Twenty pictures of six shapes, three model sizes, gray and color, 8 and 16 bits, alpha."""
     root = tmp_path_factory.mktemp("pictures")
     for number in range(20):
-        grey = pattern(number, *SHAPES[number % 6], 16 if number % 6 == 4 else 8)
-        image = Image.fromarray(grey)
+        gray = pattern(number, *SHAPES[number % 6], 16 if number % 6 == 4 else 8)
+        image = Image.fromarray(gray)
         if number % 4 == 1:
-            image = Image.fromarray(np.stack([grey, grey, grey], axis=-1).astype(np.uint8))
+            image = Image.fromarray(np.stack([gray, gray, gray], axis=-1).astype(np.uint8))
         elif number % 4 == 3:
-            image = Image.fromarray(np.stack([grey, grey // 2], axis=-1).astype(np.uint8), "LA")
+            image = Image.fromarray(np.stack([gray, gray // 2], axis=-1).astype(np.uint8), "LA")
         image.save(root / f"{number:02d}.png")
     return root
 
@@ -127,7 +127,7 @@ def test_pictures_by_what_a_gpu_would_run(
     assert_same(tmp_path / "gpu", tmp_path / "cpu")
 
 
-def test_pictures_of_one_model_size_are_coloured_together(tmp_path: Path, folder: Path) -> None:
+def test_pictures_of_one_model_size_are_colored_together(tmp_path: Path, folder: Path) -> None:
     colorizer = ramp()
     colorize(folder, tmp_path / "out", colorizer=colorizer, settings=Settings(batch_size=4))
     sizes = [shape[0] for shape in shapes(colorizer)]
@@ -207,8 +207,8 @@ class Blind(ColorModel):
 def test_one_of_a_batch_that_fails_does_not_take_the_others_along(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(5):
-        grey = np.full((48, 64), 255, np.uint8) if number == 2 else pattern(number, 64, 48)
-        Image.fromarray(grey).save(tmp_path / "in" / f"{number}.png")
+        gray = np.full((48, 64), 255, np.uint8) if number == 2 else pattern(number, 64, 48)
+        Image.fromarray(gray).save(tmp_path / "in" / f"{number}.png")
     settings = Settings(batch_size=5)
     reports = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp(Blind), settings=settings)
     assert [report.status for report in reports] == ["done", "done", "failed", "done", "done"]

@@ -189,8 +189,8 @@ def test_matrix(tmp_path: Path, ramp: Colorizer, case: str) -> None:
 
     first = read_frames(source)[0]
     has_luma = not first.format.is_rgb
-    grey = len(first.format.components) == 1
-    full_in = not has_luma or first.color_range == 2 or (grey and first.color_range != 1)
+    gray = len(first.format.components) == 1
+    full_in = not has_luma or first.color_range == 2 or (gray and first.color_range != 1)
     assert_times_are_kept(source, output)
     assert_look_is_kept(source, output, full_range=full_in and has_luma)
     assert_streams_are_kept(source, output)
@@ -203,7 +203,7 @@ def test_matrix(tmp_path: Path, ramp: Colorizer, case: str) -> None:
         assert np.array_equal(color.planes[0].numpy(), luma)
     else:
         assert_lightness_is_kept(color)
-    if has_luma and not grey:
+    if has_luma and not gray:
         assert color.format.name.replace("yuvj", "yuv") == first.format.name.replace("yuvj", "yuv")
     assert_chroma_is_the_ramps(color, tolerance=1.5)
 

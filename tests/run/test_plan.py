@@ -18,7 +18,7 @@ from tests.helpers.clips import encode, frames, pattern
 from tests.helpers.films import FilmSpec, build_film, read_frames
 from tests.helpers.readback import assert_chroma_is_the_ramps, files_in, luma_codes, read_color
 from vidcolor import Colorizer, EncoderSettings, Settings, colorize
-from vidcolor.color.convert import grey_to_lightness, rgb_to_lab
+from vidcolor.color.convert import gray_to_lightness, rgb_to_lab
 from vidcolor.errors import OutputError
 from vidcolor.models.base import ColorModel
 from vidcolor.run.plan import plan
@@ -42,16 +42,16 @@ def small_film(path: Path, count: int = 3) -> Path:
     return encode(path, "ffv1", "yuv420p", frames(count)).path
 
 
-def assert_picture_is_colored(path: Path, grey: np.ndarray, bound: float) -> np.ndarray:
-    """L* is that of `grey`, the chroma `_ramp`'s; returns R'G'B' `(H, W, 3)`."""
+def assert_picture_is_colored(path: Path, gray: np.ndarray, bound: float) -> np.ndarray:
+    """L* is that of `gray`, the chroma `_ramp`'s; returns R'G'B' `(H, W, 3)`."""
     read = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     assert read is not None
     rgb = read[..., 2::-1]
-    assert rgb.shape == (*grey.shape, 3)
+    assert rgb.shape == (*gray.shape, 3)
     top = 65535 if rgb.dtype == np.uint16 else 255
     values = torch.from_numpy(rgb.astype(np.float32) / top).permute(2, 0, 1)
     lab = rgb_to_lab(values)
-    wanted = grey_to_lightness(torch.from_numpy(grey.astype(np.float32) / np.iinfo(grey.dtype).max))
+    wanted = gray_to_lightness(torch.from_numpy(gray.astype(np.float32) / np.iinfo(gray.dtype).max))
     assert (lab[0] - wanted).abs().max() < bound
     inside = ((values > 0.1) & (values < 0.9)).all(dim=0)
     assert inside.float().mean() > 0.1
@@ -65,27 +65,27 @@ def assert_picture_is_colored(path: Path, grey: np.ndarray, bound: float) -> np.
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".webp", ".jpg"])
 def test_a_picture(tmp_path: Path, ramp: Colorizer, suffix: str) -> None:
-    grey = pattern(0, 65, 49)
-    source = write_picture(tmp_path / f"élève n° 1{suffix}", grey)
+    gray = pattern(0, 65, 49)
+    source = write_picture(tmp_path / f"élève n° 1{suffix}", gray)
     output = tmp_path / f"couleur{suffix}"
     settings = Settings(quality=100)
     (report,) = colorize(source, output, colorizer=ramp, settings=settings)
     assert (report.status, report.frames, report.warnings) == ("done", 1, [])
     if suffix in (".png", ".tif", ".bmp"):
-        assert assert_picture_is_colored(output, grey, 0.4).dtype == np.uint8
+        assert assert_picture_is_colored(output, gray, 0.4).dtype == np.uint8
     else:
         with Image.open(output) as image:
             assert image.size == (65, 49)
             near = np.asarray(image.convert("L")).astype(int)
-        assert np.abs(near - grey).mean() < 12
+        assert np.abs(near - gray).mean() < 12
 
 
 def test_a_sixteen_bit_tiff_stays_sixteen_bit(tmp_path: Path, ramp: Colorizer) -> None:
-    grey = pattern(0, 65, 49, 16)
-    source = write_picture(tmp_path / "deep.tif", grey)
+    gray = pattern(0, 65, 49, 16)
+    source = write_picture(tmp_path / "deep.tif", gray)
     (report,) = colorize(source, tmp_path / "out" / "deep.tif", colorizer=ramp)
     assert report.status == "done"
-    rgb = assert_picture_is_colored(report.output, grey, 0.01)
+    rgb = assert_picture_is_colored(report.output, gray, 0.01)
     assert rgb.dtype == np.uint16 and len(np.unique(rgb)) > 2000
 
 
@@ -158,8 +158,8 @@ def test_without_an_output_the_name_says_color(archive: Path, ramp: Colorizer) -
 
 def test_a_numbered_sequence_becomes_a_film(tmp_path: Path, ramp: Colorizer) -> None:
     lumas = frames(5, 66, 50)
-    for number, grey in enumerate(lumas):
-        write_picture(tmp_path / "scans" / f"{number + 98:05d}.png", grey)
+    for number, gray in enumerate(lumas):
+        write_picture(tmp_path / "scans" / f"{number + 98:05d}.png", gray)
     rate = Fraction(24000, 1001)
     output = tmp_path / "out.mkv"
     settings = replace(LOSSLESS, fps=rate)
@@ -388,12 +388,12 @@ def test_every_picture_that_is_read_is_written_under_its_own_suffix(
 
 
 def test_exact_luma_of_a_picture_is_kept_within_rounding(tmp_path: Path, ramp: Colorizer) -> None:
-    grey = pattern(0, 64, 48)
-    source = write_picture(tmp_path / "in.png", grey)
+    gray = pattern(0, 64, 48)
+    source = write_picture(tmp_path / "in.png", gray)
     settings = Settings(exact_luma=True)
     (report,) = colorize(source, tmp_path / "out.png", colorizer=ramp, settings=settings)
     rgb = np.asarray(Image.open(report.output)).astype(float)
-    assert np.abs(rgb @ [0.299, 0.587, 0.114] - grey).max() <= 1
+    assert np.abs(rgb @ [0.299, 0.587, 0.114] - gray).max() <= 1
     assert np.ptp(rgb, axis=2).mean() > 5
 
 
@@ -465,7 +465,7 @@ def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
         Settings(**wrong)
 
 
-def test_a_format_without_colour_becomes_png_and_what_was_noticed_is_told(
+def test_a_format_without_color_becomes_png_and_what_was_noticed_is_told(
     tmp_path: Path, ramp: Colorizer
 ) -> None:
     source = tmp_path / "in" / "a.pgm"

@@ -30,7 +30,7 @@ def ramp() -> Colorizer:
 
 
 def steps(path: Path, levels: list[int], size: tuple[int, int] = (64, 48), **more: Any) -> Path:
-    """A film whose frame i is flat grey `levels[i]`, so that a tile tells its frame."""
+    """A film whose frame i is flat gray `levels[i]`, so that a tile tells its frame."""
     width, height = size
     lumas = [np.full((height, width), level, np.uint8) for level in levels]
     return encode(path, "ffv1", "gray", lumas, **more).path
@@ -61,8 +61,8 @@ def tiles(picture: np.ndarray, heights: list[int]) -> list[tuple[np.ndarray, np.
     return pairs
 
 
-def grey_of(tile: np.ndarray) -> int:
-    """The one grey level of a flat tile."""
+def gray_of(tile: np.ndarray) -> int:
+    """The one gray level of a flat tile."""
     assert (tile == tile[0, 0, 0]).all()
     return int(tile[0, 0, 0])
 
@@ -75,7 +75,7 @@ def test_pairs_are_spread_over_the_film(tmp_path: Path, ramp: Colorizer) -> None
     film = steps(tmp_path / "f.mkv", [100 + n for n in range(12)])
     pairs = tiles(sheet([film], tmp_path / "s.png", 3, ramp), [360] * 3)
     # a film of 12 frames in three parts: their middles are frames 2, 6 and 10
-    assert [grey_of(left) for left, _ in pairs] == [102, 106, 110]
+    assert [gray_of(left) for left, _ in pairs] == [102, 106, 110]
     for left, right in pairs:
         before, after = lab_of(left), lab_of(right)
         assert abs(after[0] - before[0]) < 0.4
@@ -104,7 +104,7 @@ def test_the_size_of_the_sheet(
 def test_a_turned_film_stands_upright(tmp_path: Path, ramp: Colorizer) -> None:
     film = build_film(tmp_path, FilmSpec(name="in.mp4", rotation=90, audio=()))  # 64x48
     ((left, _),) = tiles(sheet([film], tmp_path / "s.png", 1, ramp), [640])
-    # each stored column has one grey, brighter than the one on its left; upright they are rows
+    # each stored column has one gray, brighter than the one on its left; upright they are rows
     assert np.ptp(left[320, :, 0].astype(int)) < 20
     assert left[300, 240, 0].astype(int) > left[40, 240, 0].astype(int) + 50
 
@@ -112,14 +112,14 @@ def test_a_turned_film_stands_upright(tmp_path: Path, ramp: Colorizer) -> None:
 def test_one_frame_and_more_pairs_than_frames(tmp_path: Path, ramp: Colorizer) -> None:
     film = steps(tmp_path / "one.mkv", [77])
     pairs = tiles(sheet([film], tmp_path / "s.png", 2, ramp), [360] * 2)
-    assert [grey_of(left) for left, _ in pairs] == [77, 77]
+    assert [gray_of(left) for left, _ in pairs] == [77, 77]
 
 
 def test_a_variable_rate_shows_the_frame_of_the_moment(tmp_path: Path, ramp: Colorizer) -> None:
     pts, levels = (0, 10, 20, 30, 3000), [50, 60, 70, 80, 90]
     film = steps(tmp_path / "v.mkv", levels, pts=pts, time_base=Fraction(1, 1000))
     pairs = tiles(sheet([film], tmp_path / "s.png", 4, ramp), [360] * 4)
-    assert {grey_of(left) for left, _ in pairs} <= set(levels)
+    assert {gray_of(left) for left, _ in pairs} <= set(levels)
 
 
 def test_a_segment(tmp_path: Path, ramp: Colorizer) -> None:
@@ -127,7 +127,7 @@ def test_a_segment(tmp_path: Path, ramp: Colorizer) -> None:
     picture = sheet(
         [film], tmp_path / "s.png", 2, ramp, segment=Segment(Fraction(1), Fraction(3, 2))
     )
-    levels = [grey_of(left) for left, _ in tiles(picture, [360] * 2)]
+    levels = [gray_of(left) for left, _ in tiles(picture, [360] * 2)]
     assert levels == sorted(set(levels)) and all(112 <= level < 118 for level in levels)
 
 
@@ -140,10 +140,10 @@ def test_films_pictures_and_sequences_share_the_pairs(tmp_path: Path, ramp: Colo
     picture = sheet(
         [film, tmp_path / "p.png", sequence], tmp_path / "s.png", 3, ramp, rate=Fraction(4)
     )
-    levels = [grey_of(left) for left, _ in tiles(picture, [360, 240, 480])]
+    levels = [gray_of(left) for left, _ in tiles(picture, [360, 240, 480])]
     assert levels == [100, 150, 202]
     few = tiles(sheet([film, tmp_path / "p.png"], tmp_path / "t.png", 1, ramp), [240])
-    assert grey_of(few[0][0]) == 150
+    assert gray_of(few[0][0]) == 150
 
 
 def test_refusals(tmp_path: Path, ramp: Colorizer) -> None:

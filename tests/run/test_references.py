@@ -37,7 +37,7 @@ def distance(ab: Tensor, truth: Tensor) -> float:
 # ---------------------------------------------------------------- the pull
 
 
-def test_the_reference_itself_gets_its_own_colours(tmp_path: Path) -> None:
+def test_the_reference_itself_gets_its_own_colors(tmp_path: Path) -> None:
     rgb = scene(1, hue=0.5)
     lightness, truth = lab_of(rgb)
     plain = distance(colorizer().predict_full_size(lightness), truth)
@@ -56,7 +56,7 @@ def test_strength_0_is_the_plain_result(tmp_path: Path) -> None:
     assert torch.equal(none.predict_full_size(lightness), colorizer().predict_full_size(lightness))
 
 
-def test_a_moved_frame_finds_its_colours_again(tmp_path: Path) -> None:
+def test_a_moved_frame_finds_its_colors_again(tmp_path: Path) -> None:
     large = scene(3, hue=2.0, height=96, width=160)
     path = save(tmp_path / "r.png", large[..., :96])
     lightness, truth = lab_of(large[..., 32:128])  # a third of it was not in the reference
@@ -83,7 +83,7 @@ def palette_of(rgb: Tensor, count: int = 1) -> Palette:
         return Palette([reference] * count, Tiny().features, torch.device("cpu"))
 
 
-def test_a_place_unlike_all_others_keeps_its_own_colour() -> None:
+def test_a_place_unlike_all_others_keeps_its_own_color() -> None:
     palette = palette_of(scene(1, hue=0.5, height=48, width=48))
     # 36 places do not span the 48 channels of a stride: the last row is at right angles to all
     away = [torch.linalg.svd(keys.T)[2][-1] for keys in palette.keys.split(48)]
@@ -102,12 +102,12 @@ def test_a_place_unlike_all_others_keeps_its_own_colour() -> None:
         )
     }
     pulled = palette.pull(own, near, 1.0)
-    assert distance(pulled, palette.colours[0].view(1, 2, 1, 1)) < 1
+    assert distance(pulled, palette.colors[0].view(1, 2, 1, 1)) < 1
 
 
 def test_many_places_are_thinned_out_evenly() -> None:
     palette = palette_of(scene(1, hue=0.5, height=512, width=512), count=2)
-    assert palette.keys.shape == (96, MAX_PLACES) and palette.colours.shape == (MAX_PLACES, 2)
+    assert palette.keys.shape == (96, MAX_PLACES) and palette.colors.shape == (MAX_PLACES, 2)
     assert torch.allclose(palette.keys.norm(dim=0), torch.ones(MAX_PLACES), atol=1e-5)
 
 
@@ -115,7 +115,7 @@ def test_transparent_places_say_nothing(tmp_path: Path) -> None:
     rgb = scene(1, hue=0.5)
     rgba = np.full((96, 96, 4), 255, np.uint8)
     rgba[..., :3] = (rgb[0].permute(1, 2, 0) * 255).round().numpy()
-    rgba[:, 48:, :3] = rgba[:, 48:, 2::-1]  # other colours, which nobody sees
+    rgba[:, 48:, :3] = rgba[:, 48:, 2::-1]  # other colors, which nobody sees
     rgba[:, 48:, 3] = 0
     Image.fromarray(rgba).save(tmp_path / "a.png")
     lightness, truth = lab_of(rgb)
@@ -223,6 +223,6 @@ def test_what_cannot_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
         with pytest.raises(ValueError, match="reference_strength must lie between 0 and 1"):
             References([good], lambda x: x, strength)
     assert not caplog.text
-    Image.new("L", (40, 40), 120).save(tmp_path / "grey.png")
-    colorizer(tmp_path / "grey.png")
-    assert "grey.png: is nearly grey" in caplog.text
+    Image.new("L", (40, 40), 120).save(tmp_path / "gray.png")
+    colorizer(tmp_path / "gray.png")
+    assert "gray.png: is nearly gray" in caplog.text

@@ -40,7 +40,7 @@ def rgb_profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
-def grey_profile() -> bytes:
+def gray_profile() -> bytes:
     profile = bytearray(rgb_profile())
     profile[16:20] = b"GRAY"
     return bytes(profile)

@@ -16,9 +16,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def grey_film(clips: Path) -> Clip:
+def gray_film(clips: Path) -> Clip:
     """Twelve frames, lossless, yuv420p, in Matroska (whose header counts no frames)."""
-    return encode(clips / "grey film é.mkv", "ffv1", "yuv420p", frames(12))
+    return encode(clips / "gray film é.mkv", "ffv1", "yuv420p", frames(12))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Pictures read in colour, as references are: values, size, transparency, errors."""
+"""Pictures read in color, as references are: values, size, transparency, errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def planes(array: np.ndarray) -> torch.Tensor:
     return levels.permute(2, 0, 1)[None]
 
 
-def test_colours_are_exact(tmp_path: Path) -> None:
+def test_colors_are_exact(tmp_path: Path) -> None:
     Image.fromarray(RGB).save(tmp_path / "a.png")
     cv2.imwrite(str(tmp_path / "deep.png"), RGB16[..., ::-1])
     for name, array in (("a.png", RGB), ("deep.png", RGB16)):
@@ -33,7 +33,7 @@ def test_colours_are_exact(tmp_path: Path) -> None:
         assert bool((picture.opacity == 1).all())
 
 
-def test_grey_has_three_equal_channels(tmp_path: Path) -> None:
+def test_gray_has_three_equal_channels(tmp_path: Path) -> None:
     Image.fromarray(RGB[..., 0]).save(tmp_path / "g.png")
     rgb = read_color(tmp_path / "g.png").rgb
     assert torch.allclose(rgb, planes(RGB[..., :1]).expand(1, 3, -1, -1), atol=1e-6)

@@ -48,12 +48,12 @@ def test_truncated_film(tmp_path: Path, batch_size: int) -> None:
     ]
 
 
-def test_truncated_matroska(tmp_path: Path, grey_film: Clip) -> None:
-    source = FilmSource(cut(grey_film, tmp_path / "cut.mkv", 0.5))
+def test_truncated_matroska(tmp_path: Path, gray_film: Clip) -> None:
+    source = FilmSource(cut(gray_film, tmp_path / "cut.mkv", 0.5))
     batches = list(source.batches(4))
     count = sum(map(len, batches))
     assert 0 < count < 12
-    assert np.array_equal(luma_of(batches)[: count - 1], grey_film.luma[: count - 1])
+    assert np.array_equal(luma_of(batches)[: count - 1], gray_film.luma[: count - 1])
     assert any("ends early" in d for d in damage_of(batches))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +12,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageCms
 
 from tests.helpers.clips import (
     RATE,
@@ -90,7 +93,7 @@ def raw_yuyv(path: Path, lumas: list[np.ndarray]) -> Path:
 @pytest.mark.parametrize(
     ("pix_fmt", "depth"), [("rgb24", 8), ("gbrp", 8), ("rgb48le", 16), ("bgra", 8)]
 )
-def test_grey_rgb_keeps_its_values(tmp_path: Path, pix_fmt: str, depth: int) -> None:
+def test_gray_rgb_keeps_its_values(tmp_path: Path, pix_fmt: str, depth: int) -> None:
     lumas = frames(3, 65, 49, depth)
     path = tmp_path / "rgb.nut"
     with av.open(str(path), "w") as container:
@@ -111,7 +114,7 @@ def test_grey_rgb_keeps_its_values(tmp_path: Path, pix_fmt: str, depth: int) -> 
     assert np.array_equal(luma_of(list(source.batches(4))), np.stack(lumas))
 
 
-def test_coloured_rgb_gives_bt601_luma(tmp_path: Path) -> None:
+def test_colored_rgb_gives_bt601_luma(tmp_path: Path) -> None:
     rgb = np.zeros((48, 64, 3), np.uint8)
     rgb[:] = (200, 100, 50)
     with av.open(str(tmp_path / "c.nut"), "w") as container:
@@ -186,14 +189,14 @@ def test_matrix(tmp_path: Path, colorspace: int, height: int, matrix: str) -> No
     assert probe_film(path).tags.matrix == matrix
 
 
-def test_already_in_colour(tmp_path: Path, grey_film: Clip) -> None:
+def test_already_in_color(tmp_path: Path, gray_film: Clip) -> None:
     encode(tmp_path / "c.nut", "ffv1", "yuv420p", frames(6), chroma=20)
     source = FilmSource(tmp_path / "c.nut")
     assert source.facts.is_color
     # every 25th batch is looked at: the first is
     assert next(source.batches(2)).is_color
-    grey = FilmSource(grey_film.path)
-    assert not grey.facts.is_color and not any(b.is_color for b in grey.batches(4))
+    gray = FilmSource(gray_film.path)
+    assert not gray.facts.is_color and not any(b.is_color for b in gray.batches(4))
 
 
 @pytest.mark.parametrize("clockwise", [0, 90, 180, 270])
@@ -226,13 +229,13 @@ def test_facts(long_gop: Clip) -> None:
 # ---------------------------------------------------------------- frames and times
 
 
-def test_no_count_in_header_and_odd_names(grey_film: Clip) -> None:
-    source = FilmSource(grey_film.path)
+def test_no_count_in_header_and_odd_names(gray_film: Clip) -> None:
+    source = FilmSource(gray_film.path)
     assert source.facts.num_frames_from_header is None
     batches = list(source.batches(5))
     assert [len(b) for b in batches] == [5, 5, 2]
     assert [b.first_index for b in batches] == [0, 5, 10]
-    assert np.array_equal(luma_of(batches), grey_film.luma)
+    assert np.array_equal(luma_of(batches), gray_film.luma)
     assert damage_of(batches) == []
 
 
@@ -300,9 +303,9 @@ def test_times_that_stand_still_are_repaired(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 12, 100])
-def test_every_frame_is_in_one_batch(grey_film: Clip, batch_size: int) -> None:
-    batches = list(FilmSource(grey_film.path).batches(batch_size))
-    assert np.array_equal(luma_of(batches), grey_film.luma)
+def test_every_frame_is_in_one_batch(gray_film: Clip, batch_size: int) -> None:
+    batches = list(FilmSource(gray_film.path).batches(batch_size))
+    assert np.array_equal(luma_of(batches), gray_film.luma)
     assert [b.first_index for b in batches] == list(range(0, 12, batch_size))
 
 
@@ -333,3 +336,30 @@ def test_a_raw_stream_keeps_the_rate_of_its_own_header(tmp_path: Path) -> None:
     assert [(p - pts[0]) * source.facts.time_base for p in pts] == [
         Fraction(n, 12) for n in range(6)
     ]
+
+
+_MANY_PNGS = """
+import gc, sys
+from vidcolor.sources import FilmSource
+film = FilmSource(sys.argv[1], rate=24)
+print(sum(len(batch) for batch in film.batches(2)), film.facts.rotation)
+del film
+gc.collect()
+"""
+
+
+def test_numbered_pictures_with_profiles_and_exif(tmp_path: Path) -> None:
+    """In a process of its own: FFmpeg's frames of such pictures have crashed it."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for number in range(3):
+        image = Image.new("L", (48, 32), 60 * number)
+        exif = image.getexif()
+        exif[0x010E] = "a description"
+        image.save(tmp_path / f"{number}.png", icc_profile=profile, exif=exif)
+    done = subprocess.run(
+        [sys.executable, "-c", _MANY_PNGS, str(tmp_path / "%d.png")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["3", "0"]), done.stderr

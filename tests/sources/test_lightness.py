@@ -20,7 +20,7 @@ from tests.helpers.tiffs import write_tiff
 from vidcolor.frames import LumaBatch
 from vidcolor.sources import PictureSource
 
-GREY, DEEP = pattern(0, 65, 49), pattern(0, 65, 49, 16)
+GRAY, DEEP = pattern(0, 65, 49), pattern(0, 65, 49, 16)
 RGB = np.stack([pattern(i, 65, 49) for i in range(3)], axis=-1)
 
 
@@ -58,7 +58,7 @@ def shown(path: Path) -> np.ndarray:
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
 def test_gray_profile_of_a_gamma(tmp_path: Path, suffix: str, gamma: float) -> None:
     path = tmp_path / f"a{suffix}"
-    Image.fromarray(GREY).save(path, icc_profile=gray_profile(gamma=gamma), quality=100)
+    Image.fromarray(GRAY).save(path, icc_profile=gray_profile(gamma=gamma), quality=100)
     stored = np.asarray(Image.open(path)) / 255
     expected = lightness_of_luminance(stored**gamma)
     assert np.abs(lightness(read(path)) - expected).max() < 0.5  # LittleCMS' curves in the dark
@@ -71,8 +71,8 @@ def test_gray_profile_of_dot_gain(tmp_path: Path) -> None:
     curve = 1 - np.clip(ink + 0.8 * ink * (1 - ink), 0, 1)  # 20 % more at half
     for suffix in (".png", ".tif"):
         path = tmp_path / f"a{suffix}"
-        Image.fromarray(GREY).save(path, icc_profile=gray_profile(curve=curve))
-        expected = lightness_of_luminance(curve[GREY])
+        Image.fromarray(GRAY).save(path, icc_profile=gray_profile(curve=curve))
+        expected = lightness_of_luminance(curve[GRAY])
         assert np.abs(lightness(read(path)) - expected).max() < 0.3
 
 
@@ -88,11 +88,11 @@ def test_rgb_profile(tmp_path: Path, primaries: Sequence[Sequence[float]]) -> No
 
 def test_srgb_profile_keeps_the_codes_of_gray(tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    Image.fromarray(np.repeat(GREY[..., None], 3, axis=2)).save(
+    Image.fromarray(np.repeat(GRAY[..., None], 3, axis=2)).save(
         tmp_path / "a.png", icc_profile=profile
     )
     batch = read(tmp_path / "a.png")
-    assert np.array_equal(batch.luma[0, 0].numpy(), GREY)
+    assert np.array_equal(batch.luma[0, 0].numpy(), GRAY)
     assert batch.picture is not None and not batch.picture.wide
 
 
@@ -117,8 +117,8 @@ def test_png_gamma_and_primaries(tmp_path: Path) -> None:
     linear = chunk(b"gAMA", struct.pack(">I", 100_000))
     adobe = (31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)
     wide = chunk(b"cHRM", struct.pack(">8I", *adobe))
-    (tmp_path / "gray.png").write_bytes(png(GREY, linear))
-    expected = lightness_of_luminance(GREY / 255)
+    (tmp_path / "gray.png").write_bytes(png(GRAY, linear))
+    expected = lightness_of_luminance(GRAY / 255)
     assert np.abs(lightness(read(tmp_path / "gray.png")) - expected).max() < 0.3
     (tmp_path / "rgb.png").write_bytes(png(RGB, linear + wide))
     batch = read(tmp_path / "rgb.png")
@@ -127,8 +127,8 @@ def test_png_gamma_and_primaries(tmp_path: Path) -> None:
     assert np.abs(lightness(batch) - expected).max() < 0.3
     assert batch.picture is not None and batch.picture.wide
     usual = chunk(b"gAMA", struct.pack(">I", 45455))
-    (tmp_path / "usual.png").write_bytes(png(GREY, usual))
-    assert np.array_equal(read(tmp_path / "usual.png").luma[0, 0].numpy(), GREY)
+    (tmp_path / "usual.png").write_bytes(png(GRAY, usual))
+    assert np.array_equal(read(tmp_path / "usual.png").luma[0, 0].numpy(), GRAY)
 
 
 def test_saturated_colors_have_the_lightness_of_their_light(tmp_path: Path) -> None:
@@ -139,10 +139,10 @@ def test_saturated_colors_have_the_lightness_of_their_light(tmp_path: Path) -> N
 
 
 def test_cmyk_without_a_profile(tmp_path: Path) -> None:
-    inks = np.dstack([np.zeros_like(GREY)] * 3 + [255 - GREY])
+    inks = np.dstack([np.zeros_like(GRAY)] * 3 + [255 - GRAY])
     write_tiff(tmp_path / "a.tif", inks, photometric=5)
     batch = read(tmp_path / "a.tif")
-    assert np.array_equal(batch.luma[0, 0].numpy(), GREY)
+    assert np.array_equal(batch.luma[0, 0].numpy(), GRAY)
     assert "complements" in batch.notes[0]
     deep = np.dstack([np.zeros_like(DEEP)] * 3 + [DEEP])
     write_tiff(tmp_path / "deep.tif", deep, photometric=5)
@@ -150,21 +150,21 @@ def test_cmyk_without_a_profile(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("codes", [GREY, DEEP])
+@pytest.mark.parametrize("codes", [GRAY, DEEP])
 def test_white_is_zero(tmp_path: Path, codes: np.ndarray, order: Literal["<", ">"]) -> None:
     top = np.iinfo(codes.dtype).max
     write_tiff(tmp_path / "a.tif", top - codes, photometric=0, order=order)
     assert np.array_equal(read(tmp_path / "a.tif").luma[0, 0].numpy(), codes)
 
 
-@pytest.mark.parametrize("codes", [GREY, DEEP])
+@pytest.mark.parametrize("codes", [GRAY, DEEP])
 def test_planes_apart(tmp_path: Path, codes: np.ndarray) -> None:
     rgb = np.repeat(codes[..., None], 3, axis=2)
     write_tiff(tmp_path / "a.tif", rgb, photometric=2, planar=True)
     assert np.array_equal(read(tmp_path / "a.tif").luma[0, 0].numpy(), codes)
 
 
-@pytest.mark.parametrize("codes", [GREY, DEEP])
+@pytest.mark.parametrize("codes", [GRAY, DEEP])
 def test_fourth_samples(tmp_path: Path, codes: np.ndarray) -> None:
     top = int(np.iinfo(codes.dtype).max)
     veil = np.full_like(codes, top)
@@ -192,7 +192,7 @@ def test_fourth_samples(tmp_path: Path, codes: np.ndarray) -> None:
 
 
 def test_lab(tmp_path: Path) -> None:
-    for codes in (GREY, DEEP):
+    for codes in (GRAY, DEEP):
         zero = np.zeros_like(codes)
         write_tiff(tmp_path / "a.tif", np.dstack([codes, zero, zero]), photometric=8)
         expected = codes * (100 / np.iinfo(codes.dtype).max)
@@ -208,7 +208,7 @@ def test_transparent_gray_of_png(tmp_path: Path) -> None:
 
 
 def test_hidden_transparency_of_bmp_is_told(tmp_path: Path) -> None:
-    veil = np.full_like(GREY, 255)
+    veil = np.full_like(GRAY, 255)
     veil[:9] = 60
     Image.fromarray(np.dstack([RGB, veil])).save(tmp_path / "a.bmp")
     assert "transparency" in read(tmp_path / "a.bmp").notes[0]
@@ -236,8 +236,8 @@ def test_what_is_not_read_is_named(
 
 
 def test_small_copies_in_a_tiff_are_passed_over(tmp_path: Path) -> None:
-    large: tuple[Image.Image, dict[int, int]] = (Image.fromarray(GREY), {})
-    small = (Image.fromarray(GREY[::4, ::4]), {254: 1})
+    large: tuple[Image.Image, dict[int, int]] = (Image.fromarray(GRAY), {})
+    small = (Image.fromarray(GRAY[::4, ::4]), {254: 1})
     path = tmp_path / "a.tif"
     for pages in ((large, small), (small, large)):
         with AppendingTiffWriter(path, new=True) as file:
@@ -245,7 +245,7 @@ def test_small_copies_in_a_tiff_are_passed_over(tmp_path: Path) -> None:
                 image.save(file, format="TIFF", tiffinfo=tags)
                 file.newFrame()
         batch = read(path)
-        assert np.array_equal(batch.luma[0, 0].numpy(), GREY)
+        assert np.array_equal(batch.luma[0, 0].numpy(), GRAY)
         assert batch.picture is not None and batch.picture.pages == 1
         assert "1 smaller copies" in batch.notes[0]
 

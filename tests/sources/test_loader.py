@@ -43,10 +43,10 @@ class Numbers:
             self.closed = True
 
 
-def test_every_frame_once_in_order(grey_film: Clip) -> None:
-    batches = list(load(FilmSource(grey_film.path), batch_size=2, device=CPU))
+def test_every_frame_once_in_order(gray_film: Clip) -> None:
+    batches = list(load(FilmSource(gray_film.path), batch_size=2, device=CPU))
     luma = np.concatenate([b.luma.numpy()[:, 0] for b in batches])
-    assert np.array_equal(luma, grey_film.luma)
+    assert np.array_equal(luma, gray_film.luma)
     assert [b.first_index for b in batches] == [0, 2, 4, 6, 8, 10]
 
 

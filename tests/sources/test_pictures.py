@@ -19,7 +19,7 @@ from tests.helpers.clips import pattern
 from vidcolor.frames import LumaBatch
 from vidcolor.sources import PictureSource
 
-GREY = pattern(0, 65, 49)
+GRAY = pattern(0, 65, 49)
 DEEP = pattern(1, 65, 49, 16)
 RGB = np.stack([pattern(i, 65, 49) for i in range(3)], axis=-1)
 RGB16 = np.stack([pattern(i, 65, 49, 16) for i in range(3)], axis=-1)
@@ -65,17 +65,17 @@ def write_cv(path: Path, array: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".webp"])
-def test_grey_is_exact(tmp_path: Path, suffix: str) -> None:
+def test_gray_is_exact(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"über été{suffix}"
-    Image.fromarray(GREY).save(path, lossless=True)
+    Image.fromarray(GRAY).save(path, lossless=True)
     batch = read(path)
-    assert np.array_equal(values(batch), GREY)
+    assert np.array_equal(values(batch), GRAY)
     assert (batch.bit_depth, batch.luma.dtype, batch.is_color) == (8, torch.uint8, False)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_sixteen_bits(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"grey{suffix}"
+    path = tmp_path / f"gray{suffix}"
     write_cv(path, DEEP)
     batch = read(path)
     assert np.array_equal(values(batch), DEEP)
@@ -97,7 +97,7 @@ def test_sixteen_bit_alpha(tmp_path: Path) -> None:
 
 
 def test_white_is_zero_tiff(tmp_path: Path) -> None:
-    for array in (GREY, DEEP):
+    for array in (GRAY, DEEP):
         path = tmp_path / f"inverted{array.dtype}.tif"
         Image.fromarray(array).save(path)
         data = bytearray(path.read_bytes())
@@ -112,9 +112,9 @@ def test_white_is_zero_tiff(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
-def test_colour_and_alpha(tmp_path: Path, suffix: str) -> None:
+def test_color_and_alpha(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"c{suffix}"
-    alpha = 255 - GREY // 2  # WebP drops the colour of wholly transparent pixels
+    alpha = 255 - GRAY // 2  # WebP drops the color of wholly transparent pixels
     Image.fromarray(np.dstack([RGB, alpha])).save(path, lossless=True)
     batch = read(path)
     assert np.abs(lightness(batch) - lightness_of(RGB / 255)).max() < 0.01
@@ -124,16 +124,16 @@ def test_colour_and_alpha(tmp_path: Path, suffix: str) -> None:
 
 
 def test_palette_bilevel_and_transparent_palette(tmp_path: Path) -> None:
-    Image.fromarray(GREY // 8 * 8).convert("P").save(tmp_path / "p.png")
-    assert np.array_equal(values(read(tmp_path / "p.png")), GREY // 8 * 8)
-    Image.fromarray(GREY).convert("P").save(tmp_path / "t.png", transparency=bytes(range(256)))
+    Image.fromarray(GRAY // 8 * 8).convert("P").save(tmp_path / "p.png")
+    assert np.array_equal(values(read(tmp_path / "p.png")), GRAY // 8 * 8)
+    Image.fromarray(GRAY).convert("P").save(tmp_path / "t.png", transparency=bytes(range(256)))
     batch = read(tmp_path / "t.png")
     assert batch.picture is not None and batch.picture.alpha is not None
-    Image.fromarray(GREY > 99).save(tmp_path / "b.tif", compression="group4")
-    assert np.array_equal(values(read(tmp_path / "b.tif")), (GREY > 99) * np.uint8(255))
+    Image.fromarray(GRAY > 99).save(tmp_path / "b.tif", compression="group4")
+    assert np.array_equal(values(read(tmp_path / "b.tif")), (GRAY > 99) * np.uint8(255))
 
 
-def test_jpeg_grey_rgb_and_cmyk(tmp_path: Path) -> None:
+def test_jpeg_gray_rgb_and_cmyk(tmp_path: Path) -> None:
     smooth = np.tile(np.arange(65, dtype=np.uint8) * 3, (49, 1))
     for mode in ("L", "RGB", "CMYK"):
         path = tmp_path / f"{mode}.jpg"
@@ -188,7 +188,7 @@ def test_exif_and_icc_are_kept(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     exif.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0found in the attic"
-    Image.fromarray(GREY).save(tmp_path / "k.jpg", exif=exif, icc_profile=profile)
+    Image.fromarray(GRAY).save(tmp_path / "k.jpg", exif=exif, icc_profile=profile)
     batch = read(tmp_path / "k.jpg")
     assert batch.picture is not None
     assert batch.picture.icc_profile == profile
@@ -214,7 +214,7 @@ def test_resolution_xmp_and_comment(tmp_path: Path, suffix: str, orientation: in
         more = {"pnginfo": info}
     elif suffix == ".tif":
         exif[700] = xmp
-    Image.fromarray(GREY).save(path, dpi=(600, 300), xmp=xmp, exif=exif, **more)
+    Image.fromarray(GRAY).save(path, dpi=(600, 300), xmp=xmp, exif=exif, **more)
     (batch,) = PictureSource([(path, path)]).batches()
     picture = batch.picture
     assert picture is not None
@@ -239,9 +239,9 @@ def test_resolution_xmp_and_comment(tmp_path: Path, suffix: str, orientation: in
 def test_bad_exif_stops_no_picture(tmp_path: Path, suffix: str) -> None:
     for exif in (b"Exif\0\0MM", b"Exif\0\0junk" * 9):
         path = tmp_path / f"b{suffix}"
-        Image.fromarray(GREY).save(path, exif=exif, lossless=True)
+        Image.fromarray(GRAY).save(path, exif=exif, lossless=True)
         batch = read(path)
-        assert values(batch).shape == GREY.shape and batch.picture is not None
+        assert values(batch).shape == GRAY.shape and batch.picture is not None
         assert batch.picture.exif == b""
         assert batch.notes == (f"{path}: its EXIF block is damaged and left out",)
 
@@ -254,7 +254,7 @@ def test_text_of_png(tmp_path: Path) -> None:
     info.add_text("comment", "of some tool")
     info.add_text("Raw profile type APP1", "\nAPP1\n      2\n4d4d\n")
     info.add(b"tEXt", b"After\0the pixels", after_idat=True)
-    Image.fromarray(GREY).save(tmp_path / "t.png", pnginfo=info)
+    Image.fromarray(GRAY).save(tmp_path / "t.png", pnginfo=info)
     picture = read(tmp_path / "t.png").picture
     assert picture is not None and picture.comment == b"" and picture.dpi is None
     assert dict(picture.text) == {
@@ -276,8 +276,8 @@ def pnm(array: np.ndarray, white: int) -> bytes:
 
 
 def test_netpbm(tmp_path: Path) -> None:
-    (tmp_path / "a.pgm").write_bytes(pnm(GREY, 255))
-    assert np.array_equal(values(read(tmp_path / "a.pgm")), GREY)
+    (tmp_path / "a.pgm").write_bytes(pnm(GRAY, 255))
+    assert np.array_equal(values(read(tmp_path / "a.pgm")), GRAY)
     (tmp_path / "b.pgm").write_bytes(pnm(DEEP, 65535))
     assert np.array_equal(values(read(tmp_path / "b.pgm")), DEEP)
     for white, depth in ((1023, 10), (65535, 16)):
@@ -290,17 +290,17 @@ def test_netpbm(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".tga", ".jp2", ".pcx", ".sgi", ".pbm", ".qoi"])
 def test_other_formats(tmp_path: Path, suffix: str) -> None:
-    wanted = GREY if suffix != ".pbm" else (GREY > 99) * np.uint8(255)
-    image = Image.fromarray(wanted if suffix != ".pbm" else GREY > 99)
+    wanted = GRAY if suffix != ".pbm" else (GRAY > 99) * np.uint8(255)
+    image = Image.fromarray(wanted if suffix != ".pbm" else GRAY > 99)
     (image.convert("RGB") if suffix == ".qoi" else image).save(tmp_path / f"a{suffix}")
     batch = read(tmp_path / f"a{suffix}")
     assert np.array_equal(values(batch), wanted)
     assert batch.picture is not None and batch.picture.comment == b""
 
 
-@pytest.mark.parametrize("grey", [False, True])
-def test_deep_jpeg_2000(tmp_path: Path, grey: bool) -> None:
-    write_cv(tmp_path / "a.jp2", DEEP if grey else np.repeat(DEEP[..., None], 3, axis=2))
+@pytest.mark.parametrize("gray", [False, True])
+def test_deep_jpeg_2000(tmp_path: Path, gray: bool) -> None:
+    write_cv(tmp_path / "a.jp2", DEEP if gray else np.repeat(DEEP[..., None], 3, axis=2))
     batch = read(tmp_path / "a.jp2")
     assert batch.bit_depth == 16
     assert np.abs(values(batch).astype(int) - DEEP).mean() < 2000  # of 65535; OpenCV's is lossy
@@ -312,7 +312,7 @@ def test_several_pictures_in_one_file(tmp_path: Path) -> None:
         path = tmp_path / f"many{suffix}"
         images[0].save(path, save_all=True, append_images=images[1:], lossless=True)
         batch = read(path)
-        assert np.array_equal(values(batch), GREY)
+        assert np.array_equal(values(batch), GRAY)
         assert batch.notes == (f"{path}: holds 3 pictures; each is colorized",)
         source = PictureSource([(path, path)])
         assert source.page_sizes(0) == [65 * 49] * 3
@@ -321,7 +321,7 @@ def test_several_pictures_in_one_file(tmp_path: Path) -> None:
             assert np.array_equal(values(picture), pattern(page, 65, 49))
             assert picture.picture is not None
             assert (picture.picture.page, picture.picture.pages) == (page, 3)
-    Image.fromarray(GREY).save(tmp_path / "one.tif")
+    Image.fromarray(GRAY).save(tmp_path / "one.tif")
     assert read(tmp_path / "one.tif").notes == ()
 
 
@@ -332,7 +332,7 @@ def test_each_cause_has_its_own_remedy(tmp_path: Path, monkeypatch: pytest.Monke
         assert head == f"{tmp_path / name}: " and line.count(";") == 1
         return line
 
-    Image.fromarray(GREY.astype(np.float32)).save(tmp_path / "float.tif")
+    Image.fromarray(GRAY.astype(np.float32)).save(tmp_path / "float.tif")
     assert told("float.tif") == (
         "floating-point pixels are not supported; save it with 8 or 16 bits"
     )
@@ -341,7 +341,7 @@ def test_each_cause_has_its_own_remedy(tmp_path: Path, monkeypatch: pytest.Monke
     assert told("empty.png") == "is empty; restore it from a good copy"
     (tmp_path / "text.jpg").write_bytes(b"hello" * 99)
     assert told("text.jpg").endswith("; restore it from a good copy")
-    Image.fromarray(GREY).save(tmp_path / "large.png")
+    Image.fromarray(GRAY).save(tmp_path / "large.png")
 
     def refuse(*_: object) -> bytes:
         raise PermissionError(13, "Permission denied")
@@ -376,7 +376,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
 def test_pictures_come_in_order(tmp_path: Path) -> None:
     items = []
     for i in range(5):
-        Image.fromarray(GREY[: 10 + i]).save(tmp_path / f"{i}.png")
+        Image.fromarray(GRAY[: 10 + i]).save(tmp_path / f"{i}.png")
         items.append((tmp_path / f"{i}.png", tmp_path / f"out{i}.png"))
     found = [(batch.first_index, batch.luma.shape[2]) for batch in PictureSource(items).batches()]
     assert found == [(i, 10 + i) for i in range(5)]

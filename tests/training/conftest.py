@@ -10,11 +10,11 @@ import pytest
 import torch
 
 
-def write_picture(path: Path, seed: int, *, grey: bool = False, side: int = 80) -> None:
-    """A warm, smooth picture (or a grey one) as `path`."""
+def write_picture(path: Path, seed: int, *, gray: bool = False, side: int = 80) -> None:
+    """A warm, smooth picture (or a gray one) as `path`."""
     random = np.random.default_rng(seed)
     light = cv2.resize(random.uniform(60, 170, (4, 5)).astype(np.float32), (side + 10, side))
-    tint = (0, 0, 0) if grey else (-40, 0, 50)  # BGR
+    tint = (0, 0, 0) if gray else (-40, 0, 50)  # BGR
     bgr = np.clip(light[..., None] + np.array(tint), 0, 255).astype(np.uint8)
     path.write_bytes(cv2.imencode(path.suffix, bgr)[1].tobytes())
 

@@ -97,6 +97,22 @@ def test_cifar10_without_a_recipe_is_s0(command: Vidcolor, tmp_path: Path) -> No
     assert json.loads(answer.out)["rows"][-1]["name"] == "skip_cnn"
 
 
+def test_one_command_begins_and_goes_on(command: Vidcolor, tmp_path: Path, pictures: Path) -> None:
+    arguments = (
+        *("train", "--recipe", "S2", "--set", "size=16", "--set", "test_part=split"),
+        *("--set", "split=[0.6,0.2,0.2]", "--data", pictures, "--device", "cpu"),
+        *("--cache", tmp_path / "cache", "--threads", "1", "-o", tmp_path / "out"),
+        "--resume-or-begin",
+    )
+    answer = command(*arguments, "--epochs", "1")
+    assert answer.code == 0, answer.err
+    assert "epoch 1/1" in answer.out
+    answer = command(*arguments, "--epochs", "2")
+    assert answer.code == 0, answer.err
+    assert "epoch 2/2" in answer.out and "epoch 1/2" not in answer.out
+    assert len(list((tmp_path / "cache").glob("*.pictures"))) == 3
+
+
 def test_grid_resumes_and_prints_a_table(command: Vidcolor, tmp_path: Path, pictures: Path) -> None:
     recipe = tmp_path / "mine.toml"
     recipe.write_text(
@@ -130,21 +146,21 @@ def test_what_cannot_be_trained_is_one_line(
     command: Vidcolor, tmp_path: Path, pictures: Path
 ) -> None:
     recipe = tmp_path / "bad.toml"
-    recipe.write_text('model = "plain_cnn"\ncolour = 1\n', encoding="utf-8")
+    recipe.write_text('model = "plain_cnn"\ncolor = 1\n', encoding="utf-8")
     empty = tmp_path / "empty"
     empty.mkdir()
-    grey = tmp_path / "grey"
-    grey.mkdir()
+    gray = tmp_path / "gray"
+    gray.mkdir()
     for seed in range(6):
-        write_picture(grey / f"{seed}.png", seed, grey=True, side=16)
+        write_picture(gray / f"{seed}.png", seed, gray=True, side=16)
     s2 = ("--recipe", "S2", "--set", "test_part=split", "--set", "split=[0.6,0.2,0.2]")
-    at_work = ("names no data", "empty", "near-grey", "resume", "learning rate 1e+20")
+    at_work = ("names no data", "empty", "near-gray", "resume", "learning rate 1e+20")
     for arguments, message in (
-        (("--recipe", recipe, "--data", pictures), "unknown key 'colour'"),
+        (("--recipe", recipe, "--data", pictures), "unknown key 'color'"),
         (("--recipe", "S9"), "S9: no such recipe file"),
         (("--recipe", "S1b"), "names no data"),
         ((*s2, "--data", empty), "empty"),
-        ((*s2, "--data", grey, "--set", "min_chroma=2"), "near-grey"),
+        ((*s2, "--data", gray, "--set", "min_chroma=2"), "near-gray"),
         ((*s2, "--data", pictures, "--resume"), "resume"),
         (
             (*s2, "--data", pictures, "--set", "epochs=many"),

@@ -1,4 +1,4 @@
-"""Optimiser groups, schedules and early stopping, by hand."""
+"""Optimizer groups, schedules and early stopping, by hand."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_a_step_of_sgd_by_hand() -> None:
 
 def test_freeze_leaves_the_head_of_deeplabv3() -> None:
     with torch.device("meta"):  # shapes alone: the network has 40 million parameters
-        model = create_model("deeplabv3", colours=5)
+        model = create_model("deeplabv3", colors=5)
     freeze(model, "backbone")
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     assert trained == ["net.classifier.4.weight", "net.classifier.4.bias"]

@@ -196,9 +196,9 @@ def test_an_encoder_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_torchvisions_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = recipe("deeplabv3", encoder="torchvision", model_options={"colours": 5})
+    settings = recipe("deeplabv3", encoder="torchvision", model_options={"colors": 5})
     torch.manual_seed(77)
-    given = create_model("deeplabv3", colours=21).net.state_dict()  # type: ignore[union-attr]
+    given = create_model("deeplabv3", colors=21).net.state_dict()  # type: ignore[union-attr]
     monkeypatch.setattr(DeepLabV3, "download_pretrained", staticmethod(lambda: given))
     found = initial_model(settings).net.state_dict()  # type: ignore[union-attr]
     assert torch.equal(found["backbone.conv1.weight"], given["backbone.conv1.weight"])

@@ -124,6 +124,11 @@ def test_a_wrong_value_is_one_line_that_names_its_key(values: dict[str, Any], ke
         ({"model": "fast", "lrr": 1.0}, "r.toml: unknown key 'lrr'; known: model, model_options"),
         ({"model": "fast", "cooldown": 0.5}, "r.toml: unknown key 'cooldown'; known: model"),
         ({"model": "fast", "x\ny" * 9999: 1}, "r.toml: unknown key 'x\\ny"),
+        ({"model": "fast", "ortho": 0.5}, "r.toml"),
+        ({"model": "fast", "fit": "crop", "ortho": 2}, "r.toml"),
+        ({"model": "fast", "shares": {"a": 0.5}}, "r.toml"),
+        ({"model": "fast", "fit": "crop", "shares": {"a": "half"}}, "r.toml"),
+        ({"model": "fast", "fit": "crop", "shares": {"a": 0.6, "b": 0.5}}, "r.toml"),
     ],
 )
 def test_keys_are_known(values: dict[str, Any], message: str) -> None:
@@ -439,7 +444,7 @@ def test_s2() -> None:
 def test_s3a_and_s3b(name: str, model: str, loss: float, accuracy: float) -> None:
     file = load_recipe(find_recipe(name))
     r = file.recipe
-    assert (r.model, r.model_options["colours"], r.objective) == (model, 24, "colour_classes")
+    assert (r.model, r.model_options["colors"], r.objective) == (model, 24, "color_classes")
     assert (r.size, r.batch_size, r.epochs, r.patience) == (32, 100, 25, 0)
     assert file.reported == {"validation_loss": loss, "validation_accuracy": accuracy}
     # "exactly same parameters": the two differ in the model alone
@@ -449,8 +454,8 @@ def test_s3a_and_s3b(name: str, model: str, loss: float, accuracy: float) -> Non
 def test_s3c() -> None:
     file = load_recipe(find_recipe("S3c"))
     r = file.recipe
-    assert (r.model, r.objective, r.freeze) == ("deeplabv3", "colour_classes", "backbone")
-    assert r.encoder == "torchvision" and r.model_options == {"colours": 24}
+    assert (r.model, r.objective, r.freeze) == ("deeplabv3", "color_classes", "backbone")
+    assert r.encoder == "torchvision" and r.model_options == {"colors": 24}
     assert overridden(r, file.variants["whole-net"], "S3c").freeze == ""
 
 

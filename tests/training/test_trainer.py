@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_what_a_training_leaves_behind(trained: Path) -> None:
     assert results["data"]["train"] == 12
     assert results["data"]["validation"] == results["data"]["test"] == 4
     assert [row["name"] for row in results["test"]["rows"]][:3] == [
-        "grey",
+        "gray",
         "mean ab",
         "half chroma",
     ]
@@ -150,8 +151,10 @@ RESUMED = {
     },
     "dropout, batch norm": {"model": "skip_cnn", "model_options": {}, "precision": "bf16"},
     "calibrated": {"model": "skip_cnn", "model_options": {}, "ema": 0.9, "recalibrate_bn_steps": 2},
-    "palette": {"model": "pool_cnn", "model_options": {"filters": 4, "colours": 3},
-                "objective": "colour_classes", "monitor": "accuracy"},
+    "crops, shares, blind to red": {"fit": "crop", "rotate": 0.0, "min_scale": 0.5,
+                                    "old_film_share": 0.3, "ortho": 0.3, "shares": {"": 1.0}},
+    "palette": {"model": "pool_cnn", "model_options": {"filters": 4, "colors": 3},
+                "objective": "color_classes", "monitor": "accuracy"},
     "plateau": {"schedule": "plateau", "plateau": 1, "lr": (1e-2, 1e-3),
                 "weight_decay": (1e-3, 0.0)},
 }  # fmt: skip
@@ -188,6 +191,26 @@ def test_resumed_equals_uninterrupted(
     for row in (*rows[0], *rows[1]):
         row.pop("seconds")
     assert rows[0] == rows[1]
+
+
+def test_a_mapped_cache_changes_nothing(tmp_path: Path, pictures: Path, trained: Path) -> None:
+    for _ in range(2):  # written, then read
+        output = tmp_path / secrets.token_hex(4)
+        run(tiny(), output, pictures, cache=tmp_path / "cache")
+        assert same(newest(output), newest(trained))
+    assert len(list((tmp_path / "cache").glob("*.pictures"))) == 3
+
+
+def test_each_epoch_writes_figures_by_folder(trained: Path) -> None:
+    lines = (trained / "validation.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    history = json.loads((trained / "results.json").read_text(encoding="utf-8"))["history"]
+    for row, before in zip(rows, history, strict=True):
+        assert {key: row[key] for key in before} == pytest.approx(before, rel=1e-5)
+        (figures,) = row["folders"].values()
+        assert figures["pictures"] == 4
+        assert figures["psnr_over_gray"] == pytest.approx(before["psnr_over_gray"], abs=1e-3)
+    assert [row["step"] for row in rows] == [3, 6, 9]
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(
@@ -278,7 +301,7 @@ def test_a_full_disk_at_a_checkpoint_loses_nothing(
 def test_progress_and_notices(tmp_path: Path, pictures: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(pictures, data)
-    write_picture(data / "grey.png", 9, grey=True)
+    write_picture(data / "gray.png", 9, gray=True)
     (data / "cut.png").write_bytes((data / "00.png").read_bytes()[:200])
     lines: list[str] = []
     seen: list[TrainProgress] = []
@@ -287,7 +310,7 @@ def test_progress_and_notices(tmp_path: Path, pictures: Path) -> None:
         callbacks = TrainCallbacks(on_progress=seen.append, on_notice=lines.append)
         run(tiny(epochs=1, min_chroma=2.0), tmp_path / "out", data, callbacks)
     assert lines == [
-        "1 near-grey pictures left out",
+        "1 near-gray pictures left out",
         "1 unreadable pictures left out: cut.png",
     ]
     assert [p.done for p in seen] == [4, 8, 12]
@@ -311,11 +334,11 @@ def test_what_cannot_be_trained(tmp_path: Path, pictures: Path, trained: Path) -
         run(tiny(), tmp_path / "empty", pictures, resume=True)
 
 
-def test_grey_pictures_are_refused(tmp_path: Path) -> None:
+def test_gray_pictures_are_refused(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     for seed in range(10):
-        write_picture(data / f"{seed}.png", seed, grey=True, side=16)
+        write_picture(data / f"{seed}.png", seed, gray=True, side=16)
     with pytest.raises(TrainingError, match=r"data: the pictures are gray \(none of 6"):
         run(tiny(), tmp_path / "out", data)
 
@@ -380,7 +403,7 @@ CROPS = {
     "model": "fast",
     "model_options": {},
     "objective": "ab_perceptual",
-    "objective_options": {"lpips": 1.0, "colour": 1.0, "teacher": "fast"},
+    "objective_options": {"lpips": 1.0, "color": 1.0, "teacher": "fast"},
     "size": 64,
     "fit": "crop",
     "rotate": 0.0,

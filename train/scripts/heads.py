@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from vidcolor.color.convert import rgb_to_lab
 from vidcolor.color.gamut import limit_chroma
-from vidcolor.evaluation.metrics import colourfulness, load_lpips, psnr
+from vidcolor.evaluation.metrics import colorfulness, load_lpips, psnr
 from vidcolor.evaluation.picture_sets import square, stream_pictures
 from vidcolor.models.blocks import conv_norm_relu
 from vidcolor.models.reproductions.gamut import ab_bins, soft_encode
@@ -55,7 +55,7 @@ class Head(nn.Module):
 
 @torch.inference_mode()
 def cached(encoder: nn.Module, path: Path, count: int) -> Set:
-    """The first `count` colourful pictures of a zip, and their features."""
+    """The first `count` colorful pictures of a zip, and their features."""
     labs, deep, fine = [], [], []
     for _, picture in islice(stream_pictures([path], []), count):
         lab = rgb_to_lab(square(picture, SIDE).float()[None] / 255)
@@ -102,8 +102,8 @@ class Adversarial:
         torch.autograd.backward(wrong.mean())
         self.optimizer.step()
         huber = F.huber_loss(10 * raw, 50 * truth[:, 1:], delta=10.0) / 10
-        judgement: Tensor = self.critic(made).mean()
-        return huber - self.price * judgement
+        judgment: Tensor = self.critic(made).mean()
+        return huber - self.price * judgment
 
 
 def train(
@@ -140,8 +140,8 @@ def measure(
     )
     ab = decode(raw)
     truth = (join_lab(lab[:, :1], lab[:, 1:]) * 255).round()
-    grey = (join_lab(lab[:, :1], torch.zeros_like(ab)) * 255).round()
-    wanted, floor = colourfulness(truth).mean(), psnr(grey, truth).mean()
+    gray = (join_lab(lab[:, :1], torch.zeros_like(ab)) * 255).round()
+    wanted, floor = colorfulness(truth).mean(), psnr(gray, truth).mean()
 
     def made(gain: float) -> Tensor:
         full = F.interpolate(gain * ab, size=lab.shape[-2:], mode="bilinear")
@@ -151,14 +151,14 @@ def measure(
         picture = made(gain)
         parts = zip(torch.split(picture, 32), torch.split(truth, 32), strict=True)
         distance = torch.cat([lpips(a, b) for a, b in parts]).mean()
-        share = colourfulness(picture).mean() / wanted
+        share = colorfulness(picture).mean() / wanted
         gained = psnr(picture, truth).mean() - floor
         return f"{float(gained):+.3f} | {float(share):.2f} | {float(distance):.4f}"
 
     low, high = 0.1, 8.0
     for _ in range(9):
         middle = (low * high) ** 0.5
-        paler = float(colourfulness(made(middle)).mean() / wanted) < WANTED
+        paler = float(colorfulness(made(middle)).mean() / wanted) < WANTED
         low, high = (middle, high) if paler else (low, middle)
     print(f"| {name} | {figures(1.0)} | {middle:.2f} | {figures(middle)} |", flush=True)
 
@@ -184,7 +184,7 @@ def main() -> None:
     assert lpips is not None  # a file was given
     bins = ab_bins()
     print(f"{len(data[0])} pictures, {options.epochs} epochs; {len(val[0])} to measure on")
-    print("| objective | over grey, dB | colour | LPIPS | gain | over grey, dB | colour | LPIPS |")
+    print("| objective | over gray, dB | color | LPIPS | gain | over gray, dB | color | LPIPS |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
 
     def mean(logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
@@ -219,7 +219,7 @@ def main() -> None:
 
     counts = torch.zeros(len(bins))
     for lab in torch.split(data[0][:512].float(), 32):
-        counts += soft_encode(small(lab), neighbours=1).sum(dim=(0, 2, 3))
+        counts += soft_encode(small(lab), neighbors=1).sum(dim=(0, 2, 3))
     share = smoothed(counts / counts.sum(), bins)
     rare = 1 / (0.5 * share + 0.5 / len(share))
     rare = rare / (rare * share).sum()
@@ -227,9 +227,9 @@ def main() -> None:
     def rebalanced(raw: Tensor, lab: Tensor) -> Tensor:
         return cross_entropy(raw, lab, rare)
 
-    def perceptual(lpips: float, colour: float) -> Callable[[Tensor, Tensor], Tensor]:
+    def perceptual(lpips: float, color: float) -> Callable[[Tensor, Tensor], Tensor]:
         objective = AbPerceptual(
-            nn.Linear(1, 1), lpips=lpips, colour=colour, lpips_weights=str(options.lpips_weights)
+            nn.Linear(1, 1), lpips=lpips, color=color, lpips_weights=str(options.lpips_weights)
         )
         return lambda raw, lab: objective.loss(10 * raw, Batch(lab, "lab"))
 

@@ -22,7 +22,7 @@ else:
 
 TRAIN = Path(__file__).resolve().parents[1]
 ROWS = ("S0", "S1a", "S1b", "S2", "S3a", "S3b", "S3c", "S4a", "S4b")
-FLOORS = ("grey", "mean ab", "half chroma")
+FLOORS = ("gray", "mean ab", "half chroma")
 HEAD = ("row", "system", "data and scale", "device", "wall time", "epochs")
 FIGURES = ("the document reports", "ours", *FLOORS, "our model")
 PICTURES = 1000  # fewer test pictures than this, and a note says so
@@ -33,7 +33,7 @@ Written by `python train/scripts/results.py` from each row's `results.json`; do 
 
 *Ours* are the document's own figures, measured by us; the word in brackets is the part they were
 measured on. The last four columns are all measured on the same test pictures, as PSNR in dB and
-12-margin error: the true L\\* with no colour, with the set's mean a\\*b\\*, with the true a\\*b\\*
+12-margin error: the true L\\* with no color, with the set's mean a\\*b\\*, with the true a\\*b\\*
 halved, and with our model's a\\*b\\*. A figure means little without these floors.
 """
 

@@ -17,6 +17,8 @@ from ..run.settings import ColorizerOptions
 from .options import flag_of, make_colorizer, takes
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ..evaluation import EvalTable, VideoRow
 
 
@@ -30,7 +32,7 @@ class PictureOptions:
     sheet: Path | None = option(
         None,
         metavar="FILE.png",
-        help="Write a sheet of the best, median and worst pictures: grey, prediction, truth.",
+        help="Write a sheet of the best, median and worst pictures: gray, prediction, truth.",
     )
     sheet_each: int | None = option(
         None, low=1, high=50, metavar="N", help="Pictures of each of the three [4]."
@@ -100,8 +102,8 @@ def evaluate_command(
 
     Pictures: PSNR, SSIM, LPIPS, colorfulness and 12-margin error. Clips: PSNR, colorfulness, CDC
     and warp error, per frame and stabilized. A figure means little alone, so the table also has
-    the baselines. For pictures: grey, the set's mean color, the truth at half chroma, and the
-    truth. For clips: the truth and grey.
+    the baselines. For pictures: gray, the set's mean color, the truth at half chroma, and the
+    truth. For clips: the truth and gray.
     """
     if video:
         _refuse(for_pictures, "is for pictures; leave out --video")
@@ -169,7 +171,7 @@ def _show_pictures(table: EvalTable) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    view = Table("", "PSNR", "over grey", "pooled", "SSIM", "LPIPS", "color", "12-margin error")
+    view = Table("", "PSNR", "over gray", "pooled", "SSIM", "LPIPS", "color", "12-margin error")
     for row in table.rows:
         view.add_row(
             row.name,
@@ -178,13 +180,38 @@ def _show_pictures(table: EvalTable) -> None:
             f"{row.psnr_pooled:.3f}",
             f"{row.ssim:.4f}",
             "-" if row.lpips is None else f"{row.lpips:.4f}",
-            f"{row.colourfulness:.3f}",
+            f"{row.colorfulness:.3f}",
             f"{row.margin_error:.4f}",
         )
     out = Console()
     out.print(view)
+    if table.folders:
+        _show_folders(table, out)
     for note in table.notes:
         out.print(note, soft_wrap=True, highlight=False)
+
+
+def _show_folders(table: EvalTable, out: Console) -> None:
+    from rich.table import Table
+
+    view = Table(
+        "folder", "pictures", "gray", "PSNR", "over gray", "LPIPS", "below gray's", "color"
+    )
+    for row in table.folders:
+        lpips, below = "-", "-"
+        if row.lpips is not None and row.gray_lpips:
+            lpips, below = f"{row.lpips:.4f}", f"{100 * (1 - row.lpips / row.gray_lpips):.1f} %"
+        view.add_row(
+            row.name or "(none)",
+            str(row.num_pictures),
+            f"{row.gray_psnr:.2f}",
+            f"{row.psnr:.2f}",
+            f"{row.psnr_over_gray:+.3f}",
+            lpips,
+            below,
+            f"{row.colorfulness:.3f}",
+        )
+    out.print(view)
 
 
 def _clips(
@@ -243,7 +270,7 @@ def _show_rows(title: str, rows: tuple[VideoRow, ...]) -> None:
     def number(value: float | None, digits: int) -> str:
         return "-" if value is None else f"{value:.{digits}f}"
 
-    columns = ("PSNR", "over grey", "color", "CDC", "of truth's", "warp error", "of truth's")
+    columns = ("PSNR", "over gray", "color", "CDC", "of truth's", "warp error", "of truth's")
     view = Table(box=box.SIMPLE)  # narrow enough for 80 columns
     view.add_column()
     for column in columns:
@@ -253,7 +280,7 @@ def _show_rows(title: str, rows: tuple[VideoRow, ...]) -> None:
             row.name,
             number(row.psnr, 2),
             f"{row.psnr_over_gray:+.2f}",
-            number(row.colourfulness, 3),
+            number(row.colorfulness, 3),
             number(row.cdc, 6),
             number(row.cdc_ratio, 2),
             number(row.warp_error, 3),

@@ -62,7 +62,7 @@ def describe_command(
 
     \b
     vidcolor models describe skip_cnn
-    vidcolor models describe pool_cnn --option filters=16 --option colours=24 --input 32
+    vidcolor models describe pool_cnn --option filters=16 --option colors=24 --input 32
 
     No weights are needed. Numbers are of one picture; memory is that of the tensors in float32,
     without the library's own.
@@ -159,8 +159,8 @@ def _facts(entry: Entry, folder: Path) -> dict[str, str]:
         "file": f"{size / 2**20:.1f} MiB",
         "input": f"about {entry.input_size}x{entry.input_size} pixels",
         "PSNR, dB": measured("psnr", ".2f"),
-        "over grey, dB": measured("psnr_over_gray", "+.2f"),
-        "colorfulness, of the truth's": measured("colourfulness", ".2f"),
+        "over gray, dB": measured("psnr_over_gray", "+.2f"),
+        "colorfulness, of the truth's": measured("colorfulness", ".2f"),
         "LPIPS": measured("lpips", ".3f"),
         "12-margin error": measured("margin_error", ".3f"),
         "measured on": str(entry.metrics.get("evaluated_on", "-")),

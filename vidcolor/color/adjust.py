@@ -37,7 +37,7 @@ class ColorAdjustment:
         OptionError: a value is out of range or not a number; it is a ValueError.
     """
 
-    saturation: float = option(1.0, low=0, high=5, help="Factor on the colors; 0 gives grey.")
+    saturation: float = option(1.0, low=0, high=5, help="Factor on the colors; 0 gives gray.")
     temperature: float = option(
         0.0, low=-100, high=100, help="White balance: -100 is colder (blue), 100 warmer (yellow)."
     )

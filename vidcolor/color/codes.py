@@ -38,7 +38,7 @@ def luma_levels(bit_depth: int, full_range: bool) -> tuple[int, int]:
     return 16 << (bit_depth - 8), 235 << (bit_depth - 8)
 
 
-def luma_to_grey(luma: Tensor, bit_depth: int, full_range: bool) -> Tensor:
+def luma_to_gray(luma: Tensor, bit_depth: int, full_range: bool) -> Tensor:
     """Convert integer luma codes to float32 gray levels in [0, 1], any shape.
 
     Codes below black and above white are clipped.

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from ..errors import OutputError
 from ..frames import ColorBatch, LumaBatch, PixelFormat
-from .codes import dequantize_chroma, luma_to_grey, quantize_chroma, quantize_luma
+from .codes import dequantize_chroma, luma_to_gray, quantize_chroma, quantize_luma
 from .convert import (
-    grey_to_lightness,
+    gray_to_lightness,
     lab_to_rgb,
     lab_to_rgb8,
     lab_to_yuv,
-    lightness_to_grey,
+    lightness_to_gray,
     luma_for_luminance,
     rgb_offsets,
     rgb_to_yuv,
@@ -45,21 +45,21 @@ LARGE = 1 << 26  # pixels from which a picture is composed in strips
 
 
 @lru_cache(maxsize=16)
-def _grey_table(bit_depth: int, full_range: bool, device: str) -> Tensor:
+def _gray_table(bit_depth: int, full_range: bool, device: str) -> Tensor:
     """Gray level of every luma code, `(2 ** bit_depth,)` float32."""
-    return luma_to_grey(torch.arange(1 << bit_depth), bit_depth, full_range).to(device)
+    return luma_to_gray(torch.arange(1 << bit_depth), bit_depth, full_range).to(device)
 
 
 @lru_cache(maxsize=16)
 def _lightness_table(bit_depth: int, full_range: bool, device: str) -> Tensor:
     """L* of every luma code, `(2 ** bit_depth,)` float32."""
-    return grey_to_lightness(_grey_table(bit_depth, full_range, "cpu")).to(device)
+    return gray_to_lightness(_gray_table(bit_depth, full_range, "cpu")).to(device)
 
 
 @lru_cache(maxsize=16)
 def _luminance_table(bit_depth: int, full_range: bool, device: str) -> Tensor:
     """Relative luminance Y of every luma code, `(2 ** bit_depth,)` float32."""
-    return srgb_to_linear(_grey_table(bit_depth, full_range, "cpu")).to(device)
+    return srgb_to_linear(_gray_table(bit_depth, full_range, "cpu")).to(device)
 
 
 def _map_codes(
@@ -71,14 +71,14 @@ def _map_codes(
     return take_1d(table, codes.to(torch.int32))
 
 
-def film_grey(batch: LumaBatch, codes: Tensor | None = None) -> Tensor:
+def film_gray(batch: LumaBatch, codes: Tensor | None = None) -> Tensor:
     """Gray levels in [0, 1], `(B, 1, H, W)` float32.
 
     Args:
         batch: the film's frames.
         codes: luma codes with the batch's bit depth and range, to convert in place of its own.
     """
-    return _map_codes(batch, _grey_table, codes)
+    return _map_codes(batch, _gray_table, codes)
 
 
 def film_lightness(batch: LumaBatch) -> Tensor:
@@ -189,7 +189,7 @@ class _Blocks:
 
     def keep_luma(self) -> tuple[Tensor, Tensor]:
         """Keep the film's luma codes; scale chroma to fit."""
-        dark, bright = (_map_codes(self.batch, _grey_table, codes) for codes in self.ends)
+        dark, bright = (_map_codes(self.batch, _gray_table, codes) for codes in self.ends)
         chroma = self.yuv[:, 1:]
         room = chroma_headroom(dark, bright, rgb_offsets(chroma, self.tags.matrix))
         return self.film[:, 0], self._quantized(chroma * room)
@@ -206,11 +206,11 @@ class _Blocks:
         ends = torch.stack([_map_codes(batch, _luminance_table, codes) for codes in self.ends])
         codes = self._quantized(_fit_chroma(self.yuv[:, 1:], ends, self.tags.matrix))
         chroma = dequantize_chroma(codes, self.format.bit_depth, self.tags.full_range)
-        change = self.yuv[:, :1] - lightness_to_grey(self.lightness)  # of Y' by the block's color
+        change = self.yuv[:, :1] - lightness_to_gray(self.lightness)  # of Y' by the block's color
         luma = luma_for_luminance(
             _map_codes(batch, _luminance_table, self.film),
             _repeat(rgb_offsets(chroma, self.tags.matrix), ratio),
-            _map_codes(batch, _grey_table, self.film) + _repeat(change, ratio),
+            _map_codes(batch, _gray_table, self.film) + _repeat(change, ratio),
             steps=4,  # with 2, noise under strong colors leaves an error of 20 in L*
         )
         return quantize_luma(luma, self.format.bit_depth, self.tags.full_range)[:, 0], codes
@@ -243,10 +243,10 @@ def _rgb_bands(
             continue
         rgb = lab_to_rgb(torch.cat([light, chroma], dim=1))
         if exact:
-            grey = _map_codes(batch, _grey_table, batch.luma[..., rows, :])
+            gray = _map_codes(batch, _gray_table, batch.luma[..., rows, :])
             chroma = rgb_to_yuv(rgb, format.tags.matrix)[:, 1:]
-            room = chroma_headroom(grey, grey, rgb_offsets(chroma, format.tags.matrix))
-            rgb = yuv_to_rgb(torch.cat([grey, chroma * room], dim=1), format.tags.matrix)
+            room = chroma_headroom(gray, gray, rgb_offsets(chroma, format.tags.matrix))
+            rgb = yuv_to_rgb(torch.cat([gray, chroma * room], dim=1), format.tags.matrix)
         yield rows, quantize_luma(rgb, format.bit_depth, full_range=True)
 
 

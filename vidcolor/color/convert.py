@@ -102,13 +102,13 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     return linear_to_srgb(lab_to_linear(lab).clamp(0, 1)).clamp(0, 1)
 
 
-def grey_to_lightness(grey: Tensor) -> Tensor:
-    """L* in [0, 100] of gray pixels R' = G' = B' = `grey` in [0, 1], any shape."""
-    return 116 * _lab_f(srgb_to_linear(grey)) - 16
+def gray_to_lightness(gray: Tensor) -> Tensor:
+    """L* in [0, 100] of gray pixels R' = G' = B' = `gray` in [0, 1], any shape."""
+    return 116 * _lab_f(srgb_to_linear(gray)) - 16
 
 
-def lightness_to_grey(lightness: Tensor) -> Tensor:
-    """Gray level in [0, 1] whose L* is `lightness`, any shape; inverts `grey_to_lightness`."""
+def lightness_to_gray(lightness: Tensor) -> Tensor:
+    """Gray level in [0, 1] whose L* is `lightness`, any shape; inverts `gray_to_lightness`."""
     return linear_to_srgb(lightness_to_luminance(lightness)).clamp(0, 1)
 
 

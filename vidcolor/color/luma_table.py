@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..frames import ColorTags
-from .codes import dequantize_chroma, luma_to_grey, quantize_chroma, quantize_luma
+from .codes import dequantize_chroma, luma_to_gray, quantize_chroma, quantize_luma
 from .convert import luma_for_luminance, rgb_offsets, srgb_to_linear
 from .gamut import LUMINANCE_TOLERANCE, luminance_range, scale_to_fit
 from .lookup import gather_pixels, scatter_pixels, take_1d, true_indices
@@ -40,9 +40,9 @@ class LumaTable:
 
     def __init__(self, full_range: bool, tags: ColorTags, device: str = "cpu") -> None:
         self._tags = tags
-        grey = luma_to_grey(torch.arange(_CODES), 8, full_range)
-        luminance = srgb_to_linear(grey)
-        self._grey, self._luminance = grey.to(device), luminance.to(device)
+        gray = luma_to_gray(torch.arange(_CODES), 8, full_range)
+        luminance = srgb_to_linear(gray)
+        self._gray, self._luminance = gray.to(device), luminance.to(device)
         # 16 MB. On the CPU that is address space: pages that are never written take no memory.
         with torch.inference_mode(False):  # so that it can be filled in any mode
             self._rows = torch.empty(_CODES * _CODES, _CODES, dtype=torch.uint8, device=device)
@@ -145,7 +145,7 @@ class LumaTable:
         """Compute the rows of `pairs`, `(n,)`."""
         for chunk in torch.split(pairs, _CHUNK):
             shape = (1, 1, len(chunk), _CODES)
-            estimate, luminance = self._grey.expand(shape), self._luminance.expand(shape)
+            estimate, luminance = self._gray.expand(shape), self._luminance.expand(shape)
             luma = luma_for_luminance(luminance, self._offsets(chunk), estimate, steps=_STEPS)
             self._rows[chunk] = quantize_luma(luma[0, 0], 8, self._tags.full_range)
             self._known[chunk] = True  # last, because another thread may be reading

@@ -1,5 +1,6 @@
 """Measures a colorizer on color pictures (`stills`) and on color clips (`video`)."""
 
+from .folders import FolderRow, folder_of
 from .sheets import PictureScore
 from .stills import (
     MIN_SIZE,
@@ -16,6 +17,7 @@ __all__ = [
     "ClipTable",
     "EvalRow",
     "EvalTable",
+    "FolderRow",
     "PictureScore",
     "Predictor",
     "VideoRow",
@@ -23,4 +25,5 @@ __all__ = [
     "evaluate",
     "evaluate_folders",
     "evaluate_video",
+    "folder_of",
 ]

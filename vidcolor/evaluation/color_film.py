@@ -14,7 +14,7 @@ from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..color.codes import dequantize_chroma, luma_to_grey
+from ..color.codes import dequantize_chroma, luma_to_gray
 from ..color.convert import yuv_to_rgb
 from ..errors import InputError
 from ..frames import WHOLE, LumaBatch, Segment
@@ -133,7 +133,7 @@ class ColorFilmSource:
         codes = torch.empty(len(pending), 3, self.height, self.width, dtype=torch.uint8)
         for target, (planes, _, _) in zip(codes, pending, strict=True):
             target.copy_(torch.from_numpy(np.ascontiguousarray(planes)))
-        luma = luma_to_grey(codes[:, :1], 8, full_range)
+        luma = luma_to_gray(codes[:, :1], 8, full_range)
         chroma = dequantize_chroma(codes[:, 1:], 8, full_range)
         matrix = self.facts.tags.matrix if self.facts.has_luma else "smpte170m"
         rgb = yuv_to_rgb(torch.cat([luma, chroma], dim=1), matrix)

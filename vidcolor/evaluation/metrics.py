@@ -90,12 +90,12 @@ def ssim(prediction: Tensor, target: Tensor) -> Tensor:
     return torch.from_numpy(similarity.mean(axis=(1, 2))).reshape(len(prediction), -1).mean(dim=1)
 
 
-def colourfulness(rgb: Tensor, epsilon: float = 0.0) -> Tensor:
+def colorfulness(rgb: Tensor, epsilon: float = 0.0) -> Tensor:
     """Colorfulness of each picture, `(B,)`; 0 for gray, about 60 to 100 for vivid photographs.
 
     sqrt(var rg + var yb) + 0.3 sqrt((mean rg)^2 + (mean yb)^2) with signed rg = R - G and
     yb = (R + G) / 2 - B, population variances. Source: Hasler and Suesstrunk 2003, "Measuring
-    colourfulness in natural images", section 5.
+    colorfulness in natural images", section 5.
 
     Args:
         rgb: `(B, 3, H, W)` in [0, 255].

@@ -20,7 +20,7 @@ COLUMN_WIDTH = 72  # minimum width of a column, pixels, so that its name fits
 GUTTER = 4  # pixels between pictures
 CAPTION = 18  # height of the line with the names of the columns, pixels
 LABEL = 16  # height of the line below a row, pixels
-COLUMNS = ("grey", "prediction", "target")
+COLUMNS = ("gray", "prediction", "target")
 _TEXT_COLOR = (0, 0, 0)
 
 
@@ -39,14 +39,14 @@ def _check(columns: Sequence[Tensor], labels: Sequence[str] | None, names: Seque
             raise ValueError(f"{name} must be (N, 1 or 3, H, W), not {tuple(column.shape)}")
         if column.shape[0] != columns[0].shape[0] or column.shape[2:] != columns[0].shape[2:]:
             raise ValueError(
-                f"{name} {tuple(column.shape)} differs in size from grey {tuple(columns[0].shape)}"
+                f"{name} {tuple(column.shape)} differs in size from gray {tuple(columns[0].shape)}"
             )
     if labels is not None and len(labels) != len(columns[0]):
         raise ValueError(f"{len(labels)} labels for {len(columns[0])} pictures")
 
 
 def write_contact_sheet(
-    grey: Tensor,
+    gray: Tensor,
     prediction: Tensor,
     target: Tensor,
     path: Path,
@@ -60,7 +60,7 @@ def write_contact_sheet(
     at x = GUTTER + k * (max(width, COLUMN_WIDTH) + GUTTER), the first row at y = CAPTION + GUTTER.
 
     Args:
-        grey, prediction, target: `(N, 1, H, W)` or `(N, 3, H, W)` R'G'B' in [0, 1], with the same
+        gray, prediction, target: `(N, 1, H, W)` or `(N, 3, H, W)` R'G'B' in [0, 1], with the same
             N, H and W, on any device. Values outside are clipped; nan, as from a diverged network,
             becomes black.
         path: the PNG; replaced atomically.
@@ -73,15 +73,15 @@ def write_contact_sheet(
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    columns = (grey, prediction, target)
+    columns = (gray, prediction, target)
     _check(columns, labels, names)
-    factor = max(1, math.ceil(ROW_HEIGHT / grey.shape[2]))
+    factor = max(1, math.ceil(ROW_HEIGHT / gray.shape[2]))
     tiles = [_enlarged(column, factor) for column in columns]
     height, width = tiles[0].shape[1:3]
     step_x = max(width, COLUMN_WIDTH) + GUTTER
     step_y = height + GUTTER + (LABEL if labels is not None else 0)
     canvas = np.full(
-        (CAPTION + GUTTER + len(grey) * step_y, GUTTER + len(columns) * step_x, 3), 255, np.uint8
+        (CAPTION + GUTTER + len(gray) * step_y, GUTTER + len(columns) * step_x, 3), 255, np.uint8
     )
     for k, column in enumerate(tiles):
         for row, tile in enumerate(column):
@@ -159,7 +159,7 @@ def _label(kind: str, score: PictureScore) -> str:
 def write_score_sheet(
     path: Path,
     chosen: Sequence[tuple[str, PictureScore]],
-    grey: Tensor,
+    gray: Tensor,
     prediction: Tensor,
     truth: Tensor,
 ) -> None:
@@ -168,16 +168,16 @@ def write_score_sheet(
     Args:
         path: the PNG; replaced atomically.
         chosen: kind (`best`, `median`, `worst`) and score of each picture.
-        grey, prediction, truth: `(N, 3, H, W)` R'G'B' in [0, 255].
+        gray, prediction, truth: `(N, 3, H, W)` R'G'B' in [0, 255].
 
     Raises:
         OutputError: the file cannot be written.
     """
     write_contact_sheet(
-        grey / 255,
+        gray / 255,
         prediction / 255,
         truth / 255,
         path,
         labels=[_label(kind, score) for kind, score in chosen],
-        names=("grey", "prediction", "truth"),
+        names=("gray", "prediction", "truth"),
     )

@@ -19,10 +19,11 @@ from torch import Tensor
 from ..color.convert import MIN_CHROMA, lab_to_rgb, rgb_to_lab
 from ..color.gamut import limit_chroma
 from ..errors import InputError
+from .folders import FolderRow, folder_rows
 from .metrics import (
     NO_LPIPS,
     Lpips,
-    colourfulness,
+    colorfulness,
     load_lpips,
     margin_error,
     mean_squared_error,
@@ -49,13 +50,13 @@ class EvalRow:
     """One method's results over the set.
 
     Attributes:
-        name: `grey`, `mean ab`, `half chroma`, `truth`, or the model's name.
+        name: `gray`, `mean ab`, `half chroma`, `truth`, or the model's name.
         psnr: mean over the pictures of their PSNR, dB; 100 for an exact picture.
         psnr_pooled: PSNR of the mean squared error over all pictures, dB.
-        psnr_over_gray: `psnr` minus that of the row `grey`, dB.
+        psnr_over_gray: `psnr` minus that of the row `gray`, dB.
         ssim: mean structural similarity.
         lpips: mean LPIPS (AlexNet, version 0.1); None without AlexNet's weights.
-        colourfulness: mean Hasler-Suesstrunk colorfulness of the predictions, divided by the mean
+        colorfulness: mean Hasler-Suesstrunk colorfulness of the predictions, divided by the mean
             of the truth.
         margin_error: mean share of channel values with an error of 12 levels or more.
     """
@@ -66,7 +67,7 @@ class EvalRow:
     psnr_over_gray: float
     ssim: float
     lpips: float | None
-    colourfulness: float
+    colorfulness: float
     margin_error: float
 
 
@@ -75,27 +76,29 @@ class EvalTable:
     """Results of the baselines and the model, and the pictures they were measured on.
 
     Attributes:
-        rows: grey, mean ab, half chroma, truth, then the model.
+        rows: gray, mean ab, half chroma, truth, then the model.
         num_pictures: number of pictures measured.
-        near_grey: number of pictures left out because their mean Lab chroma is below 2.
+        near_gray: number of pictures left out because their mean Lab chroma is below 2.
         unreadable: names of files that could not be read.
         size: side of the squares, pixels.
         notes: how the values were computed, one line each.
         pictures: the model's results on each picture, in the order of the input.
+        folders: the model's results by folder, if the pictures lie in several.
     """
 
     rows: tuple[EvalRow, ...]
     num_pictures: int
-    near_grey: int
+    near_gray: int
     unreadable: tuple[str, ...]
     size: int
     notes: tuple[str, ...]
     pictures: tuple[PictureScore, ...] = ()
+    folders: tuple[FolderRow, ...] = ()
 
     def to_dict(self, *, per_picture: bool = False) -> dict[str, Any]:
         """Convert to lists, dicts and numbers, for JSON; with `pictures` only if `per_picture`."""
         values = dataclasses.asdict(self)
-        for key in ("rows", "unreadable", "notes", "pictures"):
+        for key in ("rows", "unreadable", "notes", "pictures", "folders"):
             values[key] = list(values[key])
         if not per_picture:
             del values["pictures"]
@@ -114,7 +117,7 @@ class _Tally:
             "mse": mse,
             "psnr": psnr_of_mse(mse),
             "ssim": ssim(prediction, truth),
-            "colourfulness": colourfulness(prediction),
+            "colorfulness": colorfulness(prediction),
             "margin_error": margin_error(prediction, truth),
         }
         if distance is not None:
@@ -125,10 +128,13 @@ class _Tally:
     def mean(self, name: str) -> float:
         return float(torch.cat(self.values[name]).mean())
 
-    def scores(self, names: Sequence[str], grey: _Tally) -> tuple[PictureScore, ...]:
+    def columns(self) -> dict[str, list[float]]:
+        return {name: torch.cat(values).tolist() for name, values in self.values.items()}
+
+    def scores(self, names: Sequence[str], gray: _Tally) -> tuple[PictureScore, ...]:
         keys = ("psnr", "ssim", "margin_error", "lpips")
         columns = {key: torch.cat(self.values[key]).tolist() for key in keys if key in self.values}
-        baseline = torch.cat(grey.values["psnr"]).tolist()
+        baseline = torch.cat(gray.values["psnr"]).tolist()
         return tuple(
             PictureScore(
                 name=name,
@@ -141,15 +147,15 @@ class _Tally:
             for i, name in enumerate(names)
         )
 
-    def row(self, name: str, grey: _Tally, truth: _Tally) -> EvalRow:
+    def row(self, name: str, gray: _Tally, truth: _Tally) -> EvalRow:
         return EvalRow(
             name=name,
             psnr=self.mean("psnr"),
             psnr_pooled=float(psnr_of_mse(torch.tensor(self.mean("mse"), dtype=torch.float64))),
-            psnr_over_gray=self.mean("psnr") - grey.mean("psnr"),
+            psnr_over_gray=self.mean("psnr") - gray.mean("psnr"),
             ssim=self.mean("ssim"),
             lpips=self.mean("lpips") if "lpips" in self.values else None,
-            colourfulness=self.mean("colourfulness") / truth.mean("colourfulness"),
+            colorfulness=self.mean("colorfulness") / truth.mean("colorfulness"),
             margin_error=self.mean("margin_error"),
         )
 
@@ -225,13 +231,13 @@ def evaluate(
     network = load_lpips(lpips_weights) if size >= _MIN_LPIPS_SIZE else None
     squares: list[Tensor] = []
     titles: list[str] = []
-    near_grey = 0
+    near_gray = 0
     mean_ab = torch.zeros(1, 2, 1, 1, dtype=torch.float64)
     for title, picture in pictures:
         cropped = square(picture, size)
         ab = rgb_to_lab(cropped.float() / 255)[1:]
         if float(ab.square().sum(0).sqrt().mean()) < MIN_CHROMA:
-            near_grey += 1
+            near_gray += 1
             continue
         squares.append(cropped)
         titles.append(title)
@@ -239,12 +245,12 @@ def evaluate(
         progress(len(squares), None)
     if not squares:
         raise InputError(
-            f"no color picture to measure on ({len(unreadable)} unreadable, {near_grey} "
+            f"no color picture to measure on ({len(unreadable)} unreadable, {near_gray} "
             "near-gray); give a folder or zip of color photographs"
         )
     mean_ab /= len(squares)
 
-    names = ("grey", "mean ab", "half chroma", "truth", name)
+    names = ("gray", "mean ab", "half chroma", "truth", name)
     tallies = [_Tally() for _ in names]
     done = 0
     for truth, lab in _batches(squares):
@@ -262,18 +268,19 @@ def evaluate(
         done += len(truth)
         progress(done, len(squares))
 
-    grey, true = tallies[0], tallies[3]
-    scores = tallies[4].scores(titles, grey)
+    gray, true = tallies[0], tallies[3]
+    scores = tallies[4].scores(titles, gray)
     if sheet is not None:
         _write_sheet(sheet, colorizer, squares, scores, each)
     return EvalTable(
-        rows=tuple(t.row(n, grey, true) for n, t in zip(names, tallies, strict=True)),
+        rows=tuple(t.row(n, gray, true) for n, t in zip(names, tallies, strict=True)),
         num_pictures=len(squares),
-        near_grey=near_grey,
+        near_gray=near_gray,
         unreadable=tuple(unreadable),
         size=size,
-        notes=_notes(len(squares), near_grey, len(unreadable), size, network is not None),
+        notes=_notes(len(squares), near_gray, len(unreadable), size, network is not None),
         pictures=scores,
+        folders=folder_rows(titles, tallies[4].columns(), gray.columns(), true.columns()),
     )
 
 
@@ -286,22 +293,22 @@ def _write_sheet(
 ) -> None:
     """Write the sheet of the best, median and worst pictures, predicting them again."""
     chosen = choose_pictures(scores, each)
-    truths, greys, predictions = [], [], []
+    truths, grays, predictions = [], [], []
     for truth, lab in _batches([squares[index] for index in chosen]):
         lightness, ab = lab[:, :1], lab[:, 1:]
         truths.append(truth)
-        greys.append(_to_rgb8(lightness, torch.zeros_like(ab)))
+        grays.append(_to_rgb8(lightness, torch.zeros_like(ab)))
         predictions.append(_to_rgb8(lightness, colorizer.predict_full_size(lightness).to(ab)))
-    columns = (torch.cat(greys), torch.cat(predictions), torch.cat(truths))
+    columns = (torch.cat(grays), torch.cat(predictions), torch.cat(truths))
     write_score_sheet(path, [(kind, scores[index]) for index, kind in chosen.items()], *columns)
 
 
 def _notes(
-    count: int, near_grey: int, unreadable: int, size: int, has_lpips: bool
+    count: int, near_gray: int, unreadable: int, size: int, has_lpips: bool
 ) -> tuple[str, ...]:
     notes = [
         f"{count} pictures, resized to cover {size}x{size} (bicubic, antialiased), center-cropped",
-        f"left out: {near_grey} near-gray (mean Lab chroma under {MIN_CHROMA:g}), "
+        f"left out: {near_gray} near-gray (mean Lab chroma under {MIN_CHROMA:g}), "
         f"{unreadable} unreadable",
         "PSNR: R'G'B', 8 bit, peak 255, mean over the pictures; pooled: of the mean squared error",
         "colorfulness: mean of the predictions / mean of the truth (Hasler and Suesstrunk 2003)",

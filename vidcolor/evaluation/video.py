@@ -1,7 +1,7 @@
-"""Measuring a colorizer on colour clips: how right its colours are, and whether they stay put.
+"""Measuring a colorizer on color clips: how right its colors are, and whether they stay put.
 
-A clip is turned grey as a film would hold it (its Y' plane), colorized as `vidcolor run` does it
-(the film's L* kept, limited to the sRGB gamut, 8 bits), with and without stabilising, and compared
+A clip is turned gray as a film would hold it (its Y' plane), colorized as `vidcolor run` does it
+(the film's L* kept, limited to the sRGB gamut, 8 bits), with and without stabilizing, and compared
 with the clip itself. It is read once and never kept: all figures are running sums.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..color.compose import film_grey
+from ..color.compose import film_gray
 from ..color.convert import MIN_CHROMA, rgb_to_lab
 from ..errors import InputError
 from ..frames import WHOLE, LumaBatch, Segment, picture_format
@@ -31,7 +31,7 @@ from ..run.settings import Settings
 from ..sources import expand
 from ..system.stages import run_stages
 from .color_film import ColorFilmSource, RgbBatch
-from .metrics import colourfulness, psnr
+from .metrics import colorfulness, psnr
 from .video_metrics import LEAST_FRAMES, BackwardFlow, ColorConsistency, TruthFlow, WarpError
 
 LONG_SIDE = 512
@@ -45,10 +45,10 @@ class VideoRow:
     """One method's results on a clip, or their means over several clips.
 
     Attributes:
-        name: `truth`, `grey`, or the model's name and how it was run.
+        name: `truth`, `gray`, or the model's name and how it was run.
         psnr: mean over the frames of their PSNR, dB; 100 for an exact frame.
-        psnr_over_gray: `psnr` above the row `grey`, dB.
-        colourfulness: mean Hasler-Suesstrunk colourfulness divided by the truth's.
+        psnr_over_gray: `psnr` above the row `gray`, dB.
+        colorfulness: mean Hasler-Suesstrunk colorfulness divided by the truth's.
         cdc: see `ColorConsistency`.
         cdc_ratio: `cdc` divided by the truth's, None where that is 0.
         warp_error: see `WarpError`; None where no pair of frames could be matched.
@@ -58,7 +58,7 @@ class VideoRow:
     name: str
     psnr: float
     psnr_over_gray: float
-    colourfulness: float
+    colorfulness: float
     cdc: float
     cdc_ratio: float | None
     warp_error: float | None
@@ -71,11 +71,11 @@ class ClipTable:
 
     Attributes:
         path: the clip.
-        rows: truth, grey, the model on each frame by itself, and the model stabilised.
+        rows: truth, gray, the model on each frame by itself, and the model stabilized.
         num_frames: frames measured.
         width, height: of the frames as they were measured, pixels.
-        pairs: neighbours that the warp error was measured on.
-        cuts, duplicates, unmatched: neighbours left out; see `TruthFlow`. With `pairs` they add
+        pairs: neighbors that the warp error was measured on.
+        cuts, duplicates, unmatched: neighbors left out; see `TruthFlow`. With `pairs` they add
             up to `num_frames` - 1.
         seen: mean share of the pixels that are visible in both frames of a pair, None without
             pairs.
@@ -128,14 +128,14 @@ class _Tally:
 
     def __init__(self) -> None:
         self.frames = 0
-        self.psnr = self.colourfulness = self.chroma = 0.0
+        self.psnr = self.colorfulness = self.chroma = 0.0
         self.consistency, self.warp = ColorConsistency(), WarpError()
 
     def add(self, rgb: Tensor, truth: Tensor, motions: Sequence[BackwardFlow | None]) -> None:
         """Take frames `(B, 3, H, W)` uint8, the truth's, and the truth's motion before each."""
         self.frames += len(rgb)
         self.psnr += float(psnr(rgb, truth).double().sum())
-        self.colourfulness += float(colourfulness(rgb).double().sum())
+        self.colorfulness += float(colorfulness(rgb).double().sum())
         ab = rgb_to_lab(rgb.float() / 255)[:, 1:]
         self.chroma += float(ab.square().sum(1).sqrt().mean((1, 2)).double().sum())
         planes = ab.permute(0, 2, 3, 1).contiguous().numpy()
@@ -143,7 +143,7 @@ class _Tally:
             self.consistency.add(frame)
             self.warp.add(plane, motion)
 
-    def row(self, name: str, truth: _Tally, grey: _Tally) -> VideoRow:
+    def row(self, name: str, truth: _Tally, gray: _Tally) -> VideoRow:
         def known(value: float) -> float | None:
             return None if math.isnan(value) else value
 
@@ -152,8 +152,8 @@ class _Tally:
         return VideoRow(
             name=name,
             psnr=self.psnr / self.frames,
-            psnr_over_gray=(self.psnr - grey.psnr) / self.frames,
-            colourfulness=self.colourfulness / truth.colourfulness,
+            psnr_over_gray=(self.psnr - gray.psnr) / self.frames,
+            colorfulness=self.colorfulness / truth.colorfulness,
             cdc=cdc,
             cdc_ratio=cdc / true_cdc if true_cdc else None,
             warp_error=warp,
@@ -161,9 +161,9 @@ class _Tally:
         )
 
 
-def _in_grey(batch: LumaBatch) -> Tensor:
+def _in_gray(batch: LumaBatch) -> Tensor:
     """What a screen shows of the batch without color, `(B, 3, H, W)` uint8."""
-    return (film_grey(batch) * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
+    return (film_gray(batch) * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
 
 
 def _colorized(
@@ -211,10 +211,10 @@ def evaluate_clip(
         progress: called with the frames done.
 
     Raises:
-        InputError: the clip is near-grey or has fewer than five frames; or see `ColorFilmSource`.
+        InputError: the clip is near-gray or has fewer than five frames; or see `ColorFilmSource`.
     """
-    truth, grey = _Tally(), _Tally()
-    per_frame, stabilised = _Tally(), _Tally()
+    truth, gray = _Tally(), _Tally()
+    per_frame, stabilized = _Tally(), _Tally()
     motion = TruthFlow()
     damage: list[str] = []
     with (
@@ -224,13 +224,13 @@ def evaluate_clip(
         for (there, stable), (_, alone) in zip(steady, free, strict=True):
             batch = there.to(torch.device("cpu"))
             assert isinstance(batch, RgbBatch)
-            neutral = _in_grey(batch)
+            neutral = _in_gray(batch)
             lumas = zip(neutral[:, 0].numpy(), batch.cuts, strict=True)
             motions = [motion.add(luma, cut) for luma, cut in lumas]
             truth.add(batch.rgb, batch.rgb, motions)
-            grey.add(neutral, batch.rgb, motions)
+            gray.add(neutral, batch.rgb, motions)
             per_frame.add(alone, batch.rgb, motions)
-            stabilised.add(stable, batch.rgb, motions)
+            stabilized.add(stable, batch.rgb, motions)
             progress(truth.frames)
     if truth.frames < LEAST_FRAMES:
         cause = f" ({damage[0]})" if damage else ""
@@ -240,18 +240,18 @@ def evaluate_clip(
         )
     if truth.chroma / truth.frames < MIN_CHROMA:
         raise InputError(
-            f"{source.path}: holds no colour to measure on (mean Lab chroma "
-            f"{truth.chroma / truth.frames:.1f}, under {MIN_CHROMA:g}); give a colour clip"
+            f"{source.path}: holds no color to measure on (mean Lab chroma "
+            f"{truth.chroma / truth.frames:.1f}, under {MIN_CHROMA:g}); give a color clip"
         )
     tallies = {
         "truth": truth,
-        "grey": grey,
+        "gray": gray,
         f"{name}, per frame": per_frame,
-        f"{name}, stabilised": stabilised,
+        f"{name}, stabilized": stabilized,
     }
     return ClipTable(
         path=str(source.path),
-        rows=tuple(tally.row(row, truth, grey) for row, tally in tallies.items()),
+        rows=tuple(tally.row(row, truth, gray) for row, tally in tallies.items()),
         num_frames=truth.frames,
         width=source.width,
         height=source.height,
@@ -289,7 +289,7 @@ def evaluate_video(
     name: str = "model",
     progress: Callable[[Path, int, int | None], None] = lambda clip, done, total: None,
 ) -> VideoTable:
-    """Measure `colorizer` on colour clips, beside the truth and grey.
+    """Measure `colorizer` on color clips, beside the truth and gray.
 
     A clip that cannot be measured does not stop the others.
 
@@ -367,7 +367,7 @@ def _notes(tables: Sequence[ClipTable], long_side: int) -> tuple[str, ...]:
         )
     return (
         *notes,
-        f"long side at most {long_side} (bicubic); grey is the clip's own Y', whose L* every row "
+        f"long side at most {long_side} (bicubic); gray is the clip's own Y', whose L* every row "
         "but the truth has",
         "PSNR: R'G'B', 8 bit, peak 255, mean over the frames; color: mean colorfulness / the "
         "truth's (Hasler and Suesstrunk 2003)",
@@ -375,5 +375,5 @@ def _notes(tables: Sequence[ClipTable], long_side: int) -> tuple[str, ...]:
         "log; pairs across cuts count, as in its definition",
         "warp error: mean of da*^2 + db*^2 between a frame and the one before, warped along the "
         "truth's DIS flow, where it is visible",
-        "grey keeps its colours best of all: read CDC and warp error beside PSNR and colour",
+        "gray keeps its colors best of all: read CDC and warp error beside PSNR and color",
     )

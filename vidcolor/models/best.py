@@ -2,7 +2,7 @@
 
 Two encoders see the picture, `fast`'s MobileNetV2 and `resnet.ResNetEncoder`. At stride 16 the
 latter's features are brought to `width` channels, and transformer blocks (Vaswani et al. 2017; norm
-first) let every place see every other, so that one sky gets one colour; a depthwise convolution
+first) let every place see every other, so that one sky gets one color; a depthwise convolution
 before each block tells places apart at any size (Chu et al. 2021, "Conditional Positional Encodings
 for Vision Transformers"). The decoder fuses the skips at the strides 8 and 4 with plain 3x3
 convolutions. Its last map and that of `fast`'s own
@@ -60,7 +60,7 @@ def _skip(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class TwoEncoders(nn.Module):
-    """ResNet-50's trunk and MobileNetV2 on the same grey picture, `(B, 1, H, W)` in [0, 1]."""
+    """ResNet-50's trunk and MobileNetV2 on the same gray picture, `(B, 1, H, W)` in [0, 1]."""
 
     mobilenet_channels: ClassVar = {4: 24, 8: 32, 16: 96, 32: 1280}
 
@@ -69,10 +69,10 @@ class TwoEncoders(nn.Module):
         self.resnet = ResNetEncoder()
         self.mobilenet = MobileNetV2Encoder()
 
-    def forward(self, grey: Tensor) -> dict[int, Tensor]:
+    def forward(self, gray: Tensor) -> dict[int, Tensor]:
         """Features by stride, 2 to 32; where both have some, the ResNet's channels come first."""
-        features: dict[int, Tensor] = self.resnet(grey)
-        for stride, small in self.mobilenet(grey).items():
+        features: dict[int, Tensor] = self.resnet(gray)
+        for stride, small in self.mobilenet(gray).items():
             both = [features[stride], small] if stride in features else [small]
             features[stride] = torch.cat(both, dim=1)
         return features

@@ -50,7 +50,7 @@ class Bottleneck(nn.Module):
 
 
 class MobileNetV2Encoder(nn.Module):
-    """MobileNetV2 features of a grey image, `(B, 1, H, W)` in [0, 1].
+    """MobileNetV2 features of a gray image, `(B, 1, H, W)` in [0, 1].
 
     Returns a dict of stride to features: 4: 24 channels, 8: 32, 16: 96, 32: 1280.
     """
@@ -69,8 +69,8 @@ class MobileNetV2Encoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.top = ConvReLU6(320, 1280, 1)
 
-    def forward(self, grey: Tensor) -> dict[int, Tensor]:
-        x = self.stem(grey)
+    def forward(self, gray: Tensor) -> dict[int, Tensor]:
+        x = self.stem(gray)
         features = {}
         for block in self.blocks:
             x = block(x)
@@ -82,8 +82,8 @@ class MobileNetV2Encoder(nn.Module):
     def load_imagenet(self, tensors: dict[str, Tensor]) -> None:
         """Load an RGB ImageNet encoder: `conv_N_weight`, `conv_N_bias` in order of execution.
 
-        The three input channels, with the ImageNet mean and deviation, are folded into one grey
-        channel: a grey image gives the features the RGB network gives it (but for the zero
+        The three input channels, with the ImageNet mean and deviation, are folded into one gray
+        channel: a gray image gives the features the RGB network gives it (but for the zero
         padding at the border).
         """
         numbers = sorted(int(name.split("_")[1]) for name in tensors if name.endswith("_weight"))

@@ -45,7 +45,7 @@ class Unit(nn.Module):
 
 
 class ResNetEncoder(nn.Module):
-    """Features of a grey image, `(B, 1, H, W)` in [0, 1], H and W multiples of 16.
+    """Features of a gray image, `(B, 1, H, W)` in [0, 1], H and W multiples of 16.
 
     Returns a dict of stride to features: 2: 64 channels, 4: 256, 8: 512, 16: 1024. Those of the
     strides 4 to 16 are the sums of the residual stages, without a norm.
@@ -72,8 +72,8 @@ class ResNetEncoder(nn.Module):
                 module.eval()
         return self
 
-    def forward(self, grey: Tensor) -> dict[int, Tensor]:
-        features = {2: self.stem(grey)}
+    def forward(self, gray: Tensor) -> dict[int, Tensor]:
+        features = {2: self.stem(gray)}
         x = F.max_pool2d(features[2], 3, 2, 1)
         for number, stage in enumerate(self.stages):
             x = features[4 << number] = stage(x)
@@ -93,7 +93,7 @@ class ResNetEncoder(nn.Module):
 
         A stage's convolutions and batch norms are counted in order of execution, the shortcut of
         its first unit as that unit's last. The three input channels, with the ImageNet mean and
-        deviation and the norm of the input, are folded into one grey channel: a grey image gives
+        deviation and the norm of the input, are folded into one gray channel: a gray image gives
         the features the RGB network gives it (but for the zero padding at the border).
 
         Raises:

@@ -106,7 +106,7 @@ def visible(
     return consistent
 
 
-def normalize_contrast(grey: Array) -> Array:
+def normalize_contrast(gray: Array) -> Array:
     """Scale a gray picture to mean 128 and standard deviation 50, `(H, W)` uint8, clipped.
 
     This removes the flicker of the light and of old film. A standard deviation below 12 counts as
@@ -114,7 +114,7 @@ def normalize_contrast(grey: Array) -> Array:
     """
     import cv2
 
-    mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
+    mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(gray))
     scale = 50 / max(deviation, 12.0)
     table = np.clip((np.arange(256) - mean) * scale + 128.5, 0, 255).astype(np.uint8)
-    return cv2.LUT(grey, table)
+    return cv2.LUT(gray, table)

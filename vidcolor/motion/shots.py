@@ -69,26 +69,26 @@ class CutDetector:
         self._last: Array | None = None
         self._repeats = self._blank_frames = 0
 
-    def add(self, grey: Array) -> list[bool]:
+    def add(self, gray: Array) -> list[bool]:
         """Take the next frame.
 
         Args:
-            grey: `(h, w)` uint8, full range, 16 to a few hundred pixels a side, all of one size.
+            gray: `(h, w)` uint8, full range, 16 to a few hundred pixels a side, all of one size.
 
         Returns:
             For each frame that is now decided, in order, whether a shot begins with it.
         """
         number = self._count
         self._count += 1
-        self._detect_blank(grey, number)
-        if self._last is not None and self._repeats < _MAX_REPEATS and _repeats(grey, self._last):
+        self._detect_blank(gray, number)
+        if self._last is not None and self._repeats < _MAX_REPEATS and _repeats(gray, self._last):
             self._repeats += 1
             return []
-        self._repeats, normalized = 0, normalize_contrast(grey)
+        self._repeats, normalized = 0, normalize_contrast(gray)
         if self._last is None:  # pad, so that a cut right after the first frame is found
             for _ in range(_WINDOW):
                 self._detect(normalized)
-        self._last = grey
+        self._last = gray
         self._pending.append(number)
         self._detect(normalized)
         return self._decide()
@@ -108,9 +108,9 @@ class CutDetector:
                 decisions += self._decide()
         return [*decisions, *self._decisions(self._count)]
 
-    def _detect_blank(self, grey: Array, number: int) -> None:
+    def _detect_blank(self, gray: Array, number: int) -> None:
         """Begin a shot where the picture returns after blank frames."""
-        dark, bright = np.percentile(grey, (1, 99))
+        dark, bright = np.percentile(gray, (1, 99))
         if bright - dark < (_SHOWN_CONTRAST if self._blank_frames else _BLANK_CONTRAST):
             self._blank_frames += 1
             return
@@ -169,10 +169,10 @@ def _matched_share(old: Array, new: Array) -> float:
     return float((visible(back, forth, *_FLOW_TOLERANCE) & similar).mean())
 
 
-def _repeats(grey: Array, other: Array) -> bool:
+def _repeats(gray: Array, other: Array) -> bool:
     import cv2
 
-    return cv2.norm(grey, other, cv2.NORM_L1) < _MAX_REPEAT_CHANGE * grey.size
+    return cv2.norm(gray, other, cv2.NORM_L1) < _MAX_REPEAT_CHANGE * gray.size
 
 
 def thumbnails(batch: LumaBatch) -> list[Array]:
@@ -223,11 +223,11 @@ def mark_cuts(batches: Iterable[LumaBatch], time_base: Fraction) -> Iterator[Lum
 
     for batch in batches:
         waiting.append(batch)
-        for grey, pts in zip(thumbnails(batch), batch.pts, strict=True):
+        for gray, pts in zip(thumbnails(batch), batch.pts, strict=True):
             before, step = step, 0 if last is None else pts - last
             jumps.append(step * time_base > _JUMP_SECONDS and step > _JUMP_STEPS * before > 0)
             last = pts
-            starts.extend(detector.add(grey))
+            starts.extend(detector.add(gray))
             blank.append(detector.blank)
         yield from ready(everything=False)
     starts.extend(detector.finish())

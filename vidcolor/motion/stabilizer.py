@@ -59,7 +59,7 @@ _MAX_THREADS = 8
 class _FlowInput:
     """A frame for the flow, `(h, w)` uint8: gray, and gray with normalized contrast."""
 
-    grey: Array
+    gray: Array
     normalized: Array
 
 
@@ -149,9 +149,9 @@ class Stabilizer:
         frames, last = _flow_inputs(lightness), self._last
         previous: list[_FlowInput | None] = []
         for i, frame in enumerate(frames):
-            if (cuts and cuts[i]) or (last is not None and last.grey.shape != frame.grey.shape):
+            if (cuts and cuts[i]) or (last is not None and last.gray.shape != frame.gray.shape):
                 last = None
-            if last is not None and _repeats(frame.grey, last.grey):
+            if last is not None and _repeats(frame.gray, last.gray):
                 previous.append(frame)  # marks a repeat: no motion
                 continue
             previous.append(last)
@@ -276,8 +276,8 @@ def _flow_inputs(lightness: Tensor) -> list[_FlowInput]:
     height, width = lightness.shape[-2:]
     # Flow needs 16 pixels a side, and no detail above half the model's size.
     size = (max(16, height // 2), max(16, width // 2))
-    grey = F.interpolate(lightness, size=size, mode="bilinear", antialias=True)
-    codes = (grey * 2.55).round().clamp(0, 255).to(torch.uint8)[:, 0].cpu().numpy()
+    gray = F.interpolate(lightness, size=size, mode="bilinear", antialias=True)
+    codes = (gray * 2.55).round().clamp(0, 255).to(torch.uint8)[:, 0].cpu().numpy()
     return [_FlowInput(frame, normalize_contrast(frame)) for frame in codes]
 
 
@@ -346,12 +346,12 @@ def _local_means(difference: Array, weight: Array, trust: Array) -> tuple[Array,
     return means[..., :2], means[..., 2:]
 
 
-def _repeats(grey: Array, other: Array) -> bool:
+def _repeats(gray: Array, other: Array) -> bool:
     """Whether two frames are equal up to noise, in every block: one frame shown twice."""
     import cv2
 
-    change = cv2.absdiff(grey, other)
-    size = (max(1, grey.shape[1] // _BLOCK), max(1, grey.shape[0] // _BLOCK))
+    change = cv2.absdiff(gray, other)
+    size = (max(1, gray.shape[1] // _BLOCK), max(1, gray.shape[0] // _BLOCK))
     blocks = cv2.resize(change.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     return bool(blocks.max() < _MAX_REPEAT_CHANGE)
 
@@ -369,7 +369,7 @@ def _flow_to_previous(frame: _FlowInput, previous: _FlowInput | None) -> _Flow |
     if previous is None:
         return None
     if previous is frame:
-        shape = frame.grey.shape
+        shape = frame.gray.shape
         return np.zeros((*shape, 2), np.float32), np.ones(shape, np.float32)
     now, then = frame.normalized, previous.normalized
     back, forth = flow(now, then, _PRESET), flow(then, now, _PRESET)

@@ -88,10 +88,10 @@ def write_film(folder: Path, width: int, height: int, count: int | None = None) 
 
 
 def _colored(codes: torch.Tensor, format: PixelFormat, first: int, step: int) -> ColorBatch:
-    """Grey frames as a sink takes them."""
+    """Gray frames as a sink takes them."""
     number, height, width = codes.shape
     across, down = format.subsampling
-    grey = torch.full((number, -(-height // down), -(-width // across)), 128, dtype=torch.uint8)
+    gray = torch.full((number, -(-height // down), -(-width // across)), 128, dtype=torch.uint8)
     times = tuple(step * (first + i) for i in range(number))
     source = LumaBatch(codes[:, None], 8, False, times, (step,) * number, first_index=first)
-    return ColorBatch((codes, grey, grey), format, source)
+    return ColorBatch((codes, gray, gray), format, source)

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..color.codes import luma_of_rgb
-from ..color.compose import LARGE, compose, film_grey
-from ..color.convert import grey_to_lightness
+from ..color.compose import LARGE, compose, film_gray
+from ..color.convert import gray_to_lightness
 from ..color.resize import block_means, upsample_chroma
 from ..errors import DeviceError, WeightsError
 from ..frames import LumaBatch, picture_format
@@ -244,8 +244,8 @@ class Colorizer:
             else:
                 codes = block_means(codes, (2, 2))
             height, width = height // 2, width // 2
-        grey = torch.rot90(film_grey(batch, codes), -(batch.rotation // 90), (-2, -1))
-        return grey_to_lightness(self._shrink(grey))
+        gray = torch.rot90(film_gray(batch, codes), -(batch.rotation // 90), (-2, -1))
+        return gray_to_lightness(self._shrink(gray))
 
     def _shrink(self, plane: Tensor) -> Tensor:
         height, width = plane.shape[-2:]
@@ -303,7 +303,7 @@ class Colorizer:
             ab = (ab + self._forward(lightness.flip(-1), False)[0].flip(-1)) / 2
         if self.references:
             ab = self.references.pull(
-                ab, features, lambda grey: self._forward(grey, True)[1], shots
+                ab, features, lambda gray: self._forward(gray, True)[1], shots
             )
         return ab
 
@@ -325,7 +325,7 @@ class Colorizer:
         """Colorize one picture.
 
         Args:
-            picture: `(H, W)` grey or `(H, W, 3)` R'G'B', uint8 or uint16; of a colour picture the
+            picture: `(H, W)` gray or `(H, W, 3)` R'G'B', uint8 or uint16; of a color picture the
                 luma (BT.601) is used.
 
         Returns:
@@ -335,15 +335,15 @@ class Colorizer:
             ValueError: another shape or type.
         """
         shape = picture.shape
-        grey_or_rgb = len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
-        if picture.dtype not in (np.uint8, np.uint16) or not grey_or_rgb or 0 in shape:
+        gray_or_rgb = len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
+        if picture.dtype not in (np.uint8, np.uint16) or not gray_or_rgb or 0 in shape:
             raise ValueError(
                 f"uint8 or uint16, (H, W) or (H, W, 3) wanted, not {picture.dtype} {shape}"
             )
-        grey = picture if picture.ndim == 2 else luma_of_rgb(picture)
+        gray = picture if picture.ndim == 2 else luma_of_rgb(picture)
         depth = 8 * picture.dtype.itemsize
         batch = LumaBatch(
-            torch.from_numpy(np.ascontiguousarray(grey))[None, None], depth, True, (0,), (0,)
+            torch.from_numpy(np.ascontiguousarray(gray))[None, None], depth, True, (0,), (0,)
         )
         format = picture_format(depth)
         runner = BatchRunner(self)

@@ -1,4 +1,4 @@
-"""A sheet of pairs, grey and in color: what a run would give, in seconds."""
+"""A sheet of pairs, gray and in color: what a run would give, in seconds."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _tile(color: ColorBatch) -> Tensor:
 
 
 def _pair(color: ColorBatch) -> list[Tensor]:
-    """The tiles of one frame, grey and in color."""
+    """The tiles of one frame, gray and in color."""
     neutral = torch.zeros(len(color), 2, 8, 8, device=color.source.device)
     return [_tile(each) for each in (compose(color.source, neutral, _RGB), color)]
 
@@ -104,7 +104,7 @@ def write_preview(
     rate: Fraction | None = None,
     overwrite: bool = False,
 ) -> tuple[int, list[str]]:
-    """Write `count` pairs, grey left and color right, as one picture.
+    """Write `count` pairs, gray left and color right, as one picture.
 
     Args:
         items: films, sequences and pictures; the pairs are spread evenly over them.

@@ -1,4 +1,4 @@
-"""Reference pictures: a shot's palette pulled toward colour pictures that the user gives.
+"""Reference pictures: a shot's palette pulled toward color pictures that the user gives.
 
 Each place of a frame (a cell of 8x8 pixels of what the model sees) is compared with the places of
 the references by what the model's own encoder says of them, its features at strides 8 and 16. It
@@ -6,7 +6,7 @@ takes the references' true a*b*, weighted by likeness, as far as the best likene
 and the model's own prediction otherwise. There is no second network.
 
 Correspondence by encoder features and a softmax over places is the idea of He et al. 2018, "Deep
-exemplar-based colorization"; here nothing is trained for it. Taking over the reference's colours
+exemplar-based colorization"; here nothing is trained for it. Taking over the reference's colors
 was measured against taking over its residual (truth minus prediction) and won wherever the
 reference fits.
 """
@@ -40,7 +40,7 @@ _ROWS = 4096  # places of a frame that are compared at once
 
 @dataclass(frozen=True)
 class Reference:
-    """A colour picture as the model sees it.
+    """A color picture as the model sees it.
 
     Attributes:
         path: its file.
@@ -83,7 +83,7 @@ def find_references(paths: Iterable[str | Path]) -> tuple[tuple[Path, ...], bool
 
 
 def read_reference(path: Path, shrink: Callable[[Tensor], Tensor]) -> Reference:
-    """Read a reference picture; a near-grey one brings a warning in the log.
+    """Read a reference picture; a near-gray one brings a warning in the log.
 
     Args:
         path: a picture file of any size, 8 or 16 bit, with or without transparency.
@@ -96,15 +96,15 @@ def read_reference(path: Path, shrink: Callable[[Tensor], Tensor]) -> Reference:
     rgb = shrink(picture.rgb).clamp(0, 1)
     opaque = shrink(picture.opacity) >= 0.5
     if not opaque.any():
-        raise InputError(f"{path}: is wholly transparent; give a picture with colours")
+        raise InputError(f"{path}: is wholly transparent; give a picture with colors")
     chroma = rgb_to_lab(rgb)[:, 1:].square().sum(dim=1, keepdim=True).sqrt()
     if float(chroma[opaque].mean()) < MIN_CHROMA:
-        logger.warning("%s: is nearly grey, so as a reference it makes colours paler", path)
+        logger.warning("%s: is nearly gray, so as a reference it makes colors paler", path)
     return Reference(path, (rgb * 255).round().to(torch.uint8), opaque)
 
 
 class Palette:
-    """What a set of references says of colour, by the features of their places.
+    """What a set of references says of color, by the features of their places.
 
     Args:
         references: pictures that compete with each other.
@@ -119,7 +119,7 @@ class Palette:
         device: torch.device,
     ) -> None:
         described: list[tuple[Tensor, ...]] = []
-        colours, known = [], []
+        colors, known = [], []
         for reference in references:
             lab = rgb_to_lab(reference.rgb.to(device).float() / 255)
             opaque = reference.opaque.to(device)
@@ -128,7 +128,7 @@ class Palette:
             described.append(tuple(_at(found[s], grid)[0].flatten(1) for s in STRIDES))
             share = F.adaptive_avg_pool2d(opaque.float(), grid)
             sums = F.adaptive_avg_pool2d(lab[:, 1:] * opaque, grid) / share.clamp_min(1e-6)
-            colours.append(sums[0].flatten(1))
+            colors.append(sums[0].flatten(1))
             known.append(share[0, 0].flatten() >= 0.5)
         keep = torch.cat(known).nonzero()[:, 0]
         if not len(keep):  # thin lines on nothing: no place is half covered, so all count
@@ -141,7 +141,7 @@ class Palette:
         # a channel that is constant in the references must not shout in a frame where it is not
         self.spreads = [s + 0.05 * s.mean() + 1e-6 for s in spreads]
         self.keys = self._key(planes)  # (C, places), of length 1
-        self.colours = torch.cat(colours, dim=1)[:, keep].T.contiguous()  # (places, 2)
+        self.colors = torch.cat(colors, dim=1)[:, keep].T.contiguous()  # (places, 2)
 
     def _key(self, planes: Sequence[Tensor]) -> Tensor:
         """Features `(C_s, n)` of each stride to keys `(C, n)` of length 1."""
@@ -169,9 +169,9 @@ class Palette:
             cosine = queries @ self.keys
             best = cosine.amax(dim=1, keepdim=True)
             weights = cosine.sub_(best).mul_(_SHARPNESS).exp_()
-            colour = (weights @ self.colours) / weights.sum(dim=1, keepdim=True)
+            color = (weights @ self.colors) / weights.sum(dim=1, keepdim=True)
             trust = ((best - _DOUBT) / (_TRUST - _DOUBT)).clamp(0, 1)
-            parts.append(torch.cat([colour, trust], dim=1))
+            parts.append(torch.cat([color, trust], dim=1))
         plane = torch.cat(parts).T.reshape(1, 3, *grid)
         plane = F.interpolate(plane, size=ab.shape[-2:], mode="bilinear")
         return ab + strength * plane[:, 2:] * (plane[:, :2] - ab)

@@ -189,7 +189,7 @@ def choose_pixel_format(facts: VideoInfo, settings: EncoderSettings) -> PixelFor
     """The format a film is written in.
 
     By default it keeps the source's bit depth (9 and 10 become 10; above that 12, or 10 where the
-    encoder ends there), chroma subsampling, range, matrix, primaries and transfer. Grey, RGB and
+    encoder ends there), chroma subsampling, range, matrix, primaries and transfer. Gray, RGB and
     palette sources get 4:2:0 (ffv1 4:4:4, prores_ks 4:2:2). A source without a luma plane is
     written in limited range. An odd size that H.264 or HEVC cannot hold in 4:2:0 gets 4:2:2 (odd
     height) or 4:4:4 (odd width), so the picture keeps its size exactly without a padded edge.

@@ -245,7 +245,7 @@ def _understood(image: Any, file: PictureFile, page: int) -> Pixels:
 
 
 def _colored(image: Any, profile: bytes, alpha: bool, bits: int) -> Pixels:
-    """The image's colours, with gray codes by its profile where that is not sRGB."""
+    """The image's colors, with gray codes by its profile where that is not sRGB."""
     notes = []
     colors = image.bands - alpha
     plain = image[:colors] if colors > 1 else image[0]

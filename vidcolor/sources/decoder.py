@@ -144,7 +144,11 @@ class Decoder:
             for item in self._timed(container, stream, listener, 1):
                 if not isinstance(item, str):
                     aspect = stream.codec_context.sample_aspect_ratio
-                    now = picture_facts(item[0], aspect or self.facts.sample_aspect_ratio)
+                    now = picture_facts(
+                        item[0],
+                        stream.codec_context.name,
+                        aspect or self.facts.sample_aspect_ratio,
+                    )
                     return replace(self.facts, **now)
         return self.facts
 

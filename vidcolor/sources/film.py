@@ -17,7 +17,7 @@ from .film_info import probe
 from .luma import COLOR_THRESHOLD, chroma_amount, luma_plane
 
 _MAX_THREADS = 16
-_COLOR_EVERY = 25  # batches; a look for colour costs as much as decoding a frame
+_COLOR_EVERY = 25  # batches; a look for color costs as much as decoding a frame
 
 
 @dataclass

@@ -43,6 +43,8 @@ _EXTRAS = {
     "DOVI_METADATA": "the Dolby Vision metadata",
     "A53_CC": "the closed captions within the picture",
 }
+# FFmpeg's decoders that may attach ICC profiles or EXIF to a frame.
+_PICTURE_CODECS = frozenset(("apng", "jpegxl", "libjxl", "mjpeg", "png", "tiff", "webp"))
 _RANGES = {1: False, 2: True}  # AVColorRange: 1 is MPEG (limited), 2 is JPEG (full)
 _COLOR_FRAMES = 8  # examined for color, spread over the first second
 _MAX_PROBED = 64  # frames decoded at most while looking
@@ -256,8 +258,25 @@ def _duration(container: InputContainer, stream: VideoStream) -> float | None:
     return container.duration / av.time_base if container.duration else None
 
 
-def _nine(display_matrix: Any) -> tuple[int, ...] | None:
-    return None if display_matrix is None else struct.unpack("=9i", bytes(display_matrix)[:36])
+def _side_data(frame: av.VideoFrame, codec: str, name: str) -> Any:
+    """A frame's side data by FFmpeg's name, or None.
+
+    Decoders of pictures attach ICC profiles and EXIF. PyAV 18 frees the name of a profile twice,
+    which crashes the process, and raises ValueError for EXIF. So their side data is not touched.
+    """
+    return None if codec in _PICTURE_CODECS else frame.side_data.get(name)
+
+
+def _display_matrix(frame: av.VideoFrame, codec: str, rotation: int) -> tuple[int, ...] | None:
+    """The nine integers of the display matrix; of a picture the one that `rotation` stands for."""
+    found = _side_data(frame, codec, "DISPLAYMATRIX")
+    if found is not None:
+        return struct.unpack("=9i", bytes(found)[:36])
+    if codec not in _PICTURE_CODECS or not rotation:
+        return None
+    cosine = {0: 1, 90: 0, 180: -1, 270: 0}[rotation] << 16
+    sine = {0: 0, 90: 1, 180: 0, 270: -1}[rotation] << 16
+    return cosine, sine, 0, -sine, cosine, 0, 0, 0, 1 << 30
 
 
 def _field_order(frame: av.VideoFrame) -> str:
@@ -307,7 +326,7 @@ def _facts(
         ),
         first_pts=frame.pts,
         rotation=rotation,
-        display_matrix=_nine(frame.side_data.get("DISPLAYMATRIX")),
+        display_matrix=_display_matrix(frame, stream.codec_context.name, rotation),
         streams=tuple(
             StreamInfo(
                 s.index,
@@ -320,15 +339,16 @@ def _facts(
         num_chapters=len(container.chapters()),
         is_color=chroma > COLOR_THRESHOLD,
         is_playlist=is_playlist(container),
-        **picture_facts(frame, stream.sample_aspect_ratio),
+        **picture_facts(frame, stream.codec_context.name, stream.sample_aspect_ratio),
     )
 
 
-def picture_facts(frame: av.VideoFrame, aspect: Fraction | None) -> dict[str, Any]:
+def picture_facts(frame: av.VideoFrame, codec: str, aspect: Fraction | None) -> dict[str, Any]:
     """The fields of a `VideoInfo` that may change within a film, as they are in one frame.
 
     Args:
         frame: as decoded.
+        codec: FFmpeg's name of its decoder.
         aspect: width over height of its pixels, None for unknown.
     """
     form = layout(frame.format.name)
@@ -348,13 +368,13 @@ def picture_facts(frame: av.VideoFrame, aspect: Fraction | None) -> dict[str, An
         "sample_aspect_ratio": Fraction(aspect) if aspect else None,
         "interlaced": frame.interlaced_frame,
         "field_order": _field_order(frame),
-        "extras": _extras(frame),
+        "extras": _extras(frame, codec),
     }
 
 
-def _extras(frame: av.VideoFrame) -> tuple[str, ...]:
+def _extras(frame: av.VideoFrame, codec: str) -> tuple[str, ...]:
     """What a frame carries that no output keeps, in plain words."""
-    found = [words for name, words in _EXTRAS.items() if frame.side_data.get(name) is not None]
+    found = [words for name, words in _EXTRAS.items() if _side_data(frame, codec, name) is not None]
     if is_transparent(frame):
         found.append("the transparency (alpha)")
     return tuple(found)

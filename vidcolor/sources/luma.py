@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from ..color.codes import Codes, luma_of_rgb
 from ..errors import InputError
 
-# Mean chroma above which a frame counts as coloured, of 255. Measured on 8x8 block means, so that
+# Mean chroma above which a frame counts as colored, of 255. Measured on 8x8 block means, so that
 # chroma noise averages out (VHS noise of 6 codes leaves 0.6). A white balance that is slightly off
-# stays below 3; a sepia print or a colour film, even a faded one, lies above it (5 and more), and
+# stays below 3; a sepia print or a color film, even a faded one, lies above it (5 and more), and
 # for both it is right to say that the chroma of the input is replaced.
 COLOR_THRESHOLD = 3.0
 
@@ -72,14 +72,14 @@ def layout(pix_fmt: str) -> LumaLayout:
     if _PLANAR.match(pix_fmt) or pix_fmt in _PACKED:
         depth = form.components[0].bits
         first, step = _PACKED.get(pix_fmt, (0, 1))
-        grey = not any(c.is_chroma for c in form.components)
+        gray = not any(c.is_chroma for c in form.components)
         factors = (840 // form.chroma_width(840), 840 // form.chroma_height(840))
         padded = "msb" in pix_fmt or re.match(r"^p\d1", pix_fmt) is not None
         return LumaLayout(
             has_luma=True,
             bit_depth=depth,
-            subsampling=(1, 1) if grey else factors,
-            full_range=grey or pix_fmt.startswith(("yuvj", "ya", "gray")),
+            subsampling=(1, 1) if gray else factors,
+            full_range=gray or pix_fmt.startswith(("yuvj", "ya", "gray")),
             dtype=("u1" if depth == 8 else ">u2" if form.is_big_endian else "<u2"),
             first=first,
             step=step,
@@ -150,7 +150,7 @@ def chroma_of_rgb(rgb: Codes) -> float:
 
 
 def chroma_amount(frame: av.VideoFrame) -> float:
-    """How coloured a frame is: mean distance of its chroma from neutral, on the scale of 255."""
+    """How colored a frame is: mean distance of its chroma from neutral, on the scale of 255."""
     form = layout(frame.format.name)
     bits = frame.format.components[0].bits
     if form.has_luma and not any(c.is_chroma for c in frame.format.components):

@@ -116,7 +116,7 @@ def png_head(file: IO[bytes]) -> Image.Image:
 
 
 def decode(image: Image.Image, path: Path) -> tuple[Codes, Codes | None, list[str]]:
-    """Grey `(H, W)` or R'G'B' `(H, W, 3)` codes, uint8 or uint16; alpha `(H, W)`, and notes.
+    """Gray `(H, W)` or R'G'B' `(H, W, 3)` codes, uint8 or uint16; alpha `(H, W)`, and notes.
 
     Raises:
         UnsuitableError: a kind of pixels that is not supported.
@@ -139,8 +139,8 @@ def decode(image: Image.Image, path: Path) -> tuple[Codes, Codes | None, list[st
         )
     if "A" in mode or "a" in mode or "transparency" in image.info:
         rgba = np.asarray(image.convert("RGBA"))
-        grey = mode in ("L", "LA", "La", "1")
-        return rgba[..., 0] if grey else rgba[..., :3], rgba[..., 3], notes
+        gray = mode in ("L", "LA", "La", "1")
+        return rgba[..., 0] if gray else rgba[..., :3], rgba[..., 3], notes
     if mode in ("L", "1"):
         return np.asarray(image.convert("L")), None, notes
     return np.asarray(image.convert("RGB")), None, notes  # RGB, palette, CMYK, YCbCr
@@ -166,7 +166,7 @@ def _bmp_hides_alpha(path: Path) -> bool:
 
 
 def _deep_bits(image: Image.Image, path: Path) -> int:
-    """Bits of a colour picture of more than 8, which Pillow cuts to 8; 0 for any other picture."""
+    """Bits of a color picture of more than 8, which Pillow cuts to 8; 0 for any other picture."""
     if image.format == "PPM" and image.mode == "RGB":
         words = path.read_bytes()[:4096]
         return 16 if _ppm_white(words) > 255 else 0
@@ -180,7 +180,7 @@ def _deep_bits(image: Image.Image, path: Path) -> int:
 
 
 def _ppm_white(data: bytes) -> int:
-    """The code of white in a colour PPM file. Source: Netpbm, ppm(5): the fourth word."""
+    """The code of white in a color PPM file. Source: Netpbm, ppm(5): the fourth word."""
     words = b" ".join(line.partition(b"#")[0] for line in data.split(b"\n")).split(maxsplit=4)
     return int(words[3])
 

@@ -1,4 +1,4 @@
-"""Lightness by a picture's own colour profile, as a color-managed viewer shows it."""
+"""Lightness by a picture's own color profile, as a color-managed viewer shows it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from ..color.codes import Codes
 from ..system.vips import libvips
 
-SPACE = slice(16, 20)  # ICC.1:2022, 7.2: the profile header's data colour space
+SPACE = slice(16, 20)  # ICC.1:2022, 7.2: the profile header's data color space
 _BANDS = {b"GRAY": 1, b"RGB ": 3, b"CMYK": 4}
 _SRGB_LINEAR = np.array([0.2126729, 0.7151522, 0.0721750])  # IEC 61966-2-1: shares in luminance
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
-_FINE = 1 << 20  # steps of linear light in `_grey_codes`: less than a code of 16 bits each
+_FINE = 1 << 20  # steps of linear light in `_gray_codes`: less than a code of 16 bits each
 # Bradford's cones. Source: ICC.1:2022, annex E.3.
 _CONES = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _D50 = np.array([0.9642, 1.0, 0.8249])
@@ -41,7 +41,7 @@ def _linear_shares(depth: int) -> tuple[NDArray[np.float32], ...]:
 
 
 @lru_cache(maxsize=1)
-def _grey_codes() -> NDArray[np.uint16]:
+def _gray_codes() -> NDArray[np.uint16]:
     """The gray code of 16 bits for each step of luminance."""
     light = np.arange(_FINE) / (_FINE - 1)
     codes: NDArray[np.uint16] = np.rint(_encoded(light) * 65535).astype(np.uint16)
@@ -66,7 +66,7 @@ def _luminance_codes() -> NDArray[np.uint16]:
 
 
 def gray_of_srgb(rgb: Codes) -> Codes:
-    """The gray with the luminance of sRGB colours.
+    """The gray with the luminance of sRGB colors.
 
     Args:
         rgb: `(H, W, 3)` uint8 or uint16.
@@ -82,7 +82,7 @@ def gray_of_srgb(rgb: Codes) -> Codes:
     steps += shares[1][green]
     steps += shares[2][blue]
     steps += 0.5
-    return _grey_codes()[steps.astype(np.int32)]
+    return _gray_codes()[steps.astype(np.int32)]
 
 
 def gray_of_lightness(lightness: Any) -> Any:
@@ -123,7 +123,7 @@ def bands_of(profile: bytes) -> int:
 
 @lru_cache(maxsize=64)
 def usable(profile: bytes) -> bool:
-    """Whether colours can be converted by this profile."""
+    """Whether colors can be converted by this profile."""
     bands = bands_of(profile)
     space = {1: "b-w", 3: "srgb", 4: "cmyk"}.get(bands)
     if space is None:
@@ -139,7 +139,7 @@ def usable(profile: bytes) -> bool:
 
 @lru_cache(maxsize=64)
 def is_srgb(profile: bytes) -> bool:
-    """Whether an RGB profile gives each colour what sRGB gives it, within what can be seen."""
+    """Whether an RGB profile gives each color what sRGB gives it, within what can be seen."""
     steps = np.linspace(0, 65535, 9).astype(np.uint16)
     cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(27, 27, 3)
     image = libvips().Image.new_from_array(cube, interpretation="rgb16")

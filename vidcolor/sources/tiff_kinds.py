@@ -31,7 +31,7 @@ class TiffPage:
     Attributes:
         index: its number among all directories of the file, as libvips counts.
         width, height: as stored.
-        bits, samples, extra: bits a sample, samples a pixel, meaning of those beyond the colour.
+        bits, samples, extra: bits a sample, samples a pixel, meaning of those beyond the color.
         photometric, sample_format: by TIFF 6.0.
         compression: by libvips' name.
         tags: all of them.

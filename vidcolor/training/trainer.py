@@ -110,8 +110,8 @@ class Trainer:
         self.distributed.barrier()
         for line in self.dataset.notes:
             self.callbacks.on_notice(line)
-        if self.dataset.near_grey:
-            self.callbacks.on_notice(f"{self.dataset.near_grey} near-grey pictures left out")
+        if self.dataset.near_gray:
+            self.callbacks.on_notice(f"{self.dataset.near_gray} near-gray pictures left out")
         if unreadable := self.dataset.unreadable:
             first = ", ".join(unreadable[:5])
             self.callbacks.on_notice(f"{len(unreadable)} unreadable pictures left out: {first}")

@@ -1,4 +1,4 @@
-"""eccv16 against the published layer table, and the colours of its classes."""
+"""eccv16 against the published layer table, and the colors of its classes."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_the_bins_are_the_published_ones() -> None:
         assert (float(row.min()), float(row.max())) == (low, high)
 
 
-def test_hull_distance_against_known_colours() -> None:
+def test_hull_distance_against_known_colors() -> None:
     primaries = torch.tensor(
         [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1]]
     )
@@ -171,20 +171,20 @@ def test_soft_encoding_by_hand() -> None:
     assert int((encoded[0, :, 0, 0] > 0).sum()) == 5
 
 
-def test_soft_encoding_far_away_and_of_one_neighbour() -> None:
+def test_soft_encoding_far_away_and_of_one_neighbor() -> None:
     ab = torch.tensor([3000.0, 0.0]).reshape(1, 2, 1, 1)  # the Gaussian itself is 0 here
     assert float(soft_encode(ab).sum()) == pytest.approx(1)
     bins = ab_bins().T.reshape(1, 2, 1, 313)
-    assert torch.equal(soft_encode(bins, neighbours=1)[0, :, 0], torch.eye(313))
+    assert torch.equal(soft_encode(bins, neighbors=1)[0, :, 0], torch.eye(313))
     own = torch.tensor([[0.0, 0.0], [50.0, 0.0]])
-    assert soft_encode(ab, neighbours=1, bins=own).flatten().tolist() == [0, 1]
-    for wrong in ({"neighbours": 0}, {"neighbours": 314}, {"sigma": 0.0}):
+    assert soft_encode(ab, neighbors=1, bins=own).flatten().tolist() == [0, 1]
+    for wrong in ({"neighbors": 0}, {"neighbors": 314}, {"sigma": 0.0}):
         with pytest.raises(ValueError, match="must"):
             soft_encode(ab, **wrong)
 
 
-def test_soft_encoding_teaches_the_colours(model: ECCV16) -> None:
-    """The mean of a colour's own encoding is near that colour: what the logits learn decodes."""
+def test_soft_encoding_teaches_the_colors(model: ECCV16) -> None:
+    """The mean of a color's own encoding is near that color: what the logits learn decodes."""
     ab = 30 * torch.randn(2, 2, 4, 4, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         decoded = 110 * model.model_out(soft_encode(ab, sigma=5))

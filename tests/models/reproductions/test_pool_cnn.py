@@ -22,13 +22,13 @@ def exact(model: Network) -> Network:
     return model.double()
 
 
-def grey() -> Tensor:
+def gray() -> Tensor:
     return torch.rand(4, 1, 16, 12, generator=torch.Generator().manual_seed(1)).double()
 
 
 def change(model: PoolCNN | PoolUNet, a: float, b: float) -> float:
     """Largest change of the logits when x becomes a x + b, in units of their deviation."""
-    x = grey()
+    x = gray()
     with torch.no_grad():
         before, after = model.logits(x), model.logits(a * x + b)
     return float((after - before).abs().max() / before.std())
@@ -52,7 +52,7 @@ def test_scale_is_undone_with_zeros_padding(a: float) -> None:
 def test_shift_is_seen_with_zeros_padding_in_every_pixel() -> None:
     model = exact(PoolCNN(8, 5, padding="zeros"))
     assert change(model, 1.0, 10.0) > 0.1
-    x = grey()
+    x = gray()
     with torch.no_grad():
         moved = (model.logits(x + 10) - model.logits(x)).abs().amax(dim=1)
     assert float(moved[:, 6:-6, 5:-5].min()) > 1e-3  # far from the border too
@@ -60,7 +60,7 @@ def test_shift_is_seen_with_zeros_padding_in_every_pixel() -> None:
 
 def test_affine_change_is_undone_up_to_eps_as_shipped() -> None:
     # document 003 tried a = b = 10; float32 and eps = 1e-5 leave a little
-    model, x = PoolCNN(8, 5), grey().float()
+    model, x = PoolCNN(8, 5), gray().float()
     with torch.no_grad():
         before, after = model.logits(x), model.logits(10 * x + 10)
     assert float((after - before).abs().max() / before.std()) < 0.02
@@ -89,7 +89,7 @@ def test_decoding(kind: type[PoolCNN] | type[PoolUNet]) -> None:
         sure = model(lightness)
         model.decode = "mean"
         mean = model(lightness)
-    # argmax gives colours of the palette alone
+    # argmax gives colors of the palette alone
     distance = (best.movedim(1, -1)[..., None, :] - lab).norm(dim=-1).amin(dim=-1)
     assert best.shape == (2, 2, 8, 12) and float(distance.max()) < 1e-3
     torch.testing.assert_close(sure, lab[1][None, :, None, None].expand_as(sure))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vidcolor.color.convert import grey_to_lightness, rgb_to_lab
+from vidcolor.color.convert import gray_to_lightness, rgb_to_lab
 from vidcolor.errors import WeightsError
 from vidcolor.models import ColorModel, create_model
 from vidcolor.models.reproductions.autoencoder import Autoencoder
@@ -28,7 +28,7 @@ SEEDS: list[tuple[str, dict[str, Any], int]] = [
     ("plain_cnn", {"layers": 4, "kernels": 2, "batch_norm": True, "tanh": True}, 1),
     ("plain_cnn", {"layers": 1}, 1),
     ("pool_cnn", {"filters": 4}, 1),
-    ("pool_cnn", {"filters": 4, "colours": 3, "decode": "mean", "padding": "zeros"}, 1),
+    ("pool_cnn", {"filters": 4, "colors": 3, "decode": "mean", "padding": "zeros"}, 1),
     ("pool_unet", {"filters": 4}, 1),
     ("mean_chroma_cnn", {"variant": 1}, 8),
     ("mean_chroma_cnn", {"activation": "tanh"}, 8),
@@ -47,8 +47,8 @@ def text(value: Any) -> str | None:
 def native(model: ColorModel, lightness: Tensor) -> Tensor:
     """What the model predicts natively."""
     method = getattr(model, model.native)
-    reads_grey = "grey" in inspect.signature(method).parameters
-    made: Tensor = method(lightness / 100 if reads_grey else lightness)
+    reads_gray = "gray" in inspect.signature(method).parameters
+    made: Tensor = method(lightness / 100 if reads_gray else lightness)
     return made
 
 
@@ -101,20 +101,20 @@ def test_skip_cnn_by_hand() -> None:
     assert rgb.shape == (1, 3, 5, 7) and float(rgb.min()) > 0 and float(rgb.max()) < 1
 
 
-def test_rgb_is_judged_by_its_colour() -> None:
+def test_rgb_is_judged_by_its_color() -> None:
     model = PlainCNN(layers=1)
     conv = model.stack[0]
     assert isinstance(conv, nn.Conv2d) and conv.bias is not None
     with torch.no_grad():
         conv.weight.zero_()
         conv.bias.copy_(torch.tensor([0.8, 0.4, 1.7]))
-    lightness = grey_to_lightness(torch.full((1, 1, 8, 8), 0.5))
+    lightness = gray_to_lightness(torch.full((1, 1, 8, 8), 0.5))
     assert float(model.rgb(lightness / 100).detach().max()) == pytest.approx(1.7)  # not clamped
     expected = rgb_to_lab(torch.tensor([0.8, 0.4, 1.0])[:, None, None])[1:]
     torch.testing.assert_close(model(lightness)[0, :, :1, :1].detach(), expected)
 
 
-def test_greys_stay_grey_in_bfloat16() -> None:
+def test_grays_stay_gray_in_bfloat16() -> None:
     model = PlainCNN(layers=1)
     conv = model.stack[0]
     assert isinstance(conv, nn.Conv2d) and conv.bias is not None
@@ -140,7 +140,7 @@ def test_8_bit_lab_keeps_fine_steps_in_bfloat16(activation: str) -> None:
     assert len(found.unique()) > 1000
 
 
-def test_rgb_networks_see_the_grey_level() -> None:
+def test_rgb_networks_see_the_gray_level() -> None:
     model = PlainCNN(layers=1)
     conv = model.stack[0]
     assert isinstance(conv, nn.Conv2d) and conv.bias is not None
@@ -148,9 +148,9 @@ def test_rgb_networks_see_the_grey_level() -> None:
         conv.weight.zero_()
         conv.bias.zero_()
         conv.weight[0, 0, 1, 1] = 1
-    grey = torch.rand(1, 1, 8, 8)
-    red = torch.cat([grey, torch.zeros(1, 2, 8, 8)], dim=1)
-    found = model(grey_to_lightness(grey)).detach()
+    gray = torch.rand(1, 1, 8, 8)
+    red = torch.cat([gray, torch.zeros(1, 2, 8, 8)], dim=1)
+    found = model(gray_to_lightness(gray)).detach()
     torch.testing.assert_close(found, rgb_to_lab(red)[:, 1:], atol=1e-2, rtol=1e-3)
 
 
@@ -165,7 +165,7 @@ def test_plain_cnn_by_hand(layers: int, kernels: int) -> None:
     assert sum(p.numel() for p in normed.parameters()) == inner[layers] + extra
 
 
-def test_plain_cnn_tanh_spans_the_colours() -> None:
+def test_plain_cnn_tanh_spans_the_colors() -> None:
     model = PlainCNN(layers=1, tanh=True)
     conv = model.stack[0]
     assert isinstance(conv, nn.Conv2d) and conv.bias is not None
@@ -176,7 +176,7 @@ def test_plain_cnn_tanh_spans_the_colours() -> None:
     assert found.tolist() == [0.0, 0.5, 1.0]
 
 
-def test_cunet_begins_at_grey_and_sees_far() -> None:
+def test_cunet_begins_at_gray_and_sees_far() -> None:
     model = CUnet(width=4).eval()
     lightness = 100 * torch.rand(1, 1, 16, 24)
     assert float(model(lightness).detach().abs().max()) == 0
@@ -233,7 +233,7 @@ def test_autoencoder(activation: str) -> None:
     model = Autoencoder(activation).eval()
     with torch.inference_mode():
         ab = model(100 * torch.rand(2, 1, 32, 64))
-    # fresh weights colour faintly: the middle of the range is about grey
+    # fresh weights color faintly: the middle of the range is about gray
     assert ab.shape == (2, 2, 32, 64) and float(ab.mean().abs()) < 40
     assert float((ab > -127.9).float().mean()) > 0.9  # the ReLU is not dead
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
@@ -245,7 +245,7 @@ def test_autoencoder(activation: str) -> None:
 
 
 def test_deeplabv3_loads_torchvisions_weights_but_for_the_last_layer() -> None:
-    model = DeepLabV3(colours=3)
+    model = DeepLabV3(colors=3)
     names = [name for name, _ in model.named_parameters()]
     assert [n for n in names if n.startswith(model.head_prefixes)] == [
         "net.classifier.4.weight",
@@ -280,10 +280,10 @@ def test_deeplabv3_loads_torchvisions_weights_but_for_the_last_layer() -> None:
         ("plain_cnn", {"kernels": True}, "kernels must be a whole number of at least 1, not True"),
         ("plain_cnn", {"tanh": 1}, "tanh must be true or false, not 1"),
         ("pool_cnn", {"filters": 2.5}, "filters must be a whole number"),
-        ("pool_cnn", {"colours": 1}, "colours must be a whole number of at least 2, not 1"),
+        ("pool_cnn", {"colors": 1}, "colors must be a whole number of at least 2, not 1"),
         ("pool_unet", {"decode": "max"}, "decode must be one of argmax, mean, not 'max'"),
         ("pool_cnn", {"padding": "same"}, "padding must be one of replicate, zeros, not 'same'"),
-        ("deeplabv3", {"colours": 0}, "colours must be a whole number of at least 2, not 0"),
+        ("deeplabv3", {"colors": 0}, "colors must be a whole number of at least 2, not 0"),
         ("cunet", {"width": -1}, "width must be a whole number of at least 1, not -1"),
         ("mean_chroma_cnn", {"variant": 4}, "variant must be one of 1, 2, 3, not 4"),
         ("mean_chroma_fc", {"activation": "elu"}, "activation must be one of relu, tanh"),

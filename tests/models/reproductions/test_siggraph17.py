@@ -117,12 +117,12 @@ def test_each_block_runs_once(model: SIGGRAPH17) -> None:
     assert sorted(calls) == sorted({n for n, _ in model.named_children()} - {"model_class"})
 
 
-def test_the_classes_have_colours(model: SIGGRAPH17) -> None:
+def test_the_classes_have_colors(model: SIGGRAPH17) -> None:
     grid = model.bins
     assert grid.shape == (529, 2) and torch.equal(grid, ab_grid())
     # class 23 i + j is the i-th a* and the j-th b*
     assert grid[0].tolist() == [-110, -110] and grid[1].tolist() == [-110, -100]
     assert grid[23 * 11 + 11].tolist() == [0, 0] and grid[-1].tolist() == [110, 110]
-    # colours do not come from the classes, so there is no other number of them
+    # colors do not come from the classes, so there is no other number of them
     with pytest.raises(WeightsError, match="'siggraph17' has no option 'classes'"):
         create_model("siggraph17", classes=313)

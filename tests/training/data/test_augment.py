@@ -65,7 +65,7 @@ def test_rotations_stay_inside_their_angle_and_bring_in_no_black() -> None:
     degrees = torch.rad2deg(torch.atan2(draws.theta[:, 1, 0], draws.theta[:, 0, 0]))
     assert -30 <= float(degrees.min()) < -28
     assert 28 < float(degrees.max()) <= 30
-    assert torch.allclose(draws.theta[:, :, 2], torch.zeros(500, 2))  # about the centre
+    assert torch.allclose(draws.theta[:, :, 2], torch.zeros(500, 2))  # about the center
     made = augment(torch.full((20, 3, 16, 16), 0.7), Augment(rotate=180), _dice())
     assert torch.allclose(made, torch.full_like(made, 0.7), atol=1e-5)
 

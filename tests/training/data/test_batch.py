@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidcolor.color.convert import grey_to_lightness, rgb_to_lab
+from vidcolor.color.convert import gray_to_lightness, rgb_to_lab
 from vidcolor.training.data.batch import Batch
 
 
@@ -28,28 +28,28 @@ def test_rgb_and_lab_are_two_views_of_one_picture(rgb: Tensor) -> None:
 
 def test_conversions_happen_once(rgb: Tensor) -> None:
     batch = Batch(rgb, "rgb")
-    assert batch.lab is batch.lab and batch.grey is batch.grey
+    assert batch.lab is batch.lab and batch.gray is batch.gray
     assert batch.lightness is batch.lightness
 
 
-def test_grey_is_the_luma_of_bt601() -> None:
-    colours = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [0.5, 0.5, 0.5]])
-    grey = Batch(colours[:, :, None, None], "rgb").grey
-    assert grey.shape == (5, 1, 1, 1)
+def test_gray_is_the_luma_of_bt601() -> None:
+    colors = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [0.5, 0.5, 0.5]])
+    gray = Batch(colors[:, :, None, None], "rgb").gray
+    assert gray.shape == (5, 1, 1, 1)
     expected = torch.tensor([0.299, 0.587, 0.114, 1.0, 0.5])
-    torch.testing.assert_close(grey.flatten(), expected, atol=2e-4, rtol=0)
-    lab = Batch(rgb_to_lab(colours[:, :, None, None]), "lab")
-    torch.testing.assert_close(lab.grey, grey, atol=1e-4, rtol=0)
+    torch.testing.assert_close(gray.flatten(), expected, atol=2e-4, rtol=0)
+    lab = Batch(rgb_to_lab(colors[:, :, None, None]), "lab")
+    torch.testing.assert_close(lab.gray, gray, atol=1e-4, rtol=0)
 
 
 def test_lightness_is_of_the_luma_in_rgb_and_the_pictures_own_in_lab(rgb: Tensor) -> None:
     lab = rgb_to_lab(rgb)
     assert torch.equal(Batch(lab, "lab").lightness, lab[:, :1])
     batch = Batch(rgb, "rgb")
-    assert torch.equal(batch.lightness, grey_to_lightness(batch.grey))
-    # white is L* 100, and mid grey has the lightness that sRGB gives it
-    grey = Batch(torch.tensor([1.0, 0.5]).view(2, 1, 1, 1).expand(2, 3, 1, 1), "rgb").lightness
-    torch.testing.assert_close(grey.flatten(), torch.tensor([100.0, 53.39]), atol=0.02, rtol=0)
+    assert torch.equal(batch.lightness, gray_to_lightness(batch.gray))
+    # white is L* 100, and mid gray has the lightness that sRGB gives it
+    gray = Batch(torch.tensor([1.0, 0.5]).view(2, 1, 1, 1).expand(2, 3, 1, 1), "rgb").lightness
+    torch.testing.assert_close(gray.flatten(), torch.tensor([100.0, 53.39]), atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("space", ["rgb", "lab"])
@@ -58,8 +58,8 @@ def test_a_degraded_lightness_is_what_the_model_sees(rgb: Tensor, space: str) ->
     degraded = torch.full((2, 1, 4, 6), 42.0)
     batch = Batch(picture, space, degraded)
     assert batch.lightness is degraded
-    # networks that read grey levels see the same
-    torch.testing.assert_close(grey_to_lightness(batch.grey), degraded, atol=1e-3, rtol=0)
+    # networks that read gray levels see the same
+    torch.testing.assert_close(gray_to_lightness(batch.gray), degraded, atol=1e-3, rtol=0)
     torch.testing.assert_close(batch.lab, rgb_to_lab(rgb))  # the truth stays
 
 

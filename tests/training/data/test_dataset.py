@@ -162,18 +162,18 @@ def test_a_limit_takes_the_first_and_decodes_no_others(
 def test_what_cannot_be_used_is_named_and_replaced_within_the_limit(animals: Path) -> None:
     order = load(animals).train.names
     (animals / order[0]).write_bytes(b"no picture")
-    write_picture(animals / order[2], 0, grey=True, side=8)
+    write_picture(animals / order[2], 0, gray=True, side=8)
     data = load(animals, min_chroma=2.0, limit=3)
     assert data.train.names == [order[1], order[3], order[4]]
     assert data.unreadable == [order[0]]
-    assert data.near_grey == 1
-    assert counts(load(animals)) == [7, 1, 1]  # grey ones stay where they are not filtered
+    assert data.near_gray == 1
+    assert counts(load(animals)) == [7, 1, 1]  # gray ones stay where they are not filtered
 
 
 def test_pictures_are_shrunk_as_they_are_read(animals: Path) -> None:
     order = load(animals).train.names
     (animals / order[0]).write_bytes(b"no picture")
-    write_picture(animals / order[1], 0, grey=True, side=8)
+    write_picture(animals / order[1], 0, gray=True, side=8)
     # chroma in the first row alone, and so in what the filter looks at but not in what is kept
     edge = np.full((8, 8, 3), 100, np.uint8)
     edge[::4] = (250, 20, 20)
@@ -187,7 +187,7 @@ def test_pictures_are_shrunk_as_they_are_read(animals: Path) -> None:
     whole = load(animals, min_chroma=2.0)
     data = load(animals, min_chroma=2.0, shrink=shrink)
     assert names(data) == names(whole) and order[2] in data.train.names
-    assert (data.near_grey, data.unreadable) == (1, [order[0]])
+    assert (data.near_gray, data.unreadable) == (1, [order[0]])
     assert len(seen) == 8 and (2, 2, 3) not in seen  # each once, and none that is left out
     for part in PARTS:
         pairs = zip(getattr(data, part).pictures, getattr(whole, part).pictures, strict=True)
@@ -210,18 +210,18 @@ def test_sources_that_hold_nothing(tmp_path: Path, animals: Path) -> None:
     assert refused(InputError, tmp_path / "bad.zip").startswith(f"{tmp_path / 'bad.zip'}: ")
 
 
-def test_a_set_of_grey_pictures(tmp_path: Path) -> None:
+def test_a_set_of_gray_pictures(tmp_path: Path) -> None:
     for seed in range(10):
-        write_picture(tmp_path / f"{seed}.png", seed, grey=True, side=8)
+        write_picture(tmp_path / f"{seed}.png", seed, gray=True, side=8)
     line = refused(InputError, tmp_path, min_chroma=2.0)
-    assert "no usable color picture (0 unreadable, 10 near-grey)" in line
+    assert "no usable color picture (0 unreadable, 10 near-gray)" in line
     assert "min_chroma (2)" in line
 
 
 def test_a_set_of_damaged_pictures(tmp_path: Path) -> None:
     for i in range(10):
         (tmp_path / f"{i}.jpg").write_bytes(b"no")
-    assert "10 unreadable, first 0.jpg, 0 near-grey" in refused(InputError, tmp_path)
+    assert "10 unreadable, first 0.jpg, 0 near-gray" in refused(InputError, tmp_path)
 
 
 def test_too_few_pictures_for_the_split(photographs: Path) -> None:

@@ -25,8 +25,8 @@ def test_quality_is_lost_by_crf() -> None:
 
 
 def test_the_last_frame_is_given_and_those_before_show_through() -> None:
-    black, grey = np.zeros((64, 64), np.uint8), np.full((64, 64), 100, np.uint8)
-    assert np.array_equal(h264_copy([black, grey], 0), grey)
+    black, gray = np.zeros((64, 64), np.uint8), np.full((64, 64), 100, np.uint8)
+    assert np.array_equal(h264_copy([black, gray], 0), gray)
     first = np.kron(np.random.default_rng(2).integers(0, 256, (16, 16)), np.ones((4, 4)))
     first = first.astype(np.uint8)
     second = np.roll(first, 1, axis=1)

@@ -320,8 +320,8 @@ def test_undegraded_lightness_is_the_lab_or_the_luma_of_the_crop() -> None:
     found = {round(float(lightness.mean()), 1) for lightness in batch.lightness}
     lab = rgb_to_lab(torch.tensor([200, 40, 40]).float()[:, None, None] / 255)
     luma = (0.2989 * 200 + 0.587 * 40 + 0.114 * 40) / 255
-    grey = rgb_to_lab(torch.full((3, 1, 1), luma))
-    assert found == {round(float(lab[0]), 1), round(float(grey[0]), 1)}
+    gray = rgb_to_lab(torch.full((3, 1, 1), luma))
+    assert found == {round(float(lab[0]), 1), round(float(gray[0]), 1)}
 
 
 def test_what_a_feed_cannot_do_is_refused() -> None:

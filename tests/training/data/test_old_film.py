@@ -21,7 +21,7 @@ def _random_numbers() -> Iterator[None]:
 
 
 def photograph(side: int = 64) -> Tensor:
-    """A smooth colour picture: red to the right, green downwards, blue along the diagonal."""
+    """A smooth color picture: red to the right, green downwards, blue along the diagonal."""
     ramp = torch.linspace(0.1, 0.9, side)
     across, down = torch.meshgrid(ramp, ramp, indexing="xy")
     return torch.stack([across, down, (across + down) / 2])
@@ -88,39 +88,39 @@ def test_corners_lose_light_and_the_middle_none() -> None:
 
 
 def test_grain_has_no_mean_and_bounded_strength() -> None:
-    grey = torch.full((1, 128, 128), 0.5)
+    gray = torch.full((1, 128, 128), 0.5)
     for seed in SEEDS:
         torch.manual_seed(seed)
-        grain = film.add_grain(grey) - grey
+        grain = film.add_grain(gray) - gray
         assert abs(float(grain.mean())) < 0.005
         assert float(grain.std()) < 0.075
 
 
 def test_scratches_are_few_and_leave_the_input_alone() -> None:
-    grey = torch.full((1, 64, 64), 0.5)
+    gray = torch.full((1, 64, 64), 0.5)
     for seed in SEEDS:
         torch.manual_seed(seed)
-        share = float((film.scratch(grey) != grey).float().mean())
+        share = float((film.scratch(gray) != gray).float().mean())
         assert share < 0.15
-    assert torch.equal(grey, torch.full((1, 64, 64), 0.5))
+    assert torch.equal(gray, torch.full((1, 64, 64), 0.5))
     torch.manual_seed(0)
-    assert not torch.equal(film.scratch(grey), grey)
+    assert not torch.equal(film.scratch(gray), gray)
 
 
 def test_compression_changes_little_and_levels_alone() -> None:
-    grey = photograph()[:1]
-    made = film.compress(grey)
-    assert made.shape == grey.shape
-    assert 0 < float((made - grey).abs().mean()) < 0.05
+    gray = photograph()[:1]
+    made = film.compress(gray)
+    assert made.shape == gray.shape
+    assert 0 < float((made - gray).abs().mean()) < 0.05
 
 
 def test_a_bad_copy_changes_little_and_levels_alone() -> None:
-    grey = photograph()[:1]
+    gray = photograph()[:1]
     for seed in SEEDS:
         torch.manual_seed(seed)
-        made = film.copy_film(grey)
-        assert made.shape == grey.shape
-        assert 0 < float((made - grey).abs().mean()) < 0.1
-        assert abs(float(made.mean() - grey.mean())) < 0.02
+        made = film.copy_film(gray)
+        assert made.shape == gray.shape
+        assert 0 < float((made - gray).abs().mean()) < 0.1
+        assert abs(float(made.mean() - gray.mean())) < 0.02
         torch.manual_seed(seed)
-        assert torch.equal(film.copy_film(grey), made)
+        assert torch.equal(film.copy_film(gray), made)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vidcolor.color.convert import lab_to_rgb
 from vidcolor.errors import TrainingError
-from vidcolor.evaluation.metrics import colourfulness
+from vidcolor.evaluation.metrics import colorfulness
 from vidcolor.models import ColorModel, create_model
 from vidcolor.models.reproductions.classifier import BinClassifier
 from vidcolor.models.reproductions.gamut import ab_bins
@@ -78,7 +78,7 @@ def lab_batch(lightness: float, ab: Tensor) -> Batch:
     return Batch(torch.cat([torch.full_like(ab[:, :1], lightness), ab], dim=1), "lab")
 
 
-def colours(*values: tuple[float, ...]) -> Tensor:
+def colors(*values: tuple[float, ...]) -> Tensor:
     """Planes of one row, `(1, C, 1, len(values))`."""
     return torch.tensor(values, dtype=torch.float32).T[None, :, None, :]
 
@@ -94,7 +94,7 @@ CASES: list[tuple[str, dict[str, Any], str, dict[str, Any], int, float]] = [
     ("ab_perceptual", {}, "autoencoder", {}, 64, 1e-5),
     ("lab8_mse", {}, "autoencoder", {"activation": "sigmoid"}, 32, 1e-4),
     ("mean_chroma", {}, "mean_chroma_cnn", {"variant": 1}, 32, 1e-3),
-    ("colour_classes", {}, "pool_cnn", {"filters": 4, "colours": 4}, 8, 1e-2),
+    ("color_classes", {}, "pool_cnn", {"filters": 4, "colors": 4}, 8, 1e-2),
     ("gamut_bins", {}, "", {}, 16, 1e-2),
 ]
 
@@ -265,15 +265,15 @@ def test_psnr_is_torchmetrics_of_8_bit_pictures() -> None:
     assert same["psnr"].tolist() == [100.0, 100.0] and same["margin_error"].tolist() == [0.0, 0.0]
 
 
-def test_gain_is_over_leaving_the_picture_grey() -> None:
+def test_gain_is_over_leaving_the_picture_gray() -> None:
     batch = Batch(Batch(pictures(8), "rgb").lab, "lab")
     objective = AbMse(Bare())
     none = torch.zeros_like(batch.ab)
-    grey = objective.measures(objective.picture(Bare(), none, batch), none, batch)
-    assert grey["psnr_over_gray"].tolist() == [0.0, 0.0] and (grey["psnr"] < 30).all()
+    gray = objective.measures(objective.picture(Bare(), none, batch), none, batch)
+    assert gray["psnr_over_gray"].tolist() == [0.0, 0.0] and (gray["psnr"] < 30).all()
     made = objective.picture(Bare(), batch.ab, batch)
     right = objective.measures(made, batch.ab, batch)
-    torch.testing.assert_close(right["psnr_over_gray"], right["psnr"] - grey["psnr"])
+    torch.testing.assert_close(right["psnr_over_gray"], right["psnr"] - gray["psnr"])
     assert (right["psnr_over_gray"] > 10).all()
 
 
@@ -310,12 +310,12 @@ def test_lab8_measures_of_the_document_agree_with_each_other() -> None:
     assert "ssim_a" not in found  # too small for its window
 
 
-# -------------------------------------------------------------------------------- colour classes
+# -------------------------------------------------------------------------------- color classes
 
 FOUR = torch.tensor([[0.1, 0.1, 0.3], [0.8, 0.1, 0.1], [0.2, 0.8, 0.3], [0.9, 0.9, 0.7]])
 
 
-def test_k_means_finds_separate_colours_and_is_deterministic() -> None:
+def test_k_means_finds_separate_colors_and_is_deterministic() -> None:
     import cv2
 
     random = torch.Generator().manual_seed(4)
@@ -331,16 +331,16 @@ def test_k_means_finds_separate_colours_and_is_deterministic() -> None:
         torch.manual_seed(state)
         palettes.append(fit_palette(noise, 24))
     assert torch.equal(*palettes)
-    # the centres are means, so they lie among the colours
+    # the centers are means, so they lie among the colors
     assert fit_palette(rgb, 2).sum(dim=1).diff().item() > 0
 
 
-def four_colours() -> nn.Module:
-    return create_model("pool_cnn", filters=2, colours=4)
+def four_colors() -> nn.Module:
+    return create_model("pool_cnn", filters=2, colors=4)
 
 
 def test_the_palette_is_the_models_and_trained_ones_keep_theirs() -> None:
-    model = four_colours()
+    model = four_colors()
     objective = ColorClasses(model)
     sample = Batch(FOUR.T[None, :, :, None].repeat(1, 1, 1, 4), "rgb")
     before = model.palette.clone()  # type: ignore[operator]
@@ -352,8 +352,8 @@ def test_the_palette_is_the_models_and_trained_ones_keep_theirs() -> None:
     assert objective.state_dict() == {}  # the model's buffer is in the checkpoint already
 
 
-def test_colour_classes_by_hand() -> None:
-    model = four_colours()
+def test_color_classes_by_hand() -> None:
+    model = four_colors()
     model.palette.copy_(FOUR)  # type: ignore[operator]
     objective = ColorClasses(model)
     near = (FOUR + 0.03).flip(0)
@@ -371,9 +371,9 @@ def test_colour_classes_by_hand() -> None:
     assert objective.measures(made, raw, batch)["accuracy"].item() == pytest.approx(3 / 4)
 
 
-def test_classes_are_the_nearest_colours() -> None:
+def test_classes_are_the_nearest_colors() -> None:
     torch.manual_seed(0)
-    model = create_model("pool_cnn", filters=2, colours=24)
+    model = create_model("pool_cnn", filters=2, colors=24)
     model.palette.copy_(torch.rand(24, 3))  # type: ignore[operator]
     rgb = torch.rand(2, 3, 5, 7)
     flat = rgb.permute(0, 2, 3, 1).reshape(-1, 3)
@@ -389,28 +389,28 @@ def number(a: float, b: float) -> int:
     return int(found)
 
 
-def two_colours() -> Batch:
+def two_colors() -> Batch:
     """Three quarters of the pixels are (0, 0), one quarter (40, 40); quarters of 4x4 pixels."""
     ab = torch.zeros(1, 2, 8, 8)
     ab[:, :, 4:, 4:] = 40.0
     return lab_batch(60, ab)
 
 
-# at a bin's centre the four neighbours at 10 units have exp(-100/50) of its weight
-CENTRE = 1 / (1 + 4 * math.exp(-2))
-BESIDE = math.exp(-2) * CENTRE
+# at a bin's center the four neighbors at 10 units have exp(-100/50) of its weight
+CENTER = 1 / (1 + 4 * math.exp(-2))
+BESIDE = math.exp(-2) * CENTER
 
 
-def kernel(a: float, b: float, centre: tuple[float, float]) -> float:
+def kernel(a: float, b: float, center: tuple[float, float]) -> float:
     """What a Gaussian of sigma 5 around a bin gives another; the gamut's rim is far away."""
     step = sum(math.exp(-((10 * i) ** 2) / 50) for i in range(-5, 6))
-    return math.exp(-((a - centre[0]) ** 2 + (b - centre[1]) ** 2) / 50) / step**2
+    return math.exp(-((a - center[0]) ** 2 + (b - center[1]) ** 2) / 50) / step**2
 
 
 @pytest.mark.parametrize("uniform", [0.5, 0.25])
-def test_class_weights_of_two_colours_by_hand(uniform: float) -> None:
+def test_class_weights_of_two_colors_by_hand(uniform: float) -> None:
     objective = GamutBins(Bins(), uniform=uniform)
-    objective.prepare(Bins(), two_colours(), initialized=False)
+    objective.prepare(Bins(), two_colors(), initialized=False)
 
     def inverse(share: float) -> float:
         return 1 / ((1 - uniform) * share + uniform / 313)
@@ -435,7 +435,7 @@ def test_smoothing_loses_nothing_at_the_rim() -> None:
 
 
 def test_gamut_bins_by_hand() -> None:
-    objective, batch = GamutBins(Bins(), rebalance=False), two_colours()
+    objective, batch = GamutBins(Bins(), rebalance=False), two_colors()
     objective.prepare(Bins(), batch, initialized=False)
     assert objective.weights.eq(1).all()
     raw = torch.zeros(1, 313, 2, 2)
@@ -443,7 +443,7 @@ def test_gamut_bins_by_hand() -> None:
     # one bin has e^5 times the probability of each other
     raw[:, number(0, 0)] = 5.0
     log_sum = math.log(math.exp(5) + 312)
-    at_zero = log_sum - 5 * CENTRE
+    at_zero = log_sum - 5 * CENTER
     expected = 0.75 * at_zero + 0.25 * log_sum
     assert objective.loss(raw, batch).item() == pytest.approx(expected, rel=1e-5)
     # a pixel's loss counts by the weight of its nearest bin
@@ -458,7 +458,7 @@ def test_the_annealed_mean_turns_into_the_most_probable_bin() -> None:
     raw[0, number(-20, 10), 0] = torch.tensor([1.0, 2.0])
     batch = lab_batch(60, torch.zeros(1, 2, 1, 2))
     cold = GamutBins(Bins()).picture(Bins(1e-3), raw, batch)
-    expected = join_lab(batch.lab[:, :1], colours((20, 30), (-20, 10)))
+    expected = join_lab(batch.lab[:, :1], colors((20, 30), (-20, 10)))
     torch.testing.assert_close(cold, expected, atol=1e-5, rtol=0)
 
 
@@ -470,7 +470,7 @@ def test_the_annealed_mean_by_hand() -> None:
         share = 1 / (1 + math.exp(-0.5 / temperature))
         mean = (20 * share - 20 * (1 - share), 30 * share + 10 * (1 - share))
         made = GamutBins(Bins()).picture(Bins(temperature), raw, batch)
-        expected = join_lab(batch.lab[:, :1], colours(mean))
+        expected = join_lab(batch.lab[:, :1], colors(mean))
         torch.testing.assert_close(made, expected, atol=1e-5, rtol=0)
 
 
@@ -487,7 +487,7 @@ def test_a_picture_is_what_eccv16_gives() -> None:
 
 def test_class_weights_go_with_the_checkpoint() -> None:
     first, second = GamutBins(Bins()), GamutBins(Bins())
-    first.prepare(Bins(), two_colours(), initialized=False)
+    first.prepare(Bins(), two_colors(), initialized=False)
     assert set(first.state_dict()) == {"weights"}
     assert not torch.equal(first.weights, second.weights)
     second.load_state_dict({name: value.clone() for name, value in first.state_dict().items()})
@@ -501,8 +501,8 @@ def test_class_weights_go_with_the_checkpoint() -> None:
     ("name", "model", "options", "message"),
     [
         ("rgb_mse", "pool_cnn", {}, "'objective': 'rgb_mse' needs a model that predicts 'rgb'"),
-        ("colour_classes", "plain_cnn", {}, "'objective': 'colour_classes' needs a model that pre"),
-        ("colour_classes", "eccv16", {}, "'objective': 'colour_classes' needs a model with a pal"),
+        ("color_classes", "plain_cnn", {}, "'objective': 'color_classes' needs a model that pre"),
+        ("color_classes", "eccv16", {}, "'objective': 'color_classes' needs a model with a pal"),
         ("mean_chroma", "plain_cnn", {}, "'objective': 'mean_chroma' needs a model that predicts"),
         ("gamut_bins", "autoencoder", {}, "'objective': 'gamut_bins' needs a model that predicts"),
         ("gamut_bins", "pool_cnn", {}, "'objective': 'gamut_bins' needs a model that predicts"),
@@ -535,16 +535,16 @@ def test_perceptual_loss_is_the_sum_of_its_terms() -> None:
     batch = Batch(Batch(pictures(64), "rgb").lab, "lab")
     raw = 0.5 * batch.ab
     terms = [
-        AbPerceptual(Bare(), lpips=lpips, colour=colour).loss(raw, batch)
-        for lpips, colour in ((0, 0), (1, 0), (0, 1), (2, 3))
+        AbPerceptual(Bare(), lpips=lpips, color=color).loss(raw, batch)
+        for lpips, color in ((0, 0), (1, 0), (0, 1), (2, 3))
     ]
-    huber, with_lpips, with_colour, both = map(float, terms)
+    huber, with_lpips, with_color, both = map(float, terms)
     assert huber == pytest.approx(float(AbHuber(Bare()).loss(raw, batch)))
     assert with_lpips > huber
-    assert both == pytest.approx(huber + 2 * (with_lpips - huber) + 3 * (with_colour - huber))
-    truth = colourfulness(batch.rgb * 255).mean()
-    pale = colourfulness(join_lab(batch.lab[:, :1], raw) * 255).mean()
-    assert with_colour - huber == pytest.approx(float(1 - pale / truth), abs=0.02)
+    assert both == pytest.approx(huber + 2 * (with_lpips - huber) + 3 * (with_color - huber))
+    truth = colorfulness(batch.rgb * 255).mean()
+    pale = colorfulness(join_lab(batch.lab[:, :1], raw) * 255).mean()
+    assert with_color - huber == pytest.approx(float(1 - pale / truth), abs=0.02)
 
 
 def test_what_the_teacher_says_takes_the_truths_share() -> None:
@@ -556,7 +556,7 @@ def test_what_the_teacher_says_takes_the_truths_share() -> None:
     said = nn.functional.interpolate(said, size=(64, 64), mode="bilinear")
     raw = torch.full((2, 2, 16, 16), 3.0, requires_grad=True)
     own, taught = AbHuber(Bare()).loss(raw, truth), AbHuber(Bare()).loss(raw, lab_batch(50, said))
-    made = AbPerceptual(Bare(), lpips=0, colour=0, teacher="fast", taught=0.75).loss(raw, truth)
+    made = AbPerceptual(Bare(), lpips=0, color=0, teacher="fast", taught=0.75).loss(raw, truth)
     wanted = 0.25 * own + 0.75 * taught
     assert abs((own - taught).item()) > 0.01
     # the teacher works in bf16
@@ -572,12 +572,12 @@ def test_a_teacher_may_be_a_file_and_pictures_of_any_size(tmp_path: Path) -> Non
     batch = Batch(pictures(side=40), "rgb")
     raw = torch.zeros(2, 2, 10, 10)
     losses = [
-        AbPerceptual(Bare(), lpips=0, colour=0, teacher=name).loss(raw, batch)
+        AbPerceptual(Bare(), lpips=0, color=0, teacher=name).loss(raw, batch)
         for name in ("fast", str(file))
     ]
     assert torch.equal(*losses)
     with torch.no_grad():  # in a validation
-        assert AbPerceptual(Bare(), lpips=0, colour=0, teacher="fast", taught=1).loss(
+        assert AbPerceptual(Bare(), lpips=0, color=0, teacher="fast", taught=1).loss(
             raw, batch
         ) == AbHuber(Bare()).loss(raw, batch)
     with pytest.raises(ValueError, match="teacher: no model is called 'nobody'"):
@@ -588,13 +588,13 @@ def test_a_teacher_may_be_a_file_and_pictures_of_any_size(tmp_path: Path) -> Non
 
 def test_only_paleness_has_a_price_and_the_truth_is_free() -> None:
     batch = Batch(Batch(pictures(64), "rgb").lab, "lab")
-    objective = AbPerceptual(Bare(), colour=1)
+    objective = AbPerceptual(Bare(), color=1)
     assert float(objective.loss(batch.ab, batch)) == pytest.approx(0, abs=5e-3)
-    vivid = AbPerceptual(Bare(), lpips=0, colour=1).loss(1.5 * batch.ab, batch)
+    vivid = AbPerceptual(Bare(), lpips=0, color=1).loss(1.5 * batch.ab, batch)
     assert float(vivid) == pytest.approx(float(AbHuber(Bare()).loss(1.5 * batch.ab, batch)))
 
 
-def test_a_grey_prediction_has_a_finite_gradient_towards_colour() -> None:
+def test_a_gray_prediction_has_a_finite_gradient_towards_color() -> None:
     batch = Batch(Batch(pictures(64), "rgb").lab, "lab")
     raw = torch.zeros_like(batch.ab, requires_grad=True)
     torch.autograd.backward(AbPerceptual(Bare()).loss(raw, batch))

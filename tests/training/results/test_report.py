@@ -37,14 +37,14 @@ def eval_row(name: str, psnr: float, margin_error: float) -> dict[str, Any]:
         "psnr_over_gray": psnr - 20,
         "ssim": 0.9,
         "lpips": None,
-        "colourfulness": 0.5,
+        "colorfulness": 0.5,
         "margin_error": margin_error,
     }
 
 
 def make_results(**changes: Any) -> dict[str, Any]:
     rows = [
-        eval_row("grey", 20.0, 0.41),
+        eval_row("gray", 20.0, 0.41),
         eval_row("mean ab", 21.0, 0.39),
         eval_row("half chroma", 26.0, 0.2),
         eval_row("truth", 100.0, 0.0),
@@ -78,7 +78,7 @@ def make_results(**changes: Any) -> dict[str, Any]:
             "train": 48_000,
             "validation": 6_000,
             "test": 6_000,
-            "near_grey": 12,
+            "near_gray": 12,
             "unreadable": ["a|b.jpg"],
         },
         "parameters": 24_115,
@@ -86,10 +86,10 @@ def make_results(**changes: Any) -> dict[str, Any]:
         "test": {
             "rows": rows,
             "num_pictures": 6_000,
-            "near_grey": 0,
+            "near_gray": 0,
             "unreadable": [],
             "size": 64,
-            "notes": ["6000 pictures, centre-cropped"],
+            "notes": ["6000 pictures, center-cropped"],
         },
         "test_measures": {"psnr": 22.75, "margin_error": 0.2314},
         "reported": {
@@ -191,19 +191,19 @@ def test_summary(tmp_path: Path) -> None:
         "| document | 002.txt |",
         "| model | plain_cnn, 24,115 parameters, 0.0985 GMACs a picture |",
         "| data | cifar10: 48,000 train, 6,000 validation, 6,000 test; "
-        "left out: 12 near-grey, 1 unreadable |",
+        "left out: 12 near-gray, 1 unreadable |",
         "| device | 2 CPU cores |",
         "| versions | python 3.11.2, torch 2.11.0 |",
         "| wall time | 1 h 2 min, 1,234 images/s |",
         "| epochs run | 2 |",
         "| best epoch | 1 |",
         "vidcolor train --recipe S2 -o runs/S2",
-        "| grey | 20.000 | +0.000 | 19.000 | 0.9000 | 0.500 | 0.4100 |",
+        "| gray | 20.000 | +0.000 | 19.000 | 0.9000 | 0.500 | 0.4100 |",
         "| mean ab | 21.000 | +1.000 | 20.000 | 0.9000 | 0.500 | 0.3900 |",
         "| half chroma | 26.000 | +6.000 | 25.000 | 0.9000 | 0.500 | 0.2000 |",
         "| truth | 100.000 | +80.000 | 99.000 | 0.9000 | 0.500 | 0.0000 |",
         "| plain_cnn | 22.500 | +2.500 | 21.500 | 0.9000 | 0.500 | 0.2500 |",
-        "- 6000 pictures, centre-cropped",
+        "- 6000 pictures, center-cropped",
         "## Validation, epoch 1",
         "| loss | 0.0084 |",
         "| train_loss | 0.00832 |",
@@ -270,7 +270,7 @@ def test_cells() -> None:
 def test_directions_agree_with_the_recipes_monitors() -> None:
     measures = {name for objective in OBJECTIVES.values() for name in objective.measure_names}
     assert {m for m in measures if not higher_is_better(m)} == {
-        *("margin_error", "mse_a", "mse_b", "lpips", "colourfulness", "true_colourfulness")
+        *("margin_error", "mse_a", "mse_b", "lpips", "colorfulness", "true_colorfulness")
     }
     assert not higher_is_better("loss")
     assert higher_is_better("psnr_a")

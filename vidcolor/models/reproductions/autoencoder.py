@@ -62,7 +62,7 @@ class Autoencoder(ColorModel):
             )
         self.up = nn.Sequential(*blocks)
         if activation == "relu":
-            # 0.5 is about grey in these units. At zero, half of the outputs would lie below it,
+            # 0.5 is about gray in these units. At zero, half of the outputs would lie below it,
             # where a ReLU gives no gradient.
             last = blocks[-1][2]
             nn.init.constant_(last.bias, 0.5)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from ...color.convert import lightness_to_grey, rgb_to_lab
+from ...color.convert import lightness_to_gray, rgb_to_lab
 from ..base import ColorModel
 from ..precision import full_precision
 from .options import one_of, whole_number
@@ -17,11 +17,11 @@ class PaletteClassifier(ColorModel):
     """L* `(B, 1, H, W)` in [0, 100] to a*b* `(B, 2, H, W)`, by scores of NC colors in a palette.
 
     Attributes:
-        palette: buffer `(NC, 3)`, the colors in R'G'B' in [0, 1]. It begins as NC greys from
+        palette: buffer `(NC, 3)`, the colors in R'G'B' in [0, 1]. It begins as NC grays from
             black to white; training fills it with the colors its k-means finds.
 
     Args:
-        colours: NC, at least 2.
+        colors: NC, at least 2.
         decode: `argmax` gives the a*b* of the most probable color, `mean` the mean of all
             colors' a*b*, weighted by their probability.
 
@@ -32,16 +32,16 @@ class PaletteClassifier(ColorModel):
     native = "logits"
     palette: Tensor
 
-    def __init__(self, colours: int, decode: str) -> None:
+    def __init__(self, colors: int, decode: str) -> None:
         super().__init__()
-        whole_number("colours", colours, least=2)
+        whole_number("colors", colors, least=2)
         self.decode = one_of("decode", decode, ("argmax", "mean"))
-        greys = torch.linspace(0, 1, colours)[:, None].repeat(1, 3)
-        self.register_buffer("palette", greys)
+        grays = torch.linspace(0, 1, colors)[:, None].repeat(1, 3)
+        self.register_buffer("palette", grays)
 
     @abstractmethod
-    def logits(self, grey: Tensor) -> Tensor:
-        """Grey levels `(B, 1, H, W)` in [0, 1] to scores before softmax, `(B, NC, H, W)`."""
+    def logits(self, gray: Tensor) -> Tensor:
+        """Gray levels `(B, 1, H, W)` in [0, 1] to scores before softmax, `(B, NC, H, W)`."""
 
     def palette_ab(self) -> Tensor:
         """The palette's a*b*, `(NC, 2)` in Lab units."""
@@ -49,7 +49,7 @@ class PaletteClassifier(ColorModel):
         return lab[1:, :, 0].T
 
     def forward(self, lightness: Tensor) -> Tensor:
-        scores = self.logits(lightness_to_grey(lightness)).float()
+        scores = self.logits(lightness_to_gray(lightness)).float()
         with full_precision(scores.device):
             ab = self.palette_ab()
             if self.decode == "argmax":

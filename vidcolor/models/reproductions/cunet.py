@@ -79,7 +79,7 @@ class CUnet(ColorModel):
         self.rise = nn.ModuleList(nn.ConvTranspose2d(2 * n, n, 2, 2) for n in reversed(sizes))
         self.up = nn.ModuleList(_double(2 * n, n) for n in reversed(sizes))
         self.head = nn.Conv2d(width, 2, 1)
-        # an untrained network leaves the picture grey
+        # an untrained network leaves the picture gray
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 

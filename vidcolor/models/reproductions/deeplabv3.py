@@ -1,4 +1,4 @@
-"""`deeplabv3`: a segmentation network whose last layer chooses colours, S3c.
+"""`deeplabv3`: a segmentation network whose last layer chooses colors, S3c.
 
 Source: Chen et al. 2017, "Rethinking Atrous Convolution for Semantic Image Segmentation", as
 torchvision's `deeplabv3_resnet50`; seed document 003, question 3, tunes its last layer alone.
@@ -26,7 +26,7 @@ class DeepLabV3(PaletteClassifier):
     so with a frozen backbone too, unless its batch norm layers stay in evaluation mode.
 
     Args:
-        colours: NC, at least 2.
+        colors: NC, at least 2.
         decode: `argmax` or `mean`, see `PaletteClassifier`.
 
     Raises:
@@ -37,22 +37,22 @@ class DeepLabV3(PaletteClassifier):
     min_training_batch = 2
     head_prefixes = (f"net.{_LAST}",)
 
-    def __init__(self, colours: int = 24, decode: str = "argmax") -> None:
-        super().__init__(colours, decode)
+    def __init__(self, colors: int = 24, decode: str = "argmax") -> None:
+        super().__init__(colors, decode)
         # imported here, because the model zoo takes time to import and other models do without it
         from torchvision.models.segmentation import deeplabv3_resnet50
 
         self.net = deeplabv3_resnet50(
-            weights=None, weights_backbone=None, aux_loss=False, num_classes=colours
+            weights=None, weights_backbone=None, aux_loss=False, num_classes=colors
         )
 
-    def logits(self, grey: Tensor) -> Tensor:
-        """Grey levels `(B, 1, H, W)` in [0, 1] to scores before softmax, `(B, NC, H, W)`.
+    def logits(self, gray: Tensor) -> Tensor:
+        """Gray levels `(B, 1, H, W)` in [0, 1] to scores before softmax, `(B, NC, H, W)`.
 
         The network works at an eighth of the size; its scores are upsampled bilinearly.
         """
         scales = zip(IMAGENET_MEAN.tolist(), IMAGENET_STD.tolist(), strict=True)
-        channels = [(grey - mean) / std for mean, std in scales]
+        channels = [(gray - mean) / std for mean, std in scales]
         scores: Tensor = self.net(torch.cat(channels, dim=1))["out"]
         return scores
 

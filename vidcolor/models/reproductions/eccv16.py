@@ -98,14 +98,14 @@ class ECCV16(BinClassifier):
             nn.ReLU(inplace=True),
             nn.Conv2d(256, len(bins), 1),
         )
-        # the mean colour of a distribution over the bins, linear in its probabilities
+        # the mean color of a distribution over the bins, linear in its probabilities
         self.model_out = nn.Conv2d(len(bins), 2, 1, bias=False)
         with torch.no_grad():
             self.model_out.weight.copy_(bins.T[:, :, None, None] / AB_NORM)
 
     @property
     def bins(self) -> Tensor:
-        """The colours of the classes, a*b* `(313, 2)` in Lab units."""
+        """The colors of the classes, a*b* `(313, 2)` in Lab units."""
         return ab_bins()
 
     def logits(self, lightness: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The a*b* plane as 313 classes: the bins of Zhang, Isola and Efros, and soft encoding.
 
 Zhang, Isola, Efros 2016, "Colorful image colorization", section 2.1: a*b* is cut into bins of 10
-units, of which 313 hold colours of the sRGB gamut.
+units, of which 313 hold colors of the sRGB gamut.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ...color.convert import rgb_to_lab
 
 # The tables below are made on the CPU whatever the default device is: a model may be created on
 # torch's meta device, where they would have no numbers, and they are cached.
-GRID = 10  # units of a*b* between neighbouring bin centres
+GRID = 10  # units of a*b* between neighboring bin centers
 
 _SAMPLES = 33  # per edge of the RGB cube; doubling it moves no distance by more than 0.01
 _DIRECTIONS = 720  # of the support lines round the gamut, every half degree
@@ -23,7 +23,7 @@ _DIRECTIONS = 720  # of the support lines round the gamut, every half degree
 
 @cache
 def _gamut_surface() -> Tensor:
-    """The a*b* `(N, 2)` of colours on the six faces of the sRGB cube, float64."""
+    """The a*b* `(N, 2)` of colors on the six faces of the sRGB cube, float64."""
     side = torch.linspace(0, 1, _SAMPLES, dtype=torch.float64, device="cpu")
     u, v = torch.meshgrid(side, side, indexing="ij")
     faces = []
@@ -38,7 +38,7 @@ def _gamut_surface() -> Tensor:
 
 
 def hull_distance(ab: Tensor) -> Tensor:
-    """How far colours lie outside the convex hull of the sRGB gamut in the a*b* plane.
+    """How far colors lie outside the convex hull of the sRGB gamut in the a*b* plane.
 
     The distance is the larger of the two coordinate differences (maximum norm), found by duality:
     it is the greatest of (u.p - h(u)) / |u|_1 over all directions u, where h(u) is how far the
@@ -60,11 +60,11 @@ def hull_distance(ab: Tensor) -> Tensor:
 
 @cache
 def ab_bins() -> Tensor:
-    """The 313 bin centres, `(313, 2)` float32 in Lab units, by a* and then by b*.
+    """The 313 bin centers, `(313, 2)` float32 in Lab units, by a* and then by b*.
 
     A point of the grid is a bin where it is a corner of a grid cell that the convex hull of the
     sRGB gamut reaches into, in other words where `hull_distance` is below 10. The paper does not
-    print its rule. This one was found here, and it gives the centres that came with the released
+    print its rule. This one was found here, and it gives the centers that came with the released
     networks (a* from -90 to 100, b* from -110 to 110), in the same order. No point lies
     closer to the limit than 0.03.
 
@@ -77,7 +77,7 @@ def ab_bins() -> Tensor:
 
 @cache
 def ab_grid(limit: int = 110) -> Tensor:
-    """The whole square grid of bin centres from -limit to limit, by a* and then by b*.
+    """The whole square grid of bin centers from -limit to limit, by a* and then by b*.
 
     With 110 these are the 529 classes of `siggraph17`. `((2 * limit / 10 + 1)^2, 2)` float32 in
     Lab units; the tensor is shared: do not write to it.
@@ -87,38 +87,38 @@ def ab_grid(limit: int = 110) -> Tensor:
 
 
 def soft_encode(
-    ab: Tensor, neighbours: int = 5, sigma: float = 5.0, bins: Tensor | None = None
+    ab: Tensor, neighbors: int = 5, sigma: float = 5.0, bins: Tensor | None = None
 ) -> Tensor:
-    """Colours as distributions over the bins: Gaussian weights on the nearest ones, of sum 1.
+    """Colors as distributions over the bins: Gaussian weights on the nearest ones, of sum 1.
 
-    Source: Zhang, Isola, Efros 2016, section 2.1 (5 neighbours, sigma 5). One picture is encoded
+    Source: Zhang, Isola, Efros 2016, section 2.1 (5 neighbors, sigma 5). One picture is encoded
     at a time, so that besides the result only one picture's distances are held.
 
     Args:
         ab: `(B, 2, H, W)` in Lab units.
-        neighbours: how many of the nearest bins share a colour.
+        neighbors: how many of the nearest bins share a color.
         sigma: standard deviation of the Gaussian, in Lab units.
-        bins: `(K, 2)` centres; the 313 of `ab_bins` by default.
+        bins: `(K, 2)` centers; the 313 of `ab_bins` by default.
 
     Returns:
         `(B, K, H, W)` of the dtype and on the device of `ab`.
 
     Raises:
-        ValueError: `neighbours` is not between 1 and K, or `sigma` is not positive.
+        ValueError: `neighbors` is not between 1 and K, or `sigma` is not positive.
     """
-    centres = (ab_bins() if bins is None else bins).to(ab.device, torch.float32)
-    count = len(centres)
-    if not 1 <= neighbours <= count:
-        raise ValueError(f"neighbours must lie between 1 and {count}, not {neighbours}")
+    centers = (ab_bins() if bins is None else bins).to(ab.device, torch.float32)
+    count = len(centers)
+    if not 1 <= neighbors <= count:
+        raise ValueError(f"neighbors must lie between 1 and {count}, not {neighbors}")
     if not sigma > 0:
         raise ValueError(f"sigma must be above 0, not {sigma}")
     batch, _, height, width = ab.shape
     encoded = ab.new_zeros(batch, count, height * width)
     for picture, target in zip(ab.flatten(2), encoded, strict=True):
         distance = torch.cdist(
-            picture.float().T, centres, compute_mode="donot_use_mm_for_euclid_dist"
+            picture.float().T, centers, compute_mode="donot_use_mm_for_euclid_dist"
         )
-        nearest, index = distance.topk(neighbours, dim=1, largest=False)
+        nearest, index = distance.topk(neighbors, dim=1, largest=False)
         # the softmax of the exponents is the Gaussian divided by its sum, safe far from all bins
         weights = torch.softmax(nearest.square() / (-2 * sigma**2), dim=1)
         target.scatter_(0, index.T, weights.T.to(target.dtype))

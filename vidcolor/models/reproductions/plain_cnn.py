@@ -23,7 +23,7 @@ class PlainCNN(RgbModel):
     own, so that `rgb` is compared raw with R'G'B' in [0, 1].
 
     With `tanh` the last activation lies in [-1, 1]. The document does not say how it is set
-    against R'G'B' in [0, 1]; here it is read as 2 R'G'B' - 1, so that every colour can be reached.
+    against R'G'B' in [0, 1]; here it is read as 2 R'G'B' - 1, so that every color can be reached.
     The document adds batch norm "into each convolutional layer", so it follows the last one too.
 
     Args:
@@ -56,7 +56,7 @@ class PlainCNN(RgbModel):
             stack.append(nn.Tanh())
         self.stack = nn.Sequential(*stack)
 
-    def rgb(self, grey: Tensor) -> Tensor:
-        """Grey levels `(B, 1, H, W)` in [0, 1] to R'G'B' `(B, 3, H, W)`, not clamped."""
-        raw: Tensor = self.stack(grey)
+    def rgb(self, gray: Tensor) -> Tensor:
+        """Gray levels `(B, 1, H, W)` in [0, 1] to R'G'B' `(B, 3, H, W)`, not clamped."""
+        raw: Tensor = self.stack(gray)
         return (raw + 1) / 2 if self.tanh else raw

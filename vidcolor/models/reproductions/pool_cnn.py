@@ -48,12 +48,12 @@ def _stage(
 class PoolCNN(PaletteClassifier):
     """L* `(B, 1, H, W)` in [0, 100], H and W multiples of 4, to a*b* `(B, 2, H, W)`.
 
-    Natively `logits`. With NF filters and NC colours it has
+    Natively `logits`. With NF filters and NC colors it has
     72 NF^2 + 27 NF + 9 NF NC + 9 NC^2 + 4 NC trained parameters; train/S3a/COUNTS.md has the rest.
 
     Args:
         filters: NF, at least 1.
-        colours: NC, at least 2.
+        colors: NC, at least 2.
         decode: `argmax` or `mean`, see `PaletteClassifier`.
         padding: `replicate` or `zeros`, of the first convolution alone; the document does not say.
 
@@ -67,11 +67,11 @@ class PoolCNN(PaletteClassifier):
     def __init__(
         self,
         filters: int = 32,
-        colours: int = 24,
+        colors: int = 24,
         decode: str = "argmax",
         padding: str = "replicate",
     ) -> None:
-        super().__init__(colours, decode)
+        super().__init__(colors, decode)
         nf = whole_number("filters", filters)
         self.down1 = _stage(1, nf, "pool", one_of("padding", padding, _PADDINGS))
         self.down2 = _stage(nf, 2 * nf, "pool")
@@ -79,12 +79,12 @@ class PoolCNN(PaletteClassifier):
         # what the skips add to the inputs of the last three layers
         quarter, half, picture = (2 * nf, nf, 1) if self.skips else (0, 0, 0)
         self.up1 = _stage(2 * nf + quarter, nf, "up")
-        self.up2 = _stage(nf + half, colours, "up")
-        self.final = nn.Conv2d(colours + picture, colours, 3, padding=1)
+        self.up2 = _stage(nf + half, colors, "up")
+        self.final = nn.Conv2d(colors + picture, colors, 3, padding=1)
 
-    def logits(self, grey: Tensor) -> Tensor:
-        """Grey levels `(B, 1, H, W)` in [0, 1] to scores before softmax, `(B, NC, H, W)`."""
-        x = self.middle(self.down2(self.down1(grey)))
+    def logits(self, gray: Tensor) -> Tensor:
+        """Gray levels `(B, 1, H, W)` in [0, 1] to scores before softmax, `(B, NC, H, W)`."""
+        x = self.middle(self.down2(self.down1(gray)))
         scores: Tensor = self.final(self.up2(self.up1(x)))
         return scores
 
@@ -102,11 +102,11 @@ class PoolUNet(PoolCNN):
 
     skips = True
 
-    def logits(self, grey: Tensor) -> Tensor:
-        """Grey levels `(B, 1, H, W)` in [0, 1] to scores before softmax, `(B, NC, H, W)`."""
-        half = self.down1(grey)
+    def logits(self, gray: Tensor) -> Tensor:
+        """Gray levels `(B, 1, H, W)` in [0, 1] to scores before softmax, `(B, NC, H, W)`."""
+        half = self.down1(gray)
         quarter = self.down2(half)
         x = self.up1(torch.cat([self.middle(quarter), quarter], dim=1))
         x = self.up2(torch.cat([x, half], dim=1))
-        scores: Tensor = self.final(torch.cat([x, grey], dim=1))
+        scores: Tensor = self.final(torch.cat([x, gray], dim=1))
         return scores

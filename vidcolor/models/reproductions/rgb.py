@@ -1,4 +1,4 @@
-"""The base of the networks that predict a R'G'B' picture from a grey one."""
+"""The base of the networks that predict a R'G'B' picture from a gray one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import abstractmethod
 
 from torch import Tensor
 
-from ...color.convert import lightness_to_grey, rgb_to_lab
+from ...color.convert import lightness_to_gray, rgb_to_lab
 from ..base import ColorModel
 from ..precision import full_precision
 
@@ -22,11 +22,11 @@ class RgbModel(ColorModel):
     native = "rgb"
 
     @abstractmethod
-    def rgb(self, grey: Tensor) -> Tensor:
-        """Grey levels `(B, 1, H, W)` in [0, 1] to R'G'B' `(B, 3, H, W)`, [0, 1] where right."""
+    def rgb(self, gray: Tensor) -> Tensor:
+        """Gray levels `(B, 1, H, W)` in [0, 1] to R'G'B' `(B, 3, H, W)`, [0, 1] where right."""
 
     def forward(self, lightness: Tensor) -> Tensor:
-        rgb = self.rgb(lightness_to_grey(lightness)).float().clamp(0, 1)
+        rgb = self.rgb(lightness_to_gray(lightness)).float().clamp(0, 1)
         # the differences between nearly equal channels are what makes the chroma
         with full_precision(rgb.device):
             return rgb_to_lab(rgb)[:, 1:]

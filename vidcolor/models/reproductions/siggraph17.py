@@ -46,7 +46,7 @@ class SIGGRAPH17(ColorModel):
     The hints and their mask are zero: the automatic mode. Each block runs once; the release runs
     the last three twice, to the same result.
 
-    Its colours come from the regression head; the second head, `logits`, is there because the
+    Its colors come from the regression head; the second head, `logits`, is there because the
     release has it, and has no part in `forward`.
     """
 
@@ -73,7 +73,7 @@ class SIGGRAPH17(ColorModel):
 
     @property
     def bins(self) -> Tensor:
-        """The colours of the classes, a*b* `(529, 2)` in Lab units."""
+        """The colors of the classes, a*b* `(529, 2)` in Lab units."""
         return ab_grid()
 
     def _features(self, lightness: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,7 +91,7 @@ class SIGGRAPH17(ColorModel):
     def logits(self, lightness: Tensor) -> Tensor:
         """L* `(B, 1, H, W)` to unnormalized log probabilities `(B, 529, H/4, W/4)`.
 
-        Class i is the colour `bins[i]`.
+        Class i is the color `bins[i]`.
         """
         scores: Tensor = self.model_class(self._features(lightness)[2])
         return scores

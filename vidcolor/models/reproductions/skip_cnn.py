@@ -53,9 +53,9 @@ class SkipCNN(RgbModel):
         )
         self.out = nn.Conv2d(_MERGED, 3, 3, padding=1)
 
-    def rgb(self, grey: Tensor) -> Tensor:
-        """Grey levels `(B, 1, H, W)` in [0, 1] to R'G'B' `(B, 3, H, W)` in (0, 1)."""
-        low = self.block1(grey)
+    def rgb(self, gray: Tensor) -> Tensor:
+        """Gray levels `(B, 1, H, W)` in [0, 1] to R'G'B' `(B, 3, H, W)` in (0, 1)."""
+        low = self.block1(gray)
         middle = self.block2(low)
         high = self.block3(middle)
         merged = self.merge(torch.cat([low, middle, high], dim=1))

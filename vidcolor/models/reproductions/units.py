@@ -24,7 +24,7 @@ def output_to_ab(raw: Tensor, activation: str) -> Tensor:
 
     Args:
         raw: y = (chroma + 128) / 255, or with `tanh` t = 2 y - 1 in [-1, 1]. The layer that made
-            it should run in float32, see `precision`: y is about 0.5 for all grey pixels.
+            it should run in float32, see `precision`: y is about 0.5 for all gray pixels.
         activation: the activation of the last layer.
 
     Returns:

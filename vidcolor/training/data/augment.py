@@ -73,7 +73,7 @@ def draw(count: int, settings: Augment, generator: torch.Generator) -> Draws:
     turn, area, right, down = torch.rand(4, count, generator=generator)
     angle = (2 * turn - 1) * math.radians(settings.rotate)
     side = (settings.min_scale + (1 - settings.min_scale) * area).sqrt()
-    x, y = (2 * right - 1) * (1 - side), (2 * down - 1) * (1 - side)  # the crop's centre
+    x, y = (2 * right - 1) * (1 - side), (2 * down - 1) * (1 - side)  # the crop's center
     cos, sin = side * angle.cos(), side * angle.sin()
     theta = torch.stack([cos, -sin, x, sin, cos, y], dim=1).view(count, 2, 3)
     return Draws(flip, theta)

@@ -8,17 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ...errors import TrainingError
+from ...evaluation import folder_of
 from .loaders import Order, derive_seed
-
-
-def folder_of(name: str) -> str:
-    """The folder of the picture `name` of a data set; empty: none.
-
-    >>> folder_of("pack.zip:masks/012.webp"), folder_of("scans/sea/1.png"), folder_of("1.png")
-    ('masks', 'sea', '')
-    """
-    path = name.rpartition(":")[2]
-    return path.split("/")[-2] if "/" in path else ""
 
 
 def counts_of(shares: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, int]:

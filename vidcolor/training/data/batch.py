@@ -9,7 +9,7 @@ import torch
 import torchvision.transforms.v2.functional as TF
 from torch import Tensor
 
-from ...color.convert import grey_to_lightness, lab_to_rgb, lightness_to_grey, rgb_to_lab
+from ...color.convert import gray_to_lightness, lab_to_rgb, lightness_to_gray, rgb_to_lab
 
 
 @dataclass
@@ -53,11 +53,11 @@ class Batch:
         return self.lab[:, 1:]
 
     @cached_property
-    def grey(self) -> Tensor:
+    def gray(self) -> Tensor:
         """The model's input as gray levels `(B, 1, H, W)` in [0, 1]: the BT.601 luma of the
         pictures, or the levels of `degraded`."""
         if self.degraded is not None:
-            return lightness_to_grey(self.degraded)
+            return lightness_to_gray(self.degraded)
         luma: Tensor = TF.rgb_to_grayscale(self.rgb)
         return luma
 
@@ -66,4 +66,4 @@ class Batch:
         """The model's input as L* `(B, 1, H, W)` in [0, 100]."""
         if self.degraded is not None:
             return self.degraded
-        return self.lab[:, :1] if self.space == "lab" else grey_to_lightness(self.grey)
+        return self.lab[:, :1] if self.space == "lab" else gray_to_lightness(self.gray)

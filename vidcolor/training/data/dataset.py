@@ -45,7 +45,7 @@ class DataSet:
 
     Attributes:
         train, validation, test: the parts.
-        near_grey: number of pictures left out for their low chroma.
+        near_gray: number of pictures left out for their low chroma.
         unreadable: names of the pictures that could not be read, sorted.
         sources: the sources' names without their folders, sorted.
         seed, split: arguments of the split.
@@ -55,7 +55,7 @@ class DataSet:
     train: Part
     validation: Part
     test: Part
-    near_grey: int = 0
+    near_gray: int = 0
     unreadable: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     seed: int = 0
@@ -163,7 +163,7 @@ def load_dataset(
         contents = ((found.name, found.content) for found in group)
         made = cache.part(contents, (limit, min_chroma), decode) if cache else decode(MemoryStore())
         setattr(data, part, Part(made.names, made.pictures))
-        data.near_grey += made.near_grey
+        data.near_gray += made.near_gray
         data.unreadable += made.unreadable
         if chunk or share:
             wanted.append(part)
@@ -183,7 +183,7 @@ def write_split(data: DataSet, path: Path) -> None:
         "seed": data.seed,
         "shares": list(data.split),
         "counts": {part: len(names) for part, names in parts.items()},
-        "near_grey": data.near_grey,
+        "near_gray": data.near_gray,
         "unreadable": data.unreadable,
         "sources": data.sources,
         **parts,
@@ -343,7 +343,7 @@ def _decode(
             if usable is None:
                 made.unreadable.append(found.name)
             elif not usable:
-                made.near_grey += 1
+                made.near_gray += 1
             else:
                 made.names.append(found.name)
                 made.numbers += usable
@@ -374,9 +374,9 @@ def _check_parts(data: DataSet, wanted: list[str], where: str, min_chroma: float
     if empty is None:
         return
     left_out = ""
-    if data.unreadable or data.near_grey:
+    if data.unreadable or data.near_gray:
         first = f", first {data.unreadable[0]}" if data.unreadable else ""
-        left_out = f"{len(data.unreadable)} unreadable{first}, {data.near_grey} near-grey"
+        left_out = f"{len(data.unreadable)} unreadable{first}, {data.near_gray} near-gray"
     if not any(counts.values()):
         raise InputError(
             f"{where}: no usable color picture ({left_out or 'none found'}); give color PNG, "

@@ -9,7 +9,7 @@ import torch
 import torchvision.transforms.v2.functional as TF
 from torch import Tensor
 
-from ...color.convert import grey_to_lightness
+from ...color.convert import gray_to_lightness
 from .old_film import expose, old_film
 
 _REC709 = (0.2126, 0.7152, 0.0722)  # luma of R'G'B', what an eye and a modern camera see
@@ -45,8 +45,8 @@ def seen_lightness(rgb: Tensor, lab: Tensor, old_film_share: float, ortho: float
     if torch.rand(1) < old_film_share:
         return old_film(rgb, orthochromatic if blind else expose)
     if blind:
-        return grey_to_lightness(orthochromatic(rgb))
+        return gray_to_lightness(orthochromatic(rgb))
     if torch.rand(1) < 0.5:
         # film and video hold luma, whose gray differs from L* in saturated colors
-        return grey_to_lightness(TF.rgb_to_grayscale(rgb))
+        return gray_to_lightness(TF.rgb_to_grayscale(rgb))
     return lab[:1]

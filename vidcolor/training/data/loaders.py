@@ -138,7 +138,7 @@ class DeviceLoader:
             part: the pictures, of any sizes.
             space: color space of the batches, `rgb` or `lab`.
             size: side of the square pictures.
-            fit: `stretch` (the whole picture, bilinear) or `cover` (bicubic, centre-cropped).
+            fit: `stretch` (the whole picture, bilinear) or `cover` (bicubic, center-cropped).
             batch_size: pictures in a step, over all processes.
             augment: `old_film_share` and `ortho` must be 0.
             seed: of the order and the augmentation.
@@ -226,7 +226,7 @@ def _chunks(count: int, pixels: int) -> Iterator[slice]:
 
 
 def _resized(pictures: list[np.ndarray], size: int, fit: str) -> Iterator[tuple[slice, Tensor]]:
-    """Chunks of neighbours of one shape, resized to `(B, 3, size, size)` uint8."""
+    """Chunks of neighbors of one shape, resized to `(B, 3, size, size)` uint8."""
     begin = 0
     for shape, group in itertools.groupby(pictures, key=lambda picture: picture.shape):
         alike = list(group)

@@ -19,7 +19,7 @@ import torchvision.transforms.v2.functional as TF
 from PIL import Image
 from torch import Tensor
 
-from ...color.convert import grey_to_lightness
+from ...color.convert import gray_to_lightness
 
 # Weights of R', G' and B'. Panchromatic film: BT.601's luma. Orthochromatic film does not see red,
 # the first films saw almost only blue; these weights are our estimates.
@@ -134,7 +134,7 @@ def old_film(rgb: Tensor, emulsion: Callable[[Tensor], Tensor] = expose) -> Tens
     for step, share in _STEPS:
         if _happens(share):
             gray = step(gray)
-    return grey_to_lightness(gray.clamp(0, 1))
+    return gray_to_lightness(gray.clamp(0, 1))
 
 
 def h264_copy(frames: Sequence[np.ndarray], crf: int) -> np.ndarray:

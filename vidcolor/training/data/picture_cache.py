@@ -83,14 +83,14 @@ class Decoded:
     Attributes:
         names: of the usable ones, in the part's order.
         numbers: their numbers in the store.
-        near_grey: number of pictures left out for their low chroma.
+        near_gray: number of pictures left out for their low chroma.
         unreadable: names of those that could not be read.
         pictures: the usable ones, `(H, W, 3)` uint8 R'G'B'.
     """
 
     names: list[str] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
-    near_grey: int = 0
+    near_gray: int = 0
     unreadable: list[str] = field(default_factory=list)
     pictures: list[np.ndarray] = field(default_factory=list)
 
@@ -125,7 +125,10 @@ class PictureCache:
         Raises:
             TrainingError: the files cannot be written.
         """
-        path = self.folder / f"{self._key(pictures, settings)}.pictures"
+        listed = list(pictures)
+        if not listed:
+            return decode(MemoryStore())
+        path = self.folder / f"{self._key(listed, settings)}.pictures"
         found = _load(path)
         if found is not None:
             return found
@@ -141,9 +144,8 @@ class PictureCache:
         return made
 
     def _key(
-        self, pictures: Iterable[tuple[str, ArchiveMember | np.ndarray]], settings: Sequence[float]
+        self, listed: Sequence[tuple[str, ArchiveMember | np.ndarray]], settings: Sequence[float]
     ) -> str:
-        listed = list(pictures)
         files = [content for _, content in listed if isinstance(content, ArchiveMember)]
         contents = _contents(files)
         digest = hashlib.sha256(json.dumps([_FORMAT, self.label, list(settings)]).encode())
@@ -177,7 +179,7 @@ def _index(made: Decoded, writer: _Writer) -> dict[str, Any]:
     return {
         "names": made.names,
         "places": [writer.places[number] for number in made.numbers],
-        "near_grey": made.near_grey,
+        "near_gray": made.near_gray,
         "unreadable": made.unreadable,
         "bytes": writer.size,
     }
@@ -192,7 +194,7 @@ def _load(path: Path) -> Decoded | None:
         names, places = index["names"], index["places"]
         pictures = _mapped(path, places)
         return Decoded(
-            names, list(range(len(names))), index["near_grey"], index["unreadable"], pictures
+            names, list(range(len(names))), index["near_gray"], index["unreadable"], pictures
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

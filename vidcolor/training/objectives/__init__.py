@@ -38,7 +38,7 @@ def create_objective(name: str, model: ColorModel, options: Mapping[str, object]
         # the choice has no gradient, and a new palette is gray
         raise RecipeError(
             f"recipe key 'objective': '{name}' cannot train a model that chooses colors from a "
-            "palette; use 'colour_classes'"
+            "palette; use 'color_classes'"
         )
     try:
         return kind(model, **options)

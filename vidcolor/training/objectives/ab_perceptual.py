@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import WeightsError
-from ...evaluation.metrics import colourfulness, load_lpips
+from ...evaluation.metrics import colorfulness, load_lpips
 from ...run.colorizer import Colorizer
 from ..data.batch import Batch
 from .ab_regression import AbHuber
@@ -28,7 +28,7 @@ class AbPerceptual(AbHuber):
     Args:
         knee, at: of the Huber loss; see `AbHuber`.
         lpips: factor on LPIPS.
-        colour: factor on the colorfulness penalty.
+        color: factor on the colorfulness penalty.
         lpips_weights: file of AlexNet's features; empty: torch's hub cache.
         teacher: name of shipped or imported weights, or a weights file, to learn from as well;
             empty: none.
@@ -40,7 +40,7 @@ class AbPerceptual(AbHuber):
             cannot be loaded.
     """
 
-    measure_names = (*AbHuber.measure_names, "lpips", "colourfulness", "true_colourfulness")
+    measure_names = (*AbHuber.measure_names, "lpips", "colorfulness", "true_colorfulness")
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class AbPerceptual(AbHuber):
         knee: float = 10.0,
         at: str = "prediction",
         lpips: float = 1.0,
-        colour: float = 0.1,
+        color: float = 0.1,
         lpips_weights: str = "",
         teacher: str = "",
         taught: float = 0.5,
@@ -56,9 +56,9 @@ class AbPerceptual(AbHuber):
         super().__init__(model, knee, at)
         if not 0 <= taught <= 1:
             raise ValueError(f"taught must be within 0 and 1, not {taught}")
-        if lpips < 0 or colour < 0:
-            raise ValueError(f"lpips and colour must not be negative, not {lpips} and {colour}")
-        self.lpips, self.colour = lpips, colour
+        if lpips < 0 or color < 0:
+            raise ValueError(f"lpips and color must not be negative, not {lpips} and {color}")
+        self.lpips, self.color = lpips, color
         network = load_lpips(Path(lpips_weights) if lpips_weights else None)
         if network is None:
             raise ValueError(
@@ -71,27 +71,27 @@ class AbPerceptual(AbHuber):
         self.teacher = _Teacher(teacher, self.device) if teacher and taught else None
 
     def loss(self, raw: Tensor, batch: Batch) -> Tensor:
-        """Huber loss divided by the knee + lpips * LPIPS + colour * penalty; a scalar. With
+        """Huber loss divided by the knee + lpips * LPIPS + color * penalty; a scalar. With
         gradients a share of the Huber loss compares with the teacher."""
         made = join_lab(batch.lab[:, :1], raw)
         # a mean over feature maps: bf16 is enough, and needs half the time on a CPU
         with torch.autocast(made.device.type, torch.bfloat16):
             distance: Tensor = self.network(made * 255, batch.rgb * 255).mean()
-        wanted = colourfulness(batch.rgb * 255).mean()
+        wanted = colorfulness(batch.rgb * 255).mean()
         # 1 of 255 levels squared keeps the gradient of a gray picture small
-        penalty = F.relu(1 - colourfulness(made * 255, epsilon=1.0).mean() / wanted)
+        penalty = F.relu(1 - colorfulness(made * 255, epsilon=1.0).mean() / wanted)
         huber = super().loss(raw, batch)
         if self.teacher is not None and torch.is_grad_enabled():
             huber = torch.lerp(huber, super().loss(raw, self.teacher(batch)), self.taught)
-        return huber + self.lpips * distance + self.colour * penalty
+        return huber + self.lpips * distance + self.color * penalty
 
     def measures(self, made: Tensor, raw: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Also `lpips` and the `colourfulness` of each picture, and the truth's
-        `true_colourfulness`."""
+        """Also `lpips` and the `colorfulness` of each picture, and the truth's
+        `true_colorfulness`."""
         found = super().measures(made, raw, batch)
         found["lpips"] = self.network((made * 255).round(), (batch.rgb * 255).round())
-        found["colourfulness"] = colourfulness((made * 255).round())
-        found["true_colourfulness"] = colourfulness((batch.rgb * 255).round())
+        found["colorfulness"] = colorfulness((made * 255).round())
+        found["true_colorfulness"] = colorfulness((batch.rgb * 255).round())
         return found
 
 

@@ -1,4 +1,4 @@
-"""`colour_classes`: cross entropy over k-means colors (S3)."""
+"""`color_classes`: cross entropy over k-means colors (S3)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def fit_palette(rgb: Tensor, count: int) -> Tensor:
     return found[found.sum(dim=1).argsort()]
 
 
-@register_objective("colour_classes")
+@register_objective("color_classes")
 class ColorClasses(Objective):
     """Cross entropy; a pixel's class is the nearest color of the model's palette."""
 
@@ -46,7 +46,7 @@ class ColorClasses(Objective):
         super().__init__(model)
         if not isinstance(model, PaletteClassifier):
             raise TrainingError(
-                "recipe key 'objective': 'colour_classes' needs a model with a palette of colors"
+                "recipe key 'objective': 'color_classes' needs a model with a palette of colors"
             )
         self.palette = model.palette
 
@@ -57,7 +57,7 @@ class ColorClasses(Objective):
 
     def predict(self, model: nn.Module, batch: Batch) -> Tensor:
         """Logits `(B, NC, H, W)` of the classes."""
-        made: Tensor = model.logits(batch.grey)  # type: ignore[operator]
+        made: Tensor = model.logits(batch.gray)  # type: ignore[operator]
         return made
 
     def classes(self, rgb: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class GamutBins(Objective):
             counts = torch.zeros_like(self.weights)
             for part in torch.split(small, 32):
                 # the nearest bin alone; the smoothing follows
-                counts += soft_encode(part, neighbours=1).sum(dim=(0, 2, 3)).to(counts)
+                counts += soft_encode(part, neighbors=1).sum(dim=(0, 2, 3)).to(counts)
             share = smoothed(counts / counts.sum(), self.bins)
             weights = 1 / ((1 - self.uniform) * share + self.uniform / len(share))
             self.weights = weights / (weights * share).sum()

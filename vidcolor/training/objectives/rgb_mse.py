@@ -19,7 +19,7 @@ class RgbMse(Objective):
 
     def predict(self, model: nn.Module, batch: Batch) -> Tensor:
         """R'G'B' `(B, 3, H, W)`; not limited to [0, 1] where the network is not."""
-        made: Tensor = model.rgb(batch.grey)  # type: ignore[operator]
+        made: Tensor = model.rgb(batch.gray)  # type: ignore[operator]
         return made
 
     def loss(self, raw: Tensor, batch: Batch) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...evaluation.metrics import colourfulness
+from ...evaluation.metrics import colorfulness
 from ..data.batch import Batch
 from ..distributed import Distributed
 from .report import write_file
@@ -47,7 +47,7 @@ class FolderFigures:
             batch: the truth.
             measures: of each picture, `psnr_over_gray` among them.
         """
-        color, truth = (colourfulness((rgb * 255).round()).tolist() for rgb in (made, batch.rgb))
+        color, truth = (colorfulness((rgb * 255).round()).tolist() for rgb in (made, batch.rgb))
         scores = measures["psnr_over_gray"].tolist()
         for row, values in enumerate(zip(scores, color, truth, strict=True)):
             sums = self.sums[self.groups[first + row]]

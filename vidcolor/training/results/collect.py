@@ -81,7 +81,7 @@ class Results:
             picture = self.output / "sheets" / f"epoch-{int(row['epoch']):03d}.png"
             picture.parent.mkdir(parents=True, exist_ok=True)
             made = self.state.predict(self.state.average, sheet.to(self.distributed.device)).cpu()
-            write_contact_sheet(sheet.grey, made, sheet.rgb, picture)
+            write_contact_sheet(sheet.gray, made, sheet.rgb, picture)
         if tensorboard:
             if self.board is None:
                 self.board = TensorBoardLog(self.output / "tensorboard", int(row["epoch"]))
@@ -138,7 +138,7 @@ class Results:
                 "train": len(dataset.train.names),
                 "validation": len(dataset.validation.names),
                 "test": len(dataset.test.names),
-                "near_grey": dataset.near_grey,
+                "near_gray": dataset.near_gray,
                 "unreadable": dataset.unreadable,
             },
             "parameters": sum(p.numel() for p in state.model.parameters()),

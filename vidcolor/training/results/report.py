@@ -21,7 +21,7 @@ _TEST_COLUMNS = {
     "psnr_pooled": ("pooled, dB", ".3f"),
     "ssim": ("SSIM", ".4f"),
     "lpips": ("LPIPS", ".4f"),
-    "colourfulness": ("colorfulness", ".3f"),
+    "colorfulness": ("colorfulness", ".3f"),
     "margin_error": ("12-margin error", ".4f"),
 }
 
@@ -111,7 +111,7 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
 def data_line(data: Mapping[str, Any]) -> str:
     """The data in one line: sources, counts of the parts, pictures left out."""
     parts = [f"{cell(data[p])} {p}" for p in ("train", "validation", "test") if p in data]
-    counts = {"near-grey": data.get("near_grey"), "unreadable": len(data.get("unreadable") or [])}
+    counts = {"near-gray": data.get("near_gray"), "unreadable": len(data.get("unreadable") or [])}
     left_out = [f"{cell(count)} {name}" for name, count in counts.items() if count]
     line = f"{', '.join(cell(s) for s in data.get('sources', []))}: {', '.join(parts)}"
     return f"{line}; left out: {', '.join(left_out)}" if left_out else line
