@@ -71,6 +71,16 @@ def lab_of(tile: np.ndarray) -> torch.Tensor:
     return rgb_to_lab(torch.tensor(tile[20, 20], dtype=torch.float32).view(3, 1, 1) / 255).view(3)
 
 
+def test_a_playlist_where_it_is_allowed(tmp_path: Path, ramp: Colorizer) -> None:
+    steps(tmp_path / "a.mkv", [100 + n for n in range(12)])
+    film = tmp_path / "list.mkv"
+    film.write_text("ffconcat version 1.0\nfile a.mkv\n", encoding="utf-8")
+    with pytest.raises(InputError, match="--allow-playlists"):
+        sheet([film], tmp_path / "s.png", 2, ramp)
+    pairs = tiles(sheet([film], tmp_path / "s.png", 2, ramp, playlists=True), [360] * 2)
+    assert [gray_of(left) for left, _ in pairs] == [103, 109]
+
+
 def test_pairs_are_spread_over_the_film(tmp_path: Path, ramp: Colorizer) -> None:
     film = steps(tmp_path / "f.mkv", [100 + n for n in range(12)])
     pairs = tiles(sheet([film], tmp_path / "s.png", 3, ramp), [360] * 3)

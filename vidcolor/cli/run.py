@@ -162,6 +162,7 @@ def _preview(
             colorizer,
             segment=settings.segment,
             rate=settings.fps,
+            playlists=settings.allow_playlists,
             overwrite=settings.overwrite,
         )
     except VidcolorError as error:
