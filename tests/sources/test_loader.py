@@ -68,6 +68,12 @@ def test_stopping_early_closes_the_source() -> None:
     assert source.closed
 
 
+def test_the_callers_random_numbers_are_left_alone() -> None:
+    before = torch.get_rng_state()
+    assert len(list(load(Numbers(3), batch_size=1, device=CPU))) == 3
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_copying_runs_ahead_in_the_thread_that_decodes() -> None:
     threads: list[str] = []
 

@@ -49,7 +49,12 @@ def load(
         VidcolorError: as the source raises it.
     """
     with closing(source.batches(batch_size)) as batches:
-        yield from DataLoader(_Batches(batches), batch_size=None, pin_memory=device.type == "cuda")
+        yield from DataLoader(
+            _Batches(batches),
+            batch_size=None,
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # it draws a seed, else from the caller's random numbers
+        )
 
 
 @dataclass(frozen=True)
