@@ -1,7 +1,8 @@
 """Measure a colorizer on color clips: the error of its colors, and how much they flicker.
 
-The colorizer gets a clip's Y' plane as a gray film, and works as in `vidcolor run` (L* kept, limited
-to the sRGB gamut, 8 bits), with and without the stabilizer. Its result is compared with the clip.
+The colorizer gets a clip's Y' plane as a gray film, and works as in `vidcolor run` (L* kept,
+limited to the sRGB gamut, 8 bits), with and without the stabilizer. Its result is compared with the
+clip.
 All figures are running sums; no frames are kept.
 """
 
@@ -275,7 +276,7 @@ def evaluate_clip(
 
 
 def _clips(paths: Sequence[str]) -> Iterator[tuple[Path, Fraction | None] | InputError]:
-    """The films among the inputs, with the frame rate for sequences; an error for each bad input."""
+    """The films among the inputs, with the rate of sequences; an error for each bad input."""
     for text in paths:
         try:
             items = expand([text], rate=_RATE)
