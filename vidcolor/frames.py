@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .options import OptionError, option, parse_time
 
@@ -140,6 +140,28 @@ WHOLE = Segment()
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """A place in a film where a run that ended can be resumed, without a change of any pixel.
+
+    Attributes:
+        frames: number of frames before it.
+        pts: of the next frame, in the film's time base.
+        batch: number of frames in the next batch; later ones are full. With other batches the
+            network's results would differ in their last bits.
+        cut: whether a shot begins with the next frame.
+        shot: number of the last shot before it, -1 for none.
+        state: the stabilizer's state, None if a shot begins.
+    """
+
+    frames: int
+    pts: int
+    batch: int
+    cut: bool
+    shot: int
+    state: Any = None
+
+
+@dataclass(frozen=True)
 class PixelFormat:
     """A pixel format that `compose` writes and a sink accepts.
 
@@ -232,6 +254,7 @@ class LumaBatch:
         notes: one line for each remark on the input; each is delivered once.
         cuts: for each frame, whether a shot begins with it; empty before `mark_cuts`.
         shots: for each frame, the number of its shot from 0; empty before `mark_cuts`.
+        checkpoint: the one before the first frame, if there is one.
     """
 
     luma: Tensor
@@ -247,6 +270,7 @@ class LumaBatch:
     notes: tuple[str, ...] = field(default=())
     cuts: tuple[bool, ...] = ()
     shots: tuple[int, ...] = ()
+    checkpoint: Checkpoint | None = None
 
     def __len__(self) -> int:
         return self.luma.shape[0]
@@ -262,6 +286,7 @@ class LumaBatch:
             first_index=self.first_index + start,
             cuts=self.cuts[part],
             shots=self.shots[part],
+            checkpoint=None if start else self.checkpoint,
         )
 
     @property
