@@ -86,7 +86,7 @@ class Motion:
 
 
 @dataclass(frozen=True)
-class _State:
+class ChromaState:
     """The filter's state after the last frame that was not a repeat.
 
     Attributes:
@@ -98,6 +98,30 @@ class _State:
     lightness: Array
     ab: Array
     weight: Array
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """The state of `Stabilizer.track` before a frame.
+
+    Attributes:
+        gray: `(h, w)` uint8, the last frame that was not a repeat, at the flow's size; None before
+            the first.
+        inferred, since_inferred: number of the shot's frames that the network has to see, and of
+            frames since the last of these.
+    """
+
+    gray: Array | None
+    inferred: int
+    since_inferred: int
+
+
+@dataclass(frozen=True)
+class StabilizerState:
+    """The state of a stabilizer before a frame, of `track` and of `stabilize`."""
+
+    tracking: Tracking
+    chroma: ChromaState | None
 
 
 class Stabilizer:
@@ -130,7 +154,26 @@ class Stabilizer:
         # that the network has to see, and the number of frames since the last of these.
         self._last: _FlowInput | None = None
         self._inferred = self._since_inferred = 0
-        self._state: _State | None = None  # of `stabilize`
+        self._state: ChromaState | None = None  # of `stabilize`
+
+    @property
+    def tracking(self) -> Tracking:
+        """State of `track` before the next frame."""
+        gray = None if self._last is None else self._last.gray
+        return Tracking(gray, self._inferred, self._since_inferred)
+
+    @property
+    def chroma(self) -> ChromaState | None:
+        """State of `stabilize` before the next frame."""
+        return self._state
+
+    def restore(self, state: StabilizerState) -> None:
+        """Go on from `state`, which was another stabilizer's."""
+        gray = state.tracking.gray
+        self._last = None if gray is None else _FlowInput(gray, normalize_contrast(gray))
+        self._inferred = state.tracking.inferred
+        self._since_inferred = state.tracking.since_inferred
+        self._state = state.chroma
 
     def track(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> list[Motion]:
         """Estimate the flow from frame to frame, and choose the frames that the network has to see.
@@ -213,11 +256,11 @@ class Stabilizer:
             new = next(predictions) if motion.needs_inference else None
             if last is None or motion.move is None:
                 assert new is not None
-                last = _State(here, new, np.ones(size, np.float32))
+                last = ChromaState(here, new, np.ones(size, np.float32))
             elif new is not None or not motion.repeats:  # a repeated frame keeps its chroma
                 history = _warp_history(last, here, motion.move)
                 chroma = history.propagated if new is None else self._mean(history, new)
-                last = _State(here, *chroma)
+                last = ChromaState(here, *chroma)
             out.append(last.ab)
         stabilized = torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2)
         self._state = last  # last, so that a failed call can be repeated
@@ -299,7 +342,7 @@ def _can_propagate(inferred: int, trust: Array) -> bool:
     return float(cv2.blur(new, (_NEW_WINDOW, _NEW_WINDOW)).max()) < _MAX_NEW_IN_WINDOW
 
 
-def _warp_history(last: _State, lightness: Array, move: _Flow) -> _History:
+def _warp_history(last: ChromaState, lightness: Array, move: _Flow) -> _History:
     """Warp the last frame's chroma to the present frame, whose L* is `lightness`, `(h', w')`."""
     import cv2
 

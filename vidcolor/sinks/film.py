@@ -7,12 +7,16 @@ moment to its millisecond; AVI only counts frames, so it takes constant rates al
 
 from __future__ import annotations
 
+import io
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
+import av
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.format import Flags
@@ -24,12 +28,14 @@ from ..errors import OutputError
 from ..frames import COPY_ALL, WHOLE, ColorBatch, PixelFormat, Segment, VideoInfo
 from ..system.clock import Clock
 from .container import CopyPlan, check_container, label, without_kinds
+from .earlier import EarlierFilm
 from .encoder_table import EncoderSettings
 from .encoders import open_encoder
 from .files import PendingFile, check_output, is_system_error, writing
 from .muxing import (
     FrameMaker,
     add_streams,
+    add_video,
     drain,
     frame_rate,
     has_timestamps,
@@ -89,6 +95,10 @@ class FilmSink:
         overwrite: replace an existing output.
         threads: of the encoder, 0 for its own choice.
         plan: what `check_container` gave for the same arguments, to save its time.
+        work: path of the temporary file, for a film with checkpoints; None for a new path.
+
+    Attributes:
+        keep: keep the temporary file if the `with` block ends without `finish`.
 
     Raises:
         ContainerError: the container cannot hold a stream.
@@ -108,15 +118,19 @@ class FilmSink:
         overwrite: bool = False,
         threads: int = 0,
         plan: CopyPlan | None = None,
+        work: Path | None = None,
     ) -> None:
+        self.keep = False
         self._facts, self._settings, self._format = facts, settings, format
         self._segment, self._copy, self._threads = segment, copy, threads
         check_output(output, facts.path, overwrite=overwrite)
         self._plan = plan or check_container(output, facts, settings, copy, format=format)
-        self._file = PendingFile(output, facts.path, overwrite=overwrite)
+        self._file = PendingFile(output, facts.path, overwrite=overwrite, path=work)
+        self._recoverable = work is not None
         self._input: InputContainer | None = None
         self._output: OutputContainer | None = None
         self._video: VideoStream | None = None
+        self._encoder: VideoStream | None = None  # `_video`, or one of its kind after a checkpoint
         self._feed: PacketFeed | None = None
         self._shift = Fraction(0)  # seconds taken off every moment
         self._timed = True  # the container has moments, not just counts
@@ -128,6 +142,7 @@ class FilmSink:
         self._longest = 0  # step between two frames, in the film's time base
         self._frames = 0
         self._last_dts: dict[int, int] = {}  # of copied streams, in the output
+        self._last_video_dts: int | None = None
         self._emitted = False  # a packet has come out of the encoder
         self._without_packets = 0
 
@@ -150,7 +165,8 @@ class FilmSink:
         except (OSError, FFmpegError):
             pass  # a full disk fails again here; the file is removed anyway
         finally:
-            self._file.discard()
+            if not self.keep:
+                self._file.discard()
 
     def write(self, batch: ColorBatch) -> None:
         """Encode a batch's frames.
@@ -169,6 +185,59 @@ class FilmSink:
                     self._start(pts)
                 planes: tuple[Tensor, ...] = tuple(plane[index] for plane in batch.planes)
                 self._encode(planes, pts, duration)
+
+    def replay(self, film: EarlierFilm, frames: Sequence[tuple[int, int]]) -> None:
+        """Copy frames that an earlier run has written; call it before the first `write`.
+
+        Args:
+            film: what that run has left.
+            frames: pts and duration of each frame from one checkpoint to the next; call it once for
+                each such part, in order.
+
+        Raises:
+            OutputError: the film has fewer frames, or this one cannot be written.
+        """
+        with writing(self._file.output):
+            if self._video is None:
+                self._start(frames[0][0])
+            assert self._output is not None
+            stamps = [self._stamp(pts, duration) for pts, duration in frames]
+            for packet in film.packets(stamps, video_time_base(self._output, self._facts)):
+                self._mux(packet)
+
+    def checkpoint(self) -> int:
+        """End what was written so far so that it can be replayed, and begin a new group of pictures
+        with a new encoder.
+
+        Returns:
+            The number of bytes of the temporary file that are on the disk.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        assert self._encoder is not None
+        with writing(self._file.output):
+            for packet in drain(self._encoder, first=not self._emitted):
+                self._mux(packet)
+            self._encoder, self._emitted = self._another_encoder(), False
+            return self.sync()
+
+    def sync(self) -> int:
+        """Write what the muxer has given out to the disk; returns the number of bytes."""
+        with writing(self._file.output), self._file.path.open("rb") as file:
+            os.fsync(file.fileno())
+            return os.fstat(file.fileno()).st_size
+
+    def _another_encoder(self) -> VideoStream:
+        assert self._output is not None and self._video is not None
+        other = av.open(io.BytesIO(), "w", format=self._output.format.name)
+        video = add_video(other, self._facts, self._settings, self._format, self._threads)
+        open_encoder(video, self._settings.encoder)
+        if video.codec_context.extradata != self._video.codec_context.extradata:
+            raise OutputError(
+                f"{self._file.output}: {self._settings.encoder} cannot be resumed; give --no-resume"
+            )
+        return video
 
     def finish(self, *, incomplete: bool = False, cut: bool = False) -> FilmReport:
         """Drain the encoder, copy what is left, check the file and give it its name.
@@ -191,7 +260,8 @@ class FilmSink:
             self._durations[self._last_own] = round(self._last_duration * unit / own)
         end = (self._last_pts + self._last_duration) * unit
         with writing(self._file.output):
-            for packet in drain(self._video, first=not self._emitted):
+            assert self._encoder is not None
+            for packet in drain(self._encoder, first=not self._emitted):
                 self._mux(packet)
             before = end if cut or self._segment.end is not None else None
             for packet in self._feed.until(None, before=before):
@@ -242,7 +312,9 @@ class FilmSink:
         )
         first = pts * facts.time_base
         self._first_pts = pts
-        self._output = output = open_output(str(self._file.path), self._input, selection, facts)
+        self._output = output = open_output(
+            str(self._file.path), self._input, selection, facts, recoverable=self._recoverable
+        )
         clock = Clock(self._input)
         start = None
         self._timed = has_timestamps(output)
@@ -283,7 +355,7 @@ class FilmSink:
             lead_in=self._timed,
         )
         self._without_packets = len(selection.streams) - len(targets)
-        self._video = video
+        self._video = self._encoder = video
 
     def _lead(self, first: Fraction, selection: Selection, clock: Clock) -> Fraction:
         """Seconds that the sound begins before the first frame, in whole frames: what AVI cannot
@@ -298,25 +370,31 @@ class FilmSink:
         return max(round((first - min(starts, default=first)) * rate), 0) / rate
 
     def _encode(self, planes: tuple[Tensor, ...], pts: int, duration: int) -> None:
-        assert self._video is not None and self._output is not None
+        assert self._encoder is not None and self._output is not None
+        stamp = self._stamp(pts, duration)
+        frame = self._maker.make(planes, stamp, video_time_base(self._output, self._facts))
+        for packet in self._encoder.encode(frame):
+            self._emitted = True
+            self._mux(packet)
+
+    def _stamp(self, pts: int, duration: int) -> int:
+        """The pts of the next frame in the output's time base; its duration is noted."""
+        assert self._output is not None
         unit, own = self._facts.time_base, video_time_base(self._output, self._facts)
         moved = (pts * unit - self._shift) / own
         if not self._timed:
             self._check_constant(moved)
-        frame = self._maker.make(planes, round(moved), own)
-        assert frame.pts is not None
+        stamp = round(moved)
         # The muxer needs durations: the last frame's is the only end a film has. Encoders lose
         # them, so they wait here; one not given is the step to the next frame, once that is known.
         if self._last_own in self._durations and self._last_duration <= 0:
-            self._durations[self._last_own] = frame.pts - self._last_own
-        self._durations[frame.pts] = round(duration * unit / own)
+            self._durations[self._last_own] = stamp - self._last_own
+        self._durations[stamp] = round(duration * unit / own)
         if self._frames:
             self._longest = max(self._longest, pts - self._last_pts)
-        self._last_own, self._last_pts, self._last_duration = frame.pts, pts, duration
+        self._last_own, self._last_pts, self._last_duration = stamp, pts, duration
         self._frames += 1
-        for packet in self._video.encode(frame):
-            self._emitted = True
-            self._mux(packet)
+        return stamp
 
     def _check_constant(self, moved: Fraction) -> None:
         """AVI only counts frames: a moment must be a whole number of them, and a new one."""
@@ -335,9 +413,13 @@ class FilmSink:
         if packet.pts is not None:
             packet.duration = self._durations.pop(packet.pts, 0) or packet.duration
         if packet.dts is not None:
+            if self._last_video_dts is not None:  # of another encoder
+                packet.dts = max(packet.dts, self._last_video_dts + 1)
+            self._last_video_dts = packet.dts
             moment = packet.dts * packet.time_base + self._shift
             for other in self._feed.until(moment):
                 self._mux_copy(other)
+        packet.stream = self._video
         self._output.mux(packet)
 
     def _mux_copy(self, packet: Packet[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -11,9 +12,10 @@ from pathlib import Path
 import torch
 
 from ..color.codes import Codes
-from ..frames import WHOLE, LumaBatch, Segment, VideoInfo
+from ..errors import InputError
+from ..frames import WHOLE, Checkpoint, LumaBatch, Segment, VideoInfo
 from .decoder import Decoder
-from .film_info import probe
+from .film_info import probe, sequence_file, sequence_numbers
 from .luma import COLOR_THRESHOLD, chroma_amount, luma_plane
 
 _MAX_THREADS = 16
@@ -77,6 +79,7 @@ class FilmSource:
         self.threads = threads
         self.playlists, self.split = playlists, split
         self.changed_at: Fraction | None = None
+        self._resume: Checkpoint | None = None
         self.facts: VideoInfo = probe(self.path, rate, playlists)
         if segment.start:
             # The picture may have changed since the first frame of the film.
@@ -91,30 +94,57 @@ class FilmSource:
 
         A frame of another size, pixel format or pixel shape than the first is scaled to fit, and a
         line of `notes` says so.
+
+        Raises:
+            InputError: behind the checkpoint of `resumed` is another frame than before.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         threads = self.threads or min(_MAX_THREADS, os.cpu_count() or 1)
-        pending, count = _Pending(), 0
-        decoder = Decoder(self.facts, self.segment, self.rate, threads=threads, split=self.split)
+        resume = self._resume
+        pending, count = _Pending(), resume.frames if resume else 0
+        end = count + (resume.batch if resume else batch_size)  # of the batch
+        decoder = Decoder(
+            self.facts,
+            self.segment,
+            self.rate,
+            threads=threads,
+            split=self.split,
+            resume=resume,
+        )
         for item in decoder.run():
             if isinstance(item, str):
                 pending.damage.append(item)
                 continue
             pending.notes += decoder.take_notes()
             frame, pts, duration = item
+            if resume is not None and count == resume.frames and pts != resume.pts:
+                raise InputError(f"{self.path}: frame {count} has another time than before")
             if not pending.luma and count // batch_size % _COLOR_EVERY == 0:
                 pending.is_color = chroma_amount(frame) > COLOR_THRESHOLD
             pending.luma.append(luma_plane(frame))
             pending.pts.append(pts)
             pending.durations.append(duration)
             count += 1
-            if count % batch_size == 0:
-                yield self._batch(pending, count - batch_size)
-                pending = _Pending()
+            if count == end:
+                yield self._batch(pending, count - len(pending.luma))
+                pending, end = _Pending(), count + batch_size
         self.changed_at = decoder.changed_at
         if pending.luma or pending.damage:
             yield self._batch(pending, count - len(pending.luma))
+
+    def files(self) -> list[Path]:
+        """The film's file, or those of a numbered sequence."""
+        if self.rate is None:
+            return [self.path]
+        numbers = sequence_numbers(self.path)
+        return [sequence_file(self.path, number) for number in numbers]
+
+    def resumed(self, checkpoint: Checkpoint) -> FilmSource:
+        """The same film, read from a checkpoint on."""
+        other = copy.copy(self)
+        other._resume = checkpoint
+        return other
 
     def rest(self) -> FilmSource | None:
         """The film from where its picture changes, after a reading that ended there."""
