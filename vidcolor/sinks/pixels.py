@@ -83,7 +83,9 @@ class Canvas:
             self._feed = _PngFeed(self.height, first, rows)
             self._reader = pyvips.SourceCustom()  # libvips does not keep it alive
             self._reader.on_read(self._read)
-            image = pyvips.Image.pngload_source(self._reader, access="sequential", unlimited=True)
+            image = pyvips.Image.pngload_source(
+                self._reader, access="sequential", unlimited=True, fail_on="truncated"
+            )
             image = image.bandfold(factor=first.shape[2]).copy(interpretation=space)
         self.image = self._in_space(image)
 
