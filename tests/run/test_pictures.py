@@ -469,6 +469,21 @@ def test_a_page_that_fails_makes_the_file_incomplete(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.incomplete.tif"]
 
 
+def test_an_animation_keeps_its_timing(tmp_path: Path) -> None:
+    frames = [Image.fromarray(pattern(i, 64, 48)) for i in range(3)]
+    (tmp_path / "in").mkdir()
+    frames[0].save(tmp_path / "in" / "a.webp", save_all=True, append_images=frames[1:],
+                   duration=[40, 80, 120], loop=2, lossless=True)  # fmt: skip
+    (report,) = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp())
+    assert (report.status, report.frames) == ("done", 3)
+    with Image.open(report.output) as image:
+        assert image.info["loop"] == 2
+        for number, delay in enumerate((40, 80, 120)):
+            image.seek(number)
+            image.load()
+            assert image.info["duration"] == delay
+
+
 @pytest.mark.parametrize("bad", [1, 2, 3])
 def test_a_page_that_cannot_be_written_makes_the_file_incomplete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: int

@@ -156,9 +156,7 @@ def test_films_pictures_and_sequences_share_the_pairs(tmp_path: Path, ramp: Colo
     assert gray_of(few[0][0]) == 150
 
 
-def test_large_pictures(
-    tmp_path: Path, ramp: Colorizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_pictures(tmp_path: Path, ramp: Colorizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refused where they look like a bomb, read with leave, colored when they are shrunk."""
     monkeypatch.setattr("vidcolor.sources.decode.MOST_PIXELS", 1 << 20)
     Image.new("L", (3001, 1499), 150).save(tmp_path / "p.png", compress_level=9)

@@ -31,7 +31,7 @@ from .settings import ColorizerOptions
 
 Network = TypeVar("Network", bound=nn.Module)
 _CPU_PIXELS = 4 * 256**2  # in the network at once; more do not fit into the processor's cache
-_PART = 4096  # rows of a large picture at once, an even number
+_PART = 256  # rows of a large picture at once, an even number
 
 
 def model_size(height: int, width: int, size: int, stride: int) -> tuple[int, int]:

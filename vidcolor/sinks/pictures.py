@@ -24,7 +24,7 @@ from ..errors import OutputError
 from ..frames import ColorBatch, LumaBatch, PictureInfo
 from ..system.vips import libvips
 from .embed import Blocks, embed_jpeg, embed_png, embed_webp
-from .files import PendingFile, check_output, writing
+from .files import PendingFile, check_output, is_full, writing
 from .pixels import Canvas, save, save_bmp
 from .tags import has_thumbnail, revised_exif
 from .tiff import TiffAssembly
@@ -33,7 +33,6 @@ _BIG = 3 << 30  # bytes of pixels from which a TIFF file is written as BigTIFF
 _AVIF_QUALITY = 90  # of 100, about what 95 is for JPEG
 _AVIF_BITS = 12
 _PNG_LEVEL, _PNG_FILTER = 3, "sub"  # of zlib; higher levels take twice as long for some percent
-_FULL = 1 << 16  # bytes of free space
 
 
 @dataclass(frozen=True)
@@ -229,15 +228,16 @@ class PictureSink:
         """Errors of libvips and the system as an `OutputError`; those of the strips as they are."""
         pyvips = libvips()
         with writing(output):
+            error = None
             try:
                 yield
-                if canvas is not None and canvas.failure is not None:
-                    raise canvas.failure
-            except pyvips.Error as error:
-                if canvas is not None and canvas.failure is not None:
-                    raise canvas.failure from None
+            except pyvips.Error as found:
+                error = found
+            if canvas is not None and canvas.failure is not None:
+                raise canvas.failure from None
+            if error is not None:
                 text = str(error)
-                if os.strerror(errno.ENOSPC) in text or _is_full(output):
+                if os.strerror(errno.ENOSPC) in text or is_full(output):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
                 lines = [line.strip() for line in text.split("\n") if line.strip()]
                 raise OutputError(
@@ -258,7 +258,8 @@ class PictureSink:
             image = image.copy_memory()
             with book.lock:
                 book.pages[picture.page] = image
-                book.blocks = blocks if not picture.page else book.blocks
+                if not picture.page:
+                    book.blocks = blocks
             return []
         if form.name == "bmp":
             save_bmp(image, path, picture.dpi)
@@ -371,15 +372,6 @@ class PictureSink:
                 )
         except (pyvips.Error, OSError) as error:
             raise OutputError(f"{output}: the written picture cannot be read back") from error
-
-
-def _is_full(output: Path) -> bool:
-    """Whether the disk has hardly any space left."""
-    try:
-        state = os.statvfs(output.parent)
-    except (OSError, AttributeError):
-        return False
-    return state.f_bavail * state.f_frsize < _FULL
 
 
 def _losses(picture: PictureInfo, form: _Format) -> Iterator[str]:
