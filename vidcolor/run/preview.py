@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..color.compose import compose
-from ..color.resize import block_means
+from ..color.resize import halved
 from ..errors import InputError
 from ..frames import WHOLE, ColorBatch, LumaBatch, PictureInfo, Segment, picture_format
 from ..sinks import PictureSink, check_output
@@ -27,7 +27,7 @@ from .settings import Settings
 _RGB = picture_format(8)
 _WIDTH, _HEIGHT = 480, 720  # of one picture on the sheet at most, pixels
 _GAP = 8
-_MOST_PIXELS, _ROWS = 1 << 22, 256  # of a picture that is colored as it is; of a part
+_MOST_PIXELS = 1 << 22  # of a picture that is colored as it is
 
 
 def _film_frames(source: FilmSource, count: int, playlists: bool) -> Iterator[LumaBatch]:
@@ -89,9 +89,7 @@ def _shrunk(batch: LumaBatch) -> LumaBatch:
     pixel in color."""
     codes = batch.luma
     while codes.numel() > _MOST_PIXELS and min(codes.shape[-2:]) > 1:
-        height, width = (side // 2 * 2 for side in codes.shape[-2:])
-        parts = torch.split(codes[..., :height, :width], _ROWS, dim=-2)
-        codes = torch.cat([block_means(part, (2, 2)) for part in parts], dim=-2)
+        codes = halved(codes)
     return replace(batch, luma=codes)
 
 
