@@ -15,6 +15,7 @@ from vidcolor import Colorizer, EncoderSettings, Settings
 from vidcolor.errors import InputError
 from vidcolor.frames import Segment
 from vidcolor.motion.shots import LOOKAHEAD
+from vidcolor.probe import films
 from vidcolor.probe.films import (
     FilmEstimate,
     Measure,
@@ -99,11 +100,18 @@ def test_little_time_means_fewer_places(long_film: Path) -> None:
 
 
 def test_a_quick_machine_is_measured_for_longer(long_film: Path) -> None:
-    slow, quick = Truth(400, frame_seconds=0.5), Truth(400, frame_seconds=0.002)
+    slow, quick = Truth(400, frame_seconds=0.5), Truth(400, frame_seconds=0.02)
     for truth in (slow, quick):
         film_costs(job_of(long_film), VERYFAST, truth.measure, budget=60)
     lengths = [t.segments[1].end - t.segments[1].start for t in (slow, quick)]  # type: ignore[operator]
     assert lengths[0] < lengths[1] <= Fraction(100, RATE)
+
+
+def test_a_film_that_a_fast_machine_runs_in_a_moment_is_run_whole(long_film: Path) -> None:
+    truth = Truth(400, frame_seconds=0.002)
+    found = film_costs(job_of(long_film), VERYFAST, truth.measure, budget=60)
+    assert truth.segments[1:] == [Segment()] and len(found.samples) == 1
+    assert found.costs.seconds(400) == pytest.approx(3 + 400 * 0.002)
 
 
 def test_a_short_film_is_run_whole(tmp_path: Path) -> None:
@@ -134,11 +142,11 @@ def test_a_film_that_cannot_be_sought_is_measured_at_its_beginning(tmp_path: Pat
         frames(300),
         options={"g": "999", "sc_threshold": "0"},
     ).path
-    truth = Truth(300, frame_seconds=0.002)
+    truth = Truth(300, frame_seconds=0.02)
     found = film_costs(job_of(path), VERYFAST, truth.measure, budget=60)
     assert len(found.samples) == 2 and all(s.start is None for s in truth.segments)
     assert "cannot be sought" in found.notes[0]
-    assert found.costs.seconds(300) == pytest.approx(3 + 300 * 0.002)
+    assert found.costs.seconds(300) == pytest.approx(3 + 300 * 0.02)
 
 
 def test_a_segment_is_foreseen_as_a_segment(long_film: Path) -> None:
@@ -231,6 +239,14 @@ def test_the_films_own_coding_corrects_for_what_the_samples_missed() -> None:
     assert scale_up(samples, 1000, 1, [1] * 10 + [99] * 990).frame_bytes / plain == 1.5
 
 
+def test_the_films_own_coding_is_compared_over_the_frames_that_were_counted() -> None:
+    """The last 60 of the sample's 100 frames are not counted, because the encoder saw no more."""
+    one = replace(sample(0, 40, 0), frames=100)
+    own = [50] * 40 + [200] * 60 + [50] * 900
+    plain, corrected = (scale_up([one], 1000, 1, s).frame_bytes for s in ((), own))
+    assert corrected / plain == pytest.approx(sum(own) / len(own) / 50)
+
+
 def measured(path: Path, settings: Settings, folder: Path) -> tuple[FilmJob, FilmEstimate, int]:
     """A film's job, its estimate on the real pipeline in `folder`, and the size of a real run."""
     colorizer = Colorizer("_ramp", device="cpu", size=64)
@@ -243,10 +259,14 @@ def measured(path: Path, settings: Settings, folder: Path) -> tuple[FilmJob, Fil
 
 
 @pytest.mark.parametrize("encoder", ["libx264", "ffv1"])
-def test_the_size_of_a_steady_film_is_estimated(tmp_path: Path, encoder: str) -> None:
+def test_the_size_of_a_steady_film_is_estimated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: str
+) -> None:
+    monkeypatch.setattr(films, "_STEADY_SECONDS", 0.0)  # so that it is not run whole
     path = write_film(tmp_path, 96, 64, 360).path
     preset = "veryfast" if encoder == "libx264" else None
-    settings = replace(VERYFAST, encoder=EncoderSettings(encoder, preset=preset), stabilize=False)
+    encoding = EncoderSettings(encoder, preset=preset)
+    settings = replace(VERYFAST, encoder=encoding, stabilize=False, batch_size=2)
     _, found, truth = measured(path, settings, tmp_path / "probe")
     assert len(found.samples) > 1 and sum(s.frames for s in found.samples) < 361
     assert all(0 < s.frame_seconds < s.seconds for s in found.samples)

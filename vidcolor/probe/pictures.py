@@ -19,7 +19,7 @@ from ..sources import PictureSource
 _WINDOWS = 4
 _LEAST_WINDOW = 16  # pictures
 
-Items = Sequence[tuple[Path, Path]]
+Items = Sequence[tuple[Path, Path]]  # of a picture and its output
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class PicturesEstimate:
 
 
 def choose_sample(items: Items, sizes: Sequence[int], count: int) -> list[int]:
-    """Numbers of `count` pictures that represent all: each suffix and size as often as in the set.
+    """Numbers of `count` pictures, or of all: each suffix and size as often as in the set.
 
     They come in mixed order, so that each window of the sample represents all too.
 
     Args:
         items: pairs of a picture and its output.
         sizes: pixels of each picture.
-        count: how many; all if there are fewer.
+        count: how many.
     """
     by_size = sorted(range(len(items)), key=lambda i: (items[i][1].suffix.lower(), sizes[i]))
     count = min(count, len(items))
@@ -71,25 +71,21 @@ def choose_sample(items: Items, sizes: Sequence[int], count: int) -> list[int]:
 
 
 def measure_pictures(
-    items: Items, colorizer: Colorizer, settings: Settings, folder: Path, count: int, window: int
+    items: Items, colorizer: Colorizer, settings: Settings, folder: Path, window: int | None
 ) -> list[Written]:
     """Colorize `items` into `folder` and remove the files.
 
     Args:
         items: pairs of a picture and its output.
         colorizer: the model on its device.
-        settings: of the run.
+        settings: of the run, with its batch size.
         folder: for the files.
-        count: pictures of the whole run; the batches are as large as in that.
-        window: pictures in a window of a sample.
+        window: see `colorize_pictures`.
     """
     pairs = tuple((path, folder / f"{n}{out.suffix}") for n, (path, out) in enumerate(items))
-    batch = picture_batch_size(colorizer, settings, count)
-    settings = replace(settings, batch_size=batch, overwrite=True)
+    settings = replace(settings, overwrite=True)
     source, found, began = PictureSource(pairs), [], time.perf_counter()
-    reports = colorize_pictures(
-        PicturesJob(pairs), colorizer, settings, window=window if len(items) < count else None
-    )
+    reports = colorize_pictures(PicturesJob(pairs), colorizer, settings, window=window)
     for number, report in enumerate(reports):
         moment = time.perf_counter() - began
         size = report.output.stat().st_size if report.status == "done" else 0
@@ -102,6 +98,28 @@ def measure_pictures(
 def window_size(batch: int) -> int:
     """Pictures in a window of a sample: few, so that measuring is short, but two batches."""
     return min(WINDOW, max(_LEAST_WINDOW, 2 * batch))
+
+
+def forecast_pictures(
+    job: PicturesJob, colorizer: Colorizer, settings: Settings, folder: Path
+) -> PicturesEstimate:
+    """Measure a sample of a job's pictures, in batches of the whole job, and scale up.
+
+    Args:
+        job: the pictures.
+        colorizer: the model on its device.
+        settings: of the run.
+        folder: for temporary files.
+    """
+    count = len(job.items)
+    batch = picture_batch_size(colorizer, settings, count)
+    settings, window = replace(settings, batch_size=batch), window_size(batch)
+
+    def measure(items: Items) -> list[Written]:
+        part = window if len(items) < count else None
+        return measure_pictures(items, colorizer, settings, folder, part)
+
+    return estimate_pictures(job.items, measure, window)
 
 
 def estimate_pictures(
