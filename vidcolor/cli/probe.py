@@ -202,7 +202,7 @@ def models_lines(report: ModelsReport) -> list[RenderableType]:
         f"{report.device}: {_memory(report.memory)}; frames of {width}x{height}"
     ]
     for model in report.models:
-        rows = [
+        cells = [
             (
                 f"{row.batch} (fastest)" if row.batch == model.fastest else str(row.batch),
                 _number(row.model_ms, 2),
@@ -219,7 +219,7 @@ def models_lines(report: ModelsReport) -> list[RenderableType]:
         )
         columns = ("batch", "model ms/frame", "compose ms/frame", "fps", "memory")
         lines += [
-            _table(title, columns, rows),
+            _table(title, columns, cells),
             f"fastest batch: {model.fastest or 'none fits'}; largest that fits, by memory per "
             f"frame: {model.largest}",
         ]

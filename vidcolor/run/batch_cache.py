@@ -13,7 +13,6 @@ import math
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from ..errors import OutputError
 from ..system.devices import device_name
