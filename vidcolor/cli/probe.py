@@ -1,4 +1,4 @@
-"""`vidcolor probe`: how fast models and stages are here, and what a run of given files takes."""
+"""`vidcolor probe`: how fast models are here, and what a run of given files takes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -80,7 +79,7 @@ def probe_command(
     """Measure this machine, or estimate what a run of INPUTS takes.
 
     \b
-    vidcolor probe                                   # models, batch sizes and stages
+    vidcolor probe                                   # models and batch sizes
     vidcolor probe --model fast --size 256 --size 512 --frame 1920x1080
     vidcolor probe old_film.mp4 photos/ --crf 20     # time, memory and disk of that run
 
@@ -105,7 +104,7 @@ def probe_command(
             from ..models.weights import manifest
 
             chosen = [replace(each, model=name) for name in manifest() for each in chosen]
-        report = _probe_models(chosen, settings, probe)
+        report = _probe_models(chosen, probe)
         lines = models_lines(report)
     if as_json:
         click.echo(json.dumps(asdict(report), ensure_ascii=False, default=str))
@@ -121,9 +120,7 @@ def probe_command(
         raise SystemExit(1)
 
 
-def _probe_models(
-    chosen: list[ColorizerOptions], settings: Settings, probe: ProbeOptions
-) -> ModelsReport:
+def _probe_models(chosen: list[ColorizerOptions], probe: ProbeOptions) -> ModelsReport:
     from ..probe import probe_models
     from .screen import Screen
 
@@ -132,7 +129,6 @@ def _probe_models(
         return probe_models(
             [partial(make_colorizer, each) for each in chosen],
             *probe.frame,
-            settings,
             batches=probe.batches,
             keep=probe.keep and not one.tta and not one.references,
             on_result=lambda found: status.update(f"measured {found.model} at {found.size}"),
@@ -190,11 +186,6 @@ def _mib(value: int | None) -> str:
     return "does not fit" if value is None else f"{value / _MIB:.0f} MiB"
 
 
-def duration(seconds: float) -> str:
-    """Seconds as `4.2 s` or, from a minute on, as `0:03:20`."""
-    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
-
-
 def models_lines(report: ModelsReport) -> list[RenderableType]:
     """Text and tables of what was measured without an input."""
     width, height = report.frame
@@ -223,22 +214,13 @@ def models_lines(report: ModelsReport) -> list[RenderableType]:
             f"fastest batch: {model.fastest or 'none fits'}; largest that fits, by memory per "
             f"frame: {model.largest}",
         ]
-    measured = [model for model in report.models if model.stages]
-    names = list(dict.fromkeys(name for model in measured for name in model.stages))
-    rows = [
-        (
-            f"{model.model} at {model.size}",
-            *(_number(model.stages.get(name)) for name in names),
-            _number(model.end_to_end),
-        )
-        for model in measured
-    ]
-    title = f"fps of each stage alone, and of a run, {report.encoder}"
-    return [*lines, _table(title, ("model", *names, "end to end"), rows)]
+    return lines
 
 
 def _row(row: Forecast) -> list[str]:
     from rich.filesize import decimal
+
+    from ..training.results.tables import duration
 
     if row.kind == "pictures":
         name, what = "pictures", f"{row.frames} files"
@@ -251,6 +233,8 @@ def _row(row: Forecast) -> list[str]:
 def forecast_lines(report: ForecastReport) -> list[RenderableType]:
     """Text and a table of what a run takes."""
     from rich.filesize import decimal
+
+    from ..training.results.tables import duration
 
     lines: list[RenderableType] = [f"{report.device}: {_memory(report.memory)}"]
     if report.rows:

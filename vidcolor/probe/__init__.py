@@ -1,4 +1,4 @@
-"""`vidcolor probe`: measure models and stages here, and estimate a run of given files."""
+"""`vidcolor probe`: measure models here, and estimate a run of given files."""
 
 from .forecast import Forecast, ForecastReport
 from .models import ModelReport, ModelsReport, probe_models

@@ -40,8 +40,7 @@ _PLACES = 3  # measured after the beginning
 _WHOLE = 3  # a film of fewer parts than this is run from end to end
 _RATE = Fraction(25)  # of a film without a rate
 _REORDERED = 8  # frames in the encoder that wait for their place in decoding order
-_FRAME_BYTES = 14  # of MP4's tables and Matroska's blocks per frame, about
-_PACKET_BYTES = 12  # the same per copied packet
+_PACKET_BYTES = 12  # of MP4's tables and Matroska's blocks per copied packet, about
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ class Sample:
         others, other_bytes: the other frames. The last frames are counted in neither, because the
             encoder did not see what follows them.
         file_bytes: of the written file.
-        header_bytes: of these, beside its frames.
+        container_bytes: of these, beside the frames.
     """
 
     place: float
@@ -129,7 +128,7 @@ class Sample:
     others: int
     other_bytes: int
     file_bytes: int
-    header_bytes: int = 0
+    container_bytes: int = 0
 
     @property
     def fixed_seconds(self) -> float:
@@ -139,20 +138,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds and bytes of a film: per frame, and once."""
+    """Seconds of a film, once and per frame, and bytes per frame."""
 
-    frame_seconds: float
     fixed_seconds: float
+    frame_seconds: float
     frame_bytes: float
-    fixed_bytes: float
-
-    def seconds(self, frames: int) -> float:
-        """Of a film of so many frames."""
-        return self.fixed_seconds + frames * self.frame_seconds
-
-    def bytes(self, frames: int) -> int:
-        """Of a film of so many frames."""
-        return round(self.fixed_bytes + frames * self.frame_bytes)
 
 
 @dataclass(frozen=True)
@@ -172,6 +162,16 @@ class FilmEstimate:
     copied: int
     samples: tuple[Sample, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Of the run."""
+        return self.costs.fixed_seconds + self.frames * self.costs.frame_seconds
+
+    @property
+    def bytes(self) -> int:
+        """Of the output, copied streams included."""
+        return round(self.frames * self.costs.frame_bytes) + self.copied
 
 
 Measure = Callable[[float, Segment], Sample]
@@ -223,7 +223,7 @@ def make_measure(
             len(others),
             sum(others),
             file_bytes,
-            max(0, file_bytes - sum(scan.sizes) - _FRAME_BYTES * report.frames),
+            max(0, file_bytes - sum(scan.sizes)),
         )
 
     return measure, ahead
@@ -269,7 +269,7 @@ def estimate_film(
 
     def whole() -> FilmEstimate:
         one = measure(0.0, settings.segment)
-        costs = Costs(one.seconds / one.frames, 0.0, one.file_bytes / one.frames, 0.0)
+        costs = Costs(0.0, one.seconds / one.frames, one.file_bytes / one.frames)
         return FilmEstimate(one.frames, costs, copied, (one,))
 
     def part(first: int) -> Segment:
@@ -329,18 +329,17 @@ def scale_up(
         share = max(own, min(1.0, 1 / key_interval), 1 / frames)
         frame_bytes = share * key_bytes + (1 - share) * other
     else:  # each frame is coded alone
-        frame_bytes = key_bytes = sum(w * s.key_bytes / max(1, s.keys) for w, s in pairs)
-    fixed = sum(s.header_bytes for s in samples) / len(samples) + max(0.0, key_bytes - frame_bytes)
+        frame_bytes = sum(w * s.key_bytes / max(1, s.keys) for w, s in pairs)
     measured = 0.0  # mean bytes of the film's own frames, of those that the samples counted
     for w, s in pairs:
         part = sizes[round(s.place * len(sizes)) :][: max(1, s.keys + s.others)]
         measured += w * sum(part) / len(part) if part else 0.0
     ratio = sum(sizes) / len(sizes) / measured if measured else 1.0
     return Costs(
-        sum(w * s.frame_seconds for w, s in pairs),
         samples[0].fixed_seconds,
-        (frame_bytes + _FRAME_BYTES) * min(3 / 2, max(2 / 3, ratio)),
-        fixed,
+        sum(w * s.frame_seconds for w, s in pairs),
+        frame_bytes * min(3 / 2, max(2 / 3, ratio))
+        + sum(w * s.container_bytes / s.frames for w, s in pairs),
     )
 
 

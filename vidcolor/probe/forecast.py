@@ -117,10 +117,9 @@ def estimate_from_others(job: FilmJob, known: Sequence[tuple[FilmJob, Costs]]) -
     alike = [(j, c) for j, c in known if area(j) == area(job)] or list(known)
     scaled = [(c, area(job) / area(j)) for j, c in alike]
     return Costs(
-        sum(c.frame_seconds * scale for c, scale in scaled) / len(scaled),
         min(c.fixed_seconds for c, _ in scaled),  # a film that follows another starts faster
+        sum(c.frame_seconds * scale for c, scale in scaled) / len(scaled),
         sum(c.frame_bytes * scale for c, scale in scaled) / len(scaled),
-        sum(c.fixed_bytes for c, _ in scaled) / len(scaled),
     )
 
 
@@ -182,10 +181,30 @@ def forecast(
                     problems.append(str(error))
                     continue
                 known.append((job, found.costs))
-            rows[index] = _film_row(job, found)
+            facts = job.source.facts
+            rows[index] = Forecast(
+                job.input,
+                job.output,
+                "film",
+                found.frames,
+                facts.width,
+                facts.height,
+                found.seconds,
+                found.frames / max(1e-9, found.seconds),
+                found.bytes,
+                found.copied,
+                bool(found.samples),
+                found.notes,
+            )
         for index, job in enumerate(jobs):
             if isinstance(job, PicturesJob):
-                rows[index] = _pictures_row(job, colorizer, settings, folder)
+                one = forecast_pictures(job, colorizer, settings, folder)
+                notes = (f"by {one.sampled} of {one.files} files",) * (one.sampled < one.files)
+                fps = one.files / max(1e-9, one.seconds)
+                rows[index] = Forecast(
+                    *job.items[0], "pictures", one.files, 0, 0, one.seconds, fps, one.bytes,
+                    notes=notes,
+                )  # fmt: skip
     ordered = tuple(rows[index] for index in sorted(rows))
     needed, free = sum(r.bytes for r in ordered), free_space(ordered[0].output) if ordered else None
     return ForecastReport(
@@ -204,33 +223,4 @@ def forecast(
         fits=free is None or needed <= free,
         measuring_seconds=time.monotonic() - began,
         problems=tuple(problems),
-    )
-
-
-def _film_row(job: FilmJob, found: FilmEstimate) -> Forecast:
-    facts, seconds = job.source.facts, found.costs.seconds(found.frames)
-    return Forecast(
-        job.input,
-        job.output,
-        "film",
-        found.frames,
-        facts.width,
-        facts.height,
-        seconds,
-        found.frames / max(1e-9, seconds),
-        found.costs.bytes(found.frames) + found.copied,
-        found.copied,
-        bool(found.samples),
-        found.notes,
-    )
-
-
-def _pictures_row(
-    job: PicturesJob, colorizer: Colorizer, settings: Settings, folder: Path
-) -> Forecast:
-    found, (path, output) = forecast_pictures(job, colorizer, settings, folder), job.items[0]
-    notes = () if found.sampled == found.files else (f"by {found.sampled} of {found.files} files",)
-    fps = found.files / max(1e-9, found.seconds)
-    return Forecast(
-        path, output, "pictures", found.files, 0, 0, found.seconds, fps, found.bytes, notes=notes
     )

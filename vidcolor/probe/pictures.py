@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,9 +49,9 @@ class PicturesEstimate:
 
 
 def choose_sample(items: Items, sizes: Sequence[int], count: int) -> list[int]:
-    """Numbers of `count` pictures, or of all: each suffix and size as often as in the set.
+    """Indices of `count` of the items, or of all: each suffix and size as often as in the set.
 
-    They come in mixed order, so that each window of the sample represents all too.
+    They are ordered so that each window of the sample represents the set too.
 
     Args:
         items: pairs of a picture and its output.
@@ -62,12 +61,7 @@ def choose_sample(items: Items, sizes: Sequence[int], count: int) -> list[int]:
     by_size = sorted(range(len(items)), key=lambda i: (items[i][1].suffix.lower(), sizes[i]))
     count = min(count, len(items))
     picked = [by_size[(2 * k + 1) * len(items) // (2 * count)] for k in range(count)]
-    found = []
-    for first in range(_WINDOWS):
-        part = picked[first::_WINDOWS]
-        step = next(s for s in (7, 5, 3, 1) if len(part) % s or s == 1)
-        found += [part[(k * step) % len(part)] for k in range(len(part))]
-    return found
+    return [number for first in range(_WINDOWS) for number in picked[first::_WINDOWS]]
 
 
 def measure_pictures(
@@ -152,12 +146,13 @@ def estimate_pictures(
 
 
 def _scaled_bytes(items: Items, sizes: Sequence[int], written: Sequence[Written]) -> float:
-    pixels: dict[str, int] = defaultdict(int)
-    for (_, output), size in zip(items, sizes, strict=True):
-        pixels[output.suffix.lower()] += size
+    """Bytes of all outputs, by the bytes per pixel of their suffix."""
+    done = [each for each in written if each.bytes]
     total = 0.0
-    for suffix, count in pixels.items():
-        done = [each for each in written if each.bytes]
-        done = [each for each in done if each.suffix == suffix] or done
-        total += count * sum(w.bytes for w in done) / max(1, sum(w.pixels for w in done))
+    for suffix in {output.suffix.lower() for _, output in items}:
+        pixels = sum(
+            size for (_, o), size in zip(items, sizes, strict=True) if o.suffix.lower() == suffix
+        )
+        same = [each for each in done if each.suffix == suffix] or done
+        total += pixels * sum(w.bytes for w in same) / max(1, sum(w.pixels for w in same))
     return total
