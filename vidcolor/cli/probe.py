@@ -206,7 +206,7 @@ def models_lines(report: ModelsReport) -> list[RenderableType]:
         title = (
             f"{model.model} at {model.size}: sees {model.seen[1]}x{model.seen[0]}, "
             f"{model.precision}, {model.parameters / 1e6:.2f} M parameters, "
-            f"{model.macs / 1e9:.2f} GMACs"
+            f"{model.gmacs:.2f} GMACs"
         )
         columns = ("batch", "model ms/frame", "compose ms/frame", "fps", "memory")
         lines += [

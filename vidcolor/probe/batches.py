@@ -63,9 +63,7 @@ def measure_batch(
     """Measure the model and the composition, with the threads that they have in a run.
 
     Args:
-        colorizer: the model on its device.
-        width, height: of the frames, pixels.
-        count: frames in the batch.
+        width, height, count: of the frames, pixels, and their number.
         before: bytes held on the device before the first batch.
         least: seconds to measure each of the two, at least.
     """
@@ -112,7 +110,6 @@ def measure_batches(
     """Measure batch sizes, ascending.
 
     Args:
-        colorizer: the model on its device.
         width, height: of the frames, pixels.
         batches: sizes to measure; None doubles from 1 on, until two doublings gain less than 3 %,
             memory runs out, or the next batch would take more than half of the free memory.
@@ -170,10 +167,7 @@ def fastest_batch(rows: Sequence[Row], device: torch.device) -> int | None:
 def seconds_a_call(device: torch.device, work: Callable[[], object], least: float = 0.5) -> float:
     """Mean seconds of a call of `work`, over `least` seconds and two calls, after one to warm up.
 
-    Args:
-        device: where `work` runs.
-        work: the same every time.
-        least: seconds to measure, at least.
+    `device` is where `work` runs.
     """
     work()
     synchronize(device)

@@ -234,8 +234,7 @@ def steady_part(stamps: Sequence[tuple[int, float]], warm: int, last: int) -> tu
 
     Args:
         stamps: frames done so far, and when, in seconds.
-        warm: frames that fill the encoder.
-        last: frames done when reading ends.
+        warm, last: frames done when the encoder is full, and when reading ends.
     """
     begun = [stamp for stamp in stamps if stamp[0] >= warm]
     within = [stamp for stamp in begun if stamp[0] <= last]
@@ -251,11 +250,8 @@ def estimate_film(
     """Measure a film at its beginning and at up to three places after it, or from end to end.
 
     Args:
-        job: the film.
-        settings: of the run.
-        scan: of the film.
-        measure: runs one part; see `make_measure`.
-        ahead: frames read before the first is written.
+        job, settings, scan: the film, the planned run, the film's packets.
+        measure, ahead: by `make_measure`.
         budget: seconds for measuring; the beginning is measured in any case.
 
     Raises:

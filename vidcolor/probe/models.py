@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import VidcolorError
-from ..models import create_model
-from ..models.describe import describe
 from ..run.batch_cache import store_batch
 from ..run.colorizer import Colorizer, model_size
 from ..system.devices import device_memory, device_name
@@ -23,11 +21,11 @@ class ModelReport:
         size: the model resolution that was asked for.
         seen: height and width at which it sees the frames, pixels.
         precision: of its arithmetic.
-        parameters, macs: of the network, for a square of about `size`; see `models.describe`.
+        parameters, gmacs: of the network, and billions of multiply-adds for a frame, by the record
+            of its weights; 0 for unknown.
         rows: one for each batch size.
         largest: the largest batch that fits, estimated; see `batches.largest_batch`.
         fastest: the batch that `--batch-size auto` uses from now on; None if none fits.
-        peak_bytes: peak memory with the fastest batch; None if none fits.
     """
 
     model: str
@@ -35,11 +33,10 @@ class ModelReport:
     seen: tuple[int, int]
     precision: str
     parameters: int
-    macs: int
+    gmacs: float
     rows: tuple[Row, ...]
     largest: int
     fastest: int | None
-    peak_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -100,23 +97,18 @@ def probe_models(
         fastest = fastest_batch(rows, colorizer.device)
         if keep and fastest is not None:
             store_batch(colorizer, width, height, fastest)
-        # the network as it was trained, with the batch norms that inference folds away
-        network = create_model(colorizer.entry.architecture, **colorizer.entry.options)
-        side = max(1, round(colorizer.size / colorizer.stride)) * colorizer.stride
-        costs = describe(network, side)
         report = ModelReport(
             model=colorizer.name,
             size=colorizer.size,
             seen=model_size(height, width, colorizer.size, colorizer.stride),
             precision=colorizer.precision,
-            parameters=costs.parameters,
-            macs=costs.macs,
+            parameters=colorizer.entry.parameters,
+            gmacs=colorizer.gmacs,
             rows=rows,
             largest=largest_batch(rows, colorizer.device),
             fastest=fastest,
-            peak_bytes=next((row.taken_bytes for row in rows if row.batch == fastest), None),
         )
-        del colorizer, network  # two at a time may be more than a device holds
+        del colorizer  # two at a time may be more than a device holds
         found.append(report)
         on_result(report)
     if not found:

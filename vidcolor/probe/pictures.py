@@ -40,7 +40,7 @@ class Written:
 
 @dataclass(frozen=True)
 class PicturesEstimate:
-    """What a run of pictures takes: `sampled` of the `files` were measured."""
+    """Seconds and bytes of a run of `files` pictures, of which `sampled` were measured."""
 
     files: int
     sampled: int
@@ -67,15 +67,7 @@ def choose_sample(items: Items, sizes: Sequence[int], count: int) -> list[int]:
 def measure_pictures(
     items: Items, colorizer: Colorizer, settings: Settings, folder: Path, window: int | None
 ) -> list[Written]:
-    """Colorize `items` into `folder` and remove the files.
-
-    Args:
-        items: pairs of a picture and its output.
-        colorizer: the model on its device.
-        settings: of the run, with its batch size.
-        folder: for the files.
-        window: see `colorize_pictures`.
-    """
+    """Colorize `items` into `folder`, with `window` as of `colorize_pictures`; remove the files."""
     pairs = tuple((path, folder / f"{n}{out.suffix}") for n, (path, out) in enumerate(items))
     settings = replace(settings, overwrite=True)
     source, found, began = PictureSource(pairs), [], time.perf_counter()
@@ -99,11 +91,7 @@ def forecast_pictures(
 ) -> PicturesEstimate:
     """Measure a sample of a job's pictures, in batches of the whole job, and scale up.
 
-    Args:
-        job: the pictures.
-        colorizer: the model on its device.
-        settings: of the run.
-        folder: for temporary files.
+    `folder` is for temporary files.
     """
     count = len(job.items)
     batch = picture_batch_size(colorizer, settings, count)
