@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import Field, dataclass, field, fields
 from fractions import Fraction
-from functools import lru_cache
 from numbers import Integral, Rational, Real
 from pathlib import Path
 from types import UnionType
@@ -128,15 +127,13 @@ def _type_name(hint: Any) -> str:
     return _KINDS[kind][1] if kind in _KINDS else f"a {kind.__name__}"
 
 
-_hints = lru_cache(get_type_hints)
-
-
 def check_options(options: Any) -> None:
     """Check every option of a dataclass instance against its type, limits and choices.
 
     Raises:
         OptionError: a value is out of range, of another type, or not among the choices.
     """
+    hints = get_type_hints(type(options))
     for each in fields(options):
         known, value = option_of(each), getattr(options, each.name)
         if known is None or (value is None and each.default is None):
@@ -144,7 +141,7 @@ def check_options(options: Any) -> None:
         if known.choices is not None and value not in known.choices.values():
             values = ", ".join(map(repr, known.choices.values()))
             raise OptionError(each.name, f"must be one of {values}, not {value!r}")
-        hint = _hints(type(options))[each.name]
+        hint = hints[each.name]
         if known.choices is None and not _fits(value, hint):
             raise OptionError(each.name, f"must be {_type_name(hint)}, not {value!r}")
         low, high = known.low, known.high
