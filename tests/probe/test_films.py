@@ -210,13 +210,14 @@ def sample(place: float, keys: int, others: int, scale: int = 1) -> Sample:
     size = (1000 * keys + 100 * others) * scale
     return Sample(
         place, count, 2 + 0.1 * count, 0.1, keys, 1000 * keys * scale, others,
-        100 * others * scale, size + 14 * count, 14 * count,
+        100 * others * scale, size + 14 * count + 500, 14 * count + 500,
     )  # fmt: skip
 
 
 def test_key_frames_and_others_are_counted_apart() -> None:
     found = scale_up([sample(0, 1, 99), sample(0.5, 1, 99)], 10_000, 250)
     assert (found.fixed_seconds, found.frame_seconds) == pytest.approx((2, 0.1))
+    assert found.fixed_bytes == pytest.approx(500)
     assert found.frame_bytes == pytest.approx(1000 / 250 + 100 * 249 / 250 + 14)
     cuts = scale_up([sample(0, 11, 90)], 10_000, 250)  # ten more key frames in a hundred
     assert cuts.frame_bytes == pytest.approx(0.1 * 1000 + 0.9 * 100 + 14)
@@ -246,7 +247,7 @@ def test_the_films_own_coding_is_compared_over_the_frames_that_were_counted() ->
     """The last 60 of the sample's 100 frames are not counted, because the encoder saw no more."""
     one = replace(sample(0, 40, 0), frames=100)
     own = [50] * 40 + [200] * 60 + [50] * 900
-    plain, corrected = (scale_up([one], 1000, 1, s).frame_bytes - 14 * 0.4 for s in ((), own))
+    plain, corrected = (scale_up([one], 1000, 1, s).frame_bytes - 14 for s in ((), own))
     assert corrected / plain == pytest.approx(sum(own) / len(own) / 50)
 
 

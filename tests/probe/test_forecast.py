@@ -92,7 +92,7 @@ def test_others_of_its_size_stand_for_a_film(tmp_path: Path) -> None:
         path = encode(tmp_path / f"{name}.mkv", "ffv1", "yuv420p", frames(2, side, side)).path
         (job,), _ = plan([path], None, SETTINGS)
         assert isinstance(job, FilmJob)
-        known.append((job, Costs(cost, cost, 100 * cost)))
+        known.append((job, Costs(cost, cost, cost, 100 * cost)))
     alike = estimate_from_others(known[0][0], known)
     assert (alike.frame_seconds, alike.fixed_seconds, alike.frame_bytes) == (2.0, 1.0, 200.0)
     other = estimate_from_others(known[2][0], known[:2])  # four times the pixels

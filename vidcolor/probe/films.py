@@ -40,7 +40,8 @@ _PLACES = 3  # measured after the beginning
 _WHOLE = 3  # a film of fewer parts than this is run from end to end
 _RATE = Fraction(25)  # of a film without a rate
 _REORDERED = 8  # frames in the encoder that wait for their place in decoding order
-_PACKET_BYTES = 12  # of MP4's tables and Matroska's blocks per copied packet, about
+_FRAME_BYTES = 14  # of MP4's tables and Matroska's blocks per frame, about
+_PACKET_BYTES = 12  # the same per copied packet
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of a film, once and per frame, and bytes per frame."""
+    """Seconds and bytes of a film, once and per frame."""
 
     fixed_seconds: float
     frame_seconds: float
+    fixed_bytes: float
     frame_bytes: float
 
 
@@ -171,7 +173,7 @@ class FilmEstimate:
     @property
     def bytes(self) -> int:
         """Of the output, copied streams included."""
-        return round(self.frames * self.costs.frame_bytes) + self.copied
+        return round(self.costs.fixed_bytes + self.frames * self.costs.frame_bytes) + self.copied
 
 
 Measure = Callable[[float, Segment], Sample]
@@ -265,7 +267,7 @@ def estimate_film(
 
     def whole() -> FilmEstimate:
         one = measure(0.0, settings.segment)
-        costs = Costs(0.0, one.seconds / one.frames, one.file_bytes / one.frames)
+        costs = Costs(0.0, one.seconds / one.frames, 0.0, one.file_bytes / one.frames)
         return FilmEstimate(one.frames, costs, copied, (one,))
 
     def part(first: int) -> Segment:
@@ -334,8 +336,8 @@ def scale_up(
     return Costs(
         samples[0].fixed_seconds,
         sum(w * s.frame_seconds for w, s in pairs),
-        frame_bytes * min(3 / 2, max(2 / 3, ratio))
-        + sum(w * s.container_bytes / s.frames for w, s in pairs),
+        sum(max(0, s.container_bytes - _FRAME_BYTES * s.frames) for s in samples) / len(samples),
+        frame_bytes * min(3 / 2, max(2 / 3, ratio)) + _FRAME_BYTES,
     )
 
 

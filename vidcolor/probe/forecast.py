@@ -119,6 +119,7 @@ def estimate_from_others(job: FilmJob, known: Sequence[tuple[FilmJob, Costs]]) -
     return Costs(
         min(c.fixed_seconds for c, _ in scaled),  # a film that follows another starts faster
         sum(c.frame_seconds * scale for c, scale in scaled) / len(scaled),
+        sum(c.fixed_bytes for c, _ in scaled) / len(scaled),
         sum(c.frame_bytes * scale for c, scale in scaled) / len(scaled),
     )
 
