@@ -183,8 +183,12 @@ class Journal:
                     f"begins anew, because of what has changed since the last run: {changed}"
                 )
                 return None
-            size = max((line["bytes"] for line in lines), default=0)
-            film = EarlierFilm(path.with_name(header["film"]), size)
+            written = path.with_name(header["film"])
+            if header["boot"] and header["boot"] == _boot():  # what was written is there
+                size = written.stat().st_size
+            else:
+                size = max((line["bytes"] for line in lines), default=0)
+            film = EarlierFilm(written, size)
             entries = []
             for line in lines:
                 if "frames" in line:
@@ -199,7 +203,7 @@ class Journal:
                     names = {path.name, header["film"], state}
                     return Earlier(film, entries, header["batch_size"], names)
                 entries.pop()
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
             self.notes.append("begins anew, because the journal of the last run is damaged")
         return None
 
@@ -266,6 +270,7 @@ class Journal:
             self._write(
                 {
                     "film": self.film.name,
+                    "boot": _boot(),
                     "batch_size": self._batch_size,
                     "identity": self._identity,
                 }
@@ -379,6 +384,14 @@ def _held(folder: Path, output: Path) -> Iterator[None]:
         json.dump({"host": socket.gethostname(), "pid": os.getpid(), "since": since}, file)
         file.flush()
         yield
+
+
+def _boot() -> str:
+    """An identifier of the system's start; empty where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _json_lines(path: Path) -> Iterator[Any]:

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 
 from ..errors import OutputError
+
+_ANNEX_B = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
 
 
 class EarlierFilm:
@@ -43,6 +46,20 @@ class EarlierFilm:
     def _video(container: InputContainer) -> Iterator[Packet[Any]]:
         return (packet for packet in container.demux(container.streams.video[0]) if packet.size)
 
+    @classmethod
+    def _as_encoded(cls, container: InputContainer) -> Iterator[Packet[Any]]:
+        """The packets as the encoder made them: MP4 and Matroska hold H.264 and HEVC in a form that
+        a muxer would not take beside an encoder's."""
+        video = container.streams.video[0]
+        header = video.codec_context.extradata
+        name = _ANNEX_B.get(video.codec_context.name)
+        if name is None or not header or header[0] != 1:
+            yield from cls._video(container)
+            return
+        convert = BitStreamFilterContext(name, video)
+        for packet in cls._video(container):
+            yield from convert.filter(packet)
+
     def packets(self, stamps: Sequence[int], time_base: Fraction) -> Iterator[Packet[Any]]:
         """The next packets, which end a group of pictures.
 
@@ -67,7 +84,7 @@ class EarlierFilm:
         delay = max((stamp - shown for stamp, shown in zip(stamps, pts, strict=True)), default=0)
         if self._container is None:
             self._container = av.open(str(self.path))
-            self._packets = self._video(self._container)
+            self._packets = self._as_encoded(self._container)
         for stamp, shown, packet in zip(stamps, pts, self._packets, strict=False):
             packet.time_base, packet.pts, packet.dts = time_base, shown, stamp - delay
             yield packet
