@@ -17,6 +17,7 @@ from ..options import check_options, option
 from ..run.settings import ColorizerOptions, Settings
 from .options import make_colorizer, parse_frame_size, parse_numbers, repeated, takes
 from .run import keep_film_memory
+from .text import printable, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -190,10 +191,8 @@ def _working(as_json: bool) -> Iterator[Callable[[str], None]]:
 
 
 def _print_lines(lines: Iterable[str]) -> None:
-    from rich.text import Text
-
     for line in lines:
-        _console().print(Text(line))
+        say(line)
 
 
 def _print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
@@ -202,7 +201,7 @@ def _print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str
 
     table = Table(*columns, title=Text(title))
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     _console().print(table)
 
 

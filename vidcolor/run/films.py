@@ -209,8 +209,8 @@ def colorize_film(
     if not without_shots and (note := colorizer.references.unused(shots)):
         found.warnings.append(f"{job.input}: {note}")
     report = Report(job.input, written.path, "done", frames, warnings=found.warnings)
-    if written.damage:
-        found.damage.append(written.damage)
+    found.damage += written.damage
+    found.warnings += written.notes
     if written.incomplete:
         report.status = "incomplete"
         report.error = str(_damaged(job.input, found.damage, written.path))

@@ -7,6 +7,7 @@ moment to its millisecond; AVI only counts frames, so it takes constant rates al
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch import Tensor
 from ..errors import OutputError
 from ..frames import COPY_ALL, WHOLE, ColorBatch, PixelFormat, Segment, VideoInfo
 from ..system.clock import Clock
+from ..system.messages import Listener
 from .container import CopyPlan, check_container, label, without_kinds
 from .encoder_table import EncoderSettings
 from .encoders import open_encoder
@@ -49,6 +51,9 @@ from .timecode import move_timecodes
 from .verify import Expected, find_faults
 
 
+_LONGER_SOUND = 1.0  # seconds that the sound may go on after the picture without a word
+
+
 @dataclass(frozen=True)
 class FilmReport:
     """What a finished film is.
@@ -60,7 +65,8 @@ class FilmReport:
         bytes: size of the file.
         streams_copied: streams beside the video.
         incomplete: the input was damaged, so the film is not all there.
-        damage: one line if it is the copied streams that could not be read to their end.
+        damage: lines about the copied streams, if they are damaged.
+        notes: lines about the copied streams that are no damage.
     """
 
     path: Path
@@ -69,7 +75,8 @@ class FilmReport:
     bytes: int
     streams_copied: int
     incomplete: bool = False
-    damage: str = ""
+    damage: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class FilmSink:
@@ -114,6 +121,7 @@ class FilmSink:
         check_output(output, facts.path, overwrite=overwrite)
         self._plan = plan or check_container(output, facts, settings, copy, format=format)
         self._file = PendingFile(output, facts.path, overwrite=overwrite)
+        self._resources = ExitStack()
         self._input: InputContainer | None = None
         self._output: OutputContainer | None = None
         self._video: VideoStream | None = None
@@ -219,6 +227,9 @@ class FilmSink:
                 f"{self._file.output}: the written film is not right: {'; '.join(faults)}; "
                 f"it is kept as {kept.name}; try -o {self._file.output.with_suffix('.mkv')}"
             )
+        notes = self._feed.notes
+        if expected.complete:
+            notes += self._short_picture(float(end - self._shift))
         incomplete = incomplete or bool(self._feed.damage)
         path = self._file.commit("incomplete" if incomplete else "")
         return FilmReport(
@@ -228,8 +239,20 @@ class FilmSink:
             bytes=path.stat().st_size,
             streams_copied=len(self._plan.streams),
             incomplete=incomplete,
-            damage=self._feed.damage,
+            damage=tuple(f"{self._facts.path}: {line}" for line in self._feed.damage),
+            notes=tuple(f"{self._facts.path}: {line}" for line in notes),
         )
+
+    def _short_picture(self, end: float) -> list[str]:
+        """A line if the sound goes on after the picture's end, by seconds of the output."""
+        assert self._feed is not None
+        ends = [
+            each.end_seconds for each in self._feed.copied.values() if each.facts.kind == "audio"
+        ]
+        more = max(ends, default=end) - end
+        if more <= _LONGER_SOUND:
+            return []
+        return [f"the picture ends {more:.3f} s before the sound"]
 
     def _start(self, pts: int) -> None:
         """Open both containers, now that the first frame's moment is known."""
@@ -281,6 +304,7 @@ class FilmSink:
             shift=self._shift,
             hidden=hidden,
             lead_in=self._timed,
+            listener=self._resources.enter_context(Listener()),
         )
         self._without_packets = len(selection.streams) - len(targets)
         self._video = video
@@ -370,6 +394,7 @@ class FilmSink:
             ) from error
 
     def _close(self) -> None:
+        self._resources.close()
         if self._input is not None:
             self._input.close()
             self._input = None

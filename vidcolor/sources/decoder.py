@@ -4,7 +4,6 @@ not be read."""
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,8 +20,9 @@ from ..system.clock import Clock
 from ..system.messages import Listener
 from .film_info import open_film, picture_facts
 from .fitting import Fitter
-from .packets import PacketReader
-from .truncation import ends_early
+from .packets import PacketReader, SequenceSize
+from .times import FrameGaps, FrameTimes
+from .truncation import ends_early, holes, promised_frames
 
 # Seconds before the start of a segment from where a key frame is looked for, in turn.
 _SEEK_MARGINS = (Fraction(0), Fraction(1), Fraction(10), Fraction(60))
@@ -37,51 +37,6 @@ Timed: TypeAlias = tuple[av.VideoFrame, int, int]  # a frame, its pts, its durat
 
 class _DecodeError(Exception):
     """A packet failed while frame threads were on."""
-
-
-class _FrameTimes:
-    """Gives every frame a pts, greater than the one before."""
-
-    def __init__(self, facts: VideoInfo, note: Callable[[str], None]) -> None:
-        rate = facts.average_rate or Fraction(25)
-        self.step = 1 / (rate * facts.time_base)  # ticks a frame
-        self.dts: deque[int] = deque()  # of packets whose frames are still to come
-        self.untimed = facts.first_pts is None
-        self.last: int | None = None
-        self.path, self.note, self.repaired = facts.path, note, False
-        self.exact = Fraction(0)
-
-    def sent(self, packet: av.Packet[Any]) -> None:
-        if self.untimed and packet.size and packet.dts is not None:
-            self.dts.append(packet.dts)
-
-    def failed(self) -> None:
-        if self.dts:
-            self.dts.pop()
-
-    def pts(self, frame: av.VideoFrame) -> int:
-        pts = frame.pts
-        if pts is None and self.dts:
-            # AVI carries decoding times only. Frames leave in the order of their presentation, so
-            # the n-th frame out is shown at the n-th decoding time (plus a constant).
-            pts = self.dts.popleft()
-        if pts is None:
-            # Raw streams have no times at all: count, with the exact step, so as not to drift.
-            self.exact = Fraction(0) if self.last is None else self.exact + self.step
-            pts = round(self.exact)
-        else:
-            self.exact = Fraction(pts)
-        if self.last is not None and pts <= self.last:
-            if not self.repaired:
-                self.repaired = True
-                seconds = float(pts * (frame.time_base or 0))
-                self.note(
-                    f"{self.path}: times do not increase at {seconds:.3f} s; "
-                    "repaired there and after"
-                )
-            pts = self.last + 1
-        self.last = pts
-        return pts
 
 
 class Decoder:
@@ -117,6 +72,7 @@ class Decoder:
         self.path: Path = facts.path
         self.threads = threads
         self.notes: dict[str, bool] = {}  # line: whether it was taken
+        self._keyless = False  # a recording that does not begin with a key frame
 
     def take_notes(self) -> list[str]:
         """What is to be told along with the frame just given, each line once."""
@@ -206,9 +162,10 @@ class Decoder:
         target = self._seek_target(clock)
         if target is not None:
             container.seek(clock.in_file(target, base), stream=stream)
-        times = _FrameTimes(self.facts, self._note)
+        times = FrameTimes(self.facts, self._note)
         keyed = target is None
         number = last = 0
+        gaps = FrameGaps()
         held: av.VideoFrame | None = None  # until the next one's pts is known
         lines: list[str] = []  # about damage, after it
         start = None if origin is None else origin + (segment.start or 0) / base
@@ -228,6 +185,9 @@ class Decoder:
             if not keyed:
                 continue
             pts = times.pts(item)
+            if times.damage:
+                lines.append(times.damage)
+                times.damage = ""
             if origin is None:
                 origin = pts
             number += 1
@@ -235,6 +195,7 @@ class Decoder:
             if segment.start is not None and time < segment.start:
                 continue
             if held is not None:
+                gaps.step(high, pts)
                 yield held, high, pts - high
                 yield from lines
                 held, lines = None, []
@@ -253,8 +214,23 @@ class Decoder:
         facts = self.facts
         if clock.has_jumped:  # FFmpeg takes the length from the first and the last time
             facts = replace(facts, duration_seconds=None)
-        if line := ends_early(facts, number, float(length), is_file=self.rate is None):
+        if self.rate is not None:
+            if line := ends_early(facts, number, float(length), is_file=False):
+                yield line
+            return
+        if line := ends_early(facts, number, float(length), is_file=True):
             yield line
+            return
+        missing, promised = gaps.missing(), promised_frames(facts, packets.format)
+        where = ""
+        if gaps.first is not None:
+            where = f", the first after {float((gaps.first - (origin or 0)) * base):.3f} s"
+        if found := holes(self.path, packets.format):
+            yield f"{self.path}: {found}{where}"
+        elif missing and promised is None:
+            self._note(f"{self.path}: its rate leaves out {missing} frames{where}")
+        elif missing and promised is not None and number < promised - packets.repeats:
+            yield f"{self.path}: {number} of {promised} frames; some are missing{where}"
 
     def _seek_target(self, clock: Clock) -> int | None:
         """A pts to seek to, from which a key frame shown at or before the segment's start follows.
@@ -297,7 +273,7 @@ class Decoder:
         self,
         stream: VideoStream,
         packets: PacketReader,
-        times: _FrameTimes,
+        times: FrameTimes,
         listener: Listener,
         threads: int,
     ) -> Iterator[av.VideoFrame | str]:
@@ -308,16 +284,24 @@ class Decoder:
         """
         sent = received = groups = 0
         names = packets.format, stream.codec_context.name, _FILE_READER
+        size = SequenceSize(stream.codec_context.name)
         for packet in packets:
             if isinstance(packet, str):
                 listener.take()  # it says the same
                 yield packet
                 continue
+            early: list[av.VideoFrame] = []
             if packet is not None:
+                if sent == 0 and packets.may_jump and not packet.is_keyframe:
+                    self._keyless = True
+                    self._note_late()
+                if size.changes(packet):
+                    early = stream.decode(None)
+                    stream.codec_context.flush_buffers()
                 times.sent(packet)
             failed = ""
             try:
-                frames = stream.decode(packet)
+                frames = early + stream.decode(packet)
             except EOFError:
                 return  # flushed before
             except av.error.FFmpegError as error:
@@ -325,7 +309,7 @@ class Decoder:
                     raise _DecodeError from error
                 times.failed()
                 failed = f"{self.path}: packet at {packets.when:.3f} s cannot be decoded"
-                frames = []
+                frames = early
             sent += packet is not None and not packet.is_discard
             received += len(frames)
             if packet is None and threads != 1 and received < sent:
@@ -354,10 +338,13 @@ class Decoder:
         of broadcasts and films cut without decoding do: the first frames then lack what they are
         made from. A note says so."""
         lost = bool(heard) and all(_NO_REFERENCE.search(line) for line in heard)
-        late = (not received and packets.may_jump) or (groups <= 1 and lost)
+        late = (not received and self._keyless) or (groups <= 1 and lost)
         if late:
-            self._note(
-                f"{self.path}: begins within a group of pictures; frames at its beginning may be "
-                "missing or wrong"
-            )
+            self._note_late()
         return late
+
+    def _note_late(self) -> None:
+        self._note(
+            f"{self.path}: begins within a group of pictures; frames at its beginning may be "
+            "missing or wrong"
+        )
