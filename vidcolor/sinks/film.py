@@ -27,7 +27,7 @@ from ..system.clock import Clock
 from ..system.messages import Listener
 from .container import CopyPlan, check_container, label, without_kinds
 from .encoder_table import EncoderSettings
-from .encoders import open_encoder
+from .encoders import encoding, open_encoder
 from .files import PendingFile, check_output, is_system_error, writing
 from .muxing import (
     FrameMaker,
@@ -49,9 +49,6 @@ from .streams import (
 )
 from .timecode import move_timecodes
 from .verify import Expected, find_faults
-
-
-_LONGER_SOUND = 1.0  # seconds that the sound may go on after the picture without a word
 
 
 @dataclass(frozen=True)
@@ -199,7 +196,9 @@ class FilmSink:
             self._durations[self._last_own] = round(self._last_duration * unit / own)
         end = (self._last_pts + self._last_duration) * unit
         with writing(self._file.output):
-            for packet in drain(self._video, first=not self._emitted):
+            with encoding(self._facts.path, self._settings.encoder):
+                last = drain(self._video, first=not self._emitted)
+            for packet in last:
                 self._mux(packet)
             before = end if cut or self._segment.end is not None else None
             for packet in self._feed.until(None, before=before):
@@ -227,9 +226,7 @@ class FilmSink:
                 f"{self._file.output}: the written film is not right: {'; '.join(faults)}; "
                 f"it is kept as {kept.name}; try -o {self._file.output.with_suffix('.mkv')}"
             )
-        notes = self._feed.notes
-        if expected.complete:
-            notes += self._short_picture(float(end - self._shift))
+        notes = self._feed.notes(float(end - self._shift) if expected.complete else None)
         incomplete = incomplete or bool(self._feed.damage)
         path = self._file.commit("incomplete" if incomplete else "")
         return FilmReport(
@@ -242,17 +239,6 @@ class FilmSink:
             damage=tuple(f"{self._facts.path}: {line}" for line in self._feed.damage),
             notes=tuple(f"{self._facts.path}: {line}" for line in notes),
         )
-
-    def _short_picture(self, end: float) -> list[str]:
-        """A line if the sound goes on after the picture's end, by seconds of the output."""
-        assert self._feed is not None
-        ends = [
-            each.end_seconds for each in self._feed.copied.values() if each.facts.kind == "audio"
-        ]
-        more = max(ends, default=end) - end
-        if more <= _LONGER_SOUND:
-            return []
-        return [f"the picture ends {more:.3f} s before the sound"]
 
     def _start(self, pts: int) -> None:
         """Open both containers, now that the first frame's moment is known."""
@@ -338,7 +324,9 @@ class FilmSink:
             self._longest = max(self._longest, pts - self._last_pts)
         self._last_own, self._last_pts, self._last_duration = frame.pts, pts, duration
         self._frames += 1
-        for packet in self._video.encode(frame):
+        with encoding(self._facts.path, self._settings.encoder):
+            packets = self._video.encode(frame)
+        for packet in packets:
             self._emitted = True
             self._mux(packet)
 

@@ -38,6 +38,7 @@ _STALE_STREAM_TAGS = {"encoder", "duration", "bps", "number_of_frames", "number_
                       "vendor_id", "rotate"}  # fmt: skip
 
 _SEEK_MARGIN = 30  # seconds before a segment in which a subtitle that is still shown may begin
+_LONGER_SOUND = 1.0  # seconds that sound may go on after the picture without a word
 _COVER_SUFFIXES = {"mjpeg": ".jpg", "png": ".png", "bmp": ".bmp", "gif": ".gif", "webp": ".webp"}
 _COVER_TYPES = {"mjpeg": "image/jpeg"}
 
@@ -348,10 +349,14 @@ class PacketFeed:
         for check in self._checks.values():
             self.damage += check.rest()
 
-    @property
-    def notes(self) -> list[str]:
-        """Lines about gaps in the sound."""
-        return [line for check in self._checks.values() for line in check.notes]
+    def notes(self, end: float | None) -> list[str]:
+        """Lines about gaps in the sound, and about sound that goes on after the picture's `end`
+        (seconds of the output; None for a picture that may end anywhere)."""
+        lines = [line for check in self._checks.values() for line in check.notes]
+        ends = [each.end_seconds for each in self.copied.values() if each.facts.kind == "audio"]
+        if end is not None and max(ends, default=end) > end + _LONGER_SOUND:
+            lines.append(f"the picture ends {max(ends) - end:.3f} s before the sound")
+        return lines
 
     def _reaches_in(self, packet: Packet[Any]) -> bool:
         assert self._start is not None and packet.pts is not None

@@ -22,7 +22,7 @@ from .film_info import open_film, picture_facts
 from .fitting import Fitter
 from .packets import PacketReader, SequenceSize
 from .times import FrameGaps, FrameTimes
-from .truncation import ends_early, holes, promised_frames
+from .truncation import ends_early, holes, promised_packets
 
 # Seconds before the start of a segment from where a key frame is looked for, in turn.
 _SEEK_MARGINS = (Fraction(0), Fraction(1), Fraction(10), Fraction(60))
@@ -105,6 +105,7 @@ class Decoder:
                         stream.codec_context.name,
                         aspect or self.facts.sample_aspect_ratio,
                     )
+                    now["extras"] = tuple(dict.fromkeys((*self.facts.extras, *now["extras"])))
                     return replace(self.facts, **now)
         return self.facts
 
@@ -221,16 +222,17 @@ class Decoder:
         if line := ends_early(facts, number, float(length), is_file=True):
             yield line
             return
-        missing, promised = gaps.missing(), promised_frames(facts, packets.format)
+        missing = gaps.missing()
+        promised = promised_packets(facts, packets.format, stream.index)
         where = ""
         if gaps.first is not None:
             where = f", the first after {float((gaps.first - (origin or 0)) * base):.3f} s"
         if found := holes(self.path, packets.format):
             yield f"{self.path}: {found}{where}"
-        elif missing and promised is None:
+        elif promised is not None and packets.count < promised:
+            yield f"{self.path}: only {packets.count} of {promised} frames are found{where}"
+        elif missing and promised is None and facts.num_frames_from_header is None:
             self._note(f"{self.path}: its rate leaves out {missing} frames{where}")
-        elif missing and promised is not None and number < promised - packets.repeats:
-            yield f"{self.path}: {number} of {promised} frames; some are missing{where}"
 
     def _seek_target(self, clock: Clock) -> int | None:
         """A pts to seek to, from which a key frame shown at or before the segment's start follows.
@@ -285,6 +287,7 @@ class Decoder:
         sent = received = groups = 0
         names = packets.format, stream.codec_context.name, _FILE_READER
         size = SequenceSize(stream.codec_context.name)
+        head: list[tuple[int, bool]] = []  # pts before the first frame, and whether of a key frame
         for packet in packets:
             if isinstance(packet, str):
                 listener.take()  # it says the same
@@ -292,6 +295,8 @@ class Decoder:
                 continue
             early: list[av.VideoFrame] = []
             if packet is not None:
+                if not received and packet.pts is not None and not packet.is_discard:
+                    head.append((packet.pts, packet.is_keyframe))
                 if sent == 0 and packets.may_jump and not packet.is_keyframe:
                     self._keyless = True
                     self._note_late()
@@ -311,6 +316,8 @@ class Decoder:
                 failed = f"{self.path}: packet at {packets.when:.3f} s cannot be decoded"
                 frames = early
             sent += packet is not None and not packet.is_discard
+            if frames and not received and not self.segment.start:
+                yield from self._lost_head(frames[0], head)
             received += len(frames)
             if packet is None and threads != 1 and received < sent:
                 # PyAV swallows an error that comes after frames in one call.
@@ -342,6 +349,15 @@ class Decoder:
         if late:
             self._note_late()
         return late
+
+    def _lost_head(self, first: av.VideoFrame, head: list[tuple[int, bool]]) -> Iterator[str]:
+        """A line if a key frame before the first frame came to nothing; a note if only others did,
+        because the film begins within their group."""
+        lost = [key for pts, key in head if first.pts is not None and pts < first.pts]
+        if any(lost):
+            yield f"{self.path}: the first {len(lost)} frames cannot be decoded"
+        elif lost:
+            self._note_late()
 
     def _note_late(self) -> None:
         self._note(

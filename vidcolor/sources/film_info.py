@@ -43,6 +43,7 @@ _EXTRAS = {
     "DOVI_METADATA": "the Dolby Vision metadata",
     "A53_CC": "the closed captions within the picture",
 }
+_ALPHA = "the transparency (alpha)"
 # FFmpeg's decoders that may attach ICC profiles or EXIF to a frame.
 _PICTURE_CODECS = frozenset(("apng", "jpegxl", "libjxl", "mjpeg", "png", "tiff", "webp"))
 _RANGES = {1: False, 2: True}  # AVColorRange: 1 is MPEG (limited), 2 is JPEG (full)
@@ -314,6 +315,9 @@ def _facts(
 ) -> VideoInfo:
     # FFmpeg turns counter-clockwise; a phone's matrix may be off by a rounding error.
     rotation = round(-frame.rotation / 90) * 90 % 360
+    picture = picture_facts(frame, stream.codec_context.name, stream.sample_aspect_ratio)
+    if stream.metadata.get("ALPHA_MODE", stream.metadata.get("alpha_mode")) == "1":  # of VP8 and VP9, beside the frames' own data
+        picture["extras"] += (_ALPHA,)
     return VideoInfo(
         path=path,
         codec=stream.codec_context.name,
@@ -339,7 +343,7 @@ def _facts(
         num_chapters=len(container.chapters()),
         is_color=chroma > COLOR_THRESHOLD,
         is_playlist=is_playlist(container),
-        **picture_facts(frame, stream.codec_context.name, stream.sample_aspect_ratio),
+        **picture,
     )
 
 
@@ -376,5 +380,5 @@ def _extras(frame: av.VideoFrame, codec: str) -> tuple[str, ...]:
     """What a frame carries that no output keeps, in plain words."""
     found = [words for name, words in _EXTRAS.items() if _side_data(frame, codec, name) is not None]
     if is_transparent(frame):
-        found.append("the transparency (alpha)")
+        found.append(_ALPHA)
     return tuple(found)

@@ -33,7 +33,7 @@ class PacketReader:
         format: FFmpeg's name of the demuxer.
         may_jump: see `Clock`.
         when: seconds on the clock of the packet given last.
-        repeats: packets without data so far; in AVI each repeats a frame.
+        count: packets given so far.
 
     Args:
         path: named in the lines.
@@ -54,7 +54,7 @@ class PacketReader:
         self.format: str = container.format.name
         self.may_jump = clock.may_jump
         self.when = 0.0
-        self.repeats = 0
+        self.count = 0
         self._path, self._container, self._stream = path, container, stream
         self._clock = clock
         self._start = start if clock.may_jump else None
@@ -106,12 +106,12 @@ class PacketReader:
                 packet = None  # no more can be read; drain what the decoder holds
             if packet is None:
                 break
-            if packet.size == 0:  # PyAV ends every stream with one, which has no time
-                self.repeats += packet.dts is not None
-                continue
+            if packet.size == 0:
+                continue  # PyAV ends every stream with one
             self._clock.place(packet)
             yield from self._damage(packet)
             if packet.stream_index == self._stream.index:
+                self.count += 1
                 self._see(packet)
                 yield packet
         yield from self._unexplained()
@@ -162,7 +162,7 @@ def _follows(before: _Packet, after: _Packet) -> bool:
     """Whether no time is missing between two packets of a stream."""
     if before.dts is None or after.dts is None or not before.duration:
         return False
-    return bool(abs(after.dts - before.dts - before.duration) <= before.duration // 2)
+    return bool(0 <= after.dts - before.dts <= before.duration * 3 // 2)
 
 
 class SequenceSize:

@@ -13,7 +13,7 @@ from ..frames import VideoInfo
 
 _FAR_BACK = 0.5  # seconds; less is a muxer's rounding or a frame out of order
 # What makes a rate constant enough to miss frames in it.
-_REGULAR = 0.95  # share of steps that are one frame long
+_ODD, _FEW = 0.05, 2  # most steps of another length: a share, or a number where there are few
 _NEAR, _FAR = 0.6, 1.6  # a step of one frame, as a multiple of the median step
 _MOST_STEPS = 1000  # different steps; with more, the rate is not constant
 
@@ -112,10 +112,10 @@ class FrameGaps:
         if median <= 0:
             return 0
         holes = {step: n for step, n in self._steps.items() if step > _FAR * median}
-        regular = sum(
-            n for step, n in self._steps.items() if _NEAR * median <= step <= _FAR * median
+        odd = sum(
+            n for step, n in self._steps.items() if not _NEAR * median <= step <= _FAR * median
         )
-        if not holes or regular < _REGULAR * total:
+        if not holes or odd > max(_FEW, _ODD * total) or 4 * odd > total:
             return 0
         self.first = min(self._places[step] for step in holes)
         return sum(n * (round(Fraction(step, median)) - 1) for step, n in holes.items())

@@ -89,15 +89,48 @@ def cut_off(path: Path) -> bool:
         return _ts_cut(file.read(5 * _TS_LONGEST), size)
 
 
-def promised_frames(facts: VideoInfo, format: str) -> int | None:
-    """Frames by the header, None if it does not tell. MXF counts in frames.
+def promised_packets(facts: VideoInfo, format: str, index: int) -> int | None:
+    """How many packets of video an MXF or AVI file holds by its header or its index; None for
+    other formats, and where it does not tell.
 
     Args:
+        facts: of the film.
         format: FFmpeg's name of the demuxer.
+        index: of the stream.
+
+    Raises:
+        OSError: the file cannot be read.
     """
     if format == "mxf" and facts.duration_seconds and facts.average_rate:
         return round(facts.duration_seconds * facts.average_rate)
-    return facts.num_frames_from_header
+    if format == "avi":
+        with facts.path.open("rb") as file:
+            return _indexed(file, b"%02d" % index)
+    return None
+
+
+def _indexed(file: BinaryIO, stream: bytes) -> int | None:
+    """Chunks of a stream with data by an AVI's index, which does not cover the second gigabyte of
+    large files. Those without data repeat a frame, and FFmpeg passes over them.
+
+    Source: Microsoft, AVI RIFF File Reference, AVIOLDINDEX.
+    """
+    size = os.fstat(file.fileno()).st_size
+    at = 12
+    while at + 8 <= size:
+        file.seek(at)
+        name, length = struct.unpack("<4sI", file.read(8))
+        if name == b"RIFF":
+            return None
+        if name == b"idx1":
+            break
+        at += 8 + length + length % 2
+    else:
+        return None
+    if at + 8 + length + 8 < size:  # a second part follows, or what is no AVI
+        return None
+    entries = struct.iter_unpack("<4s8xI", file.read(length - length % 16))
+    return sum(name[:2] == stream and name[2:] in (b"dc", b"db") and n > 0 for name, n in entries)
 
 
 def holes(path: Path, format: str) -> str:
