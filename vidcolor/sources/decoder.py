@@ -169,7 +169,9 @@ class Decoder:
         gaps = FrameGaps()
         held: av.VideoFrame | None = None  # until the next one's pts is known
         lines: list[str] = []  # about damage, after it
-        start = None if origin is None else origin + (segment.start or 0) / base
+        start = None
+        if segment.start and origin is not None:
+            start = origin + segment.start / base
         packets = PacketReader(self.path, container, stream, clock, start)
         for item in self._frames(stream, packets, times, listener, threads):
             if isinstance(item, str):
