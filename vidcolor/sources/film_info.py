@@ -171,6 +171,8 @@ def _rate(stream: VideoStream) -> Fraction | None:
     """Frames a second; of raw streams, which have no times, what the codec's own header says."""
     raw = stream.start_time is None and not stream.duration
     rate = (stream.codec_context.framerate if raw else None) or stream.average_rate
+    if rate and stream.time_base and rate * stream.time_base == 1:
+        rate = stream.guessed_rate or rate  # of DV FFmpeg only knows that a tick may be a frame
     return Fraction(rate) if rate else None
 
 
