@@ -80,7 +80,9 @@ def test_lost_packets_of_a_broadcasts_sound(tmp_path: Path, colorizer: Colorizer
     path = record_at(tmp_path / "in.ts", seconds=3, start=Fraction(0))
     data = path.read_bytes()
     packets = [data[at : at + 188] for at in range(0, len(data), 188)]
-    sound = [place for place, packet in enumerate(packets) if packet[2] == 1 and packet[1] & 31 == 1]
+    sound = [
+        place for place, packet in enumerate(packets) if packet[2] == 1 and packet[1] & 31 == 1
+    ]
     lost = set(sound[len(sound) // 2 :][:3])
     path.write_bytes(b"".join(each for i, each in enumerate(packets) if i not in lost))
     report = run(path, colorizer)
@@ -97,9 +99,7 @@ def test_a_gap_in_the_sound_is_told(tmp_path: Path, colorizer: Colorizer) -> Non
     assert "sound of stream 1 is silent from 0.9" in line and "for 0.480 s" in line
 
 
-def test_a_picture_that_ends_before_the_sound_is_told(
-    tmp_path: Path, colorizer: Colorizer
-) -> None:
+def test_a_picture_that_ends_before_the_sound_is_told(tmp_path: Path, colorizer: Colorizer) -> None:
     path = record(tmp_path / "in.ts", video=range(RATE), seconds=4)
     report = run(path, colorizer)
     (line,) = report.warnings

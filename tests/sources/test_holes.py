@@ -166,5 +166,3 @@ def test_transparency_beside_the_picture_is_known(tmp_path: Path, codec: str) ->
         output.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
         output.mux(stream.encode(None))
     assert probe_film(path).extras == ("the transparency (alpha)",)
-
-

@@ -126,7 +126,7 @@ def main() -> None:
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
-        error.message = printable(error.message)
+        vars(error)["message"] = printable(error.message)  # names of files may be in it
         error.show()
         sys.exit(2)
     except VidcolorError as error:

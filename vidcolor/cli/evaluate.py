@@ -247,7 +247,6 @@ def _clips(
     if as_json:
         click.echo(json.dumps(table.to_dict(), ensure_ascii=False))
     else:
-        out = Console()
         for clip in table.clips:
             _show_rows(clip.path, clip.rows)
         if len(table.clips) > 1:

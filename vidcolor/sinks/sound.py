@@ -1,5 +1,7 @@
-"""Hear whether copied sound is whole: `SoundCheck`. Sound is copied without decoding, so damage in it
-would go unnoticed."""
+"""Hear whether copied sound is whole: `SoundCheck`.
+
+A copy does not decode the sound, so damage in it would go unnoticed.
+"""
 
 from __future__ import annotations
 

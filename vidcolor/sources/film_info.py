@@ -13,7 +13,6 @@ from typing import Any
 
 import av
 from av.container import InputContainer
-from av.filter import Graph
 from av.video.stream import VideoStream
 
 from ..color.codes import MATRIX_CODES
@@ -21,6 +20,7 @@ from ..errors import InputError
 from ..frames import UNSPECIFIED, ColorTags, StreamInfo, VideoInfo
 from ..system.clock import Clock
 from ..system.media import film_stream, is_playlist, open_media
+from .graphs import frame_graph
 from .luma import (
     COLOR_THRESHOLD,
     LumaLayout,
@@ -287,18 +287,7 @@ def _field_order(frame: av.VideoFrame) -> str:
     if not frame.interlaced_frame:
         return ""
     # PyAV does not show which field is first; a filter sees it, and lets only such frames pass.
-    graph = Graph()
-    ends = [
-        graph.add_buffer(
-            width=frame.width,
-            height=frame.height,
-            format=frame.format,
-            time_base=frame.time_base or Fraction(1, av.time_base),
-        ),
-        graph.add("select", r"eq(interlace_type\,TOPFIRST)"),
-        graph.add("buffersink"),
-    ]
-    graph.link_nodes(*ends).configure()
+    graph = frame_graph(frame, ("select", r"eq(interlace_type\,TOPFIRST)"))
     graph.push(frame)
     try:
         graph.pull()
@@ -318,7 +307,9 @@ def _facts(
     # FFmpeg turns counter-clockwise; a phone's matrix may be off by a rounding error.
     rotation = round(-frame.rotation / 90) * 90 % 360
     picture = picture_facts(frame, stream.codec_context.name, stream.sample_aspect_ratio)
-    if stream.metadata.get("ALPHA_MODE", stream.metadata.get("alpha_mode")) == "1":  # of VP8 and VP9, beside the frames' own data
+    if (
+        stream.metadata.get("ALPHA_MODE", stream.metadata.get("alpha_mode")) == "1"
+    ):  # of VP8 and VP9, beside the frames' own data
         picture["extras"] += (_ALPHA,)
     return VideoInfo(
         path=path,

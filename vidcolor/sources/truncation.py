@@ -102,7 +102,7 @@ def promised_packets(facts: VideoInfo, format: str, index: int) -> int | None:
         OSError: the file cannot be read.
     """
     if format == "mxf" and facts.duration_seconds and facts.average_rate:
-        return round(facts.duration_seconds * facts.average_rate)
+        return round(facts.duration_seconds * float(facts.average_rate))
     if format == "avi":
         with facts.path.open("rb") as file:
             return _indexed(file, b"%02d" % index)
@@ -130,7 +130,8 @@ def _indexed(file: BinaryIO, stream: bytes) -> int | None:
     if at + 8 + length + 8 < size:  # a second part follows, or what is no AVI
         return None
     entries = struct.iter_unpack("<4s8xI", file.read(length - length % 16))
-    return sum(name[:2] == stream and name[2:] in (b"dc", b"db") and n > 0 for name, n in entries)
+    named = {stream + b"dc", stream + b"db"}
+    return sum(1 for name, data in entries if name in named and data)
 
 
 def holes(path: Path, format: str) -> str:
@@ -153,7 +154,9 @@ def holes(path: Path, format: str) -> str:
             return f"{lost} bytes of the file are missing" if lost else ""
         head = file.read(20 * _TS_LONGEST)
         known = {"mpegts": _begins_ts, "mpeg": _begins_ps}.get(format)
-        return "the beginning of the file is missing or damaged" if known and not known(head) else ""
+        return (
+            "the beginning of the file is missing or damaged" if known and not known(head) else ""
+        )
 
 
 def _begins_ts(head: bytes) -> bool:
@@ -165,33 +168,43 @@ def _begins_ps(head: bytes) -> bool:
     """Whether a program stream begins with a pack or a packet (ISO/IEC 13818-1, 2.5.3), or with the
     head of a Video CD's file."""
     start = head.lstrip(b"\0")
-    return head[:4] == b"RIFF" or not start or (start[0] == 1 and len(start) > 1 and start[1] >= 0xB9)
+    return (
+        head[:4] == b"RIFF" or not start or (start[0] == 1 and len(start) > 1 and start[1] >= 0xB9)
+    )
 
 
 def _lost_pages(file: BinaryIO) -> int:
     """Pages that are missing by the numbers of the others (RFC 3533, 6)."""
-    lost, at, before = 0, 0, b""
-    following: dict[bytes, int] = {}
-    while True:
+    lost = 0
+    following: dict[bytes, int] = {}  # by the number of the stream
+    at = _next_page(file, 0)
+    while at is not None:
         file.seek(at)
         head = file.read(27 + 255)
         if head[:4] != _OGG_PAGE:
-            head = before = head + file.read(_OGG_LONGEST)
-            found = head.find(_OGG_PAGE)
-            if found < 0:
-                if len(before) <= 27 + 255:
-                    return lost
-                at += len(before) - 3
-                continue
-            at += found
+            at = _next_page(file, at)
             continue
         if len(head) < 27:
-            return lost
+            break
         stream, number = head[14:18], int.from_bytes(head[18:22], "little")
         if not head[5] & _OGG_FIRST:
             lost += max(number - following.get(stream, 0), 0)
         following[stream] = number + 1
         at += 27 + head[26] + sum(head[27 : 27 + head[26]])
+    return lost
+
+
+def _next_page(file: BinaryIO, at: int) -> int | None:
+    """Where the first page at or after a place begins."""
+    while True:
+        file.seek(at)
+        part = file.read(_OGG_LONGEST)
+        found = part.find(_OGG_PAGE)
+        if found >= 0:
+            return at + found
+        if len(part) < _OGG_LONGEST:
+            return None
+        at += len(part) - 3
 
 
 def _asf_lost(file: BinaryIO) -> int:
