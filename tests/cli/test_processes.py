@@ -160,7 +160,7 @@ def test_memory_does_not_grow_with_the_film(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
 @pytest.mark.slow
-@pytest.mark.parametrize("mebibytes", [300, 600])
+@pytest.mark.parametrize("mebibytes", [300, 1000])
 def test_too_little_memory_is_said_in_one_line(
     tmp_path: Path, long_film: Path, mebibytes: int
 ) -> None:
