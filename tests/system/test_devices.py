@@ -10,6 +10,7 @@ import psutil
 import pytest
 import torch
 
+from vidcolor.system import limits
 from vidcolor.system.devices import (
     device_memory,
     device_name,

@@ -13,9 +13,9 @@ import psutil
 from ..errors import DeviceError
 
 _CGROUPS, _OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-# Bytes that the smallest film takes with all libraries, less than measured with torch for the CPU on
-# two processors: main memory, data segments, addresses. With fewer, torch crashes or hangs.
-_LEAST, _LEAST_DATA, _LEAST_ADDRESSES = 560 << 20, 950 << 20, 3200 << 20
+# Bytes that the smallest film takes with all libraries, less than measured with torch for the CPU
+# on two processors: main memory, data segments, addresses. With fewer, torch crashes or hangs.
+_LEAST, _LEAST_DATA, _LEAST_ADDRESSES = 560 << 20, 1400 << 20, 3200 << 20
 
 
 def _number(path: Path) -> int | None:
