@@ -166,6 +166,7 @@ def _preview(
             segment=settings.segment,
             rate=settings.fps,
             playlists=settings.allow_playlists,
+            large_pictures=settings.large_pictures,
             overwrite=settings.overwrite,
         )
     except VidcolorError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..color.compose import compose
+from ..color.resize import halved
 from ..errors import InputError
 from ..frames import WHOLE, ColorBatch, LumaBatch, PictureInfo, Segment, picture_format
 from ..sinks import PictureSink, check_output
-from ..sources import FilmSource, Input
+from ..sources import FilmSource, Input, PictureSource
 from ..system.stages import run_stages
 from .colorizer import Colorizer
 from .films import film_stages
@@ -25,6 +27,7 @@ from .settings import Settings
 _RGB = picture_format(8)
 _WIDTH, _HEIGHT = 480, 720  # of one picture on the sheet at most, pixels
 _GAP = 8
+_MOST_PIXELS = 1 << 22  # of a picture that is colored as it is
 
 
 def _film_frames(source: FilmSource, count: int, playlists: bool) -> Iterator[LumaBatch]:
@@ -56,6 +59,7 @@ def _frames(
     segment: Segment,
     rate: Fraction | None,
     playlists: bool,
+    limits: bool,
     unread: list[str],
 ) -> Iterator[LumaBatch]:
     """`count` frames, evenly over the inputs; what cannot be read adds a line to `unread`."""
@@ -68,15 +72,25 @@ def _frames(
         if not share:
             continue
         try:
-            source = item.open(segment, rate, playlists=playlists)
-            if isinstance(source, FilmSource):
-                yield from _film_frames(source, share, playlists)
-                continue
-            for batch in source.batches(1):
+            if item.is_picture:
+                batch = PictureSource([(item.path, item.path)], limits=limits).read(0)
                 unread += batch.damage
-                yield batch
+                yield _shrunk(batch)
+                continue
+            source = item.open(segment, rate, playlists=playlists)
+            assert isinstance(source, FilmSource)
+            yield from _film_frames(source, share, playlists)
         except InputError as error:
             unread.append(str(error))
+
+
+def _shrunk(batch: LumaBatch) -> LumaBatch:
+    """A picture of many pixels by halves, as its tile is small: the whole would take 48 bytes a
+    pixel in color."""
+    codes = batch.luma
+    while codes.numel() > _MOST_PIXELS and min(codes.shape[-2:]) > 1:
+        codes = halved(codes)
+    return replace(batch, luma=codes)
 
 
 def _tile(color: ColorBatch) -> Tensor:
@@ -104,6 +118,7 @@ def write_preview(
     segment: Segment = WHOLE,
     rate: Fraction | None = None,
     playlists: bool = False,
+    large_pictures: bool = False,
     overwrite: bool = False,
 ) -> tuple[int, list[str]]:
     """Write `count` pairs, gray left and color right, as one picture.
@@ -116,6 +131,7 @@ def write_preview(
         segment: the part of each film that frames are taken from.
         rate: of sequences.
         playlists: playlists may be opened, and the local files that they name.
+        large_pictures: also read what looks like a decompression bomb.
         overwrite: replace an existing sheet.
 
     Returns:
@@ -127,7 +143,7 @@ def write_preview(
     """
     check_output(output, items[0].path, overwrite=overwrite)
     unread: list[str] = []
-    frames = _frames(items, count, segment, rate, playlists, unread)
+    frames = _frames(items, count, segment, rate, playlists, not large_pictures, unread)
     stages = film_stages(colorizer, Settings(stabilize=False), _RGB, time_base=None)
     with closing(run_stages(frames, stages)) as colors:
         pairs = [_pair(color) for color in colors]
