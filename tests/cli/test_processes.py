@@ -159,7 +159,6 @@ def test_memory_does_not_grow_with_the_film(tmp_path: Path) -> None:
     assert peaks[1] < 1.1 * peaks[0]
 
 
-<<<<<<< HEAD
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
 @pytest.mark.slow
 @pytest.mark.parametrize("mebibytes", [300, 1000])
@@ -196,7 +195,8 @@ def test_a_full_disk_under_standard_output_is_one_line() -> None:
         )
     assert done.returncode == 1
     assert done.stderr == "error: standard output: No space left on device\n"
-=======
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 @pytest.mark.parametrize(
     ("streams", "code", "line"),
@@ -229,4 +229,3 @@ def test_the_work_is_done_where_nothing_can_be_printed(
     assert not [name for name in written if name.startswith(".")]
     if "head" not in streams:  # who reads no more wants no more
         assert written == [f"{number}.png" for number in range(6)]
->>>>>>> main

@@ -16,7 +16,7 @@ from ..options import check_options, option
 from ..run.settings import ColorizerOptions, Settings
 from .options import make_colorizer, parse_frame_size, parse_numbers, repeated, takes
 from .run import keep_film_memory
-from .text import printable, say
+from .text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -116,7 +116,7 @@ def probe_command(
 
         console = Console(file=sys.stdout, highlight=False, width=width_of(sys.stdout))
         for line in [*lines, *(f"error: {problem}" for problem in report.problems)]:
-            console.print(line, markup=False)
+            console.print(printable(line), markup=False)
     if report.problems:
         raise SystemExit(1)
 
@@ -165,55 +165,14 @@ def _forecast(
         )
 
 
-<<<<<<< HEAD
-@contextmanager
-def _working(as_json: bool) -> Iterator[Callable[[str], None]]:
-    """A status line on a terminal; nothing with JSON, or if standard error is no terminal.
-
-    Yields:
-        A function that changes the line.
-    """
-    from rich.text import Text
-
-    from .screen import Screen
-
-    console = Screen(quiet=False, verbose=False, as_json=as_json).console
-    if as_json or not console.is_terminal:
-        yield lambda line: None
-        return
-    with console.status("measuring") as status:
-        yield lambda line: status.update(Text(line))
-
-
-def _print_lines(lines: Iterable[str]) -> None:
-    for line in lines:
-        say(line)
-
-
-def _print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-=======
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> RenderableType:
->>>>>>> main
     from rich.table import Table
     from rich.text import Text
 
     table = Table(*columns, title=Text(title))
     for row in rows:
-<<<<<<< HEAD
         table.add_row(*(Text(printable(cell)) for cell in row))
-    _console().print(table)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    from .screen import width_of
-
-    return Console(file=sys.stdout, highlight=False, width=width_of(sys.stdout))
-=======
-        table.add_row(*map(Text, row))
     return table
->>>>>>> main
 
 
 def _memory(values: Mapping[str, int]) -> str:
