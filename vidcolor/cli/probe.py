@@ -116,7 +116,7 @@ def probe_command(
 
         console = Console(file=sys.stdout, highlight=False, width=width_of(sys.stdout))
         for line in [*lines, *(f"error: {problem}" for problem in report.problems)]:
-            console.print(printable(line), markup=False)
+            console.print(printable(line) if isinstance(line, str) else line, markup=False)
     if report.problems:
         raise SystemExit(1)
 
