@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -156,6 +157,44 @@ def test_memory_does_not_grow_with_the_film(tmp_path: Path) -> None:
         assert (status, int(count), err) == ("done", 12 * loops, "")
         peaks.append(int(peak))
     assert peaks[1] < 1.1 * peaks[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+@pytest.mark.slow
+@pytest.mark.parametrize("mebibytes", [300, 1000])
+def test_too_little_memory_is_said_in_one_line(
+    tmp_path: Path, long_film: Path, mebibytes: int
+) -> None:
+    limited = f"ulimit -d {mebibytes << 10}; exec {shlex.quote(sys.executable)} -m vidcolor"
+    command = f"{limited} run {shlex.quote(str(long_film))} -o {tmp_path / 'out.mkv'} --end 0.5"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=100)
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode in (0, 1, 2), lines  # not ended by a signal
+    assert "Traceback" not in done.stderr and len(lines) == 1
+    if done.returncode:
+        assert "memory" in lines[0]
+        assert files_in(tmp_path) == []
+
+
+def test_names_never_control_the_terminal(tmp_path: Path) -> None:
+    name = tmp_path / "\x1b[31mred\nerror: none.mp4"
+    for command in ("run", "eval"):
+        process = start(command, name)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode != 0
+        assert "\x1b" not in err and r"\x1b[31mred\x0aerror: none.mp4" in err
+
+
+def test_a_full_disk_under_standard_output_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "vidcolor", "models"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: standard output: No space left on device\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")

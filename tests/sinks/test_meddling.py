@@ -14,6 +14,7 @@ import pytest
 from tests.helpers.films import FilmMaker, batches_of
 from vidcolor.errors import OutputError
 from vidcolor.sinks import EncoderSettings, FilmSink, check_container, choose_pixel_format
+from vidcolor.sinks.encoders import encoding
 
 FAST = EncoderSettings("libx264", preset="ultrafast", crf=0)
 
@@ -88,3 +89,40 @@ def test_what_the_picture_carries_beside_is_named(film: FilmMaker, tmp_path: Pat
         "the HDR10 mastering display is not kept",
         "the transparency (alpha) is not kept",
     )
+
+
+def test_copied_packets_of_equal_times_are_parted(film: FilmMaker, tmp_path: Path) -> None:
+    path, facts = film(name="in.mkv", audio=("ac3",))
+    same = tmp_path / "same.mkv"
+    with av.open(str(path)) as source, av.open(str(same), "w") as output:
+        streams = [output.add_stream_from_template(each, opaque=True) for each in source.streams]
+        times: list[int] = []
+        for packet in source.demux():
+            if packet.size:
+                if packet.stream.type == "audio" and packet.dts is not None:
+                    if len(times) % 2:
+                        packet.pts = packet.dts = times[-1]
+                    times.append(packet.dts)
+                packet.stream = streams[packet.stream_index]
+                output.mux(packet)
+    facts = dataclasses.replace(facts, path=same)
+    format = choose_pixel_format(facts, FAST)
+    with FilmSink(tmp_path / "out.mp4", facts, FAST, format=format) as sink:
+        for batch in batches_of(facts, format, [(i, 1) for i in range(12)]):
+            sink.write(batch)
+        report = sink.finish()
+    found = []
+    for each in (same, report.path):
+        with av.open(str(each)) as container:
+            found.append([(bytes(p), p.dts) for p in container.demux(audio=0) if p.size])
+    assert [data for data, _ in found[0]] == [data for data, _ in found[1]]
+    steps = [dts for _, dts in found[1] if dts is not None]
+    assert steps == sorted(set(steps)) and len(steps) == len(found[1])
+
+
+def test_what_an_encoder_refuses_is_not_the_disks_fault(film: FilmMaker, tmp_path: Path) -> None:
+    path, _ = film()
+    with pytest.raises(OutputError) as caught, encoding(path, "libx264"):
+        raise av.error.ExternalError(1, "Generic error in an external library")
+    said = str(caught.value)
+    assert str(path) in said and "libx264" in said and "memory" in said

@@ -10,7 +10,7 @@ import psutil
 import pytest
 import torch
 
-from vidcolor.system import devices
+from vidcolor.system import limits
 from vidcolor.system.devices import (
     device_memory,
     device_name,
@@ -42,8 +42,8 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "groups"
     files(root)
     (tmp_path / "own").write_text("0::/outer/inner\n")
-    monkeypatch.setattr(devices, "_CGROUPS", root)
-    monkeypatch.setattr(devices, "_OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(limits, "_CGROUPS", root)
+    monkeypatch.setattr(limits, "_OWN_CGROUPS", tmp_path / "own")
     memory = SimpleNamespace(available=9000, used=1000, total=10_000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     return root

@@ -10,12 +10,14 @@ import io
 import os
 import signal
 import sys
+import traceback
 from types import FrameType
 
 import click
 
 from .. import __version__
 from ..errors import InputError, RecipeError, TrainingError, VidcolorError
+from .text import printable, say
 
 # A command's name, its place (module:attribute), and its line in `vidcolor --help`.
 COMMANDS = {
@@ -103,6 +105,17 @@ def _close_streams() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def _reason(error: Exception) -> str:
+    """An unexpected error in one line."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; close other programs"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'standard output'}: {error.strerror}"
+    return (
+        f"a fault of vidcolor ({type(error).__name__}: {error}); please report it with the command"
+    )
+
+
 def main() -> None:
     """The console script: runs the command line and exits with the documented code."""
     signal.signal(signal.SIGTERM, _terminate)
@@ -113,11 +126,12 @@ def main() -> None:
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
+        vars(error)["message"] = printable(error.message)  # names of files may be in it
         error.show()
         sys.exit(2)
     except VidcolorError as error:
         # An error of one input becomes a report; an error that arrives here stopped the command.
-        click.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         working = isinstance(error, InputError | TrainingError)
         sys.exit(1 if working and not isinstance(error, RecipeError) else 2)
     except (KeyboardInterrupt, click.Abort):
@@ -125,5 +139,13 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
+    except Exception as error:
+        # What is no fault of an input became no report. One line; with -v also where it was raised.
+        if "-v" in sys.argv or "--verbose" in sys.argv:
+            traceback.print_exc()
+        say(f"error: {_reason(error)}", err=True)
+        sys.exit(1)
     finally:
+        # The work is done or undone; what is left of the interpreter's life has nothing to stop.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         _close_streams()

@@ -15,6 +15,7 @@ from ..frames import WHOLE, Segment
 from ..options import OptionError, check_options, option
 from ..run.settings import ColorizerOptions
 from .options import flag_of, make_colorizer, takes
+from .text import say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -164,7 +165,7 @@ def _pictures(
         return
     _show_pictures(table)
     for name in table.unreadable:
-        console.print(f"unreadable: {name}", soft_wrap=True, highlight=False)
+        say(f"unreadable: {name}", err=True)
 
 
 def _show_pictures(table: EvalTable) -> None:
@@ -188,7 +189,7 @@ def _show_pictures(table: EvalTable) -> None:
     if table.folders:
         _show_folders(table, out)
     for note in table.notes:
-        out.print(note, soft_wrap=True, highlight=False)
+        say(note)
 
 
 def _show_folders(table: EvalTable, out: Console) -> None:
@@ -246,16 +247,15 @@ def _clips(
     if as_json:
         click.echo(json.dumps(table.to_dict(), ensure_ascii=False))
     else:
-        out = Console()
         for clip in table.clips:
             _show_rows(clip.path, clip.rows)
         if len(table.clips) > 1:
             _show_rows(f"mean over {len(table.clips)} clips", table.mean)
         for note in table.notes:
-            out.print(note, soft_wrap=True, highlight=False, markup=False)
+            say(note)
     damage = [line for clip in table.clips for line in clip.damage]
     for line in (*damage, *table.failed):
-        click.echo(f"error: {line}", err=True)
+        say(f"error: {line}", err=True)
     if damage or table.failed:
         sys.exit(1)
 
@@ -286,6 +286,5 @@ def _show_rows(title: str, rows: tuple[VideoRow, ...]) -> None:
             number(row.warp_error, 3),
             number(row.warp_ratio, 2),
         )
-    out = Console(width=width_of(sys.stdout))
-    out.print(title, soft_wrap=True, highlight=False, markup=False)
-    out.print(view)
+    say(title)
+    Console(width=width_of(sys.stdout)).print(view)

@@ -16,6 +16,7 @@ from ..options import check_options, option
 from ..run.settings import ColorizerOptions, Settings
 from .options import make_colorizer, parse_frame_size, parse_numbers, repeated, takes
 from .run import keep_film_memory
+from .text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -115,7 +116,7 @@ def probe_command(
 
         console = Console(file=sys.stdout, highlight=False, width=width_of(sys.stdout))
         for line in [*lines, *(f"error: {problem}" for problem in report.problems)]:
-            console.print(line, markup=False)
+            console.print(printable(line) if isinstance(line, str) else line, markup=False)
     if report.problems:
         raise SystemExit(1)
 
@@ -170,7 +171,7 @@ def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) ->
 
     table = Table(*columns, title=Text(title))
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table
 
 

@@ -65,6 +65,9 @@ def run_command(
     Exit codes: 0 all done, 1 some input failed, was incomplete or got another name than it would
     have had, 2 usage, 130 interrupted.
     """
+    from ..system.limits import check_least_memory
+
+    check_least_memory()
     from ..run.plan import plan
     from .screen import Screen
 

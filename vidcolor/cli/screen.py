@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
@@ -25,13 +24,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from .text import printable
+
 if TYPE_CHECKING:
     from ..run.plan import Job
     from ..run.settings import ProgressCallback, Report
-
-
-# Marks that change the direction of what follows; Unicode Standard Annex 9, section 2.
-_DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 class RateColumn(ProgressColumn):
@@ -46,19 +43,6 @@ class RateColumn(ProgressColumn):
 def width_of(stream: TextIO) -> int | None:
     """None for a terminal (rich finds its width); else wide enough for whole names."""
     return None if stream.isatty() else 10_000
-
-
-def printable(text: str) -> str:
-    """The text with every control character, mark of text direction and undecoded byte escaped:
-    a file's name must not control the terminal, or look like another name."""
-    return "".join(
-        f"\\x{ord(c):02x}"
-        if ord(c) < 0xA0 and unicodedata.category(c) == "Cc"
-        else f"\\u{ord(c):04x}"
-        if c in _DIRECTIONS or unicodedata.category(c) in ("Cs", "Zl", "Zp")
-        else c
-        for c in text
-    )
 
 
 def _text(value: object) -> Text:

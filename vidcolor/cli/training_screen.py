@@ -21,6 +21,7 @@ from ..training.distributed import is_main_process
 from ..training.options import TrainCallbacks, TrainProgress
 from ..training.recipe import RecipeFile
 from .screen import width_of
+from .text import printable
 
 _SHOWN = {
     "psnr": "PSNR",
@@ -55,7 +56,7 @@ class TrainingScreen:
 
     def print_line(self, line: str) -> None:
         """Print one line."""
-        self.console.print(Text(line), soft_wrap=True)
+        self.console.print(Text(printable(line)), soft_wrap=True)
 
     def notice(self, line: str) -> None:
         """Print a line about pictures left out or a file that cannot be written."""

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .text import say
+
 
 @click.group("weights")
 def weights_command() -> None:
@@ -38,9 +40,9 @@ def import_command(file: Path, architecture: str | None, name: str | None, overw
 
     stored = import_weights(file, name, architecture, overwrite=overwrite)
     model, entry = load_model(stored.stem)  # what was written is what is loaded from now on
-    click.echo(
+    say(
         f"{file}: {entry.architecture}, {len(model.state_dict())} tensors, "
         f"{entry.parameters:,} parameters: names and shapes match, all values are finite"
     )
-    click.echo(f"stored as {stored}")
-    click.echo(f"use it with: vidcolor run FILM --model {stored.stem}")
+    say(f"stored as {stored}")
+    say(f"use it with: vidcolor run FILM --model {stored.stem}")

@@ -272,8 +272,8 @@ def _colorize_film(
         found.warnings.append(f"{job.input}: {note}")
     report = Report(job.input, written.path, "done", frames, warnings=found.warnings)
     report.resumed = point.frames if point else 0
-    if written.damage:
-        found.damage.append(written.damage)
+    found.damage += written.damage
+    found.warnings += written.notes
     if written.incomplete:
         report.status = "incomplete"
         report.error = str(_damaged(job.input, found.damage, written.path))

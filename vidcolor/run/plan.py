@@ -27,8 +27,8 @@ from ..sinks import (
 from ..sinks.encoders import encoder_options
 from ..sources import FilmSource, Input, expand
 from ..sources.inputs import OWN
-from ..system.devices import allocatable_memory
 from ..system.files import fitting_name
+from ..system.limits import allocatable_memory
 from .settings import Report, Settings, failed
 
 logger = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 
 import av
@@ -70,6 +71,23 @@ def open_encoder(video: VideoStream, name: str) -> None:
     """
     with _environment(find_encoder(name)):
         video.codec_context.open(strict=False)
+
+
+@contextmanager
+def encoding(source: Path, name: str) -> Iterator[None]:
+    """Turn an encoder's error into an `OutputError`; it is none of the container or the disk.
+
+    Args:
+        source: the film that is encoded.
+        name: of the encoder.
+    """
+    try:
+        yield
+    except FFmpegError as error:
+        raise OutputError(
+            f"{source}: the encoder {name} gave up ({error.strerror}); it may lack memory: free "
+            "some, raise this program's limit, or take a faster --preset or another --encoder"
+        ) from error
 
 
 @cache
@@ -225,7 +243,13 @@ def choose_pixel_format(facts: VideoInfo, settings: EncoderSettings) -> PixelFor
         by_kind = {PLANAR_FORMATS[each][:2]: each for each in usable if not PLANAR_FORMATS[each][2]}
         depth = next((step for step in (8, 10, 12) if facts.bit_depth <= step), 12)
         pairs = _ranked(depth, _source_subsampling(facts, encoder))
-        name = next(by_kind[pair] for pair in pairs if pair in by_kind)
+        found = next((by_kind[pair] for pair in pairs if pair in by_kind), None)
+        if found is None:
+            raise OutputError(
+                f"{facts.path}: {settings.encoder} cannot hold the odd size "
+                f"{facts.width}x{facts.height}; choose another --encoder"
+            )
+        name = found
     depth, subsampling, rgb = PLANAR_FORMATS[name]
     full_range = rgb or (facts.has_luma and facts.tags.full_range and encoder.carries_full_range)
     tags: ColorTags = replace(facts.tags, full_range=full_range)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -27,10 +28,11 @@ from torch import Tensor
 from ..errors import OutputError
 from ..frames import COPY_ALL, WHOLE, ColorBatch, PixelFormat, Segment, VideoInfo
 from ..system.clock import Clock
+from ..system.messages import Listener
 from .container import CopyPlan, check_container, label, without_kinds
 from .earlier import EarlierFilm
 from .encoder_table import EncoderSettings
-from .encoders import open_encoder
+from .encoders import encoding, open_encoder
 from .files import PendingFile, check_output, is_system_error, writing
 from .muxing import (
     FrameMaker,
@@ -66,7 +68,8 @@ class FilmReport:
         bytes: size of the file.
         streams_copied: streams beside the video.
         incomplete: the input was damaged, so the film is not all there.
-        damage: one line if it is the copied streams that could not be read to their end.
+        damage: lines about the copied streams, if they are damaged.
+        notes: lines about the copied streams that are no damage.
     """
 
     path: Path
@@ -75,7 +78,8 @@ class FilmReport:
     bytes: int
     streams_copied: int
     incomplete: bool = False
-    damage: str = ""
+    damage: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class FilmSink:
@@ -127,6 +131,7 @@ class FilmSink:
         self._plan = plan or check_container(output, facts, settings, copy, format=format)
         self._file = PendingFile(output, facts.path, overwrite=overwrite, path=work)
         self._recoverable = work is not None
+        self._resources = ExitStack()
         self._input: InputContainer | None = None
         self._output: OutputContainer | None = None
         self._video: VideoStream | None = None
@@ -215,9 +220,8 @@ class FilmSink:
         Raises:
             OutputError: the file cannot be written.
         """
-        assert self._encoder is not None
         with writing(self._file.output):
-            for packet in drain(self._encoder, first=not self._emitted):
+            for packet in self._drained():
                 self._mux(packet)
             self._encoder, self._emitted = self._another_encoder(), False
             return self.sync()
@@ -227,6 +231,11 @@ class FilmSink:
         with writing(self._file.output), self._file.path.open("rb") as file:
             os.fsync(file.fileno())
             return os.fstat(file.fileno()).st_size
+
+    def _drained(self) -> list[Packet[Any]]:
+        assert self._encoder is not None
+        with encoding(self._facts.path, self._settings.encoder):
+            return drain(self._encoder, first=not self._emitted)
 
     def _another_encoder(self) -> VideoStream:
         assert self._output is not None and self._video is not None
@@ -260,8 +269,7 @@ class FilmSink:
             self._durations[self._last_own] = round(self._last_duration * unit / own)
         end = (self._last_pts + self._last_duration) * unit
         with writing(self._file.output):
-            assert self._encoder is not None
-            for packet in drain(self._encoder, first=not self._emitted):
+            for packet in self._drained():
                 self._mux(packet)
             before = end if cut or self._segment.end is not None else None
             for packet in self._feed.until(None, before=before):
@@ -289,6 +297,7 @@ class FilmSink:
                 f"{self._file.output}: the written film is not right: {'; '.join(faults)}; "
                 f"it is kept as {kept.name}; try -o {self._file.output.with_suffix('.mkv')}"
             )
+        notes = self._feed.notes(float(end - self._shift) if expected.complete else None)
         incomplete = incomplete or bool(self._feed.damage)
         path = self._file.commit("incomplete" if incomplete else "")
         return FilmReport(
@@ -298,7 +307,8 @@ class FilmSink:
             bytes=path.stat().st_size,
             streams_copied=len(self._plan.streams),
             incomplete=incomplete,
-            damage=self._feed.damage,
+            damage=tuple(f"{self._facts.path}: {line}" for line in self._feed.damage),
+            notes=tuple(f"{self._facts.path}: {line}" for line in notes),
         )
 
     def _start(self, pts: int) -> None:
@@ -353,6 +363,7 @@ class FilmSink:
             shift=self._shift,
             hidden=hidden,
             lead_in=self._timed,
+            listener=self._resources.enter_context(Listener()),
         )
         self._without_packets = len(selection.streams) - len(targets)
         self._video = self._encoder = video
@@ -373,7 +384,9 @@ class FilmSink:
         assert self._encoder is not None and self._output is not None
         stamp = self._stamp(pts, duration)
         frame = self._maker.make(planes, stamp, video_time_base(self._output, self._facts))
-        for packet in self._encoder.encode(frame):
+        with encoding(self._facts.path, self._settings.encoder):
+            packets = self._encoder.encode(frame)
+        for packet in packets:
             self._emitted = True
             self._mux(packet)
 
@@ -452,6 +465,7 @@ class FilmSink:
             ) from error
 
     def _close(self) -> None:
+        self._resources.close()
         if self._input is not None:
             self._input.close()
             self._input = None

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -19,6 +20,8 @@ from ..errors import InputError
 from ..frames import COPY_ALL, COPY_KINDS, StreamInfo, VideoInfo
 from ..system.clock import Clock
 from ..system.media import film_stream, is_cover, open_media, other_programs
+from ..system.messages import Listener
+from .sound import SoundCheck
 
 # What one of FFmpeg's stream kinds is called in `--copy`; cover art is an attached video stream.
 COPY_NAMES = {
@@ -35,6 +38,7 @@ _STALE_STREAM_TAGS = {"encoder", "duration", "bps", "number_of_frames", "number_
                       "vendor_id", "rotate"}  # fmt: skip
 
 _SEEK_MARGIN = 30  # seconds before a segment in which a subtitle that is still shown may begin
+_LONGER_SOUND = 1.0  # seconds that sound may go on after the picture without a word
 _COVER_SUFFIXES = {"mjpeg": ".jpg", "png": ".png", "bmp": ".bmp", "gif": ".gif", "webp": ".webp"}
 _COVER_TYPES = {"mjpeg": "image/jpeg"}
 
@@ -220,6 +224,11 @@ class PacketFeed:
             edit list of its own hides them again.
         lead_in: of those dropped, keep the last one before compressed sound, which the first that
             is heard is decoded from; not for AVI, where it would delay the sound.
+        listener: of the thread that reads: all sound is decoded, to hear whether it is damaged.
+
+    Attributes:
+        copied: what has been given of each stream.
+        damage: lines about what could not be read.
     """
 
     def __init__(
@@ -232,12 +241,20 @@ class PacketFeed:
         shift: Fraction = Fraction(0),
         hidden: bool = True,
         lead_in: bool = True,
+        listener: Listener | None = None,
     ) -> None:
         self._targets, self._clock = targets, clock
+        self._checks = {
+            index: SoundCheck(stream, listener, late=clock.may_jump)
+            for index in targets
+            if listener is not None
+            and isinstance(stream := container.streams[index], AudioStream)
+            and stream.codec_context is not None
+        }
         self._start, self._shift = start, shift
         self._hidden, self._lead_in = hidden, lead_in
         self._ends: dict[int, int] = {}
-        self.damage = ""  # one line, if the input could not be read to its end
+        self.damage: list[str] = []
         self.copied = {index: Copied(stream_info(container.streams[index])) for index in targets}
         streams = [container.streams[index] for index in targets]
         if clock.may_jump:
@@ -291,9 +308,11 @@ class PacketFeed:
             if packet.stream_index not in self._targets:
                 continue
             index = packet.stream_index
-            if packet.is_corrupt and not self._clock.may_jump:  # else the source looks at them
+            if check := self._checks.get(index):
+                self.damage += check.look(packet, self._clock.stretch(packet))
+            elif packet.is_corrupt and not self._clock.may_jump:  # else the source looks at them
                 seconds = float((packet.dts or packet.pts or 0) * packet.time_base)
-                self.damage = self.damage or f"stream {index} is damaged at {seconds:.3f} s"
+                self.damage.append(f"stream {index} is damaged at {seconds:.3f} s")
             if packet.is_discard and not self._hidden:
                 hidden[index] = packet
                 continue
@@ -326,7 +345,18 @@ class PacketFeed:
         try:
             yield from packets
         except FFmpegError as error:
-            self.damage = f"other streams end early ({error.strerror})"
+            self.damage.append(f"other streams end early ({error.strerror})")
+        for check in self._checks.values():
+            self.damage += check.rest()
+
+    def notes(self, end: float | None) -> list[str]:
+        """Lines about gaps in the sound, and about sound that goes on after the picture's `end`
+        (seconds of the output; None for a picture that may end anywhere)."""
+        lines = [line for check in self._checks.values() for line in check.notes]
+        ends = [each.end_seconds for each in self.copied.values() if each.facts.kind == "audio"]
+        if end is not None and max(ends, default=end) > end + _LONGER_SOUND:
+            lines.append(f"the picture ends {max(ends) - end:.3f} s before the sound")
+        return lines
 
     def _reaches_in(self, packet: Packet[Any]) -> bool:
         assert self._start is not None and packet.pts is not None

@@ -4,13 +4,12 @@ not be read."""
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import av
 from av.container import InputContainer
@@ -21,8 +20,9 @@ from ..system.clock import Clock
 from ..system.messages import Listener
 from .film_info import open_film, picture_facts
 from .fitting import Fitter
-from .packets import PacketReader
-from .truncation import ends_early
+from .packets import PacketReader, SequenceSize
+from .times import FrameGaps, FrameTimes
+from .truncation import ends_early, holes, promised_packets
 
 # Seconds before the start of a segment from where a key frame is looked for, in turn.
 _SEEK_MARGINS = (Fraction(0), Fraction(1), Fraction(10), Fraction(60))
@@ -37,51 +37,6 @@ Timed: TypeAlias = tuple[av.VideoFrame, int, int]  # a frame, its pts, its durat
 
 class _DecodeError(Exception):
     """A packet failed while frame threads were on."""
-
-
-class _FrameTimes:
-    """Gives every frame a pts, greater than the one before."""
-
-    def __init__(self, facts: VideoInfo, note: Callable[[str], None]) -> None:
-        rate = facts.average_rate or Fraction(25)
-        self.step = 1 / (rate * facts.time_base)  # ticks a frame
-        self.dts: deque[int] = deque()  # of packets whose frames are still to come
-        self.untimed = facts.first_pts is None
-        self.last: int | None = None
-        self.path, self.note, self.repaired = facts.path, note, False
-        self.exact = Fraction(0)
-
-    def sent(self, packet: av.Packet[Any]) -> None:
-        if self.untimed and packet.size and packet.dts is not None:
-            self.dts.append(packet.dts)
-
-    def failed(self) -> None:
-        if self.dts:
-            self.dts.pop()
-
-    def pts(self, frame: av.VideoFrame) -> int:
-        pts = frame.pts
-        if pts is None and self.dts:
-            # AVI carries decoding times only. Frames leave in the order of their presentation, so
-            # the n-th frame out is shown at the n-th decoding time (plus a constant).
-            pts = self.dts.popleft()
-        if pts is None:
-            # Raw streams have no times at all: count, with the exact step, so as not to drift.
-            self.exact = Fraction(0) if self.last is None else self.exact + self.step
-            pts = round(self.exact)
-        else:
-            self.exact = Fraction(pts)
-        if self.last is not None and pts <= self.last:
-            if not self.repaired:
-                self.repaired = True
-                seconds = float(pts * (frame.time_base or 0))
-                self.note(
-                    f"{self.path}: times do not increase at {seconds:.3f} s; "
-                    "repaired there and after"
-                )
-            pts = self.last + 1
-        self.last = pts
-        return pts
 
 
 class Decoder:
@@ -122,6 +77,7 @@ class Decoder:
         if resume is not None:
             self.start = (resume.pts - (facts.first_pts or 0)) * facts.time_base
         self.notes: dict[str, bool] = {}  # line: whether it was taken
+        self._keyless = False  # a recording that does not begin with a key frame
 
     def take_notes(self) -> list[str]:
         """What is to be told along with the frame just given, each line once."""
@@ -154,6 +110,7 @@ class Decoder:
                         stream.codec_context.name,
                         aspect or self.facts.sample_aspect_ratio,
                     )
+                    now["extras"] = tuple(dict.fromkeys((*self.facts.extras, *now["extras"])))
                     return replace(self.facts, **now)
         return self.facts
 
@@ -211,12 +168,15 @@ class Decoder:
         target = self._seek_target(clock)
         if target is not None:
             container.seek(clock.in_file(target, base), stream=stream)
-        times = _FrameTimes(self.facts, self._note)
+        times = FrameTimes(self.facts, self._note)
         keyed = target is None
         number = last = 0
+        gaps = FrameGaps()
         held: av.VideoFrame | None = None  # until the next one's pts is known
         lines: list[str] = []  # about damage, after it
-        start = None if origin is None else origin + (self.start or 0) / base
+        start = None
+        if self.start and origin is not None:
+            start = origin + self.start / base
         packets = PacketReader(self.path, container, stream, clock, start)
         for item in self._frames(stream, packets, times, listener, threads):
             if isinstance(item, str):
@@ -233,6 +193,9 @@ class Decoder:
             if not keyed:
                 continue
             pts = times.pts(item)
+            if times.damage:
+                lines.append(times.damage)
+                times.damage = ""
             if origin is None:
                 origin = pts
             number += 1
@@ -242,6 +205,7 @@ class Decoder:
             if low is None and self.resume is not None:
                 low, number = origin, self.resume.frames + 1
             if held is not None:
+                gaps.step(high, pts)
                 yield held, high, pts - high
                 yield from lines
                 held, lines = None, []
@@ -260,8 +224,24 @@ class Decoder:
         facts = self.facts
         if clock.has_jumped:  # FFmpeg takes the length from the first and the last time
             facts = replace(facts, duration_seconds=None)
-        if line := ends_early(facts, number, float(length), is_file=self.rate is None):
+        if self.rate is not None:
+            if line := ends_early(facts, number, float(length), is_file=False):
+                yield line
+            return
+        if line := ends_early(facts, number, float(length), is_file=True):
             yield line
+            return
+        missing = gaps.missing()
+        promised = promised_packets(facts, packets.format, stream.index)
+        where = ""
+        if gaps.first is not None:
+            where = f", the first after {float((gaps.first - (origin or 0)) * base):.3f} s"
+        if found := holes(self.path, packets.format):
+            yield f"{self.path}: {found}{where}"
+        elif self.resume is None and promised is not None and packets.count < promised:
+            yield f"{self.path}: only {packets.count} of {promised} frames are found{where}"
+        elif missing and promised is None and facts.num_frames_from_header is None:
+            self._note(f"{self.path}: its rate leaves out {missing} frames{where}")
 
     def _seek_target(self, clock: Clock) -> int | None:
         """A pts to seek to, from which a key frame shown at or before the segment's start follows.
@@ -304,7 +284,7 @@ class Decoder:
         self,
         stream: VideoStream,
         packets: PacketReader,
-        times: _FrameTimes,
+        times: FrameTimes,
         listener: Listener,
         threads: int,
     ) -> Iterator[av.VideoFrame | str]:
@@ -315,16 +295,27 @@ class Decoder:
         """
         sent = received = groups = 0
         names = packets.format, stream.codec_context.name, _FILE_READER
+        size = SequenceSize(stream.codec_context.name)
+        head: list[tuple[int, bool]] = []  # pts before the first frame, and whether of a key frame
         for packet in packets:
             if isinstance(packet, str):
                 listener.take()  # it says the same
                 yield packet
                 continue
+            early: list[av.VideoFrame] = []
             if packet is not None:
+                if not received and packet.pts is not None and not packet.is_discard:
+                    head.append((packet.pts, packet.is_keyframe))
+                if sent == 0 and packets.may_jump and not packet.is_keyframe:
+                    self._keyless = True
+                    self._note_late()
+                if size.changes(packet):
+                    early = stream.decode(None)
+                    stream.codec_context.flush_buffers()
                 times.sent(packet)
             failed = ""
             try:
-                frames = stream.decode(packet)
+                frames = early + stream.decode(packet)
             except EOFError:
                 return  # flushed before
             except av.error.FFmpegError as error:
@@ -332,8 +323,10 @@ class Decoder:
                     raise _DecodeError from error
                 times.failed()
                 failed = f"{self.path}: packet at {packets.when:.3f} s cannot be decoded"
-                frames = []
+                frames = early
             sent += packet is not None and not packet.is_discard
+            if frames and not received and not self.segment.start:
+                yield from self._lost_head(frames[0], head)
             received += len(frames)
             if packet is None and threads != 1 and received < sent:
                 # PyAV swallows an error that comes after frames in one call.
@@ -361,10 +354,22 @@ class Decoder:
         of broadcasts and films cut without decoding do: the first frames then lack what they are
         made from. A note says so."""
         lost = bool(heard) and all(_NO_REFERENCE.search(line) for line in heard)
-        late = (not received and packets.may_jump) or (groups <= 1 and lost)
+        late = (not received and self._keyless) or (groups <= 1 and lost)
         if late:
-            self._note(
-                f"{self.path}: begins within a group of pictures; frames at its beginning may be "
-                "missing or wrong"
-            )
+            self._note_late()
         return late
+
+    def _lost_head(self, first: av.VideoFrame, head: list[tuple[int, bool]]) -> Iterator[str]:
+        """A line if a key frame before the first frame came to nothing; a note if only others did,
+        because the film begins within their group."""
+        lost = [key for pts, key in head if first.pts is not None and pts < first.pts]
+        if any(lost):
+            yield f"{self.path}: the first {len(lost)} frames cannot be decoded"
+        elif lost:
+            self._note_late()
+
+    def _note_late(self) -> None:
+        self._note(
+            f"{self.path}: begins within a group of pictures; frames at its beginning may be "
+            "missing or wrong"
+        )

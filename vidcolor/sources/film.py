@@ -90,7 +90,7 @@ class FilmSource:
 
         `luma` is `(B, 1, H, W)`, uint8 or uint16; pts and durations are in `facts.time_base`. What
         could not be read is told once, in `damage` of the batch that follows it; after a full last
-        batch in that of an empty one (B = 0).
+        batch in that of an empty one (B = 0). `notes` likewise.
 
         A frame of another size, pixel format or pixel shape than the first is scaled to fit, and a
         line of `notes` says so.
@@ -130,7 +130,8 @@ class FilmSource:
                 yield self._batch(pending, count - len(pending.luma))
                 pending, end = _Pending(), count + batch_size
         self.changed_at = decoder.changed_at
-        if pending.luma or pending.damage:
+        pending.notes += decoder.take_notes()
+        if pending.luma or pending.damage or pending.notes:
             yield self._batch(pending, count - len(pending.luma))
 
     def files(self) -> list[Path]:

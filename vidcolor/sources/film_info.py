@@ -13,7 +13,6 @@ from typing import Any
 
 import av
 from av.container import InputContainer
-from av.filter import Graph
 from av.video.stream import VideoStream
 
 from ..color.codes import MATRIX_CODES
@@ -21,6 +20,7 @@ from ..errors import InputError
 from ..frames import UNSPECIFIED, ColorTags, StreamInfo, VideoInfo
 from ..system.clock import Clock
 from ..system.media import film_stream, is_playlist, open_media
+from .graphs import frame_graph
 from .luma import (
     COLOR_THRESHOLD,
     LumaLayout,
@@ -43,6 +43,7 @@ _EXTRAS = {
     "DOVI_METADATA": "the Dolby Vision metadata",
     "A53_CC": "the closed captions within the picture",
 }
+_ALPHA = "the transparency (alpha)"
 # FFmpeg's decoders that may attach ICC profiles or EXIF to a frame.
 _PICTURE_CODECS = frozenset(("apng", "jpegxl", "libjxl", "mjpeg", "png", "tiff", "webp"))
 _RANGES = {1: False, 2: True}  # AVColorRange: 1 is MPEG (limited), 2 is JPEG (full)
@@ -175,6 +176,8 @@ def _rate(stream: VideoStream) -> Fraction | None:
     """Frames a second; of raw streams, which have no times, what the codec's own header says."""
     raw = stream.start_time is None and not stream.duration
     rate = (stream.codec_context.framerate if raw else None) or stream.average_rate
+    if rate and stream.time_base and rate * stream.time_base == 1:
+        rate = stream.guessed_rate or rate  # of DV FFmpeg only knows that a tick may be a frame
     return Fraction(rate) if rate else None
 
 
@@ -289,18 +292,7 @@ def _field_order(frame: av.VideoFrame) -> str:
     if not frame.interlaced_frame:
         return ""
     # PyAV does not show which field is first; a filter sees it, and lets only such frames pass.
-    graph = Graph()
-    ends = [
-        graph.add_buffer(
-            width=frame.width,
-            height=frame.height,
-            format=frame.format,
-            time_base=frame.time_base or Fraction(1, av.time_base),
-        ),
-        graph.add("select", r"eq(interlace_type\,TOPFIRST)"),
-        graph.add("buffersink"),
-    ]
-    graph.link_nodes(*ends).configure()
+    graph = frame_graph(frame, ("select", r"eq(interlace_type\,TOPFIRST)"))
     graph.push(frame)
     try:
         graph.pull()
@@ -319,6 +311,11 @@ def _facts(
 ) -> VideoInfo:
     # FFmpeg turns counter-clockwise; a phone's matrix may be off by a rounding error.
     rotation = round(-frame.rotation / 90) * 90 % 360
+    picture = picture_facts(frame, stream.codec_context.name, stream.sample_aspect_ratio)
+    if (
+        stream.metadata.get("ALPHA_MODE", stream.metadata.get("alpha_mode")) == "1"
+    ):  # of VP8 and VP9, beside the frames' own data
+        picture["extras"] += (_ALPHA,)
     return VideoInfo(
         path=path,
         codec=stream.codec_context.name,
@@ -344,7 +341,7 @@ def _facts(
         num_chapters=len(container.chapters()),
         is_color=chroma > COLOR_THRESHOLD,
         is_playlist=is_playlist(container),
-        **picture_facts(frame, stream.codec_context.name, stream.sample_aspect_ratio),
+        **picture,
     )
 
 
@@ -381,5 +378,5 @@ def _extras(frame: av.VideoFrame, codec: str) -> tuple[str, ...]:
     """What a frame carries that no output keeps, in plain words."""
     found = [words for name, words in _EXTRAS.items() if _side_data(frame, codec, name) is not None]
     if is_transparent(frame):
-        found.append("the transparency (alpha)")
+        found.append(_ALPHA)
     return tuple(found)

@@ -11,6 +11,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from ..frames import VideoInfo
 from .film_info import is_full_range
+from .graphs import frame_graph
 from .luma import layout
 
 _SAME_SHAPE = 0.02  # relative difference of two shapes of a picture that is stretched away
@@ -97,22 +98,13 @@ class Fitter:
             f"w={width}:h={height}:flags=lanczos:in_range={ranges[full]}:"
             f"out_range={ranges[facts.tags.full_range]}"
         )
-        graph = Graph()
-        ends = [
-            graph.add_buffer(
-                width=frame.width,
-                height=frame.height,
-                format=frame.format,
-                time_base=frame.time_base or Fraction(1, av.time_base),
-            ),
-            graph.add("scale", scale),
-            graph.add("format", facts.pix_fmt),
-            graph.add("pad", f"w={facts.width}:h={facts.height}:x=(ow-iw)/2:y=(oh-ih)/2"),
-            graph.add("format", facts.pix_fmt),
-            graph.add("buffersink"),
-        ]
-        graph.link_nodes(*ends).configure()
-        return graph
+        return frame_graph(
+            frame,
+            ("scale", scale),
+            ("format", facts.pix_fmt),
+            ("pad", f"w={facts.width}:h={facts.height}:x=(ow-iw)/2:y=(oh-ih)/2"),
+            ("format", facts.pix_fmt),
+        )
 
 
 def _words(width: int, height: int, pix_fmt: str, full: bool) -> str:

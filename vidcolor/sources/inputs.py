@@ -128,10 +128,16 @@ class FilmInput(Input):
         split: bool = False,
     ) -> FilmSource:
         """The film; see `Input.open`."""
-        return FilmSource(self.path, segment=segment, playlists=playlists, split=split)
+        return FilmSource(
+            self.path,
+            segment=segment,
+            rate=rate if self.takes_rate else None,
+            playlists=playlists,
+            split=split,
+        )
 
 
-class SequenceInput(Input):
+class SequenceInput(FilmInput):
     """Numbered pictures that make a film (`frames/%05d.png`)."""
 
     takes_rate = True
@@ -145,17 +151,6 @@ class SequenceInput(Input):
     def beside(self) -> Path:
         """The folder of its frames, so that the film does not lie among them."""
         return self.path.absolute().parent
-
-    def open(
-        self,
-        segment: Segment = WHOLE,
-        rate: Fraction | None = None,
-        *,
-        playlists: bool = False,
-        split: bool = False,
-    ) -> FilmSource:
-        """The film that the pictures make; see `Input.open`."""
-        return FilmSource(self.path, segment=segment, rate=rate, split=split)
 
 
 class PictureInput(Input):

@@ -18,6 +18,9 @@ _Packet: TypeAlias = "Packet[Any]"
 _MAX_HELD = 2000  # packets since a key frame, before which the decoder is better begun
 _JOINT = Fraction(1)  # seconds around a joint in which sound counts as joined too
 _UNTIL_JOINT = 3  # packets from a marked one to the joint: parsers mark the one before the last too
+# MPEG-1 and 2: how the header of a sequence begins. Width and height follow, 12 bits each
+# (ISO/IEC 13818-2, 6.2.2.1).
+_MPEG, _SEQUENCE = ("mpeg1video", "mpeg2video"), b"\x00\x00\x01\xb3"
 
 
 class PacketReader:
@@ -30,6 +33,7 @@ class PacketReader:
         format: FFmpeg's name of the demuxer.
         may_jump: see `Clock`.
         when: seconds on the clock of the packet given last.
+        count: packets given so far.
 
     Args:
         path: named in the lines.
@@ -50,6 +54,7 @@ class PacketReader:
         self.format: str = container.format.name
         self.may_jump = clock.may_jump
         self.when = 0.0
+        self.count = 0
         self._path, self._container, self._stream = path, container, stream
         self._clock = clock
         self._start = start if clock.may_jump else None
@@ -102,10 +107,11 @@ class PacketReader:
             if packet is None:
                 break
             if packet.size == 0:
-                continue  # PyAV ends every stream with one; AVI repeats a frame so
+                continue  # PyAV ends every stream with one
             self._clock.place(packet)
             yield from self._damage(packet)
             if packet.stream_index == self._stream.index:
+                self.count += 1
                 self._see(packet)
                 yield packet
         yield from self._unexplained()
@@ -156,4 +162,28 @@ def _follows(before: _Packet, after: _Packet) -> bool:
     """Whether no time is missing between two packets of a stream."""
     if before.dts is None or after.dts is None or not before.duration:
         return False
-    return bool(abs(after.dts - before.dts - before.duration) <= before.duration // 2)
+    return bool(0 <= after.dts - before.dts <= before.duration * 3 // 2)
+
+
+class SequenceSize:
+    """Sees where an MPEG-1 or MPEG-2 film changes its size: the decoder forgets the frame that it
+    still holds then, unless it is drained before.
+
+    Args:
+        codec: FFmpeg's name of the decoder.
+    """
+
+    def __init__(self, codec: str) -> None:
+        self._applies = codec in _MPEG
+        self._size = b""
+
+    def changes(self, packet: _Packet) -> bool:
+        """Whether the size changes with this packet."""
+        if not self._applies or not packet.is_keyframe:
+            return False
+        data = bytes(packet)
+        at = data.find(_SEQUENCE)
+        if at < 0:
+            return False
+        before, self._size = self._size, data[at + 4 : at + 7]
+        return before not in (b"", self._size)

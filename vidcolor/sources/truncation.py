@@ -1,4 +1,4 @@
-"""Whether all of a film came, by what its file promises: `ends_early` and `cut_off`.
+"""Whether all of a film came, by what its file promises: `ends_early`, `cut_off` and `holes`.
 
 FFmpeg takes the length of a truncated AVI or fragmented MP4 from what is left of it, so such a film
 looks complete. Their chunks and boxes say how long they were meant to be.
@@ -20,6 +20,10 @@ _OPEN_SIZES = (0, 0xFFFFFFFF)
 _TS_LONGEST = 204
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # how Matroska and WebM begin
 _OGG_PAGE, _OGG_LONGEST = b"OggS", 27 + 255 + 255 * 255  # how a page begins; bytes of the longest
+_OGG_FIRST = 2  # flag of a page: the first of its stream
+# ASF: the object with the file's properties, as a little-endian GUID; bytes from its start.
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_SIZE, _ASF_FLAGS, _ASF_LIVE = 40, 88, 1
 _ISO_STARTS = (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"wide", b"free", b"skip")
 _ISO_LOST = (b"mdat", b"moof", b"moov")  # boxes without whose end frames or sound are missing
 
@@ -83,6 +87,135 @@ def cut_off(path: Path) -> bool:
             return _ogg_cut(file, size)
         file.seek(0)
         return _ts_cut(file.read(5 * _TS_LONGEST), size)
+
+
+def promised_packets(facts: VideoInfo, format: str, index: int) -> int | None:
+    """How many packets of video an MXF or AVI file holds by its header or its index; None for
+    other formats, and where it does not tell.
+
+    Args:
+        facts: of the film.
+        format: FFmpeg's name of the demuxer.
+        index: of the stream.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if format == "mxf" and facts.duration_seconds and facts.average_rate:
+        return round(facts.duration_seconds * float(facts.average_rate))
+    if format == "avi":
+        with facts.path.open("rb") as file:
+            return _indexed(file, b"%02d" % index)
+    return None
+
+
+def _indexed(file: BinaryIO, stream: bytes) -> int | None:
+    """Chunks of a stream with data by an AVI's index, which does not cover the second gigabyte of
+    large files. Those without data repeat a frame, and FFmpeg passes over them.
+
+    Source: Microsoft, AVI RIFF File Reference, AVIOLDINDEX.
+    """
+    size = os.fstat(file.fileno()).st_size
+    at = 12
+    while at + 8 <= size:
+        file.seek(at)
+        name, length = struct.unpack("<4sI", file.read(8))
+        if name == b"RIFF":
+            return None
+        if name == b"idx1":
+            break
+        at += 8 + length + length % 2
+    else:
+        return None
+    if at + 8 + length + 8 < size:  # a second part follows, or what is no AVI
+        return None
+    entries = struct.iter_unpack("<4s8xI", file.read(length - length % 16))
+    named = {stream + b"dc", stream + b"db"}
+    return sum(1 for name, data in entries if name in named and data)
+
+
+def holes(path: Path, format: str) -> str:
+    """What is missing from the beginning or the middle of a file, where FFmpeg reads on without a
+    word; empty if nothing is known to be.
+
+    Args:
+        path: the film.
+        format: FFmpeg's name of its demuxer.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        if format == "ogg":
+            lost = _lost_pages(file)
+            return f"{lost} pages of the file are missing" if lost else ""
+        if format.startswith("asf"):
+            lost = _asf_lost(file)
+            return f"{lost} bytes of the file are missing" if lost else ""
+        head = file.read(20 * _TS_LONGEST)
+        known = {"mpegts": _begins_ts, "mpeg": _begins_ps}.get(format)
+        return (
+            "the beginning of the file is missing or damaged" if known and not known(head) else ""
+        )
+
+
+def _begins_ts(head: bytes) -> bool:
+    """Whether a transport stream begins with a whole packet; see `_ts_cut`."""
+    return any(head[first] == 0x47 for first in (0, 4) if len(head) > first)
+
+
+def _begins_ps(head: bytes) -> bool:
+    """Whether a program stream begins with a pack or a packet (ISO/IEC 13818-1, 2.5.3), or with the
+    head of a Video CD's file."""
+    start = head.lstrip(b"\0")
+    return (
+        head[:4] == b"RIFF" or not start or (start[0] == 1 and len(start) > 1 and start[1] >= 0xB9)
+    )
+
+
+def _lost_pages(file: BinaryIO) -> int:
+    """Pages that are missing by the numbers of the others (RFC 3533, 6)."""
+    lost = 0
+    following: dict[bytes, int] = {}  # by the number of the stream
+    at = _next_page(file, 0)
+    while at is not None:
+        file.seek(at)
+        head = file.read(27 + 255)
+        if head[:4] != _OGG_PAGE:
+            at = _next_page(file, at)
+            continue
+        if len(head) < 27:
+            break
+        stream, number = head[14:18], int.from_bytes(head[18:22], "little")
+        if not head[5] & _OGG_FIRST:
+            lost += max(number - following.get(stream, 0), 0)
+        following[stream] = number + 1
+        at += 27 + head[26] + sum(head[27 : 27 + head[26]])
+    return lost
+
+
+def _next_page(file: BinaryIO, at: int) -> int | None:
+    """Where the first page at or after a place begins."""
+    while True:
+        file.seek(at)
+        part = file.read(_OGG_LONGEST)
+        found = part.find(_OGG_PAGE)
+        if found >= 0:
+            return at + found
+        if len(part) < _OGG_LONGEST:
+            return None
+        at += len(part) - 3
+
+
+def _asf_lost(file: BinaryIO) -> int:
+    """Bytes that the file is shorter than its header says (Microsoft, ASF Specification 3.2)."""
+    size = os.fstat(file.fileno()).st_size
+    head = file.read(1 << 16)
+    at = head.find(_ASF_PROPERTIES)
+    if at < 0 or at + _ASF_FLAGS >= len(head) or head[at + _ASF_FLAGS] & _ASF_LIVE:
+        return 0
+    (told,) = struct.unpack_from("<Q", head, at + _ASF_SIZE)
+    return max(int(told) - size, 0)
 
 
 def _matroska_cut(file: BinaryIO, size: int) -> bool:

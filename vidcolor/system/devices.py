@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-from contextlib import suppress
 from functools import cache
-from pathlib import Path
 
 import psutil
 import torch
 
 from ..errors import DeviceError
+from .limits import group_memory
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-_CGROUPS, _OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def choose_device(name: str) -> torch.device:
@@ -131,57 +128,6 @@ def device_name(device: torch.device) -> str:
     return f"{device.type} ({_processor_name()}, {processors()} processors)"
 
 
-def _number(path: Path) -> int | None:
-    """Read a number from a system file; None if it contains none, but `max` for example."""
-    try:
-        return int(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
-
-
-def _idle_cache(path: Path, name: str) -> int:
-    """Bytes of cached files that a control group can free, from its `memory.stat`."""
-    try:
-        lines = path.read_text(encoding="ascii").splitlines()
-        return next((int(line.split()[1]) for line in lines if line.startswith(f"{name} ")), 0)
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
-def _group_memory(own: int | None = None) -> int | None:
-    """Bytes that the limits of Linux control groups, such as a container's, leave to this process.
-
-    With `own`, the bytes that this process uses, it is as if no other process was in the groups.
-
-    The limits of all parent groups apply too. None without a limit.
-    """
-    try:
-        lines = _OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    left: list[int] = []
-    for line in lines:
-        number, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if number == "0" and not controllers:  # version 2
-            root, names = _CGROUPS, ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-            root = _CGROUPS / "memory"
-        else:
-            continue
-        # a container may see its own group as the root, and a path as seen from outside
-        parts = [part for part in path.split("/") if part not in ("", "..")]
-        for depth in range(len(parts) + 1):
-            group = root.joinpath(*parts[:depth])
-            limit, used = _number(group / names[0]), _number(group / names[1])
-            if limit is not None and own is not None:
-                left.append(max(0, limit - own))
-            elif limit is not None and used is not None:
-                used -= _idle_cache(group / "memory.stat", names[2])
-                left.append(max(0, limit - max(0, used)))
-    return min(left, default=None)
-
-
 def device_memory(device: torch.device) -> dict[str, int]:
     """Memory of the device in bytes: in use, free, total.
 
@@ -190,7 +136,7 @@ def device_memory(device: torch.device) -> dict[str, int]:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return {"VRAM_in_use": total - free, "VRAM_free": free, "VRAM_total": total}
-    memory, left = psutil.virtual_memory(), _group_memory()
+    memory, left = psutil.virtual_memory(), group_memory()
     return {
         "memory_in_use": memory.used,
         "memory_free": memory.available if left is None else min(left, memory.available),
@@ -202,23 +148,6 @@ def free_memory(device: torch.device) -> int:
     """Free bytes of the device; see `device_memory`."""
     memory = device_memory(device)
     return memory["VRAM_free" if device.type == "cuda" else "memory_free"]
-
-
-def allocatable_memory() -> int:
-    """Bytes of main memory that this process could take at most if no other took any: within the
-    machine's memory, the limits of its control groups and its own (`ulimit -v`, `ulimit -d`)."""
-    used = psutil.Process().memory_info()
-    left = [psutil.virtual_memory().total - used.rss]
-    if (group := _group_memory(used.rss)) is not None:
-        left.append(group)
-    with suppress(ImportError):  # Windows has no such limits
-        import resource
-
-        for limit, taken in (("RLIMIT_AS", used.vms), ("RLIMIT_DATA", getattr(used, "data", 0))):
-            soft, _ = resource.getrlimit(getattr(resource, limit))
-            if soft != resource.RLIM_INFINITY:
-                left.append(soft - taken)
-    return max(0, min(left))
 
 
 def synchronize(device: torch.device) -> None:
