@@ -83,6 +83,8 @@ class VideoInfo:
         has_own_duration: `duration_seconds` is the video's and not a longer sound track's.
         extras: what the first frame carries that no output keeps, in plain words.
         is_playlist: the file is a playlist that names others.
+        combed: the frames are interlaced and stay so: each shows two moments.
+        notes: what was found out about it and is done, one line each, without its name.
     """
 
     path: Path
@@ -110,6 +112,8 @@ class VideoInfo:
     has_own_duration: bool = False
     extras: tuple[str, ...] = ()
     is_playlist: bool = False
+    combed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -230,6 +234,7 @@ class LumaBatch:
         is_color: chroma was found in these frames.
         damage: one line for each part of the input that could not be read.
         notes: one line for each remark on the input; each is delivered once.
+        combed: the frames are interlaced; the network is to look at one field.
         cuts: for each frame, whether a shot begins with it; empty before `mark_cuts`.
         shots: for each frame, the number of its shot from 0; empty before `mark_cuts`.
     """
@@ -245,6 +250,7 @@ class LumaBatch:
     is_color: bool = False
     damage: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+    combed: bool = False
     cuts: tuple[bool, ...] = ()
     shots: tuple[int, ...] = ()
 

@@ -163,6 +163,7 @@ def _preview(
             segment=settings.segment,
             rate=settings.fps,
             playlists=settings.allow_playlists,
+            deinterlace=settings.deinterlace,
             overwrite=settings.overwrite,
         )
     except VidcolorError as error:

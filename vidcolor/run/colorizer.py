@@ -230,8 +230,10 @@ class Colorizer:
     def lightness(self, batch: LumaBatch) -> Tensor:
         """The network's input for a batch: L* `(B, 1, h, w)` in [0, 100], upright."""
         codes = batch.luma
+        least = model_size(*codes.shape[-2:], self.size, self.stride)
+        if batch.combed:
+            codes = codes[..., ::2, :]  # the fields are two pictures
         height, width = codes.shape[-2:]
-        least = model_size(height, width, self.size, self.stride)
         # halved while the sides are even, on the codes, which is quick; the rest with a filter
         large = codes.numel() > LARGE
         while height >= 2 * least[0] and width >= 2 * least[1]:
@@ -245,12 +247,11 @@ class Colorizer:
                 codes = block_means(codes, (2, 2))
             height, width = height // 2, width // 2
         gray = torch.rot90(film_gray(batch, codes), -(batch.rotation // 90), (-2, -1))
-        return gray_to_lightness(self._shrink(gray))
+        upright = least if batch.rotation % 180 == 0 else least[::-1]
+        return gray_to_lightness(_shrink(gray, upright))
 
     def _shrink(self, plane: Tensor) -> Tensor:
-        height, width = plane.shape[-2:]
-        size = model_size(height, width, self.size, self.stride)
-        return F.interpolate(plane, size=size, mode="bilinear", antialias=True)
+        return _shrink(plane, model_size(*plane.shape[-2:], self.size, self.stride))
 
     def _adjust(self, ab: Tensor, lightness: Tensor) -> Tensor:
         adjustment = self.options.adjustment
@@ -350,6 +351,10 @@ class Colorizer:
         (color,) = runner.run(lambda model, part: compose(part, model(part), format), batch)
         rgb = torch.stack([plane[0] for plane in color.planes], dim=-1)
         return rgb.numpy().astype(picture.dtype)
+
+
+def _shrink(plane: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(plane, size=size, mode="bilinear", antialias=True)
 
 
 def _copy_to(network: Network, device: torch.device) -> Network:

@@ -254,6 +254,6 @@ def _warnings(job: FilmJob) -> Iterator[str]:
         yield f"{job.input}: is already in color; only its luma is used"
     if facts.tags.transfer in _HDR_TRANSFERS or facts.tags.primaries == _BT2020_PRIMARIES:
         yield f"{job.input}: is HDR or BT.2020; it is treated as sRGB, so its colors will be off"
-    if facts.interlaced:
-        yield f"{job.input}: is interlaced; combing stays (deinterlace it first)"
+    for note in facts.notes:
+        yield f"{job.input}: {note}"
     yield from job.plan.notes

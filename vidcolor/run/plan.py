@@ -273,6 +273,7 @@ def plan(
                 settings.fps,
                 playlists=settings.allow_playlists,
                 split=settings.on_change == "split",
+                deinterlace=settings.deinterlace,
             )
             if isinstance(source, FilmSource):
                 job = _plan_film(source, pair, settings, taken)

@@ -27,7 +27,7 @@ _WIDTH, _HEIGHT = 480, 720  # of one picture on the sheet at most, pixels
 _GAP = 8
 
 
-def _film_frames(source: FilmSource, count: int, playlists: bool) -> Iterator[LumaBatch]:
+def _film_frames(source: FilmSource, count: int) -> Iterator[LumaBatch]:
     """`count` frames, evenly over the segment; a short film's come more than once."""
     facts, segment = source.facts, source.segment
     start = segment.start or Fraction(0)
@@ -41,8 +41,7 @@ def _film_frames(source: FilmSource, count: int, playlists: bool) -> Iterator[Lu
             shown = math.floor(moment * facts.average_rate)
             moment = (shown - Fraction(1, 2)) / facts.average_rate
         part = Segment(start=max(moment, start), end=segment.end)
-        at = FilmSource(source.path, segment=part, rate=source.rate, playlists=playlists)
-        batch = next((b for b in at.batches(1) if len(b)), last)
+        batch = next((b for b in source.at(part).batches(1) if len(b)), last)
         if batch is None:  # nothing follows: a long last frame, or a duration that is wrong
             batch = next((b for b in source.batches(1) if len(b)), None)
         if batch is not None:
@@ -56,6 +55,7 @@ def _frames(
     segment: Segment,
     rate: Fraction | None,
     playlists: bool,
+    deinterlace: str,
     unread: list[str],
 ) -> Iterator[LumaBatch]:
     """`count` frames, evenly over the inputs; what cannot be read adds a line to `unread`."""
@@ -68,9 +68,9 @@ def _frames(
         if not share:
             continue
         try:
-            source = item.open(segment, rate, playlists=playlists)
+            source = item.open(segment, rate, playlists=playlists, deinterlace=deinterlace)
             if isinstance(source, FilmSource):
-                yield from _film_frames(source, share, playlists)
+                yield from _film_frames(source, share)
                 continue
             for batch in source.batches(1):
                 unread += batch.damage
@@ -104,6 +104,7 @@ def write_preview(
     segment: Segment = WHOLE,
     rate: Fraction | None = None,
     playlists: bool = False,
+    deinterlace: str = "auto",
     overwrite: bool = False,
 ) -> tuple[int, list[str]]:
     """Write `count` pairs, gray left and color right, as one picture.
@@ -116,6 +117,7 @@ def write_preview(
         segment: the part of each film that frames are taken from.
         rate: of sequences.
         playlists: playlists may be opened, and the local files that they name.
+        deinterlace: what to do with interlaced films.
         overwrite: replace an existing sheet.
 
     Returns:
@@ -127,7 +129,7 @@ def write_preview(
     """
     check_output(output, items[0].path, overwrite=overwrite)
     unread: list[str] = []
-    frames = _frames(items, count, segment, rate, playlists, unread)
+    frames = _frames(items, count, segment, rate, playlists, deinterlace, unread)
     stages = film_stages(colorizer, Settings(stabilize=False), _RGB, time_base=None)
     with closing(run_stages(frames, stages)) as colors:
         pairs = [_pair(color) for color in colors]

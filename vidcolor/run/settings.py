@@ -104,6 +104,13 @@ class Settings:
         help="What to do where the size, the pixel format or the shape of a film's picture "
         "changes: scale what follows to fit, or split the film into parts.",
     )
+    deinterlace: str = option(
+        "auto",
+        choices=words("auto", "off", "fields", "film"),
+        help="What to do with interlaced films. auto: a whole frame for each frame, where the "
+        "picture is combed; flags alone do not count. off: keep the fields. fields: a frame for "
+        "each field, at twice the rate. film: undo 2:3 pulldown, to 24000/1001 frames a second.",
+    )
     allow_playlists: bool = option(
         False,
         help="Open playlists (.m3u8, .ffconcat), and with them the local files that they name.",

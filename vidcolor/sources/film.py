@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ import torch
 from ..color.codes import Codes
 from ..frames import WHOLE, LumaBatch, Segment, VideoInfo
 from .decoder import Decoder
+from .deinterlace import Deinterlacer, deinterlaced
 from .film_info import probe
+from .interlace import Fields, examine
 from .luma import COLOR_THRESHOLD, chroma_amount, luma_plane
 
 _MAX_THREADS = 16
@@ -42,7 +45,7 @@ class FilmSource:
         path: the film, or the pattern of a numbered sequence.
         rate: frames a second of a numbered sequence, None for a film.
         segment: the stretch to read; its times count from the first frame.
-        facts: see `VideoInfo`.
+        facts: see `VideoInfo`; of the frames that are delivered, which are deinterlaced.
         changed_at: where a film that is to be split was last read to, because its picture changes
             there: seconds from its first frame. None if it was read to its end.
     """
@@ -56,6 +59,7 @@ class FilmSource:
         threads: int = 0,
         playlists: bool = False,
         split: bool = False,
+        deinterlace: str = "auto",
     ) -> None:
         """Probe a film.
 
@@ -67,6 +71,7 @@ class FilmSource:
             playlists: a playlist may be opened, and the local files that it names.
             split: end where the size, the pixel format or the shape of the picture changes; `rest`
                 gives the film from there. Otherwise later frames are scaled to fit the first.
+            deinterlace: what to do with interlaced frames, a choice of `Settings.deinterlace`.
 
         Raises:
             InputError: it cannot be opened, or no frame of it can be decoded.
@@ -77,10 +82,25 @@ class FilmSource:
         self.threads = threads
         self.playlists, self.split = playlists, split
         self.changed_at: Fraction | None = None
-        self.facts: VideoInfo = probe(self.path, rate, playlists)
-        if segment.start:
+        self.deinterlace = deinterlace
+        self._probed = probe(self.path, rate, playlists)
+        self._fields = Fields() if rate is not None else examine(self._probed)
+        self._set_facts()
+
+    def _set_facts(self) -> None:
+        decoded = self._probed
+        if self.segment.start:
             # The picture may have changed since the first frame of the film.
-            self.facts = Decoder(self.facts, segment, rate, threads=1).first_facts()
+            decoded = Decoder(decoded, self.segment, self.rate, threads=1).first_facts()
+        self._decoded = decoded
+        self.facts, self._doing = deinterlaced(decoded, self._fields, self.deinterlace)
+
+    def at(self, segment: Segment) -> FilmSource:
+        """Another stretch of the same film."""
+        other = copy.copy(self)
+        other.segment, other.changed_at = segment, None
+        other._set_facts()
+        return other
 
     def batches(self, batch_size: int) -> Generator[LumaBatch, None, None]:
         """The film in batches, in order; the last may be smaller.
@@ -96,8 +116,9 @@ class FilmSource:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         threads = self.threads or min(_MAX_THREADS, os.cpu_count() or 1)
         pending, count = _Pending(), 0
-        decoder = Decoder(self.facts, self.segment, self.rate, threads=threads, split=self.split)
-        for item in decoder.run():
+        decoder = Decoder(self._decoded, self.segment, self.rate, threads=threads, split=self.split)
+        deinterlacer = Deinterlacer(self._decoded, self._fields, self._doing)
+        for item in deinterlacer.run(decoder.run()):
             if isinstance(item, str):
                 pending.damage.append(item)
                 continue
@@ -121,14 +142,7 @@ class FilmSource:
         at = self.changed_at
         if at is None or at <= (self.segment.start or 0):
             return None
-        return FilmSource(
-            self.path,
-            segment=Segment(at, self.segment.end),
-            rate=self.rate,
-            threads=self.threads,
-            playlists=self.playlists,
-            split=True,
-        )
+        return self.at(Segment(at, self.segment.end))
 
     def _batch(self, pending: _Pending, first_index: int) -> LumaBatch:
         facts = self.facts
@@ -148,4 +162,5 @@ class FilmSource:
             is_color=pending.is_color,
             damage=tuple(pending.damage),
             notes=tuple(pending.notes),
+            combed=facts.combed,
         )

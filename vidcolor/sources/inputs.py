@@ -102,6 +102,7 @@ class Input(ABC):
         *,
         playlists: bool = False,
         split: bool = False,
+        deinterlace: str = "auto",
     ) -> FilmSource | PictureSource:
         """Open it to read luma.
 
@@ -110,6 +111,7 @@ class Input(ABC):
             rate: frames a second, used where `takes_rate`.
             playlists: a playlist may be opened, and the local files that it names.
             split: a film ends where its picture changes; see `FilmSource`.
+            deinterlace: what to do with interlaced frames of a film.
 
         Raises:
             InputError: it cannot be opened.
@@ -126,9 +128,12 @@ class FilmInput(Input):
         *,
         playlists: bool = False,
         split: bool = False,
+        deinterlace: str = "auto",
     ) -> FilmSource:
         """The film; see `Input.open`."""
-        return FilmSource(self.path, segment=segment, playlists=playlists, split=split)
+        return FilmSource(
+            self.path, segment=segment, playlists=playlists, split=split, deinterlace=deinterlace
+        )
 
 
 class SequenceInput(Input):
@@ -153,9 +158,12 @@ class SequenceInput(Input):
         *,
         playlists: bool = False,
         split: bool = False,
+        deinterlace: str = "auto",
     ) -> FilmSource:
         """The film that the pictures make; see `Input.open`."""
-        return FilmSource(self.path, segment=segment, rate=rate, split=split)
+        return FilmSource(
+            self.path, segment=segment, rate=rate, split=split, deinterlace=deinterlace
+        )
 
 
 class PictureInput(Input):
@@ -175,6 +183,7 @@ class PictureInput(Input):
         *,
         playlists: bool = False,
         split: bool = False,
+        deinterlace: str = "auto",
     ) -> PictureSource:
         """The picture as a source of one frame; see `Input.open`."""
         return PictureSource([(self.path, self.path)])
