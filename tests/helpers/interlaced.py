@@ -65,7 +65,9 @@ def write(
     unit = time_base or 1 / rate
     graph = Graph()
     graph.link_nodes(
-        graph.add_buffer(width=width, height=height, format=av.VideoFormat(pix_fmt), time_base=unit),
+        graph.add_buffer(
+            width=width, height=height, format=av.VideoFormat(pix_fmt), time_base=unit
+        ),
         graph.add("setfield", flag or "prog"),
         graph.add("buffersink"),
     ).configure()

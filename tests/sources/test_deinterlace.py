@@ -12,7 +12,7 @@ import pytest
 from tests.helpers.clips import luma_of, pts_of
 from tests.helpers.interlaced import BOTTOM, TOP, interlace, telecine, weave, write
 from tests.helpers.shots import pan
-from vidcolor.frames import LumaBatch, Segment
+from vidcolor.frames import WHOLE, LumaBatch, Segment
 from vidcolor.sources import FilmSource
 
 NTSC = Fraction(30000, 1001)
@@ -29,7 +29,7 @@ def moving(count: int, seed: int = 0, depth: int = 8) -> list[np.ndarray]:
     return pictures
 
 
-def read(path: Path, way: str = "auto", segment: Segment = Segment()) -> list[LumaBatch]:
+def read(path: Path, way: str = "auto", segment: Segment = WHOLE) -> list[LumaBatch]:
     return list(FilmSource(path, deinterlace=way, segment=segment).batches(3))
 
 

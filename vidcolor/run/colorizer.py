@@ -230,7 +230,7 @@ class Colorizer:
     def lightness(self, batch: LumaBatch) -> Tensor:
         """The network's input for a batch: L* `(B, 1, h, w)` in [0, 100], upright."""
         codes = batch.luma
-        least = model_size(*codes.shape[-2:], self.size, self.stride)
+        least = self.input_size(batch)
         if batch.combed:
             codes = codes[..., ::2, :]  # the fields are two pictures
         height, width = codes.shape[-2:]
@@ -251,7 +251,8 @@ class Colorizer:
         return gray_to_lightness(_shrink(gray, upright))
 
     def _shrink(self, plane: Tensor) -> Tensor:
-        return _shrink(plane, model_size(*plane.shape[-2:], self.size, self.stride))
+        height, width = plane.shape[-2:]
+        return _shrink(plane, model_size(height, width, self.size, self.stride))
 
     def _adjust(self, ab: Tensor, lightness: Tensor) -> Tensor:
         adjustment = self.options.adjustment

@@ -1,28 +1,20 @@
-"""Make whole frames of fields: `Deinterlacer`, with FFmpeg's `bwdif`, `fieldmatch` and `decimate`."""
+"""Make whole frames of fields: `Deinterlacer`, with FFmpeg's `bwdif`."""
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
-from typing import TypeAlias
 
-import av
-import numpy as np
 from av.filter import Graph
-from av.filter.context import FilterContext
 
 from ..frames import VideoInfo
-from .interlace import FieldDetector, Fields, pulled
-from .luma import luma_plane
+from .filters import NTSC_RATE, carried, chain, numbered, pulled
+from .interlace import FieldDetector, Fields
+from .telecine import FILM_RATE, SETFIELD, Timed, even_frames, film_frames
 
-Timed: TypeAlias = tuple[av.VideoFrame, int, int]  # a frame, its pts, its duration
-
-FILM_RATE, _NTSC_RATE = Fraction(24000, 1001), Fraction(30000, 1001)
 _WORDS = {"tt": ", top field first", "bb": ", bottom field first", "": ""}
-_SETFIELD = {"tt": "tff", "bb": "bff", "p": "prog"}
 
 
 def deinterlaced(facts: VideoInfo, found: Fields, way: str) -> tuple[VideoInfo, str]:
@@ -55,7 +47,7 @@ def deinterlaced(facts: VideoInfo, found: Fields, way: str) -> tuple[VideoInfo, 
             facts = replace(facts, interlaced=True)
         return replace(facts, notes=(*facts.notes, *notes), combed=found.combed), doing
     if way == "film":
-        near = rate is not None and abs(rate / _NTSC_RATE - 1) < Fraction(1, 100)
+        near = rate is not None and abs(rate / NTSC_RATE - 1) < Fraction(1, 100)
         if found.uneven:
             facts, doing = _scaled(facts, Fraction(1), FILM_RATE, 4), "even"
             notes.append("is film with repeated fields (soft telecine); its frames are kept at "
@@ -63,9 +55,13 @@ def deinterlaced(facts: VideoInfo, found: Fields, way: str) -> tuple[VideoInfo, 
         elif near and found.combed:
             assert rate is not None
             facts, doing = _scaled(facts, Fraction(4, 5), rate * Fraction(4, 5), 4), "film"
-            notes.append(f"is {kind}; its {_number(rate * 4 / 5)} film frames a second are restored")
+            notes.append(
+                f"is {kind}; its {_number(rate * 4 / 5)} film frames a second are restored"
+            )
         elif found.combed:
-            notes.append("has no 29.97 frames a second, so --deinterlace film has no pulldown to undo")
+            notes.append(
+                "has no 29.97 frames a second, so --deinterlace film has no pulldown to undo"
+            )
     if way == "fields" and found.combed and rate:
         facts, doing = _scaled(facts, Fraction(2), 2 * rate, 2), "fields"
         notes.append(f"is {kind}; each field becomes a frame, {_number(2 * rate)} a second")
@@ -123,10 +119,10 @@ class Deinterlacer:
     def run(self, items: Iterable[Timed | str]) -> Iterator[Timed | str]:
         """The frames in order, with times as above."""
         if self._doing == "film":
-            yield from _film_frames(self._facts, self._order, items)
+            yield from film_frames(self._facts, self._order, items)
             return
         if self._doing == "even":
-            yield from _even_frames(self._facts, items)
+            yield from even_frames(self._facts, items)
             return
         for item in items:
             if isinstance(item, str):
@@ -140,7 +136,7 @@ class Deinterlacer:
             yield from self._end()
 
     def _take(self, item: Timed) -> Iterator[Timed]:
-        frame = _carried(item[0])
+        frame = carried(item[0])
         item = frame, *item[1:]
         if self._detector is None:
             self._detector = FieldDetector(frame)
@@ -178,12 +174,12 @@ class Deinterlacer:
         self._inside.append((pts, duration, self._state != "p"))
         mark = self._marks.get(self._state)
         if mark is None:
-            mark = _graph(frame, "setfield", _SETFIELD[self._state])
+            mark = chain(frame, ("setfield", SETFIELD[self._state]))
             self._marks[self._state] = mark
         if self._bwdif is None:
             mode = "send_field" if self._doing == "fields" else "send_frame"
-            self._bwdif = _graph(frame, "bwdif", f"mode={mode}:parity=auto:deint=interlaced")
-        mark.push(_numbered(frame, self._count))
+            self._bwdif = chain(frame, ("bwdif", f"mode={mode}:parity=auto:deint=interlaced"))
+        mark.push(numbered(frame, self._count))
         self._count += 1
         for marked in pulled(mark):
             self._bwdif.push(marked)
@@ -200,130 +196,3 @@ class Deinterlacer:
             half = duration or self._step
             yield frame, 2 * pts, half
             yield (next(frames) if combed else frame), 2 * pts + half, half
-
-
-def _even_frames(facts: VideoInfo, items: Iterable[Timed | str]) -> Iterator[Timed | str]:
-    """Frames of film at 24000/1001 a second, in quarters of the film's time base. Their own times
-    are uneven, because they are shown for two or three fields in turn."""
-    step = 1 / (FILM_RATE * facts.time_base / 4)
-    expected: Fraction | None = None
-    for item in items:
-        if isinstance(item, str):
-            yield item
-            continue
-        frame, pts, _ = item
-        time = Fraction(4 * pts)
-        if expected is not None and abs(expected - time) < step:  # else the film jumps there
-            time = expected
-        yield frame, round(time), round(step)
-        expected = time + step
-
-
-def _film_frames(
-    facts: VideoInfo, order: str, items: Iterable[Timed | str]
-) -> Iterator[Timed | str]:
-    """Four frames for every five, in quarters of the film's time base: what 2:3 pulldown was made
-    from. A frame that finds no partner is deinterlaced."""
-    graph: Graph | None = None
-    times: deque[int] = deque()  # of the frames from number `first` on
-    first = given = last = 0
-    step = max(round(1 / ((facts.average_rate or _NTSC_RATE) * facts.time_base)), 1)
-    held: tuple[av.VideoFrame, int] | None = None  # until its end is known
-
-    def come() -> Iterator[Timed]:
-        nonlocal first, given, held
-        assert graph is not None
-        for frame in pulled(graph):
-            number, quarters = divmod(5 * given, 4)
-            while first < number and len(times) > 1:
-                times.popleft()
-                first += 1
-            following = times[1] if len(times) > 1 else times[0] + step
-            pts = 4 * times[0] + quarters * (following - times[0])
-            if held is not None:
-                yield *held, pts - held[1]
-            held = frame, pts
-            given += 1
-
-    for item in items:
-        if isinstance(item, str):
-            yield item
-            continue
-        frame = _carried(item[0])
-        graph = graph or _inverse_telecine(frame, facts, order)
-        times.append(item[1])
-        last = item[1] + (item[2] or step)
-        graph.push(_numbered(frame, first + len(times) - 1))
-        yield from come()
-    if graph is not None:
-        # `fieldmatch` gives a frame when it has the next one, so the last one is shown twice.
-        graph.push(_numbered(frame, first + len(times)))
-        graph.push(None)
-        yield from come()
-    if held is not None:
-        yield *held, max(4 * last - held[1], 1)
-
-
-def _numbered(frame: av.VideoFrame, number: int) -> av.VideoFrame:
-    frame.pts, frame.time_base = number, 1 / _NTSC_RATE
-    return frame
-
-
-def _inverse_telecine(frame: av.VideoFrame, facts: VideoInfo, order: str) -> Graph:
-    field = _SETFIELD[order]
-    graph = Graph()
-    source, both = _source(graph, frame), graph.add("split")
-    # `fieldmatch` compares fields at 8 bits, and takes them from its second input as they are.
-    shallow = graph.add("format", "yuv420p|yuv422p|yuv444p|yuv411p")
-    match = graph.add("fieldmatch", f"order={field}:combmatch=full:ppsrc=1")
-    source.link_to(both)
-    both.link_to(shallow, 0, 0)
-    shallow.link_to(match, 0, 0)
-    both.link_to(match, 1, 1)
-    rest = [
-        match,
-        graph.add("bwdif", f"mode=send_frame:parity={field}:deint=interlaced"),
-        graph.add("decimate"),
-        graph.add("format", frame.format.name),
-        graph.add("buffersink"),
-    ]
-    graph.link_nodes(*rest).configure()
-    return graph
-
-
-def _source(graph: Graph, frame: av.VideoFrame) -> FilterContext:
-    # `decimate` needs a rate, which PyAV's `add_buffer` does not set.
-    return graph.add(
-        "buffer",
-        f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:"
-        f"time_base={1 / _NTSC_RATE}:frame_rate={_NTSC_RATE}",
-    )
-
-
-def _graph(frame: av.VideoFrame, name: str, arguments: str) -> Graph:
-    """One filter whose result has the frame's pixel format."""
-    graph = Graph()
-    graph.link_nodes(
-        _source(graph, frame),
-        graph.add(name, arguments),
-        graph.add("format", frame.format.name),
-        graph.add("buffersink"),
-    ).configure()
-    return graph
-
-
-def _carried(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame in a format that the filters take without changing its luma: gray of 9 to 14 bits
-    gets neutral chroma, others stay as they are."""
-    found = re.fullmatch(r"gray(9|10|12|14)(le|be)", frame.format.name)
-    if found is None:
-        return frame
-    carrier = av.VideoFrame(frame.width, frame.height, f"yuv420p{found[1]}le")
-    neutral = 1 << (int(found[1]) - 1)
-    for number, plane in enumerate(carrier.planes):
-        rows = np.frombuffer(memoryview(plane), np.uint16).reshape(plane.height, -1)
-        rows[:] = neutral
-        if number == 0:
-            rows[:, : frame.width] = luma_plane(frame)
-    carrier.pts, carrier.time_base = frame.pts, frame.time_base or 1 / _NTSC_RATE
-    return carrier

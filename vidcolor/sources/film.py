@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ..color.codes import Codes
-from ..frames import WHOLE, LumaBatch, Segment, VideoInfo
+from ..frames import WHOLE, LumaBatch, Segment
 from .decoder import Decoder
 from .deinterlace import Deinterlacer, deinterlaced
 from .film_info import probe

@@ -1,4 +1,4 @@
-"""Whether a film is interlaced or telecined: `examine` lets FFmpeg's `idet` look at samples of it."""
+"""Whether a film is interlaced or telecined: `examine` lets FFmpeg's `idet` look at samples."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from ..frames import VideoInfo
 from .film_info import open_film
+from .filters import pulled
 
 _PLACES, _FRAMES = 5, 24  # samples, evenly over the film, and frames of each
 _WAIT = 60  # frames decoded at most to find a key frame after a seek
@@ -80,17 +81,6 @@ class FieldDetector:
             found = done.metadata["lavfi.idet.single.current_frame"]
             again = done.metadata["lavfi.idet.repeated.current_frame"] != "neither"
             yield _FIELD_ORDERS.get(found, "p" if found == "progressive" else ""), again
-
-
-def pulled(graph: Graph) -> Iterator[av.VideoFrame]:
-    """The frames that a graph has ready."""
-    while True:
-        try:
-            frame = graph.pull()
-        except (av.error.BlockingIOError, av.error.EOFError):
-            return
-        assert isinstance(frame, av.VideoFrame)
-        yield frame
 
 
 def examine(facts: VideoInfo, rate: Fraction | None = None) -> Fields:
