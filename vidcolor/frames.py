@@ -30,8 +30,8 @@ class ColorTags:
 
     Attributes:
         full_range: black is luma 0 (True), or luma 16 at 8 bits (False).
-        matrix: name of the Y'CbCr matrix, a key of `codes.LUMA_COEFFICIENTS`. For a stream without
-            a tag: bt709 from 720 lines on, smpte170m below, as players assume.
+        matrix: name of the Y'CbCr matrix, a key of `codes.LUMA_COEFFICIENTS`. What a stream without
+            a tag is taken for, `sources.color_tags` says.
         primaries: H.273 code point, 2 for unspecified.
         transfer: H.273 code point, 2 for unspecified.
     """

@@ -148,6 +148,7 @@ class Decoder:
                         item[0],
                         stream.codec_context.name,
                         aspect or self.facts.sample_aspect_ratio,
+                        self.facts.average_rate,
                     )
                     return replace(self.facts, **now)
         return self.facts

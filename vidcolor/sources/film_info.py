@@ -16,24 +16,19 @@ from av.container import InputContainer
 from av.filter import Graph
 from av.video.stream import VideoStream
 
-from ..color.codes import MATRIX_CODES
 from ..errors import InputError
-from ..frames import UNSPECIFIED, ColorTags, StreamInfo, VideoInfo
+from ..frames import StreamInfo, VideoInfo
 from ..system.clock import Clock
 from ..system.media import film_stream, is_playlist, open_media
+from .color_tags import read_tags
 from .luma import (
     COLOR_THRESHOLD,
-    LumaLayout,
     chroma_amount,
     is_transparent,
     layout,
     luma_plane,
 )
 from .truncation import cut_off
-
-# The other codes (YCgCo, constant luminance, ICtCp) are no plain matrices: players guess there,
-# and so does `_matrix`.
-_MATRICES = {code: name for name, code in MATRIX_CODES.items()}
 
 # By FFmpeg's names of the data beside a frame.
 _EXTRAS = {
@@ -45,7 +40,6 @@ _EXTRAS = {
 }
 # FFmpeg's decoders that may attach ICC profiles or EXIF to a frame.
 _PICTURE_CODECS = frozenset(("apng", "jpegxl", "libjxl", "mjpeg", "png", "tiff", "webp"))
-_RANGES = {1: False, 2: True}  # AVColorRange: 1 is MPEG (limited), 2 is JPEG (full)
 _COLOR_FRAMES = 8  # examined for color, spread over the first second
 _MAX_PROBED = 64  # frames decoded at most while looking
 _PATTERN = re.compile(r"%(0?)(\d*)d")
@@ -235,17 +229,6 @@ def _first_frames(container: InputContainer, stream: VideoStream) -> Iterator[av
         return
 
 
-def _matrix(code: int, height: int) -> str:
-    return _MATRICES.get(code, "bt709" if height >= 720 else "smpte170m")
-
-
-def is_full_range(frame: av.VideoFrame, form: LumaLayout) -> bool:
-    """The range of the codes that `luma_plane` gives for this frame."""
-    if not form.has_luma:
-        return True  # computed from R'G'B' at full range
-    return _RANGES.get(int(frame.color_range), form.full_range)
-
-
 def _duration(container: InputContainer, stream: VideoStream) -> float | None:
     """Seconds of the video stream by the header."""
     if stream.duration and stream.time_base:
@@ -339,19 +322,25 @@ def _facts(
         num_chapters=len(container.chapters()),
         is_color=chroma > COLOR_THRESHOLD,
         is_playlist=is_playlist(container),
-        **picture_facts(frame, stream.codec_context.name, stream.sample_aspect_ratio),
+        **picture_facts(
+            frame, stream.codec_context.name, stream.sample_aspect_ratio, _rate(stream)
+        ),
     )
 
 
-def picture_facts(frame: av.VideoFrame, codec: str, aspect: Fraction | None) -> dict[str, Any]:
+def picture_facts(
+    frame: av.VideoFrame, codec: str, aspect: Fraction | None, rate: Fraction | None
+) -> dict[str, Any]:
     """The fields of a `VideoInfo` that may change within a film, as they are in one frame.
 
     Args:
         frame: as decoded.
         codec: FFmpeg's name of its decoder.
         aspect: width over height of its pixels, None for unknown.
+        rate: frames a second of the film, None for unknown.
     """
     form = layout(frame.format.name)
+    tags, notes = read_tags(frame, form, rate)
     return {
         "width": frame.width,
         "height": frame.height,
@@ -359,12 +348,8 @@ def picture_facts(frame: av.VideoFrame, codec: str, aspect: Fraction | None) -> 
         "bit_depth": form.bit_depth,
         "subsampling": form.subsampling,
         "has_luma": form.has_luma,
-        "tags": ColorTags(
-            full_range=is_full_range(frame, form),
-            matrix=_matrix(int(frame.colorspace), frame.height),
-            primaries=int(frame.color_primaries) or UNSPECIFIED,
-            transfer=int(frame.color_trc) or UNSPECIFIED,
-        ),
+        "tags": tags,
+        "notes": notes,
         "sample_aspect_ratio": Fraction(aspect) if aspect else None,
         "interlaced": frame.interlaced_frame,
         "field_order": _field_order(frame),

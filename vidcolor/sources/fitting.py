@@ -10,7 +10,7 @@ from av.filter import Graph
 from av.video.codeccontext import VideoCodecContext
 
 from ..frames import VideoInfo
-from .film_info import is_full_range
+from .color_tags import is_full_range
 from .luma import layout
 
 _SAME_SHAPE = 0.02  # relative difference of two shapes of a picture that is stretched away
