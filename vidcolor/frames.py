@@ -235,6 +235,7 @@ class LumaBatch:
         damage: one line for each part of the input that could not be read.
         notes: one line for each remark on the input; each is delivered once.
         combed: the frames are interlaced; the network is to look at one field.
+        transfer: H.273 code point of the luma's transfer, which counts for PQ and HLG.
         cuts: for each frame, whether a shot begins with it; empty before `mark_cuts`.
         shots: for each frame, the number of its shot from 0; empty before `mark_cuts`.
     """
@@ -251,6 +252,7 @@ class LumaBatch:
     damage: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
     combed: bool = False
+    transfer: int = UNSPECIFIED
     cuts: tuple[bool, ...] = ()
     shots: tuple[int, ...] = ()
 

@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..color.compose import check_exact_luma
+from ..color.hdr import is_wide
 from ..errors import ContainerError, DeviceError, InputError, OutputError
 from ..frames import ColorTags, PictureInfo, PixelFormat, Segment, VideoInfo
 from ..sinks import (
@@ -337,7 +338,13 @@ def _plan_film(
         logger.info("%s", error)
         taken[os.path.abspath(other)] = item.path
         path, copies = other, replace(copies, notes=(note, *copies.notes))
-    if settings.exact_luma:
+    wide = is_wide(facts.tags)
+    if wide and (not facts.has_luma or copies.format.rgb):
+        raise InputError(
+            f"{item.path}: is HDR or BT.2020 in R'G'B', which is not colorized; convert it to "
+            "Y'CbCr (ffmpeg -pix_fmt yuv422p10le) or leave out --pix-fmt"
+        )
+    if settings.exact_luma or wide:
         try:
             check_exact_luma(copies.format, facts.bit_depth, facts.tags.full_range)
         except OutputError as error:

@@ -7,12 +7,15 @@ from fractions import Fraction
 import av
 
 from ..color.codes import MATRIX_CODES
+from ..errors import InputError
 from ..frames import UNSPECIFIED, ColorTags
 from .luma import LumaLayout
 
 # The other codes (YCgCo, constant luminance, ICtCp) are no plain matrices: players guess there,
 # and so does `_matrix`.
 _MATRICES = {code: name for name, code in MATRIX_CODES.items()}
+# Constant luminance of BT.2020, and ICtCp: their luma is no weighted mean of R'G'B'.
+_NO_MATRICES = (10, 13, 14)
 _RANGES = {1: False, 2: True}  # AVColorRange: 1 is MPEG (limited), 2 is JPEG (full)
 
 # Code points of ITU-T H.273: BT.709; BT.601 with 625 lines; BT.601 with 525 lines. Both kinds of
@@ -46,12 +49,20 @@ def read_tags(
         frame: as decoded.
         form: layout of its pixel format.
         rate: frames a second, None for unknown.
+
+    Raises:
+        InputError: the colors are coded in a way that is not written; the message names no file.
     """
     full = is_full_range(frame, form)
     codes = tuple(
         int(code) or UNSPECIFIED
         for code in (frame.colorspace, frame.color_primaries, frame.color_trc)
     )
+    if codes[0] in _NO_MATRICES:
+        raise InputError(
+            "its colors are coded as ICtCp or with constant luminance; convert it to BT.2020 with "
+            "non-constant luminance"
+        )
     if set(codes) != {UNSPECIFIED} or not form.has_luma:
         return ColorTags(full, _matrix(codes[0], frame.height), codes[1], codes[2]), ()
     if frame.height >= _HIGH_DEFINITION:

@@ -163,4 +163,5 @@ class FilmSource:
             damage=tuple(pending.damage),
             notes=tuple(pending.notes),
             combed=facts.combed,
+            transfer=facts.tags.transfer,
         )

@@ -205,7 +205,10 @@ def probe(path: Path, rate: Fraction | None, playlists: bool = False) -> VideoIn
                 "it is damaged or encrypted"
             )
         count = len(sequence_numbers(path)) if rate is not None else stream.frames
-        return _facts(path, container, stream, first, count, amount / looked_at)
+        try:
+            return _facts(path, container, stream, first, count, amount / looked_at)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
 
 
 def _first_frames(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
