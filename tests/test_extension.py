@@ -1,5 +1,5 @@
-"""What an extension costs: a package of the test's own adds a model, an encoder, an option and a
-command, each in one place, and films and pictures go through them from the command line."""
+"""What an extension costs: a package of the test's own adds a model, an encoder, a loss, an option
+and a command, each in one place, and the command line uses them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from PIL import Image
 from tests.helpers.clips import encode, frames
 from tests.helpers.films import read_frames, read_streams
 from tests.helpers.readback import luma_codes
+from tests.training.conftest import write_picture
 from vidcolor.color.convert import rgb_to_lab
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +65,17 @@ class ToneSettings(Settings):
     warmth: int = option(0, low=-50, high=50, help="Warmth of a toned print.")
 """
 
+OBJECTIVE = """
+import torch.nn.functional as F
+from vidcolor.training.objectives import Objective, register_objective
+
+@register_objective("shifted_l1")
+class ShiftedL1(Objective):
+    def loss(self, raw, batch):
+        ab = F.interpolate(batch.ab, size=raw.shape[-2:], mode="area")
+        return 1000 + F.l1_loss(raw.float(), ab)
+"""
+
 COMMAND = """
 from dataclasses import replace
 import click
@@ -90,7 +102,7 @@ MAIN = """
 import json, sys
 from pathlib import Path
 import torch
-from extension import command, encoder, model
+from extension import command, encoder, model, objective
 from vidcolor.cli import main
 from vidcolor.models.entry import Entry
 from vidcolor.models.weights import save_weights
@@ -122,6 +134,11 @@ LINES = {
     "wrong": ("tone", "in.png", "no.png", *WEIGHTS, "--warmth", "51"),
     "help": ("tone", "--help"),
     "commands": ("--help",),
+    "train": (
+        *("train", "--recipe", "s2", "--data", "pictures", "--set", "size=16"),
+        *("--set", "test_part=split", "--set", "split=[0.6,0.2,0.2]", "--epochs", "1"),
+        *("--set", "objective=shifted_l1", "--workers", "0", "--device", "cpu", "-o", "trained"),
+    ),
 }
 
 
@@ -140,10 +157,14 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     package = folder / "extension"
     package.mkdir()
     parts = {"model": MODEL, "encoder": ENCODER, "option": OPTION, "command": COMMAND}
+    parts["objective"] = OBJECTIVE
     for name, text in {"__init__": "", "__main__": MAIN, **parts}.items():
         (package / f"{name}.py").write_text(text)
     encode(folder / "in.mkv", "ffv1", "yuv420p", frames(3))
     Image.new("L", (48, 32), 119).save(folder / "in.png")  # L* 50
+    (folder / "pictures").mkdir()
+    for seed in range(10):
+        write_picture(folder / "pictures" / f"{seed}.png", seed, side=24)
     done = subprocess.run(
         [sys.executable, "-m", "extension", json.dumps(list(LINES.values()))],
         cwd=folder,
@@ -165,7 +186,7 @@ def ab_of(pixels: np.ndarray) -> torch.Tensor:
 
 def test_every_line_ends_as_it_should(outcome: Outcome) -> None:
     codes = [line.split()[1] for line in outcome.out.splitlines() if line.startswith("exit")]
-    assert codes == ["0", "0", "2"], outcome.err  # a command of click's own returns
+    assert codes == ["0", "0", "2"], outcome.err  # other commands return
     assert "Traceback" not in outcome.err
 
 
@@ -190,3 +211,10 @@ def test_a_new_option_and_a_new_command(outcome: Outcome) -> None:
     assert "--warmth INTEGER RANGE" in outcome.out and "Warmth of a toned print." in outcome.out
     assert "Make a toned print." in outcome.out
     assert "--warmth" in outcome.err and not (outcome.folder / "no.png").exists()
+
+
+def test_a_new_loss_trains(outcome: Outcome) -> None:
+    results = json.loads((outcome.folder / "trained" / "results.json").read_text(encoding="utf-8"))
+    assert results["recipe"]["objective"] == "shifted_l1"
+    assert results["history"][0]["train_loss"] > 1000
+    assert (outcome.folder / "trained" / "weights.safetensors").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from vidcolor.models import (
     FeatureModel,
     create_model,
     register_model,
-    registry,
 )
 from vidcolor.models.fast import Fast, MobileNetV2Encoder
 from vidcolor.models.reproductions.classifier import PaletteClassifier
@@ -205,13 +203,11 @@ def test_defaults_of_the_contract() -> None:
 
 
 @pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is registered in a test is forgotten at its end."""
     list(MODELS)
-    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
-    yield
-    registry._plugins.cache_clear()
-    registry._load_plugin.cache_clear()
+    monkeypatch.setattr(MODELS, "_registered", dict(MODELS._registered))
+    monkeypatch.setattr(MODELS, "_installed", MODELS._installed)
 
 
 def test_one_file_adds_a_model(fresh: None) -> None:
@@ -265,7 +261,7 @@ def test_an_installed_package_adds_models(
     (info / "entry_points.txt").write_text(f"[vidcolor.models]\n{points}")
     (tmp_path / "other_models.py").write_text(CODE)
     monkeypatch.syspath_prepend(tmp_path)
-    registry._plugins.cache_clear()
+    monkeypatch.setattr(MODELS, "_installed", None)
 
     assert {"blue", "number", "gone"} <= set(MODELS) and len(MODELS) == len(list(MODELS))
     assert "blue" in MODELS and capsys.readouterr().out == ""  # not imported until it is used

@@ -1,8 +1,9 @@
-"""Measuring a colorizer on color clips: how right its colors are, and whether they stay put.
+"""Measure a colorizer on color clips: the error of its colors, and how much they flicker.
 
-A clip is turned gray as a film would hold it (its Y' plane), colorized as `vidcolor run` does it
-(the film's L* kept, limited to the sRGB gamut, 8 bits), with and without stabilizing, and compared
-with the clip itself. It is read once and never kept: all figures are running sums.
+The colorizer gets a clip's Y' plane as a gray film, and works as in `vidcolor run` (L* kept,
+limited to the sRGB gamut, 8 bits), with and without the stabilizer. Its result is compared with the
+clip.
+All figures are running sums; no frames are kept.
 """
 
 from __future__ import annotations
@@ -67,16 +68,16 @@ class VideoRow:
 
 @dataclass(frozen=True)
 class ClipTable:
-    """The rows of one clip, and what of it was measured.
+    """The results of one clip.
 
     Attributes:
         path: the clip.
         rows: truth, gray, the model on each frame by itself, and the model stabilized.
         num_frames: frames measured.
-        width, height: of the frames as they were measured, pixels.
-        pairs: neighbors that the warp error was measured on.
-        cuts, duplicates, unmatched: neighbors left out; see `TruthFlow`. With `pairs` they add
-            up to `num_frames` - 1.
+        width, height: of the measured frames, pixels.
+        pairs: pairs of neighboring frames in the warp error.
+        cuts, duplicates, unmatched: pairs left out; see `TruthFlow`. With `pairs` they add up to
+            `num_frames` - 1.
         seen: mean share of the pixels that are visible in both frames of a pair, None without
             pairs.
         damage: one line for each part of the clip that could not be read.
@@ -97,13 +98,13 @@ class ClipTable:
 
 @dataclass(frozen=True)
 class VideoTable:
-    """What was measured on a set of clips.
+    """The results of a set of clips.
 
     Attributes:
         clips: in the order they were given.
         mean: the means of every column over the clips; of the ratios too.
         failed: one line for each clip that could not be measured.
-        notes: how the numbers came about, one line each, for a reader of the table.
+        notes: the definitions of the measures and the size of each clip, one line each.
     """
 
     clips: tuple[ClipTable, ...]
@@ -132,7 +133,13 @@ class _Tally:
         self.consistency, self.warp = ColorConsistency(), WarpError()
 
     def add(self, rgb: Tensor, truth: Tensor, motions: Sequence[BackwardFlow | None]) -> None:
-        """Take frames `(B, 3, H, W)` uint8, the truth's, and the truth's motion before each."""
+        """Add frames.
+
+        Args:
+            rgb: `(B, 3, H, W)` uint8.
+            truth: the same frames of the clip.
+            motions: the clip's motion from each frame to the one before.
+        """
         self.frames += len(rgb)
         self.psnr += float(psnr(rgb, truth).double().sum())
         self.colorfulness += float(colorfulness(rgb).double().sum())
@@ -144,6 +151,8 @@ class _Tally:
             self.warp.add(plane, motion)
 
     def row(self, name: str, truth: _Tally, gray: _Tally) -> VideoRow:
+        """The row `name` of the table; `truth` and `gray` are the sums of those rows."""
+
         def known(value: float) -> float | None:
             return None if math.isnan(value) else value
 
@@ -162,7 +171,7 @@ class _Tally:
 
 
 def _in_gray(batch: LumaBatch) -> Tensor:
-    """What a screen shows of the batch without color, `(B, 3, H, W)` uint8."""
+    """The batch's luma as gray R'G'B', `(B, 3, H, W)` uint8."""
     return (film_gray(batch) * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
 
 
@@ -174,8 +183,10 @@ def _colorized(
     stabilize: bool,
     damage: list[str],
 ) -> Generator[tuple[RgbBatch, Tensor], None, None]:
-    """A clip frame by frame, each as a batch of one, and what a run makes of it: `(1, 3, H, W)`
-    uint8 R'G'B'. Lines on what could not be read go to `damage`."""
+    """Each frame of a clip, as a batch of one, and its colorized R'G'B', `(1, 3, H, W)` uint8.
+
+    A line for each part that cannot be read is added to `damage`.
+    """
 
     def read() -> Generator[RgbBatch, None, None]:
         with closing(source.batches(_BATCH, limit)) as batches:
@@ -204,11 +215,11 @@ def evaluate_clip(
     """Measure `colorizer` on one color clip.
 
     Args:
-        colorizer: the model; it goes through the stages of a run, stabilized and not.
+        colorizer: the model; it is measured with and without the stabilizer.
         source: the clip; it is decoded twice.
-        limit: frames to measure at most.
+        limit: maximum number of frames.
         name: of the model, for its rows.
-        progress: called with the frames done.
+        progress: called with the number of frames done.
 
     Raises:
         InputError: the clip is near-gray or has fewer than five frames; or see `ColorFilmSource`.
@@ -265,7 +276,7 @@ def evaluate_clip(
 
 
 def _clips(paths: Sequence[str]) -> Iterator[tuple[Path, Fraction | None] | InputError]:
-    """The films that are meant, and the rate of those that are sequences."""
+    """The films among the inputs, with the rate of sequences; an error for each bad input."""
     for text in paths:
         try:
             items = expand([text], rate=_RATE)
@@ -289,7 +300,7 @@ def evaluate_video(
     name: str = "model",
     progress: Callable[[Path, int, int | None], None] = lambda clip, done, total: None,
 ) -> VideoTable:
-    """Measure `colorizer` on color clips, beside the truth and gray.
+    """Measure `colorizer` on color clips; the table also has rows for the truth and for gray.
 
     A clip that cannot be measured does not stop the others.
 
@@ -297,11 +308,11 @@ def evaluate_video(
         colorizer: the model.
         clips: films, folders and globs of films, and numbered sequences (`frames/%05d.png`).
         long_side: frames are shrunk to a long side of at most this many pixels.
-        segment: the stretch of each clip to measure.
-        limit: frames of each clip to measure at most, at least 5.
+        segment: the part of each clip to measure.
+        limit: maximum number of frames of each clip, at least 5.
         name: of the model, for its rows.
-        progress: called with the clip, its frames done and their number (None where its header
-            does not say).
+        progress: called with the clip, the number of frames done and their total (None if the
+            header does not have it).
 
     Raises:
         InputError: none of the clips can be measured.
@@ -345,7 +356,7 @@ def _length(source: ColorFilmSource, segment: Segment, limit: int | None) -> int
 
 
 def _means(tables: Sequence[ClipTable]) -> tuple[VideoRow, ...]:
-    """Column by column; where a clip has no value, over the others."""
+    """The mean of each column, over the clips that have a value."""
     rows = []
     for same in zip(*(table.rows for table in tables), strict=True):
         values: dict[str, Any] = {"name": same[0].name}
@@ -375,5 +386,5 @@ def _notes(tables: Sequence[ClipTable], long_side: int) -> tuple[str, ...]:
         "log; pairs across cuts count, as in its definition",
         "warp error: mean of da*^2 + db*^2 between a frame and the one before, warped along the "
         "truth's DIS flow, where it is visible",
-        "gray keeps its colors best of all: read CDC and warp error beside PSNR and color",
+        "gray has the lowest CDC and warp error of all: compare them at equal PSNR and color",
     )

@@ -25,8 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.overrides import TorchFunctionMode
 
 from .base import ColorModel
 
@@ -200,15 +199,15 @@ def _connections(module: nn.Module, given: Tensor, made: Tensor) -> int:
     return 0
 
 
-class _PeakBytes(TorchDispatchMode):
-    """The most bytes that the tensors made inside it take at any time."""
+class _PeakBytes(TorchFunctionMode):
+    """The most bytes that the results of torch's functions called inside it take at any time."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.bytes = 0
         self._alive: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         # a view or a result written in place shares the storage of an argument
@@ -220,7 +219,14 @@ class _PeakBytes(TorchDispatchMode):
 
 
 def _storages(values: Any) -> set[Any]:
-    return {v.untyped_storage() for v in tree_leaves(values) if isinstance(v, Tensor)}
+    """The storages of the tensors in nested lists, tuples and dictionaries."""
+    if isinstance(values, Tensor):
+        return {values.untyped_storage()}
+    if isinstance(values, dict):
+        values = list(values.values())
+    if isinstance(values, list | tuple):
+        return {storage for value in values for storage in _storages(value)}
+    return set()
 
 
 def _kept_bytes(native: _Native, state: dict[str, Tensor], size: int) -> int:

@@ -5,107 +5,31 @@ A model registers itself in its own file, anywhere below this package:
     @register_model("name")
     class Name(ColorModel): ...
 
-The files are imported when an architecture is first looked up. An installed package adds models
-without a change here, by entry points of the group `vidcolor.models`, such as in its pyproject.toml
-
-    [project.entry-points."vidcolor.models"]
-    name = "package.module:Name"
-
-Such a model is imported when its name is first asked for. A model of this package keeps its name.
+An installed package adds models by entry points of the group `vidcolor.models`; see
+`vidcolor.system.registry`.
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from ..errors import WeightsError
+from ..system.registry import Registry
 from .base import ColorModel
 from .entry import is_option
 
 DEFAULT_MODEL = "fast"
-ENTRY_POINTS = "vidcolor.models"
 
-Model = TypeVar("Model", bound=type[ColorModel])
-_registered: dict[str, type[ColorModel]] = {}
-
-
-def register_model(name: str) -> Callable[[Model], Model]:
-    """Class decorator that makes a model known as `name`.
-
-    Raises:
-        ValueError: another model has that name.
-    """
-
-    def register(model: Model) -> Model:
-        if _registered.setdefault(name, model) is not model:
-            raise ValueError(f"two models are called '{name}'")
-        return model
-
-    return register
-
-
-@cache
-def _import_models() -> None:
-    """Import every file of this package, so that its models register themselves."""
-    package = importlib.import_module(__package__)
-    for module in pkgutil.walk_packages(package.__path__, f"{__package__}."):
-        importlib.import_module(module.name)
-
-
-@cache
-def _plugins() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-
-
-@cache
-def _load_plugin(name: str) -> type[ColorModel]:
-    point = _plugins()[name]
-    try:
-        model = point.load()
-    except Exception as error:  # another package's code may raise anything
-        raise WeightsError(
-            f"the model '{name}' of {point.value} cannot be imported "
-            f"({type(error).__name__}: {error}); update or uninstall that package"
-        ) from error
-    if not (isinstance(model, type) and issubclass(model, ColorModel)):
-        raise WeightsError(
-            f"the model '{name}' of {point.value} is not a ColorModel; update or uninstall that "
-            "package"
-        )
-    return model
-
-
-class _Models(Mapping[str, type[ColorModel]]):
-    """Name to class, the package's own and installed ones, in the order of their names."""
-
-    def __getitem__(self, name: str) -> type[ColorModel]:
-        _import_models()
-        if name in _registered:
-            return _registered[name]
-        if name in _plugins():
-            return _load_plugin(name)
-        raise KeyError(name)
-
-    def __contains__(self, name: object) -> bool:
-        _import_models()
-        return name in _registered or name in _plugins()
-
-    def __iter__(self) -> Iterator[str]:
-        _import_models()
-        return iter(sorted({*_registered, *_plugins()}))
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
-
-
-MODELS: Mapping[str, type[ColorModel]] = _Models()
+MODELS: Registry[ColorModel] = Registry(
+    "model",
+    ColorModel,  # type: ignore[type-abstract]
+    "vidcolor.models",
+    WeightsError,
+)
+register_model = MODELS.register
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:

@@ -135,7 +135,7 @@ class Stabilizer:
     def track(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> list[Motion]:
         """Estimate the flow from frame to frame, and choose the frames that the network has to see.
 
-        Call it once for each frame of the film.
+        Call it once for each frame of the film. If it fails, the state is as before.
 
         Args:
             lightness: `(B, 1, h, w)` L* in [0, 100], at the model's size.
@@ -158,8 +158,8 @@ class Stabilizer:
             last = frame
         pool = _pool(os.getpid())
         moves = list((pool.map if pool else map)(_flow_to_previous, frames, previous))
-        self._last = last
         light = lightness[:, 0].float().cpu().numpy()
+        self._last = last  # last, so that a failed call can be repeated
         return [
             Motion(before is frame, self._needs_inference(before is frame, move), move, here)
             for frame, before, move, here in zip(frames, previous, moves, light, strict=True)

@@ -238,7 +238,8 @@ def run_stages(
             of the source for something else than its own work.
 
     Close the result to stop early: that closes the source and ends the threads. Work that has
-    begun is waited for.
+    begun is waited for. An item is released when its results have been passed on; only a stage
+    given by `stream` may hold it longer.
     """
     first = source if timer is None else timer.follow(name, source)
     if timer is not None and not timer.overlap:

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from ...errors import RecipeError
 from ...models import ColorModel
 from ...models.reproductions.classifier import PaletteClassifier
-from .base import Objective, register_objective, registered
-
-# every file of this package registers its objectives when it is imported
-for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
-    importlib.import_module(_module.name)
-
-OBJECTIVES: Mapping[str, type[Objective]] = MappingProxyType(dict(sorted(registered.items())))
+from .base import OBJECTIVES, Objective, register_objective
 
 __all__ = ["OBJECTIVES", "Objective", "create_objective", "register_objective"]
 

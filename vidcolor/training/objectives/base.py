@@ -1,48 +1,35 @@
 """The interface of training objectives, and their registry.
 
-An objective registers itself in its own file below this package:
+An objective registers itself in its own file of this package:
 
     @register_objective("name")
     class Name(Objective): ...
+
+An installed package adds objectives by entry points of the group `vidcolor.training.objectives`;
+see `vidcolor.system.registry`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...color.convert import lab_to_rgb
+from ...errors import RecipeError
 from ...evaluation.metrics import margin_error, psnr
+from ...system.registry import Registry
 from ..data.batch import Batch
 
 _HIGHER_IS_BETTER = {"psnr", "ssim", "accuracy"}
-registered: dict[str, type[Objective]] = {}
-Kind = TypeVar("Kind", bound="type[Objective]")
 
 
 def higher_is_better(measure: str) -> bool:
     """Whether a higher `measure` is better; `psnr_a`, `test_psnr` and the like count as `psnr`."""
     return not _HIGHER_IS_BETTER.isdisjoint(measure.split("_"))
-
-
-def register_objective(name: str) -> Callable[[Kind], Kind]:
-    """Class decorator that makes an objective known as `name`.
-
-    Raises:
-        ValueError: another objective has that name.
-    """
-
-    def register(kind: Kind) -> Kind:
-        if registered.setdefault(name, kind) is not kind:
-            raise ValueError(f"two objectives are called '{name}'")
-        return kind
-
-    return register
 
 
 def join_lab(lightness: Tensor, ab: Tensor) -> Tensor:
@@ -123,3 +110,12 @@ class Objective(ABC):
             "psnr_over_gray": score - psnr((neutral * 255).round(), truth),
             "margin_error": margin_error(made, truth),
         }
+
+
+OBJECTIVES: Registry[Objective] = Registry(
+    "objective",
+    Objective,  # type: ignore[type-abstract]
+    "vidcolor.training.objectives",
+    RecipeError,
+)
+register_objective = OBJECTIVES.register
