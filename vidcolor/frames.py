@@ -21,6 +21,9 @@ if TYPE_CHECKING:  # the command line imports this module, and torch takes secon
 COPY_KINDS = ("audio", "subtitles", "attachments", "data", "chapters")
 COPY_ALL = frozenset(COPY_KINDS)
 
+Bars = tuple[int, int, int, int]  # pixels of black at the top, bottom, left and right of a frame
+NO_BARS: Bars = (0, 0, 0, 0)
+
 UNSPECIFIED = 2  # "unspecified" among the H.273 code points of matrix, primaries and transfer
 
 
@@ -236,6 +239,7 @@ class LumaBatch:
         notes: one line for each remark on the input; each is delivered once.
         combed: the frames are interlaced; the network is to look at one field.
         transfer: H.273 code point of the luma's transfer, which counts for PQ and HLG.
+        bars: for each frame, where it has black bars; empty for none at all.
         cuts: for each frame, whether a shot begins with it; empty before `mark_cuts`.
         shots: for each frame, the number of its shot from 0; empty before `mark_cuts`.
     """
@@ -253,6 +257,7 @@ class LumaBatch:
     notes: tuple[str, ...] = field(default=())
     combed: bool = False
     transfer: int = UNSPECIFIED
+    bars: tuple[Bars, ...] = ()
     cuts: tuple[bool, ...] = ()
     shots: tuple[int, ...] = ()
 
@@ -268,6 +273,7 @@ class LumaBatch:
             pts=self.pts[part],
             durations=self.durations[part],
             first_index=self.first_index + start,
+            bars=self.bars[part],
             cuts=self.cuts[part],
             shots=self.shots[part],
         )

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import OutputError
 from ..frames import ColorBatch, LumaBatch, PixelFormat
+from .bars import clear_bars
 from .codes import dequantize_chroma, luma_to_gray, quantize_chroma, quantize_luma
 from .convert import (
     gray_to_lightness,
@@ -169,7 +170,7 @@ def _compose_yuv(
     chroma = torch.empty((len(ab), 2, *lightness.shape[-2:]), dtype=luma.dtype, device=ab.device)
     for rows, light, color in upsample_bands(ab, lightness):
         luma_rows = slice(rows.start * ratio[1], rows.stop * ratio[1])
-        fitted = limit_chroma(light, color)
+        fitted = clear_bars(limit_chroma(light, color), batch, rows, ratio)
         if wide:
             signal = _map_codes(batch, _signal_table, codes_of_blocks[..., rows, :])
             yuv = torch.cat([signal, wide_chroma(signal, light, fitted, tags)], dim=1)
@@ -254,7 +255,7 @@ def _rgb_bands(
     large = batch.luma.numel() > LARGE
     lightness = _Rows(batch) if large else film_lightness(batch)
     for rows, light, chroma in upsample_bands(ab, lightness):
-        chroma = limit_chroma(light, chroma)
+        chroma = clear_bars(limit_chroma(light, chroma), batch, rows, (1, 1))
         if format.bit_depth == 8 and not exact:
             yield rows, lab_to_rgb8(light, chroma)
             continue

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..color.bars import fill_bars
 from ..color.codes import luma_of_rgb
 from ..color.compose import LARGE, compose, film_gray
 from ..color.convert import gray_to_lightness
@@ -248,7 +249,7 @@ class Colorizer:
             height, width = height // 2, width // 2
         gray = torch.rot90(film_gray(batch, codes), -(batch.rotation // 90), (-2, -1))
         upright = least if batch.rotation % 180 == 0 else least[::-1]
-        return gray_to_lightness(_shrink(gray, upright))
+        return gray_to_lightness(fill_bars(_shrink(gray, upright), batch))
 
     def _shrink(self, plane: Tensor) -> Tensor:
         height, width = plane.shape[-2:]

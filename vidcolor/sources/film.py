@@ -13,6 +13,7 @@ import torch
 
 from ..color.codes import Codes
 from ..frames import WHOLE, LumaBatch, Segment
+from .bars import confirmed
 from .decoder import Decoder
 from .deinterlace import Deinterlacer, deinterlaced
 from .film_info import probe
@@ -147,6 +148,8 @@ class FilmSource:
     def _batch(self, pending: _Pending, first_index: int) -> LumaBatch:
         facts = self.facts
         shape = (len(pending.luma), 1, facts.height, facts.width)
+        bars = self._fields.bars
+        found = [confirmed(plane, bars, facts) for plane in pending.luma] if any(bars) else []
         luma = torch.empty(shape, dtype=torch.uint8 if facts.bit_depth == 8 else torch.uint16)
         into = luma.numpy()
         for i, plane in enumerate(pending.luma):
@@ -163,5 +166,6 @@ class FilmSource:
             damage=tuple(pending.damage),
             notes=tuple(pending.notes),
             combed=facts.combed,
+            bars=tuple(found),
             transfer=facts.tags.transfer,
         )

@@ -14,11 +14,13 @@ from av.container import InputContainer
 from av.filter import Graph
 from av.video.stream import VideoStream
 
-from ..frames import VideoInfo
+from ..frames import NO_BARS, Bars, VideoInfo
+from .bars import BarFinder
 from .film_info import open_film
 from .filters import pulled
 
 _PLACES, _FRAMES = 5, 24  # samples, evenly over the film, and frames of each
+_BAR_STEP = 6  # every so many of them is looked at for bars
 _WAIT = 60  # frames decoded at most to find a key frame after a seek
 _LEAST, _SHARE = 4, 0.1  # combed frames of a combed film: their number, and of those that move
 _ONE_SIDED = 4  # combing has one order; noise that looks like it has both
@@ -38,6 +40,7 @@ class Fields:
         telecined: fields are repeated, as 2:3 pulldown does (hard telecine).
         uneven: whole frames are shown for two or three fields in turn (soft telecine).
         rate: frames a second by the steps between frames, None for unknown.
+        bars: black bars that all frames of the samples have.
     """
 
     flagged: bool = False
@@ -46,6 +49,7 @@ class Fields:
     telecined: bool = False
     uneven: bool = False
     rate: Fraction | None = None
+    bars: Bars = NO_BARS
 
     @property
     def suspect(self) -> bool:
@@ -98,11 +102,12 @@ def examine(facts: VideoInfo, rate: Fraction | None = None) -> Fields:
     """
     seen: Counter[str] = Counter()
     steps: list[int] = []
+    finder = BarFinder(facts)
     with open_film(facts.path, rate=rate, playlists=facts.is_playlist) as (container, stream):
         for place in range(_PLACES):
             if place and not _seek(container, stream, facts, Fraction(place, _PLACES)):
                 break
-            _sample(container, stream, seen, steps)
+            _sample(container, stream, seen, steps, finder)
     order = max(_FIELD_ORDERS.values(), key=lambda each: seen[each])
     found, against = seen[order], min(seen[each] for each in _FIELD_ORDERS.values())
     moving = found + against + seen["p"]
@@ -115,6 +120,7 @@ def examine(facts: VideoInfo, rate: Fraction | None = None) -> Fields:
         telecined=combed and seen["repeated"] >= _REPEATED * seen["frames"],
         uneven=not combed and _uneven(steps, facts.time_base),
         rate=1 / step if step else None,
+        bars=finder.found(),
     )
 
 
@@ -134,7 +140,11 @@ def _seek(
 
 
 def _sample(
-    container: InputContainer, stream: VideoStream, seen: Counter[str], steps: list[int]
+    container: InputContainer,
+    stream: VideoStream,
+    seen: Counter[str],
+    steps: list[int],
+    finder: BarFinder,
 ) -> None:
     detector: FieldDetector | None = None
     last: int | None = None
@@ -148,6 +158,8 @@ def _sample(
             now = frame.format.name, frame.width, frame.height
             if detector is None or now != form:
                 detector, form = FieldDetector(frame), now
+            if count % _BAR_STEP == 0:
+                finder.add(frame)
             count += 1
             seen["frames"] += 1
             seen["flagged"] += frame.interlaced_frame
