@@ -123,6 +123,8 @@ def open_film(
         # `Decoder` takes to find out whether frame threads lost something.
         stream.thread_type = "SLICE" if context.name == "vp8" else "AUTO"
         context.thread_count = threads
+        if context.name == "exr":  # else its linear light comes as it is
+            context.options = {"apply_trc": "iec61966_2_1"}
         try:
             yield container, stream
         finally:
