@@ -87,6 +87,7 @@ class VideoInfo:
         extras: what the first frame carries that no output keeps, in plain words.
         is_playlist: the file is a playlist that names others.
         combed: the frames are interlaced and stay so: each shows two moments.
+        tint: a*, b* of a tinted or toned print; None for any other film.
         notes: what was found out about it and is done, one line each, without its name.
     """
 
@@ -116,6 +117,7 @@ class VideoInfo:
     extras: tuple[str, ...] = ()
     is_playlist: bool = False
     combed: bool = False
+    tint: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -239,6 +241,7 @@ class LumaBatch:
         notes: one line for each remark on the input; each is delivered once.
         combed: the frames are interlaced; the network is to look at one field.
         transfer: H.273 code point of the luma's transfer, which counts for PQ and HLG.
+        tint: a*, b* that is added to the predicted color.
         bars: for each frame, where it has black bars; empty for none at all.
         cuts: for each frame, whether a shot begins with it; empty before `mark_cuts`.
         shots: for each frame, the number of its shot from 0; empty before `mark_cuts`.
@@ -257,6 +260,7 @@ class LumaBatch:
     notes: tuple[str, ...] = field(default=())
     combed: bool = False
     transfer: int = UNSPECIFIED
+    tint: tuple[float, float] = (0.0, 0.0)
     bars: tuple[Bars, ...] = ()
     cuts: tuple[bool, ...] = ()
     shots: tuple[int, ...] = ()

@@ -386,3 +386,12 @@ def test_what_an_untagged_film_is_taken_for(
     facts = probe_film(path)
     assert (facts.tags.matrix, facts.tags.primaries, facts.tags.transfer) == tags
     assert bool([note for note in facts.notes if "no color tags" in note]) == (height < 720)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv444p", "yuv422p", "yuv420p10le"])
+def test_color_is_seen_in_every_subsampling(tmp_path: Path, pix_fmt: str) -> None:
+    deep = "10" in pix_fmt
+    lumas = frames(4, depth=10 if deep else 8)
+    path = encode(tmp_path / "c.mkv", "ffv1", pix_fmt, lumas, chroma=80 if deep else 20).path
+    facts = probe_film(path)
+    assert facts.is_color and not facts.tags.full_range

@@ -204,6 +204,8 @@ class Colorizer:
     def adjust(self, prepared: Prepared, ab: Tensor) -> Tensor:
         """Apply the color adjustment to a*b* of all frames, and turn it like the batch's luma."""
         ab = self._adjust(ab.to(prepared.lightness), prepared.lightness)
+        if any(prepared.batch.tint):
+            ab = ab + ab.new_tensor(prepared.batch.tint)[:, None, None]
         return torch.rot90(ab, prepared.batch.rotation // 90, (-2, -1))
 
     def input_size(self, picture: LumaBatch) -> tuple[int, int]:

@@ -249,7 +249,10 @@ def _damaged(path: Path, damage: list[str], kept: Path) -> DamagedInputError:
 
 def _warnings(job: FilmJob) -> Iterator[str]:
     facts = job.source.facts
-    if facts.is_color:
+    if facts.tint is not None:
+        kept = "it is kept over the colors" if job.source.keep_tint else "only its luma is used"
+        yield f"{job.input}: is tinted or toned in one hue; {kept} (--tint-source)"
+    elif facts.is_color:
         yield f"{job.input}: is already in color; only its luma is used"
     if is_wide(facts.tags):
         kind = "HDR" if is_hdr(facts.tags.transfer) else "BT.2020"

@@ -275,6 +275,7 @@ def plan(
                 playlists=settings.allow_playlists,
                 split=settings.on_change == "split",
                 deinterlace=settings.deinterlace,
+                keep_tint=settings.tint_source == "keep",
             )
             if isinstance(source, FilmSource):
                 job = _plan_film(source, pair, settings, taken)

@@ -111,6 +111,12 @@ class Settings:
         "picture is combed; flags alone do not count. off: keep the fields. fields: a frame for "
         "each field, at twice the rate. film: undo 2:3 pulldown, to 24000/1001 frames a second.",
     )
+    tint_source: str = option(
+        "ignore",
+        choices=words("ignore", "keep"),
+        help="What to do with the tint of a tinted or toned film, such as sepia: ignore it, or "
+        "keep it over the new colors. Pictures always lose theirs.",
+    )
     allow_playlists: bool = option(
         False,
         help="Open playlists (.m3u8, .ffconcat), and with them the local files that they name.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -61,6 +61,7 @@ class FilmSource:
         playlists: bool = False,
         split: bool = False,
         deinterlace: str = "auto",
+        keep_tint: bool = False,
     ) -> None:
         """Probe a film.
 
@@ -73,6 +74,7 @@ class FilmSource:
             split: end where the size, the pixel format or the shape of the picture changes; `rest`
                 gives the film from there. Otherwise later frames are scaled to fit the first.
             deinterlace: what to do with interlaced frames, a choice of `Settings.deinterlace`.
+            keep_tint: the tint of a tinted print is added to the predicted colors.
 
         Raises:
             InputError: it cannot be opened, or no frame of it can be decoded.
@@ -83,7 +85,7 @@ class FilmSource:
         self.threads = threads
         self.playlists, self.split = playlists, split
         self.changed_at: Fraction | None = None
-        self.deinterlace = deinterlace
+        self.deinterlace, self.keep_tint = deinterlace, keep_tint
         self._probed = probe(self.path, rate, playlists)
         self._fields = Fields() if rate is not None else examine(self._probed)
         self._set_facts()
@@ -94,6 +96,7 @@ class FilmSource:
             # The picture may have changed since the first frame of the film.
             decoded = Decoder(decoded, self.segment, self.rate, threads=1).first_facts()
         self._decoded = decoded
+        decoded = replace(decoded, tint=self._fields.tint)
         self.facts, self._doing = deinterlaced(decoded, self._fields, self.deinterlace)
 
     def at(self, segment: Segment) -> FilmSource:
@@ -166,6 +169,7 @@ class FilmSource:
             damage=tuple(pending.damage),
             notes=tuple(pending.notes),
             combed=facts.combed,
+            tint=(facts.tint if self.keep_tint else None) or (0.0, 0.0),
             bars=tuple(found),
             transfer=facts.tags.transfer,
         )

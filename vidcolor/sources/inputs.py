@@ -103,6 +103,7 @@ class Input(ABC):
         playlists: bool = False,
         split: bool = False,
         deinterlace: str = "auto",
+        keep_tint: bool = False,
     ) -> FilmSource | PictureSource:
         """Open it to read luma.
 
@@ -112,6 +113,7 @@ class Input(ABC):
             playlists: a playlist may be opened, and the local files that it names.
             split: a film ends where its picture changes; see `FilmSource`.
             deinterlace: what to do with interlaced frames of a film.
+            keep_tint: the tint of a tinted film is added to its colors.
 
         Raises:
             InputError: it cannot be opened.
@@ -129,10 +131,16 @@ class FilmInput(Input):
         playlists: bool = False,
         split: bool = False,
         deinterlace: str = "auto",
+        keep_tint: bool = False,
     ) -> FilmSource:
         """The film; see `Input.open`."""
         return FilmSource(
-            self.path, segment=segment, playlists=playlists, split=split, deinterlace=deinterlace
+            self.path,
+            segment=segment,
+            playlists=playlists,
+            split=split,
+            deinterlace=deinterlace,
+            keep_tint=keep_tint,
         )
 
 
@@ -159,6 +167,7 @@ class SequenceInput(Input):
         playlists: bool = False,
         split: bool = False,
         deinterlace: str = "auto",
+        keep_tint: bool = False,
     ) -> FilmSource:
         """The film that the pictures make; see `Input.open`."""
         return FilmSource(
@@ -184,6 +193,7 @@ class PictureInput(Input):
         playlists: bool = False,
         split: bool = False,
         deinterlace: str = "auto",
+        keep_tint: bool = False,
     ) -> PictureSource:
         """The picture as a source of one frame; see `Input.open`."""
         return PictureSource([(self.path, self.path)])

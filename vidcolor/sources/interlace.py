@@ -18,6 +18,7 @@ from ..frames import NO_BARS, Bars, VideoInfo
 from .bars import BarFinder
 from .film_info import open_film
 from .filters import pulled
+from .tint import TintFinder
 
 _PLACES, _FRAMES = 5, 24  # samples, evenly over the film, and frames of each
 _BAR_STEP = 6  # every so many of them is looked at for bars
@@ -41,6 +42,7 @@ class Fields:
         uneven: whole frames are shown for two or three fields in turn (soft telecine).
         rate: frames a second by the steps between frames, None for unknown.
         bars: black bars that all frames of the samples have.
+        tint: a*, b* of the one hue that all of them have; None for black and white, or color.
     """
 
     flagged: bool = False
@@ -50,6 +52,7 @@ class Fields:
     uneven: bool = False
     rate: Fraction | None = None
     bars: Bars = NO_BARS
+    tint: tuple[float, float] | None = None
 
     @property
     def suspect(self) -> bool:
@@ -102,12 +105,12 @@ def examine(facts: VideoInfo, rate: Fraction | None = None) -> Fields:
     """
     seen: Counter[str] = Counter()
     steps: list[int] = []
-    finder = BarFinder(facts)
+    bars, tint = BarFinder(facts), TintFinder(facts)
     with open_film(facts.path, rate=rate, playlists=facts.is_playlist) as (container, stream):
         for place in range(_PLACES):
             if place and not _seek(container, stream, facts, Fraction(place, _PLACES)):
                 break
-            _sample(container, stream, seen, steps, finder)
+            _sample(container, stream, seen, steps, bars, tint)
     order = max(_FIELD_ORDERS.values(), key=lambda each: seen[each])
     found, against = seen[order], min(seen[each] for each in _FIELD_ORDERS.values())
     moving = found + against + seen["p"]
@@ -120,7 +123,8 @@ def examine(facts: VideoInfo, rate: Fraction | None = None) -> Fields:
         telecined=combed and seen["repeated"] >= _REPEATED * seen["frames"],
         uneven=not combed and _uneven(steps, facts.time_base),
         rate=1 / step if step else None,
-        bars=finder.found(),
+        bars=bars.found(),
+        tint=tint.found() if facts.is_color else None,
     )
 
 
@@ -144,7 +148,8 @@ def _sample(
     stream: VideoStream,
     seen: Counter[str],
     steps: list[int],
-    finder: BarFinder,
+    bars: BarFinder,
+    tint: TintFinder,
 ) -> None:
     detector: FieldDetector | None = None
     last: int | None = None
@@ -159,7 +164,8 @@ def _sample(
             if detector is None or now != form:
                 detector, form = FieldDetector(frame), now
             if count % _BAR_STEP == 0:
-                finder.add(frame)
+                bars.add(frame)
+                tint.add(frame)
             count += 1
             seen["frames"] += 1
             seen["flagged"] += frame.interlaced_frame
