@@ -9,6 +9,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 
 from tests.helpers.clips import encode, frames
 from tests.helpers.films import read_frames
@@ -16,7 +17,9 @@ from tests.helpers.interlaced import interlace, telecine, write
 from tests.helpers.readback import luma_codes
 from tests.helpers.shots import pan
 from vidcolor import Colorizer, EncoderSettings, Report, Settings, colorize
+from vidcolor.color.convert import linear_to_srgb
 from vidcolor.frames import Segment
+from vidcolor.sources import FilmSource
 
 NTSC = Fraction(30000, 1001)
 
@@ -91,11 +94,48 @@ def test_numbered_files_of_16_bits(
     write_numbered(tmp_path / f"%03d.{suffix}", codec, pix_fmt, lumas)
     report = run(tmp_path / f"%03d.{suffix}", tmp_path / "o.mkv", colorizer, encoder="ffv1",
                  fps=Fraction(16))  # fmt: skip
-    assert moments(report.output) == [
-        Fraction(round(1000 * Fraction(i, 16)), 1000) for i in range(4)
-    ]
+    for number, moment in enumerate(moments(report.output)):
+        assert abs(moment - Fraction(number, 16)) <= Fraction(1, 1000)
     frame = read_frames(report.output)[0]
     assert frame.format.components[0].bits == 12
+
+
+def test_exr_files_hold_linear_light(tmp_path: Path, colorizer: Colorizer) -> None:
+    light = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (48, 1))
+    with av.open(str(tmp_path / "%03d.exr"), "w", format="image2") as output:
+        stream: Any = output.add_stream("exr", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "gbrpf32le"
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(np.stack([light] * 3, -1), format="gbrpf32le")
+            frame.pts, frame.time_base = number, Fraction(1, 24)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    source = FilmSource(tmp_path / "%03d.exr", rate=Fraction(24))
+    luma = next(source.batches(3)).luma[0, 0, 0].float() / 65535
+    wanted = linear_to_srgb(torch.from_numpy(light[0]))
+    assert float((luma - wanted).abs().max()) < 0.01
+
+
+def test_another_rate_leaves_the_frames_alone(tmp_path: Path, colorizer: Colorizer) -> None:
+    lumas = pan(30, 0, 2)
+    path = write(tmp_path / "in.mkv", lumas, rate=Fraction(25), sound=True)
+    report = run(path, tmp_path / "o.mp4", colorizer, fps=Fraction(16))
+    assert moments(report.output) == [Fraction(i, 16) for i in range(30)]
+    with av.open(str(report.output)) as container:
+        assert not container.streams.audio
+    assert any("without its sound" in line for line in report.warnings)
+    part = Segment(Fraction(1, 2), Fraction(1))
+    exact = run(path, tmp_path / "p.mkv", colorizer, fps=Fraction(16), segment=part,
+                encoder="ffv1", exact_luma=True)  # fmt: skip
+    np.testing.assert_array_equal(luma_codes(exact.output), np.stack(lumas[8:16]))
+
+
+@pytest.mark.parametrize("rate", [12, 16, 18])
+def test_slow_rates_stay(tmp_path: Path, colorizer: Colorizer, rate: int) -> None:
+    path = write(tmp_path / "in.mkv", pan(8, 0, 2), rate=Fraction(rate))
+    report = run(path, tmp_path / "o.mkv", colorizer)
+    for number, moment in enumerate(moments(report.output)):
+        assert abs(moment - Fraction(number, rate)) <= Fraction(1, 1000)
 
 
 def write_numbered(path: Path, codec: str, pix_fmt: str, lumas: list[np.ndarray]) -> None:

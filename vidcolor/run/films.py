@@ -179,7 +179,7 @@ def colorize_film(
         settings.encoder,
         format=job.plan.format,
         segment=job.source.segment,
-        copy=settings.copy,
+        copy=job.source.copyable(settings.copy),
         overwrite=settings.overwrite,
         plan=job.plan,
     )

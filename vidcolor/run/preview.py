@@ -68,7 +68,12 @@ def _frames(
         if not share:
             continue
         try:
-            source = item.open(segment, rate, playlists=playlists, deinterlace=deinterlace)
+            source = item.open(
+                segment,
+                rate if item.takes_rate else None,
+                playlists=playlists,
+                deinterlace=deinterlace,
+            )
             if isinstance(source, FilmSource):
                 yield from _film_frames(source, share)
                 continue

@@ -82,7 +82,8 @@ class Settings:
         None,
         parse=parse_rate,
         metavar="RATE",
-        help="Frame rate of a numbered sequence (frames/%05d.png): 24 or 30000/1001.",
+        help="Frame rate of a numbered sequence (frames/%05d.png): 24 or 30000/1001. A film "
+        "without a sequence beside it plays at this rate, each frame once, without its sound.",
     )
     batch_size: int | None = option(
         None,

@@ -62,6 +62,7 @@ class FilmSource:
         split: bool = False,
         deinterlace: str = "auto",
         keep_tint: bool = False,
+        retime: Fraction | None = None,
     ) -> None:
         """Probe a film.
 
@@ -75,6 +76,8 @@ class FilmSource:
                 gives the film from there. Otherwise later frames are scaled to fit the first.
             deinterlace: what to do with interlaced frames, a choice of `Settings.deinterlace`.
             keep_tint: the tint of a tinted print is added to the predicted colors.
+            retime: show each frame of a film 1 / `retime` seconds, whatever its own times are. The
+                times of `segment` are then those of the new rate.
 
         Raises:
             InputError: it cannot be opened, or no frame of it can be decoded.
@@ -85,19 +88,39 @@ class FilmSource:
         self.threads = threads
         self.playlists, self.split = playlists, split
         self.changed_at: Fraction | None = None
-        self.deinterlace, self.keep_tint = deinterlace, keep_tint
+        self.deinterlace, self.keep_tint, self.retime = deinterlace, keep_tint, retime
         self._probed = probe(self.path, rate, playlists)
         self._fields = Fields() if rate is not None else examine(self._probed)
         self._set_facts()
 
     def _set_facts(self) -> None:
-        decoded = self._probed
-        if self.segment.start:
+        decoded, new = self._probed, self.retime
+        facts, self._doing = deinterlaced(decoded, self._fields, self.deinterlace)
+        own = facts.average_rate or Fraction(25)
+        self._speed = new / own if new else Fraction(1)
+        start, end = (t and t * self._speed for t in (self.segment.start, self.segment.end))
+        self._part = Segment(start, end)
+        if start:
             # The picture may have changed since the first frame of the film.
-            decoded = Decoder(decoded, self.segment, self.rate, threads=1).first_facts()
+            decoded = Decoder(decoded, self._part, self.rate, threads=1).first_facts()
+            facts, _ = deinterlaced(decoded, self._fields, self.deinterlace)
         self._decoded = decoded
-        decoded = replace(decoded, tint=self._fields.tint)
-        self.facts, self._doing = deinterlaced(decoded, self._fields, self.deinterlace)
+        if new:
+            length = facts.duration_seconds
+            note = f"plays at {float(new):g} frames a second instead of {float(own):g} (--fps)"
+            facts = replace(
+                facts,
+                time_base=1 / new,
+                average_rate=new,
+                first_pts=0,
+                duration_seconds=length and length / float(self._speed),
+                notes=(*facts.notes, f"{note}, without its sound, subtitles and chapters"),
+            )
+        self.facts = replace(facts, tint=self._fields.tint)
+
+    def copyable(self, kinds: frozenset[str]) -> frozenset[str]:
+        """Of the kinds of streams to copy those that a film of other times can keep."""
+        return kinds & {"attachments"} if self.retime else kinds
 
     def at(self, segment: Segment) -> FilmSource:
         """Another stretch of the same film."""
@@ -120,7 +143,8 @@ class FilmSource:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         threads = self.threads or min(_MAX_THREADS, os.cpu_count() or 1)
         pending, count = _Pending(), 0
-        decoder = Decoder(self._decoded, self.segment, self.rate, threads=threads, split=self.split)
+        decoder = Decoder(self._decoded, self._part, self.rate, threads=threads, split=self.split)
+        first = round((self.segment.start or 0) * (self.retime or 0))
         deinterlacer = Deinterlacer(self._decoded, self._fields, self._doing)
         for item in deinterlacer.run(decoder.run()):
             if isinstance(item, str):
@@ -128,6 +152,8 @@ class FilmSource:
                 continue
             pending.notes += decoder.take_notes()
             frame, pts, duration = item
+            if self.retime:
+                pts, duration = first + count, 1
             if not pending.luma and count // batch_size % _COLOR_EVERY == 0:
                 pending.is_color = chroma_amount(frame) > COLOR_THRESHOLD
             pending.luma.append(luma_plane(frame))
@@ -137,7 +163,8 @@ class FilmSource:
             if count % batch_size == 0:
                 yield self._batch(pending, count - batch_size)
                 pending = _Pending()
-        self.changed_at = decoder.changed_at
+        at = decoder.changed_at
+        self.changed_at = None if at is None else at / self._speed
         if pending.luma or pending.damage:
             yield self._batch(pending, count - len(pending.luma))
 

@@ -109,7 +109,7 @@ class Input(ABC):
 
         Args:
             segment: the stretch of a film.
-            rate: frames a second, used where `takes_rate`.
+            rate: frames a second of a sequence; for a film, to show its frames at.
             playlists: a playlist may be opened, and the local files that it names.
             split: a film ends where its picture changes; see `FilmSource`.
             deinterlace: what to do with interlaced frames of a film.
@@ -141,6 +141,7 @@ class FilmInput(Input):
             split=split,
             deinterlace=deinterlace,
             keep_tint=keep_tint,
+            retime=rate,
         )
 
 
