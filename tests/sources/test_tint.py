@@ -42,6 +42,13 @@ def test_color_and_gray_films_have_no_tint(tmp_path: Path) -> None:
     assert FilmSource(write_clip(tmp_path / "mixed.mkv", mixed)).facts.tint is None
 
 
+def test_a_film_in_color_is_warned_about(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "color.mkv", color_pan(12))
+    colorizer = Colorizer("_ramp", device="cpu", size=64, precision="fp32")
+    (report,) = colorize(path, tmp_path / "o.mkv", colorizer=colorizer)
+    assert any("already in color" in line for line in report.warnings)
+
+
 def test_a_kept_tint_lies_over_the_colors(tmp_path: Path) -> None:
     path = tinted(tmp_path / "a.mkv", SEPIA)
     colorizer = Colorizer("_ramp", device="cpu", size=64, precision="fp32")

@@ -68,5 +68,7 @@ def read_tags(
     if frame.height >= _HIGH_DEFINITION:
         return ColorTags(full, *_BT709), ()
     lines = 625 if frame.height in _LINES_625 or rate in _RATES_625 else 525
-    note = f"has no color tags; it is taken, and tagged, as BT.601 with {lines} lines"
-    return ColorTags(full, *(_BT601_625 if lines == 625 else _BT601_525)), (note,)
+    tags = ColorTags(full, *(_BT601_625 if lines == 625 else _BT601_525))
+    if len(frame.format.components) < 3:
+        return tags, ()  # gray means the same in all of them
+    return tags, (f"has no color tags; it is taken, and tagged, as BT.601 with {lines} lines",)

@@ -14,6 +14,7 @@ from av.container import InputContainer
 from av.filter import Graph
 from av.video.stream import VideoStream
 
+from ..errors import InputError
 from ..frames import NO_BARS, Bars, VideoInfo
 from .bars import BarFinder
 from .film_info import open_film
@@ -155,7 +156,8 @@ def _sample(
     last: int | None = None
     form: tuple[object, ...] = ()
     count = waited = 0
-    with suppress(av.error.FFmpegError):  # what is damaged is told by the run
+    # What is damaged, or changes to what cannot be read, is told by the run.
+    with suppress(av.error.FFmpegError, InputError, ValueError):
         for frame in container.decode(stream):
             waited += 1
             if frame.is_corrupt or not (count or frame.key_frame or waited > _WAIT):
