@@ -22,12 +22,13 @@ import torch
 from PIL import Image
 
 from vidcolor.probe.forecast import forecast
-from vidcolor.probe.synthetic import frames, write_film
 from vidcolor.run.colorizer import Colorizer
 from vidcolor.run.pipeline import run
 from vidcolor.run.plan import plan
 from vidcolor.run.settings import Settings
 from vidcolor.system.devices import device_name
+
+from .films import FilmSize, make_film, pictures
 
 _SIDES = ((320, 240), (240, 320), (480, 360), (640, 426), (426, 640), (800, 600), (512, 512))
 
@@ -37,7 +38,7 @@ def write_pictures(folder: Path, count: int) -> Path:
     folder = folder / f"{count} pictures"
     folder.mkdir()
     random = np.random.default_rng(0)
-    stills = [frames(1, *sides)[0] for sides in _SIDES]
+    stills = [next(pictures(FilmSize("", *sides), 1)) for sides in _SIDES]
     for number in range(count):
         gray = stills[random.integers(len(stills))]
         scale = random.uniform(0.7, 1.6)
@@ -105,7 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         films = given.films
         if not films:
             width, height = given.frame
-            films = [write_film(folder, width, height, given.frames).path] if given.frames else []
+            films = []
+            if given.frames:
+                size = FilmSize(f"{width}x{height}", width, height)
+                films.append(make_film(folder / "film.mp4", size, given.frames))
             films += [write_pictures(folder, given.pictures)] if given.pictures else []
         for film in films:
             row = measure(film, colorizer, settings, folder, given.seconds)

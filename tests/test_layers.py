@@ -17,7 +17,8 @@ PACKAGE = ROOT / "vidcolor"
 # A package may import from rows above its own, and from itself. Packages of one row never import
 # each other. docs/ARCHITECTURE.md says what each is for.
 LAYERS = (
-    {"errors", "options"},
+    {"errors"},
+    {"options"},
     {"frames"},
     {"system"},
     {"color", "motion"},

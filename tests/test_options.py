@@ -6,11 +6,14 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vidcolor import ColorAdjustment, Colorizer, ColorizerOptions, EncoderSettings, Settings
+from vidcolor.errors import VidcolorError
 from vidcolor.frames import Segment
 from vidcolor.options import (
     Option,
@@ -137,3 +140,45 @@ def test_every_field_is_an_option_with_a_help_text(group: type[Any]) -> None:
     for name, known in found.items():
         assert known is not None, name
         assert known.help.endswith((".", "]")), name
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value", "reason"),
+    [
+        (Settings, "batch_size", 2.5, "must be a whole number or None, not 2.5"),
+        (Settings, "batch_size", True, "must be a whole number or None, not True"),
+        (Settings, "batch_size", "8", "must be a whole number or None, not '8'"),
+        (Settings, "fps", 0, "must lie between 0.001 and 1e+06, not 0"),
+        (Settings, "fps", 23.976, "must be a fraction or a whole number or None, not 23.976"),
+        (Settings, "quality", None, "must be a whole number, not None"),
+        (Settings, "stabilize", 1, "must be True or False, not 1"),
+        (Settings, "copy", "audio", "must be several, each text, not 'audio'"),
+        (ColorizerOptions, "model", 3, "must be text or None, not 3"),
+        (ColorizerOptions, "weights", 3, "must be a path or None, not 3"),
+        (ColorizerOptions, "references", (1,), "must be text or a path or several"),
+        (EncoderSettings, "crf", "18", "must be a number or None, not '18'"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(
+    group: type[Any], name: str, value: Any, reason: str
+) -> None:
+    with pytest.raises(VidcolorError) as raised:
+        group(**{name: value})
+    assert isinstance(raised.value, OptionError) and raised.value.name == name
+    assert str(raised.value).startswith(f"{name} {reason}")
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value"),
+    [
+        (Settings, "batch_size", np.int64(4)),
+        (Settings, "fps", 25),
+        (Settings, "fps", Fraction(30000, 1001)),
+        (Settings, "copy", {"audio"}),
+        (ColorizerOptions, "weights", "w.safetensors"),
+        (ColorizerOptions, "references", ["a.png", Path("b.png")]),
+        (EncoderSettings, "crf", 18),
+    ],
+)
+def test_a_value_of_a_kindred_type_is_taken(group: type[Any], name: str, value: Any) -> None:
+    assert getattr(group(**{name: value}), name) == value

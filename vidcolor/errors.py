@@ -7,6 +7,7 @@
     │   └── ContainerError    the output's container cannot hold one of the input's streams
     ├── WeightsError          weights are missing, truncated, altered or of another model
     ├── DeviceError           the requested device or precision is not available
+    ├── OptionError           an option's value cannot be used (in `options.py`)
     └── TrainingError         a data set or a checkpoint cannot be used
         ├── RecipeError       a recipe, or a key set for it, is wrong
         └── DivergedError     the loss became nan or infinite

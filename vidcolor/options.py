@@ -14,17 +14,23 @@ which keeps `--help` quick.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import Field, dataclass, field, fields
 from fractions import Fraction
-from typing import Any
+from numbers import Integral, Rational, Real
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from .errors import VidcolorError
 
 _KEY = "option"
 
 
-class OptionError(ValueError):
+class OptionError(VidcolorError, ValueError):
     """An option's value cannot be used.
 
     Attributes:
@@ -86,12 +92,48 @@ def words(*choices: str) -> dict[str, str]:
     return {word: word for word in choices}
 
 
+# What is accepted for a type, and its name in a message. Whole numbers are numbers too.
+_KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
+    int: ((Integral,), "a whole number"),
+    float: ((Real,), "a number"),
+    Fraction: ((Rational,), "a fraction or a whole number"),
+    Path: ((str, os.PathLike), "a path"),
+    str: ((str,), "text"),
+    bool: ((bool,), "True or False"),
+    type(None): ((type(None),), "None"),
+}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a field's type; what stands in a sequence or a set is checked too."""
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, UnionType):
+        return any(_fits(value, each) for each in inner)
+    if kind in _KINDS:
+        return isinstance(value, _KINDS[kind][0]) and (kind is bool or not isinstance(value, bool))
+    if kind in (tuple, Sequence, frozenset):
+        several = (Set,) if kind is frozenset else (kind,)
+        items = isinstance(value, several) and not isinstance(value, str)
+        return items and all(_fits(item, inner[0]) for item in value)
+    return kind is Any or isinstance(value, kind)
+
+
+def _type_name(hint: Any) -> str:
+    kind = get_origin(hint) or hint
+    if kind in (Union, UnionType):
+        return " or ".join(_type_name(each) for each in get_args(hint))
+    if kind in (tuple, Sequence, frozenset):
+        return f"several, each {_type_name(get_args(hint)[0])}"
+    return _KINDS[kind][1] if kind in _KINDS else f"a {kind.__name__}"
+
+
 def check_options(options: Any) -> None:
-    """Check every option of a dataclass instance against its limits and choices.
+    """Check every option of a dataclass instance against its type, limits and choices.
 
     Raises:
-        OptionError: a value is out of range, not a number, or not among the choices.
+        OptionError: a value is out of range, of another type, or not among the choices.
     """
+    hints = get_type_hints(type(options))
     for each in fields(options):
         known, value = option_of(each), getattr(options, each.name)
         if known is None or (value is None and each.default is None):
@@ -99,12 +141,13 @@ def check_options(options: Any) -> None:
         if known.choices is not None and value not in known.choices.values():
             values = ", ".join(map(repr, known.choices.values()))
             raise OptionError(each.name, f"must be one of {values}, not {value!r}")
+        hint = hints[each.name]
+        if known.choices is None and not _fits(value, hint):
+            raise OptionError(each.name, f"must be {_type_name(hint)}, not {value!r}")
         low, high = known.low, known.high
         if low is None and high is None:
             continue
         for item in value if isinstance(value, tuple) else (value,):
-            if not isinstance(item, int | float | Fraction):
-                raise OptionError(each.name, f"must be a number, not {item!r}")
             # nan fails every comparison
             if (low is not None and not item >= low) or (high is not None and not item <= high):
                 if high is None:

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from tests.helpers.clips import encode, frames
+from tests.helpers.clips import encode, frames, pattern
 from tests.helpers.readback import files_in
 from vidcolor.cli import COMMANDS
 
@@ -155,3 +156,37 @@ def test_memory_does_not_grow_with_the_film(tmp_path: Path) -> None:
         assert (status, int(count), err) == ("done", 12 * loops, "")
         peaks.append(int(peak))
     assert peaks[1] < 1.1 * peaks[0]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize(
+    ("streams", "code", "line"),
+    [
+        ("--json >/dev/full", 1, "error: standard output cannot be written"),
+        ("2>/dev/full", 0, ""),
+        ("--json >&- 2>&- <&-", 0, ""),
+        ("--json | head -1", 0, ""),
+    ],
+)
+def test_the_work_is_done_where_nothing_can_be_printed(
+    tmp_path: Path, streams: str, code: int, line: str
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for number in range(6):
+        Image.fromarray(pattern(number, 64, 48)).save(source / f"{number}.png")
+    found = subprocess.run(
+        f'"{sys.executable}" -m vidcolor run in -o out {" ".join(RAMP)} {streams}; exit $?',
+        shell=True,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert found.returncode == code and "Traceback" not in found.stderr
+    assert line in found.stderr
+    written = files_in(tmp_path / "out")
+    assert not [name for name in written if name.startswith(".")]
+    if "head" not in streams:  # who reads no more wants no more
+        assert written == [f"{number}.png" for number in range(6)]

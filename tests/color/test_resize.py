@@ -9,7 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vidcolor.color.resize import block_means, resize_bilinear, upsample_bands, upsample_chroma
+from vidcolor.color.resize import (
+    block_means,
+    halved,
+    resize_bilinear,
+    upsample_bands,
+    upsample_chroma,
+)
 from vidcolor.system.opencv import load_problem, opencv, set_opencv_threads
 
 
@@ -123,3 +129,11 @@ def test_without_opencv_torch_gives_the_same(monkeypatch: pytest.MonkeyPatch) ->
         assert torch.allclose(resize_bilinear(planes, (13, 11)), with_opencv[1], atol=1e-4)
     finally:
         opencv.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+def test_halved_in_parts_is_halved_at_once(dtype: torch.dtype) -> None:
+    codes = torch.randint(0, 256, (1, 1, 601, 75)).to(dtype)
+    expected = block_means(codes[..., :600, :74], (2, 2))
+    assert torch.equal(halved(codes), expected)
+    assert torch.equal(halved(codes.mT), block_means(codes.mT[..., :74, :600], (2, 2)))

@@ -1,4 +1,4 @@
-"""Batch sizes: every one that is measured, what does not fit, the largest and the fastest."""
+"""Batch sizes: those measured, those that do not fit, the largest and the fastest."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from vidcolor.probe.batches import (
     Row,
     fastest_batch,
     largest_batch,
-    largest_by_memory,
-    largest_fitting,
     measure_batches,
     seconds_a_call,
 )
@@ -102,27 +100,20 @@ def test_doubling_ends_before_memory_does(monkeypatch: pytest.MonkeyPatch) -> No
     assert [each.batch for each in measure_batches(colorizer, 64, 48)] == [1, 2, 4, 8]
 
 
-@pytest.mark.parametrize("start", [1, 3, 64])
-@pytest.mark.parametrize("truth", [0, 1, 2, 5, 63, 64, 65, 100])
-def test_the_largest_is_found_by_doubling_and_halving(truth: int, start: int) -> None:
-    tried: list[int] = []
+@pytest.mark.parametrize(("kind", "share"), [("cpu", 0.5), ("cuda", 1.0)])
+def test_the_largest_is_estimated_from_the_memory_of_a_frame(
+    monkeypatch: pytest.MonkeyPatch, kind: str, share: float
+) -> None:
+    rows, device = [row(1, 9, 30), row(2, 9, 50), row(4, 9, 80), Row(8)], torch.device(kind)
 
-    def fits(count: int) -> bool:
-        tried.append(count)
-        return count <= truth
+    def largest(rows: list[Row], free: int) -> int:
+        monkeypatch.setattr(batches, "free_memory", lambda device: free)
+        return largest_batch(rows, device)
 
-    assert largest_fitting(fits, start, 100) == truth
-    assert len(tried) == len(set(tried)) <= 15 and max(tried) <= 100
-
-
-def test_the_largest_on_a_cpu_is_reckoned() -> None:
-    rows = [row(1, 9, 30), row(2, 9, 50), row(4, 9, 80), Row(8)]
-    assert largest_by_memory(rows, 5000 * MIB) == 2500 // 25  # the dearer of the last two
-    assert largest_by_memory(rows, 5000 * MIB, most=7) == 7
-    assert largest_by_memory(rows, 1) == 1
-    assert largest_by_memory([Row(1)], 5000 * MIB) == 0
-    colorizer = Colorizer("_ramp", device="cpu", size=64)
-    assert 1 <= largest_batch(colorizer, 64, 48, rows) <= 4096
+    assert largest(rows, 5000 * MIB) == 5000 * share // 25  # the larger of the last two
+    assert largest(rows, 1) == 1
+    assert largest(rows, 1 << 60) == 4096
+    assert largest([Row(1)], 5000 * MIB) == 0
 
 
 def test_the_fastest_is_the_smallest_of_those_that_are_about_as_fast() -> None:
@@ -135,12 +126,12 @@ def test_the_fastest_is_the_smallest_of_those_that_are_about_as_fast() -> None:
 
 
 @pytest.mark.gpu
-def test_a_gpu_is_tried_until_its_memory_is_full() -> None:
+def test_a_gpus_memory_grows_with_the_batch() -> None:
     colorizer = Colorizer("fast", device="cuda")
     rows = measure_batches(colorizer, 640, 480, [1, 8], least=0.1)
     one, eight = (each.taken_bytes for each in rows)
     assert one is not None and eight is not None and 0 < one < eight
-    assert largest_batch(colorizer, 640, 480, rows) >= 8
+    assert largest_batch(rows, colorizer.device) >= 8
 
 
 def test_time_a_call_is_the_mean_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:

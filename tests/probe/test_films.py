@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.films import FilmSize, make_film
 from tests.helpers.clips import RATE, encode, frames
 from tests.helpers.films import FilmSpec, build_film
 from vidcolor import Colorizer, EncoderSettings, Settings
 from vidcolor.errors import InputError
 from vidcolor.frames import Segment
 from vidcolor.motion.shots import LOOKAHEAD
+from vidcolor.probe import films
 from vidcolor.probe.films import (
     FilmEstimate,
     Measure,
@@ -29,7 +31,6 @@ from vidcolor.probe.films import (
     scan_film,
     steady_part,
 )
-from vidcolor.probe.synthetic import write_film
 from vidcolor.run.films import colorize_film
 from vidcolor.run.plan import FilmJob, plan
 
@@ -60,7 +61,7 @@ class Truth:
         seconds, size = self.at(place), round(20_000 * self.at(place))
         return Sample(
             place, count, 3 + count * seconds, seconds, 1, size, count - 1,
-            (count - 1) * size, count * (size + 14),
+            (count - 1) * size, count * (size + 14), 14 * count,
         )  # fmt: skip
 
 
@@ -86,8 +87,8 @@ def test_what_is_foreseen_of_a_given_measure(long_film: Path) -> None:
     assert [round(s.place, 2) for s in found.samples] == [0.0, 0.25, 0.5, 0.75]
     assert sum(s.frames for s in found.samples) <= 400
     wanted = 3 + sum(truth.at(i / 400) for i in range(400))
-    assert found.costs.seconds(400) == pytest.approx(wanted, rel=0.05)
-    assert found.costs.bytes(400) == pytest.approx(400 * (20_000 * 0.05 * 1.5 + 14), rel=0.1)
+    assert found.seconds == pytest.approx(wanted, rel=0.05)
+    assert found.bytes == pytest.approx(400 * (20_000 * 0.05 * 1.5 + 14), rel=0.1)
 
 
 def test_little_time_means_fewer_places(long_film: Path) -> None:
@@ -95,22 +96,29 @@ def test_little_time_means_fewer_places(long_film: Path) -> None:
     found = film_costs(job_of(long_film), VERYFAST, truth.measure, budget=1)
     assert len(truth.segments) == len(found.samples) == 2  # the beginning and the middle
     assert found.samples[1].place == pytest.approx(0.5, abs=0.01)
-    assert found.costs.seconds(400) == pytest.approx(3 + 400 * 0.5)
+    assert found.seconds == pytest.approx(3 + 400 * 0.5)
 
 
 def test_a_quick_machine_is_measured_for_longer(long_film: Path) -> None:
-    slow, quick = Truth(400, frame_seconds=0.5), Truth(400, frame_seconds=0.002)
+    slow, quick = Truth(400, frame_seconds=0.5), Truth(400, frame_seconds=0.02)
     for truth in (slow, quick):
         film_costs(job_of(long_film), VERYFAST, truth.measure, budget=60)
     lengths = [t.segments[1].end - t.segments[1].start for t in (slow, quick)]  # type: ignore[operator]
     assert lengths[0] < lengths[1] <= Fraction(100, RATE)
 
 
+def test_a_film_that_a_fast_machine_runs_in_a_moment_is_run_whole(long_film: Path) -> None:
+    truth = Truth(400, frame_seconds=0.002)
+    found = film_costs(job_of(long_film), VERYFAST, truth.measure, budget=60)
+    assert truth.segments[1:] == [Segment()] and len(found.samples) == 1
+    assert found.seconds == pytest.approx(3 + 400 * 0.002)
+
+
 def test_a_short_film_is_run_whole(tmp_path: Path) -> None:
     path, truth = encode(tmp_path / "s.mkv", "ffv1", "yuv420p", frames(30)).path, Truth(30)
     found = film_costs(job_of(path), VERYFAST, truth.measure, budget=60)
     assert truth.segments == [Segment()]
-    assert found.costs.seconds(30) == pytest.approx(3 + 30 * 0.05)
+    assert found.seconds == pytest.approx(3 + 30 * 0.05)
 
 
 def test_a_place_with_nothing_in_it_is_told_of(long_film: Path) -> None:
@@ -123,7 +131,7 @@ def test_a_place_with_nothing_in_it_is_told_of(long_film: Path) -> None:
 
     found = film_costs(job_of(long_film), VERYFAST, measure, budget=60)
     assert len(found.samples) == 3 and "no frames at 25 s" in found.notes[0]
-    assert found.costs.seconds(400) == pytest.approx(3 + 400 * 0.05)
+    assert found.seconds == pytest.approx(3 + 400 * 0.05)
 
 
 def test_a_film_that_cannot_be_sought_is_measured_at_its_beginning(tmp_path: Path) -> None:
@@ -134,11 +142,11 @@ def test_a_film_that_cannot_be_sought_is_measured_at_its_beginning(tmp_path: Pat
         frames(300),
         options={"g": "999", "sc_threshold": "0"},
     ).path
-    truth = Truth(300, frame_seconds=0.002)
+    truth = Truth(300, frame_seconds=0.02)
     found = film_costs(job_of(path), VERYFAST, truth.measure, budget=60)
     assert len(found.samples) == 2 and all(s.start is None for s in truth.segments)
     assert "cannot be sought" in found.notes[0]
-    assert found.costs.seconds(300) == pytest.approx(3 + 300 * 0.002)
+    assert found.seconds == pytest.approx(3 + 300 * 0.02)
 
 
 def test_a_segment_is_foreseen_as_a_segment(long_film: Path) -> None:
@@ -202,18 +210,19 @@ def sample(place: float, keys: int, others: int, scale: int = 1) -> Sample:
     size = (1000 * keys + 100 * others) * scale
     return Sample(
         place, count, 2 + 0.1 * count, 0.1, keys, 1000 * keys * scale, others,
-        100 * others * scale, size + 14 * count + 500, 500,
+        100 * others * scale, size + 14 * count + 500, 14 * count + 500,
     )  # fmt: skip
 
 
 def test_key_frames_and_others_are_counted_apart() -> None:
     found = scale_up([sample(0, 1, 99), sample(0.5, 1, 99)], 10_000, 250)
-    assert found.seconds(10_000) == pytest.approx(2 + 1000)
-    assert found.bytes(10_000) == pytest.approx(40 * 1000 + 9960 * 100 + 140_000 + 500, rel=0.002)
+    assert (found.fixed_seconds, found.frame_seconds) == pytest.approx((2, 0.1))
+    assert found.fixed_bytes == pytest.approx(500)
+    assert found.frame_bytes == pytest.approx(1000 / 250 + 100 * 249 / 250 + 14)
     cuts = scale_up([sample(0, 11, 90)], 10_000, 250)  # ten more key frames in a hundred
-    assert cuts.bytes(10_000) == pytest.approx(1000 * 1000 + 9000 * 100 + 140_000, rel=0.01)
+    assert cuts.frame_bytes == pytest.approx(0.1 * 1000 + 0.9 * 100 + 14)
     alone = scale_up([sample(0, 10, 0), sample(0.5, 10, 0)], 1000, 1)
-    assert alone.bytes(1000) == pytest.approx(1000 * 1014 + 500)
+    assert alone.frame_bytes == pytest.approx(1000 + 14)
 
 
 def test_a_sample_counts_for_the_part_of_the_film_nearest_to_it() -> None:
@@ -225,10 +234,21 @@ def test_a_sample_counts_for_the_part_of_the_film_nearest_to_it() -> None:
 
 def test_the_films_own_coding_corrects_for_what_the_samples_missed() -> None:
     samples = [sample(0, 10, 0)]
-    plain = scale_up(samples, 1000, 1, [50] * 1000).frame_bytes
-    busier = scale_up(samples, 1000, 1, [50] * 500 + [70] * 500).frame_bytes
-    assert busier / plain == pytest.approx(1.2)
-    assert scale_up(samples, 1000, 1, [1] * 10 + [99] * 990).frame_bytes / plain == 1.5
+
+    def corrected(sizes: list[int]) -> float:
+        return scale_up(samples, 1000, 1, sizes).frame_bytes
+
+    assert corrected([50] * 1000) == pytest.approx(1000 + 14)
+    assert corrected([50] * 500 + [70] * 500) == pytest.approx(1200 + 14)
+    assert corrected([1] * 10 + [99] * 990) == pytest.approx(1500 + 14)
+
+
+def test_the_films_own_coding_is_compared_over_the_frames_that_were_counted() -> None:
+    """The last 60 of the sample's 100 frames are not counted, because the encoder saw no more."""
+    one = replace(sample(0, 40, 0), frames=100)
+    own = [50] * 40 + [200] * 60 + [50] * 900
+    plain, corrected = (scale_up([one], 1000, 1, s).frame_bytes - 14 for s in ((), own))
+    assert corrected / plain == pytest.approx(sum(own) / len(own) / 50)
 
 
 def measured(path: Path, settings: Settings, folder: Path) -> tuple[FilmJob, FilmEstimate, int]:
@@ -243,14 +263,18 @@ def measured(path: Path, settings: Settings, folder: Path) -> tuple[FilmJob, Fil
 
 
 @pytest.mark.parametrize("encoder", ["libx264", "ffv1"])
-def test_the_size_of_a_steady_film_is_estimated(tmp_path: Path, encoder: str) -> None:
-    path = write_film(tmp_path, 96, 64, 360).path
+def test_the_size_of_a_steady_film_is_estimated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: str
+) -> None:
+    monkeypatch.setattr(films, "_STEADY_SECONDS", 0.0)  # so that it is not run whole
+    path = make_film(tmp_path / "film.mp4", FilmSize("small", 96, 64), 360)
     preset = "veryfast" if encoder == "libx264" else None
-    settings = replace(VERYFAST, encoder=EncoderSettings(encoder, preset=preset), stabilize=False)
+    encoding = EncoderSettings(encoder, preset=preset)
+    settings = replace(VERYFAST, encoder=encoding, stabilize=False, batch_size=2)
     _, found, truth = measured(path, settings, tmp_path / "probe")
     assert len(found.samples) > 1 and sum(s.frames for s in found.samples) < 361
     assert all(0 < s.frame_seconds < s.seconds for s in found.samples)
-    assert found.costs.bytes(found.frames) == pytest.approx(truth, rel=0.15)
+    assert found.bytes == pytest.approx(truth, rel=0.15)
 
 
 def test_what_is_copied_counts_to_the_size(tmp_path: Path) -> None:
@@ -258,7 +282,7 @@ def test_what_is_copied_counts_to_the_size(tmp_path: Path) -> None:
     settings = replace(VERYFAST, stabilize=False)
     job, found, truth = measured(path, settings, tmp_path / "probe")
     assert len(found.samples) == 1 and found.copied == copied_bytes(job, scan_of(job)) > 1000
-    assert found.costs.bytes(found.frames) + found.copied == pytest.approx(truth, rel=0.15)
+    assert found.bytes == pytest.approx(truth, rel=0.15)
     silent = job_of(path, replace(settings, copy=frozenset()))
     assert scan_of(silent).copied == 0
 

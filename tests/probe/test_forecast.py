@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from PIL import Image
 
 from tests.helpers.clips import encode, frames, pattern
 from vidcolor import Colorizer, EncoderSettings, Settings
+from vidcolor.probe import forecast as forecasts
 from vidcolor.probe.films import Costs
 from vidcolor.probe.forecast import estimate_from_others, forecast, free_space
 from vidcolor.run.plan import FilmJob, plan
@@ -47,11 +46,18 @@ def test_films_and_pictures_of_a_folder(folder: Path, ramp: Colorizer) -> None:
     assert found.memory_bytes > 100 << 20 and found.vram_bytes == 0
     assert len(found.problems) == 1 and "bad.mkv" in found.problems[0]
     assert found.fits and found.disk_free and found.disk_free > 0
-    assert not replace(found, disk_free=found.disk_bytes - 1).fits
-    assert replace(found, disk_free=None).fits
-    values = json.loads(json.dumps(found.to_dict()))
-    assert values["rows"][1]["input"] == str(folder / "long.mkv") and values["fits"]
+    assert found.rows[1].input == folder / "long.mkv"
     assert sorted(p.name for p in folder.parent.iterdir()) == ["in"]  # nothing was written
+
+
+@pytest.mark.parametrize(("free", "fits"), [(9, False), (1 << 40, True), (None, True)])
+def test_a_full_disk_is_known(
+    folder: Path, ramp: Colorizer, monkeypatch: pytest.MonkeyPatch, free: int | None, fits: bool
+) -> None:
+    monkeypatch.setattr(forecasts, "free_space", lambda path: free)
+    jobs, _ = plan([folder / "short.mkv"], None, SETTINGS)
+    found = forecast(jobs, [], ramp, SETTINGS)
+    assert (found.disk_free, found.fits) == (free, fits)
 
 
 def test_films_without_time_left_go_by_the_longest(folder: Path, ramp: Colorizer) -> None:
@@ -86,7 +92,7 @@ def test_others_of_its_size_stand_for_a_film(tmp_path: Path) -> None:
         path = encode(tmp_path / f"{name}.mkv", "ffv1", "yuv420p", frames(2, side, side)).path
         (job,), _ = plan([path], None, SETTINGS)
         assert isinstance(job, FilmJob)
-        known.append((job, Costs(cost, cost, 100 * cost, cost)))
+        known.append((job, Costs(cost, cost, cost, 100 * cost)))
     alike = estimate_from_others(known[0][0], known)
     assert (alike.frame_seconds, alike.fixed_seconds, alike.frame_bytes) == (2.0, 1.0, 200.0)
     other = estimate_from_others(known[2][0], known[:2])  # four times the pixels

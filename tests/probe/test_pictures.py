@@ -15,10 +15,12 @@ from vidcolor.probe.pictures import (
     Written,
     choose_sample,
     estimate_pictures,
+    forecast_pictures,
     measure_pictures,
     window_size,
 )
 from vidcolor.run.pictures import picture_batch_size
+from vidcolor.run.plan import PicturesJob
 from vidcolor.sources import PictureSource
 
 Items = list[tuple[Path, Path]]
@@ -84,11 +86,7 @@ def test_few_pictures_are_all_measured(tmp_path: Path) -> None:
     items.append((tmp_path / "bad.png", tmp_path / "out" / "bad.png"))
     folder = tmp_path / "probe"
     folder.mkdir()
-    settings = Settings()
-    measure = partial(
-        measure_pictures, colorizer=colorizer, settings=settings, folder=folder, count=7, window=16
-    )
-    found = estimate_pictures(items, measure)
+    found = forecast_pictures(PicturesJob(tuple(items)), colorizer, Settings(), folder)
     assert (found.files, found.sampled) == (7, 7) and found.seconds > 0
     pixels = sum(48 * (40 + 8 * n) for n in range(6))
     assert list(folder.iterdir()) == [] and not (tmp_path / "out").exists()
@@ -115,7 +113,6 @@ def test_a_large_set_is_foreseen_by_a_sample(tmp_path: Path) -> None:
         colorizer=colorizer,
         settings=Settings(),
         folder=folder,
-        count=18,
         window=2,
     )
     found = estimate_pictures(items, measure, 2)

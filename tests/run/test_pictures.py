@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import signal
@@ -31,6 +32,7 @@ from vidcolor.run.pictures import colorize_pictures
 from vidcolor.run.plan import PicturesJob
 from vidcolor.run.settings import Progress
 from vidcolor.sinks import PictureReport, PictureSink
+from vidcolor.sinks.tiff import TiffAssembly
 from vidcolor.sources.pictures import PictureSource
 from vidcolor.sources.pillow_files import _Quiet
 
@@ -389,6 +391,44 @@ def test_ctrl_c_leaves_whole_pictures_alone(tmp_path: Path) -> None:
     assert out.count('"status": "done"') <= len(written)
 
 
+def pages_of(path: Path, count: int) -> None:
+    """A TIFF file of pages of 900 x 700."""
+    pages = [Image.fromarray(pattern(number, 900, 700)) for number in range(count)]
+    path.parent.mkdir()
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_file_of_many_pages_leaves_nothing(tmp_path: Path, number: int) -> None:
+    pages_of(tmp_path / "in" / "a.tif", 60)
+    output = tmp_path / "out"
+    process = start("run", tmp_path / "in", "-o", output, *RAMP)
+    until = time.monotonic() + 60
+    while not any(path.stat().st_size for path in output.glob(".a.*")):
+        assert process.poll() is None and time.monotonic() < until, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == (130 if number == signal.SIGINT else 143)
+    assert "Traceback" not in err and files_in(output) == []
+
+
+def test_stopping_at_an_error_leaves_nothing_of_many_pages(tmp_path: Path) -> None:
+    """As `colorize` does when its caller's `on_progress` raises."""
+    pages_of(tmp_path / "in" / "b.tif", 12)
+    Image.fromarray(pattern(0, 64, 48)).save(tmp_path / "in" / "a.png")
+
+    def stop(progress: Progress) -> None:
+        until = time.monotonic() + 30  # for the other file to be begun
+        while not any((tmp_path / "out").glob(".b.*")) and time.monotonic() < until:
+            time.sleep(0.01)
+        raise KeyError("stop")
+
+    with pytest.raises(KeyError, match="stop"):
+        colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp(), on_progress=stop)
+    assert files_in(tmp_path / "out") == ["a.png"]
+
+
 def test_warnings_are_as_before_when_several_have_read() -> None:
     quiet = _Quiet()
     first, second = quiet(), quiet()
@@ -427,6 +467,56 @@ def test_a_page_that_fails_makes_the_file_incomplete(tmp_path: Path) -> None:
     with Image.open(report.output) as image:
         assert image.n_frames == 2  # type: ignore[attr-defined]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.incomplete.tif"]
+
+
+def test_an_animation_keeps_its_timing(tmp_path: Path) -> None:
+    frames = [Image.fromarray(pattern(i, 64, 48)) for i in range(3)]
+    (tmp_path / "in").mkdir()
+    frames[0].save(tmp_path / "in" / "a.webp", save_all=True, append_images=frames[1:],
+                   duration=[40, 80, 120], loop=2, lossless=True)  # fmt: skip
+    (report,) = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp())
+    assert (report.status, report.frames) == ("done", 3)
+    with Image.open(report.output) as image:
+        assert image.info["loop"] == 2
+        for number, delay in enumerate((40, 80, 120)):
+            image.seek(number)
+            image.load()
+            assert image.info["duration"] == delay
+
+
+@pytest.mark.parametrize("bad", [1, 2, 3])
+def test_a_page_that_cannot_be_written_makes_the_file_incomplete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: int
+) -> None:
+    pages_of(tmp_path / "in" / "a.tif", 3)
+    calls, method = itertools.count(1), TiffAssembly.append
+
+    def append(self: TiffAssembly, *arguments: Any) -> None:
+        if next(calls) == bad:
+            raise OSError(errno.EIO, "Input/output error")
+        method(self, *arguments)
+
+    monkeypatch.setattr(TiffAssembly, "append", append)
+    (report,) = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp())
+    assert (report.status, report.frames) == ("incomplete", 2)
+    assert "Input/output error" in report.error
+    assert files_in(tmp_path / "out") == ["a.incomplete.tif"]
+    with Image.open(report.output) as image:
+        assert image.n_frames == 2  # type: ignore[attr-defined]
+
+
+def test_a_file_of_pages_that_cannot_be_finished_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages_of(tmp_path / "in" / "a.tif", 3)
+
+    def finish(self: TiffAssembly) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(TiffAssembly, "finish", finish)
+    (report,) = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp())
+    assert (report.status, report.frames) == ("failed", 0) and "disk is full" in report.error
+    assert files_in(tmp_path / "out") == []
 
 
 def test_strips_of_a_large_picture_equal_the_whole(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.helpers.clips import encode
+from tests.helpers.clips import encode, pattern
 from tests.helpers.films import FilmSpec, build_film
 from tests.helpers.readback import files_in
 from vidcolor.color.convert import rgb_to_lab
@@ -154,6 +154,22 @@ def test_films_pictures_and_sequences_share_the_pairs(tmp_path: Path, ramp: Colo
     assert levels == [100, 150, 202]
     few = tiles(sheet([film, tmp_path / "p.png"], tmp_path / "t.png", 1, ramp), [240])
     assert gray_of(few[0][0]) == 150
+
+
+def test_large_pictures(tmp_path: Path, ramp: Colorizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused where they look like a bomb, read with leave, colored when they are shrunk."""
+    monkeypatch.setattr("vidcolor.sources.decode.MOST_PIXELS", 1 << 20)
+    Image.new("L", (3001, 1499), 150).save(tmp_path / "p.png", compress_level=9)
+    with pytest.raises(InputError, match="give --large-pictures"):
+        sheet([tmp_path / "p.png"], tmp_path / "s.png", 1, ramp)
+    picture = sheet([tmp_path / "p.png"], tmp_path / "s.png", 1, ramp, large_pictures=True)
+    ((left, _),) = tiles(picture, [240])
+    assert gray_of(left) == 150
+    Image.fromarray(pattern(0, 3001, 1499)).save(tmp_path / "q.png")
+    small = Image.open(tmp_path / "q.png").resize((480, 240), Image.Resampling.BOX)
+    picture = sheet([tmp_path / "q.png"], tmp_path / "t.png", 1, ramp)
+    left, _ = tiles(picture, [240])[0]
+    assert np.abs(left[..., 0].astype(int) - np.asarray(small)).mean() < 3
 
 
 def test_refusals(tmp_path: Path, ramp: Colorizer) -> None:

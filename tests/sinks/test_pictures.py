@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -433,3 +435,44 @@ def test_pages_in_any_order(tmp_path: Path) -> None:
             image.seek(number)
             assert np.array_equal(np.asarray(image.convert("RGB")), pixels(frame))
             assert image.info["duration"] == 80
+
+
+def breaking(part: ColorBatch) -> Iterator[ColorBatch]:
+    """Its upper five rows, then an error."""
+    red, green, blue = (plane[:, :5] for plane in part.planes)
+    yield replace(part, planes=(red, green, blue))
+    raise OutputError("the second strip cannot be made")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp", ".avif", ".bmp"])
+def test_a_picture_whose_strips_end_in_an_error_is_not_kept(tmp_path: Path, suffix: str) -> None:
+    part = batch(tmp_path / f"a{suffix}")
+    with pytest.raises(OutputError, match="second strip"):
+        PictureSink().write_strips(part.source, breaking(part), 8)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_page_that_cannot_be_written_is_left_out(tmp_path: Path) -> None:
+    for bad in range(3):
+        sink = PictureSink()
+        output = tmp_path / f"{bad}.tif"
+        parts = [batch(output, size=(20 + n, 10), page=n, pages=3) for n in range(3)]
+        for number, part in enumerate(parts):
+            strips = breaking(part) if number == bad else iter([part])
+            report = sink.write_strips(part.source, strips, 8)
+            assert (report.failure is not None) == (number == bad)
+        assert report.path == tmp_path / f"{bad}.incomplete.tif" and report.bytes
+        with Image.open(report.path) as image:
+            assert image.n_frames == 2  # type: ignore[attr-defined]
+            for place, number in enumerate(n for n in range(3) if n != bad):
+                image.seek(place)
+                assert np.array_equal(np.asarray(image), pixels(parts[number]))
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_closed_sink_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+    sink = PictureSink()
+    with closing(sink):
+        sink.write(batch(tmp_path / "a.tif", page=0, pages=2))
+        assert list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())

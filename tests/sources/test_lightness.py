@@ -6,11 +6,13 @@ import io
 import struct
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageCms
 from PIL.TiffImagePlugin import AppendingTiffWriter
 
@@ -19,6 +21,7 @@ from tests.helpers.profiles import ADOBE_RGB, PRO_PHOTO, gray_profile, rgb_profi
 from tests.helpers.tiffs import write_tiff
 from vidcolor.frames import LumaBatch
 from vidcolor.sources import PictureSource
+from vidcolor.sources.pictures import upright
 
 GRAY, DEEP = pattern(0, 65, 49), pattern(0, 65, 49, 16)
 RGB = np.stack([pattern(i, 65, 49) for i in range(3)], axis=-1)
@@ -144,9 +147,9 @@ def test_cmyk_without_a_profile(tmp_path: Path) -> None:
     batch = read(tmp_path / "a.tif")
     assert np.array_equal(batch.luma[0, 0].numpy(), GRAY)
     assert "complements" in batch.notes[0]
-    deep = np.dstack([np.zeros_like(DEEP)] * 3 + [DEEP])
+    deep = np.dstack([np.zeros_like(DEEP)] * 3 + [65535 - DEEP])
     write_tiff(tmp_path / "deep.tif", deep, photometric=5)
-    assert "16-bit CMYK without a color profile" in read(tmp_path / "deep.tif").damage[0]
+    assert np.array_equal(read(tmp_path / "deep.tif").luma[0, 0].numpy(), DEEP)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -266,3 +269,78 @@ def test_pipes_are_never_opened(tmp_path: Path) -> None:
 
     os.mkfifo(tmp_path / "a.png")
     assert "is not a regular file" in read(tmp_path / "a.png").damage[0]
+
+
+def test_samples_that_the_tags_leave_out_do_not_make_a_file_damaged(tmp_path: Path) -> None:
+    """libtiff warns where ExtraSamples is missing; the pixels are whole."""
+    write_tiff(tmp_path / "a.tif", np.dstack([GRAY, GRAY[::-1]]))
+    batch = read(tmp_path / "a.tif")
+    assert np.array_equal(batch.luma[0, 0].numpy(), GRAY)
+    assert not batch.damage and any("infrared" in note for note in batch.notes)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_big_tiff(tmp_path: Path, order: Literal["<", ">"]) -> None:
+    codes = GRAY.astype(np.uint16) * 257
+    height, width = codes.shape
+    tags = [(256, 4, width), (257, 4, height), (258, 3, 16), (259, 3, 1), (262, 3, 1)]
+    tags += [(273, 4, 16), (274, 3, 3), (277, 3, 1), (278, 4, height), (279, 4, codes.nbytes)]
+    data = codes.astype(codes.dtype.newbyteorder(order)).tobytes()
+    head = struct.pack(f"{order}HHHQ", 43, 8, 0, 16 + len(data))
+    folder = struct.pack(f"{order}Q", len(tags))
+    for tag, kind, value in tags:
+        form = {3: "H6x", 4: "I4x"}[kind]
+        folder += struct.pack(f"{order}HHQ{form}", tag, kind, 1, value)
+    start = b"II" if order == "<" else b"MM"
+    (tmp_path / "a.tif").write_bytes(start + head + data + folder + bytes(8))
+    assert np.array_equal(read(tmp_path / "a.tif").luma[0, 0].numpy(), codes[::-1, ::-1])
+
+
+def test_the_cause_of_a_failure_is_that_of_the_file(tmp_path: Path) -> None:
+    """libvips keeps the errors of all threads in one place."""
+    Image.fromarray(np.tile(GRAY, (8, 8))).save(tmp_path / "whole.jpg")
+    data = (tmp_path / "whole.jpg").read_bytes()
+    paths = [tmp_path / f"{number}.jpg" for number in range(24)]
+    for path in paths:
+        path.write_bytes(data[: len(data) // 2])
+    source = PictureSource([(path, path) for path in paths])
+    with ThreadPoolExecutor(8) as pool:
+        batches = list(pool.map(source.read, range(len(paths))))
+    for path, batch in zip(paths, batches, strict=True):
+        (line,) = batch.damage
+        assert line.startswith(f"{path}: cannot be read") and "premature end of JPEG" in line
+
+
+def test_delays_of_an_animation(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.roll(GRAY, 5 * number, 1)) for number in range(3)]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:],
+                   duration=[40, 80, 120], loop=2, lossless=True)  # fmt: skip
+    for page in range(3):
+        batch = PictureSource([(tmp_path / "a.webp", tmp_path / "b.webp")]).read(0, page)
+        assert batch.picture is not None
+        assert (batch.picture.delays, batch.picture.loop) == ((40, 80, 120), 2)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_large_pictures_are_turned_in_place(
+    monkeypatch: pytest.MonkeyPatch, orientation: int
+) -> None:
+    monkeypatch.setattr("vidcolor.sources.pictures._LINES", 4)
+    codes = np.arange(35 * 22, dtype=np.uint16).reshape(35, 22)
+    places = {1: codes, 2: codes[:, ::-1], 3: codes[::-1, ::-1], 4: codes[::-1]}
+    places |= {5: codes.T, 6: codes[::-1].T, 7: codes[::-1, ::-1].T, 8: codes[:, ::-1].T}
+    wanted = places[orientation].copy()
+    found = upright(codes, orientation)
+    assert np.array_equal(found, wanted) and np.shares_memory(found, codes)
+
+
+def test_alpha_of_16_bits(tmp_path: Path) -> None:
+    """Kept as it is, also where its first strips would fit into 8 bits."""
+    for last in (65535, 1000):
+        veil = np.full(GRAY.shape, 257 * 90, np.uint16)
+        veil[-1] = last
+        write_tiff(tmp_path / "a.tif", np.dstack([GRAY.astype(np.uint16) * 257, veil]), extra=[2])
+        picture = read(tmp_path / "a.tif").picture
+        assert picture is not None and picture.alpha is not None
+        alpha = picture.alpha.numpy().astype(int)
+        assert np.array_equal(alpha * (257 if picture.alpha.dtype == torch.uint8 else 1), veil)

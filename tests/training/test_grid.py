@@ -15,7 +15,7 @@ from vidcolor.training import grid
 from vidcolor.training.grid import combinations
 from vidcolor.training.options import TrainOptions
 from vidcolor.training.recipe import Recipe, RecipeFile
-from vidcolor.training.results.grid_table import pivot_markdown
+from vidcolor.training.results.tables import pivot_markdown
 from vidcolor.training.trainer import train
 
 FILE = RecipeFile(

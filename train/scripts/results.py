@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from vidcolor.errors import VidcolorError
-from vidcolor.training.results.markdown import cell, duration, finite, table
 from vidcolor.training.results.report import data_line, our_figure, read_results, write_file
+from vidcolor.training.results.tables import cell, duration, finite, table
 
 if sys.version_info >= (3, 11):
     import tomllib

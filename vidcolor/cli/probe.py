@@ -1,13 +1,12 @@
-"""`vidcolor probe`: how fast models and stages are here, and what a run of files will take."""
+"""`vidcolor probe`: how fast models are here, and what a run of given files takes."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,9 +18,9 @@ from .options import make_colorizer, parse_frame_size, parse_numbers, repeated, 
 from .run import keep_film_memory
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import RenderableType
 
-    from ..probe import Forecast, ForecastReport, MachineReport
+    from ..probe import Forecast, ForecastReport, ModelsReport
 
 _GIB, _MIB = 1 << 30, 1 << 20
 
@@ -80,7 +79,7 @@ def probe_command(
     """Measure this machine, or estimate what a run of INPUTS takes.
 
     \b
-    vidcolor probe                                   # models, batch sizes and stages
+    vidcolor probe                                   # models and batch sizes
     vidcolor probe --model fast --size 256 --size 512 --frame 1920x1080
     vidcolor probe old_film.mp4 photos/ --crf 20     # time, memory and disk of that run
 
@@ -94,43 +93,50 @@ def probe_command(
         for name in model or (None,)
         for side in size or (None,)
     ]
+    report: ForecastReport | ModelsReport
     if inputs:
         if len(chosen) > 1:
             raise click.UsageError("an estimate is for one run; give a single --model and --size")
-        _forecast(inputs, output, chosen[0], settings, probe, as_json)
+        report = _forecast(inputs, output, chosen[0], settings, probe)
+        lines = forecast_lines(report)
     else:
         if not model and options.weights is None:
             from ..models.weights import manifest
 
             chosen = [replace(each, model=name) for name in manifest() for each in chosen]
-        _machine(chosen, settings, probe, as_json)
-
-
-def _machine(
-    chosen: list[ColorizerOptions], settings: Settings, probe: ProbeOptions, as_json: bool
-) -> None:
-    from ..probe.machine import probe_machine
-
-    one = chosen[0]
-    with _working(as_json) as show:
-        report = probe_machine(
-            [partial(make_colorizer, each) for each in chosen],
-            *probe.frame,
-            settings,
-            batches=probe.batches,
-            keep=probe.keep and not one.tta and not one.references,
-            on_result=lambda model: show(f"measured {model.model} at {model.size}"),
-        )
+        report = _probe_models(chosen, probe)
+        lines = models_lines(report)
     if as_json:
-        click.echo(json.dumps(report.to_dict()))
+        click.echo(json.dumps(asdict(report), ensure_ascii=False, default=str))
     else:
-        show_machine(report)
+        from rich.console import Console
+
+        from .screen import width_of
+
+        console = Console(file=sys.stdout, highlight=False, width=width_of(sys.stdout))
+        for line in [*lines, *(f"error: {problem}" for problem in report.problems)]:
+            console.print(line, markup=False)
     if report.problems:
         raise SystemExit(1)
 
 
+def _probe_models(chosen: list[ColorizerOptions], probe: ProbeOptions) -> ModelsReport:
+    from ..probe import probe_models
+    from .screen import Screen
+
+    one = chosen[0]
+    with Screen(quiet=False, verbose=False, as_json=False).console.status("measuring") as status:
+        return probe_models(
+            [partial(make_colorizer, each) for each in chosen],
+            *probe.frame,
+            batches=probe.batches,
+            keep=probe.keep and not one.tta and not one.references,
+            on_result=lambda found: status.update(f"measured {found.model} at {found.size}"),
+        )
+
+
 def _seconds_since_start() -> float:
-    """Since this process began, with all that was imported and loaded since."""
+    """Seconds since this process began, which imported and loaded all that a run needs."""
     import psutil
 
     return max(0.0, time.time() - psutil.Process().create_time())
@@ -142,76 +148,30 @@ def _forecast(
     options: ColorizerOptions,
     settings: Settings,
     probe: ProbeOptions,
-    as_json: bool,
-) -> None:
+) -> ForecastReport:
     from ..probe.forecast import forecast
     from ..run.plan import plan
+    from .screen import Screen
 
     settings = replace(settings, overwrite=True)  # probe writes nothing to the outputs
     jobs, reports = plan(inputs, output, settings)
     colorizer = make_colorizer(options)
     keep_film_memory(jobs, colorizer)
     startup = _seconds_since_start()  # a run does the same up to here
-    with _working(as_json) as show:
-        show("measuring a few seconds of the run")
-        report = forecast(
-            jobs,
-            reports,
-            colorizer,
-            settings,
-            budget=probe.seconds,
-            startup_seconds=startup,
+    with Screen(quiet=False, verbose=False, as_json=False).console.status("measuring the run"):
+        return forecast(
+            jobs, reports, colorizer, settings, budget=probe.seconds, startup_seconds=startup
         )
-    if as_json:
-        click.echo(json.dumps(report.to_dict(), ensure_ascii=False))
-    else:
-        show_forecast(report)
-    if report.problems:
-        raise SystemExit(1)
 
 
-@contextmanager
-def _working(as_json: bool) -> Iterator[Callable[[str], None]]:
-    """A status line on a terminal; nothing with JSON, or if standard error is no terminal.
-
-    Yields:
-        A function that changes the line.
-    """
-    from rich.text import Text
-
-    from .screen import Screen
-
-    console = Screen(quiet=False, verbose=False, as_json=as_json).console
-    if as_json or not console.is_terminal:
-        yield lambda line: None
-        return
-    with console.status("measuring") as status:
-        yield lambda line: status.update(Text(line))
-
-
-def _print_lines(lines: Iterable[str]) -> None:
-    from rich.text import Text
-
-    for line in lines:
-        _console().print(Text(line))
-
-
-def _print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(*columns, title=Text(title))
     for row in rows:
         table.add_row(*map(Text, row))
-    _console().print(table)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    from .screen import width_of
-
-    return Console(file=sys.stdout, highlight=False, width=width_of(sys.stdout))
+    return table
 
 
 def _memory(values: Mapping[str, int]) -> str:
@@ -226,92 +186,67 @@ def _mib(value: int | None) -> str:
     return "does not fit" if value is None else f"{value / _MIB:.0f} MiB"
 
 
-def duration(seconds: float) -> str:
-    """Seconds for people: `4.2 s`, `3 min 20 s`, `2 h 05 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} min"
-
-
-def size_text(count: float) -> str:
-    """Bytes for people: `820 kB`, `3.4 MB`, `1.25 GB`."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            return f"{count / scale:.3g} {unit}"
-    return f"{count:.0f} B"
-
-
-def show_machine(report: MachineReport) -> None:
-    """Print what was measured without an input."""
+def models_lines(report: ModelsReport) -> list[RenderableType]:
+    """Text and tables of what was measured without an input."""
     width, height = report.frame
-    _print_lines([f"{report.device}: {_memory(report.memory)}; frames of {width}x{height}"])
+    lines: list[RenderableType] = [
+        f"{report.device}: {_memory(report.memory)}; frames of {width}x{height}"
+    ]
     for model in report.models:
-        _print_table(
+        cells = [
+            (
+                f"{row.batch} (fastest)" if row.batch == model.fastest else str(row.batch),
+                _number(row.model_ms, 2),
+                _number(row.compose_ms, 2),
+                _number(row.fps),
+                _mib(row.taken_bytes),
+            )
+            for row in model.rows
+        ]
+        title = (
             f"{model.model} at {model.size}: sees {model.seen[1]}x{model.seen[0]}, "
             f"{model.precision}, {model.parameters / 1e6:.2f} M parameters, "
-            f"{model.macs / 1e9:.2f} GMACs",
-            ("batch", "model ms/frame", "compose ms/frame", "fps", "memory"),
-            (
-                (
-                    f"{row.batch} (fastest)" if row.batch == model.fastest else str(row.batch),
-                    _number(row.model_ms, 2),
-                    _number(row.compose_ms, 2),
-                    _number(row.fps),
-                    _mib(row.taken_bytes),
-                )
-                for row in model.rows
-            ),
+            f"{model.gmacs:.2f} GMACs"
         )
-        fastest = "none fits" if model.fastest is None else f"{model.fastest}"
-        _print_lines([f"fastest batch: {fastest}; largest that fits: {model.largest}"])
-    names = list(dict.fromkeys(name for model in report.models for name in model.stages.fps))
-    _print_table(
-        f"fps of each stage alone, {report.encoder}",
-        ("model", *names, "end to end", "binds"),
-        (
-            (
-                f"{model.model} at {model.size}",
-                *(_number(model.stages.fps.get(name)) for name in names),
-                _number(model.stages.end_to_end),
-                str(model.stages.binds),
-            )
-            for model in report.models
-            if model.stages.fps
-        ),
-    )
-    _print_lines(f"error: {problem}" for problem in report.problems)
+        columns = ("batch", "model ms/frame", "compose ms/frame", "fps", "memory")
+        lines += [
+            _table(title, columns, cells),
+            f"fastest batch: {model.fastest or 'none fits'}; largest that fits, by memory per "
+            f"frame: {model.largest}",
+        ]
+    return lines
 
 
 def _row(row: Forecast) -> list[str]:
+    from rich.filesize import decimal
+
+    from ..training.results.tables import duration
+
     if row.kind == "pictures":
         name, what = "pictures", f"{row.frames} files"
     else:
         name, what = str(row.input), f"{row.frames} frames of {row.width}x{row.height}"
     how = "measured" if row.measured else "estimated"
-    return [name, what, duration(row.seconds), f"{row.fps:.1f}", size_text(row.bytes), how]
+    return [name, what, duration(row.seconds), f"{row.fps:.1f}", decimal(row.bytes), how]
 
 
-def show_forecast(report: ForecastReport) -> None:
-    """Print what a run will take."""
-    lines = []
-    _print_lines([f"{report.device}: {_memory(report.memory)}"])
+def forecast_lines(report: ForecastReport) -> list[RenderableType]:
+    """Text and a table of what a run takes."""
+    from rich.filesize import decimal
+
+    from ..training.results.tables import duration
+
+    lines: list[RenderableType] = [f"{report.device}: {_memory(report.memory)}"]
     if report.rows:
-        _print_table(
-            f"a run with {report.model} at {report.size}, {report.precision}",
-            ("input", "what", "time", "fps", "output", "how"),
-            map(_row, report.rows),
-        )
+        title = f"a run with {report.model} at {report.size}, {report.precision}"
+        columns = ("input", "what", "time", "fps", "output", "how")
         vram = f", VRAM {_mib(report.vram_bytes)}" if report.vram_bytes else ""
-        free = "" if report.disk_free is None else f" of {size_text(report.disk_free)} free"
-        lines.append(
+        free = "" if report.disk_free is None else f" of {decimal(report.disk_free)} free"
+        lines += [
+            _table(title, columns, map(_row, report.rows)),
             f"time: {duration(report.seconds)}; memory: {_mib(report.memory_bytes)}{vram}; "
-            f"disk: {size_text(report.disk_bytes)}{free}"
-        )
+            f"disk: {decimal(report.disk_bytes)}{free}",
+        ]
     if not report.fits:
         lines.append("warning: the disk has no room for that; choose another one with -o")
-    lines += [f"note: {note}" for row in report.rows for note in row.notes]
-    _print_lines(lines + [f"error: {problem}" for problem in report.problems])
+    return [*lines, *(f"note: {note}" for row in report.rows for note in row.notes)]

@@ -164,6 +164,7 @@ def _preview(
             rate=settings.fps,
             playlists=settings.allow_playlists,
             deinterlace=settings.deinterlace,
+            large_pictures=settings.large_pictures,
             overwrite=settings.overwrite,
         )
     except VidcolorError as error:

@@ -20,6 +20,7 @@ from ..system.opencv import opencv
 # Tuned on true chroma, downsampled 4 to 32 times.
 _SLOPE_FACTOR = 0.5  # larger factors copy patterns of L* into the colors
 _FLAT_VARIANCE = 50.0  # variance of L* below which a window counts as flat
+_HALVED_ROWS = 128
 _CPU_BAND, _GPU_BAND = 1 << 18, 1 << 24  # pixels of a band; on the CPU for each thread
 
 
@@ -171,6 +172,19 @@ def resize_bilinear(planes: Tensor, size: tuple[int, int]) -> Tensor:
     for source, target in zip(flat, out.flatten(0, 1).numpy(), strict=True):
         cv2.resize(source, (size[1], size[0]), target, interpolation=cv2.INTER_LINEAR)
     return out
+
+
+def halved(codes: Tensor) -> Tensor:
+    """`block_means` of 2 by 2 in parts, for pictures of many pixels; an odd last row or column is
+    left out."""
+    height, width = (side // 2 for side in codes.shape[-2:])
+    # made first: small pieces between large ones would keep the heap from being used again
+    means = torch.empty(*codes.shape[:-2], height, width, dtype=codes.dtype, device=codes.device)
+    for top in range(0, height, _HALVED_ROWS):
+        end = min(top + _HALVED_ROWS, height)
+        part = codes[..., 2 * top : 2 * end, : 2 * width]
+        means[..., top:end, :] = block_means(part, (2, 2))
+    return means
 
 
 def block_means(codes: Tensor, block: tuple[int, int]) -> Tensor:

@@ -1,6 +1,6 @@
-"""`vidcolor probe`: measure models and stages here, and estimate a run of given files."""
+"""`vidcolor probe`: measure models here, and estimate a run of given files."""
 
 from .forecast import Forecast, ForecastReport
-from .machine import MachineReport, ModelReport, probe_machine
+from .models import ModelReport, ModelsReport, probe_models
 
-__all__ = ["Forecast", "ForecastReport", "MachineReport", "ModelReport", "probe_machine"]
+__all__ = ["Forecast", "ForecastReport", "ModelReport", "ModelsReport", "probe_models"]

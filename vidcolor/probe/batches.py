@@ -1,4 +1,4 @@
-"""Batch sizes: what each costs, the largest that fits, the fastest."""
+"""Batch sizes: time and memory of each, the largest that fits, the fastest."""
 
 from __future__ import annotations
 
@@ -17,25 +17,23 @@ from ..system.stages import Stage, run_stages
 from ..system.threads import share_threads, thread_budget
 
 _FORMAT = PixelFormat("yuv420p", 8, (2, 2), False, ColorTags(False, "bt709"))
-_MOST = 4096  # frames of a batch; no card gains by more
+_MOST = 4096  # frames in a batch
 _GAIN = 1.03  # a larger batch must be this much faster to be worth its memory
-_FLAT = 2  # doublings without such a gain after which no larger batch is tried
-# A run on the CPU shares main memory with the film's decoder and encoder and with everything else
-# on the machine: a batch may take this much of it beside the model.
-_CPU_BYTES = 512 << 20
-_SHARE = 0.5  # of the memory that is free now, on any device
+_FLAT = 2  # doublings without that gain after which no larger batch is measured
+_CPU_BYTES = 512 << 20  # of a batch on the CPU: decoder, encoder and other programs need the rest
+_SHARE = 0.5  # of the free memory, for one batch
 
 
 @dataclass(frozen=True)
 class Row:
-    """One batch size; all but `batch` are None where it does not fit.
+    """One batch size; all but `batch` are None if it does not fit.
 
     Attributes:
-        batch: frames a batch.
-        model_ms, compose_ms: milliseconds a frame.
-        fps: frames a second of both steps, one after the other.
-        taken_bytes: the peak of the GPU's memory that torch held, or of the process's main memory.
-        working_bytes: of these, what the process did not hold before the first batch.
+        batch: frames in the batch.
+        model_ms, compose_ms: milliseconds per frame.
+        fps: frames per second of both steps, one after the other.
+        taken_bytes: peak memory: on a GPU what torch holds there, else the process's main memory.
+        working_bytes: the part of it that the process did not hold before the first batch.
     """
 
     batch: int
@@ -46,31 +44,28 @@ class Row:
     working_bytes: int | None = None
 
 
-def noise(count: int, width: int, height: int) -> LumaBatch:
-    """A batch of random frames, `(count, 1, height, width)` uint8, limited range."""
+def _noise(count: int, width: int, height: int) -> LumaBatch:
+    """`count` random frames, uint8, limited range."""
     luma = torch.randint(16, 236, (count, 1, height, width), dtype=torch.uint8)
     return LumaBatch(luma, 8, False, (0,) * count, (0,) * count)
 
 
 def _held(device: torch.device) -> int:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        return torch.cuda.memory_reserved(device)
-    return resident_bytes()
+    if device.type != "cuda":
+        return resident_bytes()
+    torch.cuda.empty_cache()
+    return torch.cuda.memory_reserved(device)
 
 
 def measure_batch(
     colorizer: Colorizer, width: int, height: int, count: int, before: int, least: float = 0.5
 ) -> Row:
-    """Time and memory of the model and the composition on `count` frames, each in as many threads,
-    with as many threads of torch, as it has in the pipeline.
+    """Measure the model and the composition, with the threads that they have in a run.
 
     Args:
-        colorizer: the model on its device.
-        width, height: of the frames, pixels.
-        count: frames of the batch.
-        before: bytes that were held on the device before the first batch.
-        least: seconds that each of the two is measured for at least.
+        width, height, count: of the frames, pixels, and their number.
+        before: bytes held on the device before the first batch.
+        least: seconds to measure each of the two, at least.
     """
     device = colorizer.device
     share = share_threads(device, colorizer.gmacs)
@@ -78,7 +73,7 @@ def measure_batch(
         torch.cuda.empty_cache()
     try:
         with peak_memory(device) as peak:
-            batch = noise(count, width, height).to(device)
+            batch = _noise(count, width, height).to(device)
             ab = colorizer(batch)
             stage: Stage[int, float] = Stage(
                 "predict",
@@ -94,13 +89,14 @@ def measure_batch(
         if not is_out_of_memory(error):
             raise
         return Row(count)
+    taken = peak.of(device)
     return Row(
         count,
         1000 * model / count,
         1000 * composing / count,
         count / (model + composing),
-        peak.of(device),
-        max(0, peak.of(device) - before),
+        taken,
+        max(0, taken - before),
     )
 
 
@@ -114,20 +110,20 @@ def measure_batches(
     """Measure batch sizes, ascending.
 
     Args:
-        colorizer: the model on its device.
         width, height: of the frames, pixels.
-        batches: which to measure; None doubles from 1 on, until two doublings in a row gain less
-            than 3 %, memory does not suffice, or half of what is free would be taken.
+        batches: sizes to measure; None doubles from 1 on, until two doublings gain less than 3 %,
+            memory runs out, or the next batch would take more than half of the free memory.
         least: see `measure_batch`.
     """
     before = _held(colorizer.device)
-    rows: list[Row] = []
     if batches is not None:
-        for count in sorted(set(batches)):
-            rows.append(measure_batch(colorizer, width, height, count, before, least))
-        return tuple(rows)
+        return tuple(
+            measure_batch(colorizer, width, height, count, before, least)
+            for count in sorted(set(batches))
+        )
+    rows: list[Row] = []
     best, flat, count = 0.0, 0, 1
-    limit = _SHARE * (free_memory(colorizer.device))
+    limit = _SHARE * free_memory(colorizer.device)
     while flat < _FLAT and count <= _MOST:
         row = measure_batch(colorizer, width, height, count, before, least)
         rows.append(row)
@@ -138,104 +134,40 @@ def measure_batches(
     return tuple(rows)
 
 
-def largest_fitting(fits: Callable[[int], bool], start: int = 1, most: int = _MOST) -> int:
-    """The largest batch that fits: doubling until one does not, then halving the gap.
+def largest_batch(rows: Sequence[Row], device: torch.device) -> int:
+    """Estimate the largest batch that fits, 0 if none does, by how memory grows with the batch.
 
-    Args:
-        fits: whether a batch of so many frames fits; once it does not, no larger one does.
-        start: a size to begin with.
-        most: no larger one is tried.
-
-    Returns:
-        0 where not even one frame fits.
-    """
-    good, bad = 0, most + 1
-    count = max(1, min(start, most))
-    while count < bad:
-        if fits(count):
-            good = count
-            if count == most:
-                return most
-            count = min(2 * count, most)
-        else:
-            bad = count
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        if fits(middle):
-            good = middle
-        else:
-            bad = middle
-    return good
-
-
-def largest_by_memory(rows: Sequence[Row], free: int, most: int = _MOST) -> int:
-    """The largest batch that half of the free main memory holds, by how memory grew with the rows.
-
-    Nothing is tried, because a CPU does not say when memory runs out: the system ends the process.
-
-    Args:
-        rows: measured batches.
-        free: bytes of main memory that are free.
-        most: no larger one is given.
+    A GPU can be filled. On the CPU half of the free memory is taken into account, because the
+    system ends a process that takes too much.
     """
     known = [(row.batch, row.working_bytes) for row in rows if row.working_bytes is not None]
     if not known:
         return 0
-    a_frame = max(1.0, max(taken / batch for batch, taken in known[-2:]))
-    return max(1, min(most, int(_SHARE * free / a_frame)))
-
-
-def largest_batch(colorizer: Colorizer, width: int, height: int, rows: Sequence[Row]) -> int:
-    """The largest batch of such frames that fits.
-
-    On CUDA it is tried: doubling from the largest of `rows` until memory runs out, then halving the
-    gap. On the CPU it is reckoned, see `largest_by_memory`.
-    """
-    device = colorizer.device
-    if device.type != "cuda":
-        return largest_by_memory(rows, free_memory(device))
-
-    def fits(count: int) -> bool:
-        torch.cuda.empty_cache()
-        try:
-            batch = noise(count, width, height).to(device)
-            compose(batch, colorizer(batch), _FORMAT)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            return False
-        return True
-
-    start = max((row.batch for row in rows if row.fps is not None), default=1)
-    found = largest_fitting(fits, start)
-    torch.cuda.empty_cache()
-    return found
+    free = free_memory(device) * (1.0 if device.type == "cuda" else _SHARE)
+    frame_bytes = max(1.0, max(taken / batch for batch, taken in known[-2:]))
+    return max(1, min(_MOST, int(free / frame_bytes)))
 
 
 def fastest_batch(rows: Sequence[Row], device: torch.device) -> int | None:
-    """The batch that `--batch-size auto` should use: the smallest that is within 3 % of the most
-    frames a second, among those of bounded memory. None if none fits.
+    """The batch for `--batch-size auto`; None if none fits.
 
-    A small batch begins sooner and takes less memory, and 3 % is about what a measurement is off.
-    On the CPU a batch may take 512 MiB beside the model, on a GPU half of what is free.
+    It is the smallest within 3 % of the most frames per second, because a small batch starts sooner
+    and takes less memory. A batch may take 512 MiB on the CPU, half of the free memory on a GPU.
     """
     limit = _CPU_BYTES if device.type != "cuda" else _SHARE * free_memory(device)
-    fitting = [row for row in rows if row.fps is not None and row.working_bytes is not None]
+    fitting = [(row.batch, row.fps, row.working_bytes or 0) for row in rows if row.fps is not None]
     if not fitting:
         return None
-    least = min(row.batch for row in fitting)
-    bounded = [r for r in fitting if r.batch == least or (r.working_bytes or 0) <= limit]
-    best = max(row.fps or 0.0 for row in bounded)
-    return min(row.batch for row in bounded if (row.fps or 0.0) * _GAIN >= best)
+    least = min(fitting)
+    bounded = [each for each in fitting if each is least or each[2] <= limit]
+    best = max(fps for _, fps, _ in bounded)
+    return min(batch for batch, fps, _ in bounded if fps * _GAIN >= best)
 
 
 def seconds_a_call(device: torch.device, work: Callable[[], object], least: float = 0.5) -> float:
-    """Seconds a call of `work`: the mean over `least` seconds and two calls, after one to warm up.
+    """Mean seconds of a call of `work`, over `least` seconds and two calls, after one to warm up.
 
-    Args:
-        device: that `work` gives its work to.
-        work: the same every time.
-        least: seconds to measure at least.
+    `device` is where `work` runs.
     """
     work()
     synchronize(device)

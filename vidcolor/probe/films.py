@@ -2,9 +2,9 @@
 
 A run costs something once (opening files, filling and emptying the pipeline) and something for each
 frame. The frames in the middle of a part, while every stage is busy, give the seconds per frame;
-the rest of the first part's time is the fixed cost. An encoder writes key frames at cuts and at a
-regular distance, and every part begins with one. So the bytes of key frames and of other frames
-are counted separately.
+the rest of the first part's time is the fixed cost. Every part begins with a key frame, and a film
+has one at cuts and at a regular distance, so the bytes of key frames and of other frames are
+counted separately. A film not much longer than its parts is run from end to end.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from ..system.devices import processors
 from ..system.stages import LOOK_AHEAD
 from ..system.threads import share_threads
 
-_STEADY_FRAMES, _STEADY_SECONDS = 32, 1.0  # at least, of the busy part of a sample
+_STEADY_FRAMES, _STEADY_SECONDS = 32, 1.0  # of the busy part of a sample, at least
 _WARM_FRAMES = 8  # beyond the encoder's delay
-_PLACES = 3  # after the beginning
+_PLACES = 3  # measured after the beginning
+_WHOLE = 3  # a film of fewer parts than this is run from end to end
 _RATE = Fraction(25)  # of a film without a rate
 _REORDERED = 8  # frames in the encoder that wait for their place in decoding order
 _FRAME_BYTES = 14  # of MP4's tables and Matroska's blocks per frame, about
@@ -115,7 +116,7 @@ class Sample:
         others, other_bytes: the other frames. The last frames are counted in neither, because the
             encoder did not see what follows them.
         file_bytes: of the written file.
-        header_bytes: of these, beside its frames.
+        container_bytes: of these, beside the frames.
     """
 
     place: float
@@ -127,25 +128,22 @@ class Sample:
     others: int
     other_bytes: int
     file_bytes: int
-    header_bytes: int = 0
+    container_bytes: int = 0
+
+    @property
+    def fixed_seconds(self) -> float:
+        """Seconds beyond those of the frames."""
+        return max(0.0, self.seconds - self.frames * self.frame_seconds)
 
 
 @dataclass(frozen=True)
 class Costs:
-    """A linear cost: per frame, and once."""
+    """Seconds and bytes of a film, once and per frame."""
 
-    frame_seconds: float
     fixed_seconds: float
-    frame_bytes: float
+    frame_seconds: float
     fixed_bytes: float
-
-    def seconds(self, frames: int) -> float:
-        """Of a film of so many frames."""
-        return self.fixed_seconds + frames * self.frame_seconds
-
-    def bytes(self, frames: int) -> int:
-        """Of the video, without copied streams."""
-        return round(self.fixed_bytes + frames * self.frame_bytes)
+    frame_bytes: float
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ class FilmEstimate:
         frames: of the chosen segment.
         costs: see `Costs`.
         copied: bytes of copied streams.
-        samples: what was measured.
+        samples: what was measured; empty for a film that was estimated from others.
         notes: one line for each thing that makes the estimate less certain.
     """
 
@@ -165,6 +163,16 @@ class FilmEstimate:
     copied: int
     samples: tuple[Sample, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Of the run."""
+        return self.costs.fixed_seconds + self.frames * self.costs.frame_seconds
+
+    @property
+    def bytes(self) -> int:
+        """Of the output, copied streams included."""
+        return round(self.costs.fixed_bytes + self.frames * self.costs.frame_bytes) + self.copied
 
 
 Measure = Callable[[float, Segment], Sample]
@@ -182,6 +190,7 @@ def make_measure(
     threads = 4 if share_threads(colorizer.device).prefetch else 3
     ahead = LOOKAHEAD + threads * (LOOK_AHEAD + 1) * size
     warm = encoder_delay(settings) + _WARM_FRAMES
+    unknown = find_encoder(settings.encoder.encoder).frames_ahead(settings.encoder.preset)
 
     def measure(place: float, segment: Segment) -> Sample:
         output = folder / f"part{job.output.suffix}"
@@ -200,11 +209,10 @@ def make_measure(
         seconds = time.perf_counter() - began
         scan, file_bytes = scan_film(report.output), report.output.stat().st_size
         report.output.unlink()
-        cut = find_encoder(settings.encoder.encoder).frames_ahead(settings.encoder.preset)
-        seen = max(len(scan.sizes) // 2, len(scan.sizes) - cut)
-        pairs = list(zip(scan.sizes, scan.keys, strict=True))
-        keys = [bytes for bytes, key in pairs[:seen] if key]
-        others = [bytes for bytes, key in pairs[:seen] if not key]
+        counted = max(len(scan.sizes) // 2, len(scan.sizes) - unknown)
+        pairs = list(zip(scan.sizes, scan.keys, strict=True))[:counted]
+        keys = [bytes for bytes, key in pairs if key]
+        others = [bytes for bytes, key in pairs if not key]
         steady = steady_part(stamps, warm, report.frames - ahead)
         return Sample(
             place,
@@ -216,7 +224,7 @@ def make_measure(
             len(others),
             sum(others),
             file_bytes,
-            max(0, file_bytes - sum(scan.sizes) - _FRAME_BYTES * report.frames),
+            max(0, file_bytes - sum(scan.sizes)),
         )
 
     return measure, ahead
@@ -227,8 +235,7 @@ def steady_part(stamps: Sequence[tuple[int, float]], warm: int, last: int) -> tu
 
     Args:
         stamps: frames done so far, and when, in seconds.
-        warm: frames that fill the encoder.
-        last: frames done when reading ends.
+        warm, last: frames done when the encoder is full, and when reading ends.
     """
     begun = [stamp for stamp in stamps if stamp[0] >= warm]
     within = [stamp for stamp in begun if stamp[0] <= last]
@@ -241,14 +248,11 @@ def steady_part(stamps: Sequence[tuple[int, float]], warm: int, last: int) -> tu
 def estimate_film(
     job: FilmJob, settings: Settings, scan: Scan, measure: Measure, ahead: int, budget: float
 ) -> FilmEstimate:
-    """Measure a film at its beginning and at up to three places after it.
+    """Measure a film at its beginning and at up to three places after it, or from end to end.
 
     Args:
-        job: the film.
-        settings: of the run.
-        scan: of the film.
-        measure: runs one part; see `make_measure`.
-        ahead: frames read before the first is written.
+        job, settings, scan: the film, the planned run, the film's packets.
+        measure, ahead: by `make_measure`.
         budget: seconds for measuring; the beginning is measured in any case.
 
     Raises:
@@ -259,9 +263,10 @@ def estimate_film(
     frames, rate = count_frames(job, scan), job.source.facts.average_rate or _RATE
     copied, start = copied_bytes(job, scan), settings.segment.start or Fraction(0)
     length = encoder_delay(settings) + _WARM_FRAMES + _STEADY_FRAMES + ahead
-    if frames < 2 * length:
+
+    def whole() -> FilmEstimate:
         one = measure(0.0, settings.segment)
-        costs = Costs(one.frame_seconds, _fixed(one), one.file_bytes / one.frames, 0.0)
+        costs = Costs(0.0, one.seconds / one.frames, 0.0, one.file_bytes / one.frames)
         return FilmEstimate(one.frames, costs, copied, (one,))
 
     def part(first: int) -> Segment:
@@ -270,18 +275,19 @@ def estimate_film(
         begin = start + (first - half) / rate if first else settings.segment.start
         return Segment(begin, start + last / rate)
 
+    if frames < _WHOLE * length:
+        return whole()
     one = measure(0.0, part(0))
     samples, notes = [one], []
-    # longer parts on a fast machine, but not more of them than there is film
+    # longer parts on a fast machine
     steady = max(_STEADY_FRAMES, round(_STEADY_SECONDS / max(1e-6, one.frame_seconds)))
-    length = max(length, min(length + steady - _STEADY_FRAMES, frames // (_PLACES + 1)))
-    each = max(1e-6, _fixed(one) + length * one.frame_seconds)
+    length += steady - _STEADY_FRAMES
+    if frames < _WHOLE * length:
+        return whole()
+    each = max(1e-6, one.fixed_seconds + length * one.frame_seconds)
     room = (frames - length) // length
     count = min(room, max(1, min(_PLACES, int((budget - (time.monotonic() - began)) / each))))
-    places = [
-        max(length, min(frames - length, round(frames * n / (count + 1))))
-        for n in range(1, count + 1)
-    ]
+    places = [min(frames - length, round(frames * n / (count + 1))) for n in range(1, count + 1)]
     if not scan.seekable:
         notes.append(f"{job.input}: cannot be sought, so its beginning stands for all of it")
         places = [0] if steady > _STEADY_FRAMES else []
@@ -299,16 +305,14 @@ def estimate_film(
 def scale_up(
     samples: Sequence[Sample], frames: int, key_interval: int, sizes: Sequence[int] = ()
 ) -> Costs:
-    """The costs of a film by its samples.
-
-    Each sample counts for the part of the film that is nearest to it.
+    """The costs of a film by its samples. Each counts for the part of the film nearest to it.
 
     Args:
-        samples: the first one from the film's beginning, in the order of their places.
+        samples: in the order of their places; the first one is from the film's beginning.
         frames: of the film.
         key_interval: frames from one key frame to the next at most.
-        sizes: bytes of the film's own coded frames, to correct for parts that are more complex
-            than the samples, within 2/3 and 3/2; empty for no correction.
+        sizes: bytes of the film's own coded frames, to correct for parts of the film that are more
+            complex than the samples, within 2/3 and 3/2; empty for no correction.
     """
     edges = [0.0, *((a.place + b.place) / 2 for a, b in pairwise(samples)), 1.0]
     pairs = [(b - a, s) for (a, b), s in zip(pairwise(edges), samples, strict=True)]
@@ -322,23 +326,18 @@ def scale_up(
         share = max(own, min(1.0, 1 / key_interval), 1 / frames)
         frame_bytes = share * key_bytes + (1 - share) * other
     else:  # each frame is coded alone
-        frame_bytes = key_bytes = sum(w * s.key_bytes / max(1, s.keys) for w, s in pairs)
-    fixed = sum(s.header_bytes for s in samples) / len(samples) + max(0.0, key_bytes - frame_bytes)
-    seen = 0.0
+        frame_bytes = sum(w * s.key_bytes / max(1, s.keys) for w, s in pairs)
+    measured = 0.0  # mean bytes of the film's own frames, of those that the samples counted
     for w, s in pairs:
-        part = sizes[round(s.place * len(sizes)) :][: max(1, s.frames)]
-        seen += w * sum(part) / len(part) if part else 0.0
-    ratio = sum(sizes) / len(sizes) / seen if seen else 1.0
+        part = sizes[round(s.place * len(sizes)) :][: max(1, s.keys + s.others)]
+        measured += w * sum(part) / len(part) if part else 0.0
+    ratio = sum(sizes) / len(sizes) / measured if measured else 1.0
     return Costs(
+        samples[0].fixed_seconds,
         sum(w * s.frame_seconds for w, s in pairs),
-        _fixed(samples[0]),
-        (frame_bytes + _FRAME_BYTES) * min(3 / 2, max(2 / 3, ratio)),
-        fixed,
+        sum(max(0, s.container_bytes - _FRAME_BYTES * s.frames) for s in samples) / len(samples),
+        frame_bytes * min(3 / 2, max(2 / 3, ratio)) + _FRAME_BYTES,
     )
-
-
-def _fixed(sample: Sample) -> float:
-    return max(0.0, sample.seconds - sample.frames * sample.frame_seconds)
 
 
 def count_frames(job: FilmJob, scan: Scan) -> int:

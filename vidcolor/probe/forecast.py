@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..errors import VidcolorError
 from ..run.colorizer import Colorizer
-from ..run.pictures import picture_batch_size
 from ..run.plan import FilmJob, Job, PicturesJob
 from ..run.settings import Report, Settings
 from ..system.devices import device_memory, device_name
@@ -29,7 +25,7 @@ from .films import (
     make_measure,
     scan_film,
 )
-from .pictures import estimate_pictures, measure_pictures, window_size
+from .pictures import forecast_pictures
 
 
 @dataclass(frozen=True)
@@ -62,11 +58,6 @@ class Forecast:
     measured: bool = True
     notes: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        values = dataclasses.asdict(self)
-        return {**values, "input": str(self.input), "output": str(self.output)}
-
 
 @dataclass(frozen=True)
 class ForecastReport:
@@ -81,6 +72,7 @@ class ForecastReport:
         memory_bytes, vram_bytes: peak main memory of the process, and peak memory of the GPU.
         disk_bytes: of the outputs; a run writes nothing else.
         disk_free: free bytes where the outputs go; None if unknown.
+        fits: whether the disk has room for the outputs; True if that is unknown.
         measuring_seconds: that the probe itself took.
         problems: inputs that cannot be run, one line each.
     """
@@ -97,18 +89,9 @@ class ForecastReport:
     vram_bytes: int
     disk_bytes: int
     disk_free: int | None
+    fits: bool
     measuring_seconds: float
     problems: tuple[str, ...] = ()
-
-    @property
-    def fits(self) -> bool:
-        """Whether the disk has room for the outputs; True if that is unknown."""
-        return self.disk_free is None or self.disk_bytes <= self.disk_free
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        values = {**vars(self), "rows": [row.to_dict() for row in self.rows]}
-        return {**values, "problems": list(self.problems), "fits": self.fits}
 
 
 def free_space(path: Path) -> int | None:
@@ -134,10 +117,10 @@ def estimate_from_others(job: FilmJob, known: Sequence[tuple[FilmJob, Costs]]) -
     alike = [(j, c) for j, c in known if area(j) == area(job)] or list(known)
     scaled = [(c, area(job) / area(j)) for j, c in alike]
     return Costs(
-        sum(c.frame_seconds * scale for c, scale in scaled) / len(scaled),
         min(c.fixed_seconds for c, _ in scaled),  # a film that follows another starts faster
-        sum(c.frame_bytes * scale for c, scale in scaled) / len(scaled),
+        sum(c.frame_seconds * scale for c, scale in scaled) / len(scaled),
         sum(c.fixed_bytes for c, _ in scaled) / len(scaled),
+        sum(c.frame_bytes * scale for c, scale in scaled) / len(scaled),
     )
 
 
@@ -159,8 +142,8 @@ def forecast(
         reports: of inputs that cannot be run.
         colorizer: the model on its device.
         settings: of the run.
-        budget: seconds, about, for measuring films; the longest one is measured in any case, and
-            those that there is no time for are estimated from the others.
+        budget: seconds, about, for measuring films. The longest one is measured in any case; films
+            that there is no time for are estimated from the others.
         startup_seconds: from the program's start until the model was ready.
 
     Raises:
@@ -172,14 +155,13 @@ def forecast(
     films: list[tuple[int, int, FilmJob, Scan]] = []
     for index, job in enumerate(jobs):
         if isinstance(job, FilmJob):
+            copied = [each.index for each in job.plan.streams]
             try:
-                scan = scan_film(
-                    job.source.path, job.source.rate, [each.index for each in job.plan.streams]
-                )
-                films.append((-count_frames(job, scan), index, job, scan))
+                scan = scan_film(job.source.path, job.source.rate, copied)
             except VidcolorError as error:
                 problems.append(str(error))
-    films.sort(key=lambda film: film[:2])
+            else:
+                films.append((-count_frames(job, scan), index, job, scan))
     known: list[tuple[FilmJob, Costs]] = []
     started = time.monotonic()
     with (
@@ -187,25 +169,45 @@ def forecast(
         peak_memory(colorizer.device) as peak,
     ):
         folder = Path(name)
-        for _, index, job, scan in films:
+        for _, index, job, scan in sorted(films, key=lambda film: film[:2]):
             left = budget - (time.monotonic() - started)
             if known and left <= 0:
-                frames, copied = count_frames(job, scan), copied_bytes(job, scan)
-                guess = FilmEstimate(frames, estimate_from_others(job, known), copied)
-                rows[index] = _film_row(job, guess, measured=False)
-                continue
-            try:
-                measure, ahead = make_measure(job, colorizer, settings, folder)
-                found = estimate_film(job, settings, scan, measure, ahead, left)
-            except VidcolorError as error:
-                problems.append(str(error))
-                continue
-            known.append((job, found.costs))
-            rows[index] = _film_row(job, found, measured=True)
+                costs = estimate_from_others(job, known)
+                found = FilmEstimate(count_frames(job, scan), costs, copied_bytes(job, scan))
+            else:
+                try:
+                    measure, ahead = make_measure(job, colorizer, settings, folder)
+                    found = estimate_film(job, settings, scan, measure, ahead, left)
+                except VidcolorError as error:
+                    problems.append(str(error))
+                    continue
+                known.append((job, found.costs))
+            facts = job.source.facts
+            rows[index] = Forecast(
+                job.input,
+                job.output,
+                "film",
+                found.frames,
+                facts.width,
+                facts.height,
+                found.seconds,
+                found.frames / max(1e-9, found.seconds),
+                found.bytes,
+                found.copied,
+                bool(found.samples),
+                found.notes,
+            )
         for index, job in enumerate(jobs):
             if isinstance(job, PicturesJob):
-                rows[index] = _pictures_row(job, colorizer, settings, folder)
+                one = forecast_pictures(job, colorizer, settings, folder)
+                notes = (f"by {one.sampled} of {one.files} files",) * (one.sampled < one.files)
+                fps = one.files / max(1e-9, one.seconds)
+                rows[index] = Forecast(
+                    *job.items[0], "pictures", one.files, 0, 0, one.seconds, fps, one.bytes,
+                    notes=notes,
+                )  # fmt: skip
     ordered = tuple(rows[index] for index in sorted(rows))
+    needed, free = sum(r.bytes for r in ordered), free_space(ordered[0].output) if ordered else None
     return ForecastReport(
         device=device_name(colorizer.device),
         model=colorizer.name,
@@ -217,46 +219,9 @@ def forecast(
         seconds=(startup_seconds or 0.0) + sum(row.seconds for row in ordered),
         memory_bytes=peak.memory,
         vram_bytes=peak.vram,
-        disk_bytes=sum(row.bytes for row in ordered),
-        disk_free=free_space(ordered[0].output) if ordered else None,
+        disk_bytes=needed,
+        disk_free=free,
+        fits=free is None or needed <= free,
         measuring_seconds=time.monotonic() - began,
         problems=tuple(problems),
     )
-
-
-def _film_row(job: FilmJob, found: FilmEstimate, *, measured: bool) -> Forecast:
-    facts, seconds = job.source.facts, found.costs.seconds(found.frames)
-    return Forecast(
-        job.input,
-        job.output,
-        "film",
-        found.frames,
-        facts.width,
-        facts.height,
-        seconds,
-        found.frames / max(1e-9, seconds),
-        found.costs.bytes(found.frames) + found.copied,
-        found.copied,
-        measured,
-        found.notes,
-    )
-
-
-def _pictures_row(
-    job: PicturesJob, colorizer: Colorizer, settings: Settings, folder: Path
-) -> Forecast:
-    count = len(job.items)
-    window = window_size(picture_batch_size(colorizer, settings, count))
-    measure = partial(
-        measure_pictures,
-        colorizer=colorizer,
-        settings=settings,
-        folder=folder,
-        count=count,
-        window=window,
-    )
-    found = estimate_pictures(job.items, measure, window)
-    (path, output), seconds = job.items[0], found.seconds
-    notes = () if found.sampled == count else (f"by {found.sampled} of {count} files",)
-    fps = count / max(1e-9, seconds)
-    return Forecast(path, output, "pictures", count, 0, 0, seconds, fps, found.bytes, notes=notes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..sources import PictureSource
 _WINDOWS = 4
 _LEAST_WINDOW = 16  # pictures
 
-Items = Sequence[tuple[Path, Path]]
+Items = Sequence[tuple[Path, Path]]  # of a picture and its output
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Written:
 
 @dataclass(frozen=True)
 class PicturesEstimate:
-    """What a run of pictures takes: `sampled` of the `files` were measured."""
+    """Seconds and bytes of a run of `files` pictures, of which `sampled` were measured."""
 
     files: int
     sampled: int
@@ -50,46 +49,29 @@ class PicturesEstimate:
 
 
 def choose_sample(items: Items, sizes: Sequence[int], count: int) -> list[int]:
-    """Numbers of `count` pictures that represent all: each suffix and size as often as in the set.
+    """Indices of `count` of the items, or of all: each suffix and size as often as in the set.
 
-    They come in mixed order, so that each window of the sample represents all too.
+    They are ordered so that each window of the sample represents the set too.
 
     Args:
         items: pairs of a picture and its output.
         sizes: pixels of each picture.
-        count: how many; all if there are fewer.
+        count: how many.
     """
     by_size = sorted(range(len(items)), key=lambda i: (items[i][1].suffix.lower(), sizes[i]))
     count = min(count, len(items))
     picked = [by_size[(2 * k + 1) * len(items) // (2 * count)] for k in range(count)]
-    found = []
-    for first in range(_WINDOWS):
-        part = picked[first::_WINDOWS]
-        step = next(s for s in (7, 5, 3, 1) if len(part) % s or s == 1)
-        found += [part[(k * step) % len(part)] for k in range(len(part))]
-    return found
+    return [number for first in range(_WINDOWS) for number in picked[first::_WINDOWS]]
 
 
 def measure_pictures(
-    items: Items, colorizer: Colorizer, settings: Settings, folder: Path, count: int, window: int
+    items: Items, colorizer: Colorizer, settings: Settings, folder: Path, window: int | None
 ) -> list[Written]:
-    """Colorize `items` into `folder` and remove the files.
-
-    Args:
-        items: pairs of a picture and its output.
-        colorizer: the model on its device.
-        settings: of the run.
-        folder: for the files.
-        count: pictures of the whole run; the batches are as large as in that.
-        window: pictures in a window of a sample.
-    """
+    """Colorize `items` into `folder`, with `window` as of `colorize_pictures`; remove the files."""
     pairs = tuple((path, folder / f"{n}{out.suffix}") for n, (path, out) in enumerate(items))
-    batch = picture_batch_size(colorizer, settings, count)
-    settings = replace(settings, batch_size=batch, overwrite=True)
+    settings = replace(settings, overwrite=True)
     source, found, began = PictureSource(pairs), [], time.perf_counter()
-    reports = colorize_pictures(
-        PicturesJob(pairs), colorizer, settings, window=window if len(items) < count else None
-    )
+    reports = colorize_pictures(PicturesJob(pairs), colorizer, settings, window=window)
     for number, report in enumerate(reports):
         moment = time.perf_counter() - began
         size = report.output.stat().st_size if report.status == "done" else 0
@@ -102,6 +84,24 @@ def measure_pictures(
 def window_size(batch: int) -> int:
     """Pictures in a window of a sample: few, so that measuring is short, but two batches."""
     return min(WINDOW, max(_LEAST_WINDOW, 2 * batch))
+
+
+def forecast_pictures(
+    job: PicturesJob, colorizer: Colorizer, settings: Settings, folder: Path
+) -> PicturesEstimate:
+    """Measure a sample of a job's pictures, in batches of the whole job, and scale up.
+
+    `folder` is for temporary files.
+    """
+    count = len(job.items)
+    batch = picture_batch_size(colorizer, settings, count)
+    settings, window = replace(settings, batch_size=batch), window_size(batch)
+
+    def measure(items: Items) -> list[Written]:
+        part = window if len(items) < count else None
+        return measure_pictures(items, colorizer, settings, folder, part)
+
+    return estimate_pictures(job.items, measure, window)
 
 
 def estimate_pictures(
@@ -134,12 +134,13 @@ def estimate_pictures(
 
 
 def _scaled_bytes(items: Items, sizes: Sequence[int], written: Sequence[Written]) -> float:
-    pixels: dict[str, int] = defaultdict(int)
-    for (_, output), size in zip(items, sizes, strict=True):
-        pixels[output.suffix.lower()] += size
+    """Bytes of all outputs, by the bytes per pixel of their suffix."""
+    done = [each for each in written if each.bytes]
     total = 0.0
-    for suffix, count in pixels.items():
-        done = [each for each in written if each.bytes]
-        done = [each for each in done if each.suffix == suffix] or done
-        total += count * sum(w.bytes for w in done) / max(1, sum(w.pixels for w in done))
+    for suffix in {output.suffix.lower() for _, output in items}:
+        pixels = sum(
+            size for (_, o), size in zip(items, sizes, strict=True) if o.suffix.lower() == suffix
+        )
+        same = [each for each in done if each.suffix == suffix] or done
+        total += pixels * sum(w.bytes for w in same) / max(1, sum(w.pixels for w in same))
     return total

@@ -1,8 +1,7 @@
-"""The fastest batch sizes that `vidcolor probe` measured here, kept for `--batch-size auto`.
+"""The fastest batch sizes that `vidcolor probe` measured here, stored for `--batch-size auto`.
 
-One small JSON file, `batches.json`, in the folder that `VIDCOLOR_CACHE` names, else in the user's
-cache folder of the system. It can be deleted at any time. An entry counts for one device, one set
-of weights, one model size, one precision and frames of about one size.
+They are in one JSON file, which can be deleted at any time. An entry is for one device, one set of
+weights, one model size, one precision and frames of about one size.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import math
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from ..errors import OutputError
 from ..system.devices import device_name
@@ -29,7 +27,7 @@ _NAME = "batches.json"
 
 
 def cache_file() -> Path:
-    """Where the batch sizes lie: in the folder `VIDCOLOR_CACHE`, or in the user's cache folder."""
+    """The file: in the folder `VIDCOLOR_CACHE`, or in the user's cache folder."""
     own = os.environ.get("VIDCOLOR_CACHE")
     if own:
         return Path(own) / _NAME
@@ -39,16 +37,12 @@ def cache_file() -> Path:
 
 
 def size_class(width: int, height: int) -> int:
-    """Frames of a class have about the same number of pixels: the power of two nearest to it.
-
-    640x480 is in 18, 720x576 in 19, 1280x720 in 20, 1920x1080 in 21, 3840x2160 in 23.
-    """
+    """The power of two nearest to the number of pixels: 18 for 640x480, 21 for 1920x1080."""
     return round(math.log2(width * height))
 
 
 def _checksum(colorizer: Colorizer) -> str:
-    """Of the weights' file; of the network's shape where a file of one's own has no manifest: the
-    values decide nothing about speed."""
+    """Of the weights' file, or of the network's shapes if the file has no record of one."""
     if colorizer.entry.sha256:
         return colorizer.entry.sha256[:16]
     shapes = [(name, tuple(t.shape)) for name, t in colorizer.model.state_dict().items()]
@@ -56,12 +50,7 @@ def _checksum(colorizer: Colorizer) -> str:
 
 
 def batch_key(colorizer: Colorizer, width: int, height: int) -> str:
-    """What an entry of the cache counts for, as one readable line.
-
-    Args:
-        colorizer: its device, weights, model size and precision count.
-        width, height: of the frames, pixels.
-    """
+    """The key of an entry, one readable line. `width` and `height` are the frames', in pixels."""
     return " | ".join(
         (
             device_name(colorizer.device),
@@ -73,29 +62,17 @@ def batch_key(colorizer: Colorizer, width: int, height: int) -> str:
     )
 
 
-def _checked(values: Any) -> dict[str, int]:
-    """The batch sizes of a file's JSON.
-
-    Raises:
-        ValueError: it is not what `store_batch` writes.
-    """
-    if not isinstance(values, dict) or not isinstance(values.get("batches"), dict):
-        raise ValueError("no batches in it")
-    if values.get("version") != _VERSION:
-        return {}
-    for key, batch in values["batches"].items():
-        if type(batch) is not int or not 1 <= batch <= _MOST:
-            raise ValueError(f"a batch of {batch!r} for {key}")
-    found: dict[str, int] = values["batches"]
-    return found
-
-
 @lru_cache(maxsize=4)
 def _read_once(path: Path, changed: int, size: int) -> dict[str, int]:
-    """The file's batch sizes; a broken file is told of once, and not for every film."""
+    """The file's batch sizes. A broken file is reported once, not for every film."""
     try:
-        return _checked(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["version"] != _VERSION:
+            return {}
+        found: dict[str, int] = values["batches"]
+        if not all(type(batch) is int and 1 <= batch <= _MOST for batch in found.values()):
+            raise ValueError("a batch size is no number in range")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         logger.warning(
             "%s: not readable, so batch sizes are chosen by rule (%s); delete it, then run "
             "'vidcolor probe' again",
@@ -103,6 +80,7 @@ def _read_once(path: Path, changed: int, size: int) -> dict[str, int]:
             error,
         )
         return {}
+    return found
 
 
 def _read(path: Path) -> dict[str, int]:
@@ -114,23 +92,19 @@ def _read(path: Path) -> dict[str, int]:
 
 
 def cached_batch(colorizer: Colorizer, width: int, height: int) -> int | None:
-    """The batch size that was measured as the fastest for such frames, None if none was.
+    """The fastest batch size for frames of `width` x `height` pixels; None if none was measured.
 
     A file that cannot be read counts as none, with a warning.
-
-    Args:
-        colorizer: the model on its device.
-        width, height: of the film's frames, pixels.
     """
     known = _read(cache_file())
     return known.get(batch_key(colorizer, width, height)) if known else None
 
 
 def store_batch(colorizer: Colorizer, width: int, height: int, batch: int) -> bool:
-    """Keep the fastest batch size for such frames; replaces what was kept before.
+    """Store the fastest batch size for such frames; it replaces the one stored before.
 
     Returns:
-        Whether it was kept; a folder that cannot be written is told of with a warning.
+        False if the file cannot be written, which is also logged as a warning.
 
     Raises:
         ValueError: `batch` is out of range.

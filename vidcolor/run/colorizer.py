@@ -18,7 +18,7 @@ from ..color.bars import fill_bars
 from ..color.codes import luma_of_rgb
 from ..color.compose import LARGE, compose, film_gray
 from ..color.convert import gray_to_lightness
-from ..color.resize import block_means, upsample_chroma
+from ..color.resize import block_means, halved, upsample_chroma
 from ..errors import DeviceError, WeightsError
 from ..frames import LumaBatch, picture_format
 from ..models import MODELS, FeatureModel
@@ -32,7 +32,6 @@ from .settings import ColorizerOptions
 
 Network = TypeVar("Network", bound=nn.Module)
 _CPU_PIXELS = 4 * 256**2  # in the network at once; more do not fit into the processor's cache
-_PART = 4096  # rows of a large picture at once, an even number
 
 
 def model_size(height: int, width: int, size: int, stride: int) -> tuple[int, int]:
@@ -240,10 +239,8 @@ class Colorizer:
         # halved while the sides are even, on the codes, which is quick; the rest with a filter
         large = codes.numel() > LARGE
         while height >= 2 * least[0] and width >= 2 * least[1]:
-            if large:  # in parts, and without an odd last row or column
-                codes = codes[..., : height // 2 * 2, : width // 2 * 2]
-                parts = torch.split(codes, _PART, dim=-2)
-                codes = torch.cat([block_means(part, (2, 2)) for part in parts], dim=-2)
+            if large:
+                codes = halved(codes)
             elif height % 2 or width % 2:
                 break
             else:

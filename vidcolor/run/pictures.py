@@ -68,6 +68,7 @@ class _Picture:
         luma: set by `read`.
         color: set by `color`; of a large picture its a*b*.
         info: set by `read`; what the sink is told of it.
+        written: its file is complete.
     """
 
     index: int
@@ -80,6 +81,7 @@ class _Picture:
     luma: LumaBatch | None = None
     color: ColorBatch | torch.Tensor | None = None
     info: PictureInfo | None = None
+    written: bool = False
 
     def fail(self, error: Exception) -> None:
         """The picture has failed; it takes no further part."""
@@ -278,8 +280,10 @@ def picture_stages(
         try:
             written = write(picture)
             if written is not None:
+                if written.failure is not None:
+                    picture.fail(written.failure)
                 picture.report.warnings += written.notes
-                picture.report.output = written.path
+                picture.report.output, picture.written = written.path, written.bytes > 0
         except Exception as error:
             picture.fail(error)
         finally:
@@ -311,7 +315,8 @@ def _merged(pictures: list[_Picture]) -> Report:
     report, errors = reports[0], [each.error for each in reports if each.error]
     if len(reports) == 1:
         return report
-    report.frames = sum(each.frames for each in reports)
+    complete = any(picture.written for picture in pictures)
+    report.frames = sum(each.frames for each in reports) if complete else 0
     report.warnings = list(dict.fromkeys(line for each in reports for line in each.warnings))
     report.output = max((each.output for each in reports), key=lambda path: path != report.output)
     report.error = "; ".join(dict.fromkeys(errors))
@@ -379,7 +384,7 @@ def colorize_pictures(
     began, done = time.monotonic(), 0
     waiting: dict[int, list[_Picture]] = {}  # for other pages, and for those before them
     running = run_stages(pictures(), stages, timer=timer, name="list", unblock=room.close)
-    with closing(running) as results:
+    with closing(sink), closing(running) as results:
         for picture in results:
             waiting.setdefault(picture.index, []).append(picture)
             while done in waiting and len(waiting[done]) == waiting[done][0].pages:

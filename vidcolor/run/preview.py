@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..color.compose import compose
+from ..color.resize import halved
 from ..errors import InputError
 from ..frames import WHOLE, ColorBatch, LumaBatch, PictureInfo, Segment, picture_format
 from ..sinks import PictureSink, check_output
-from ..sources import FilmSource, Input
+from ..sources import FilmSource, Input, PictureSource
 from ..system.stages import run_stages
 from .colorizer import Colorizer
 from .films import film_stages
@@ -25,6 +27,7 @@ from .settings import Settings
 _RGB = picture_format(8)
 _WIDTH, _HEIGHT = 480, 720  # of one picture on the sheet at most, pixels
 _GAP = 8
+_MOST_PIXELS = 1 << 22  # of a picture that is colored as it is
 
 
 def _film_frames(source: FilmSource, count: int) -> Iterator[LumaBatch]:
@@ -56,6 +59,7 @@ def _frames(
     rate: Fraction | None,
     playlists: bool,
     deinterlace: str,
+    limits: bool,
     unread: list[str],
 ) -> Iterator[LumaBatch]:
     """`count` frames, evenly over the inputs; what cannot be read adds a line to `unread`."""
@@ -68,20 +72,26 @@ def _frames(
         if not share:
             continue
         try:
-            source = item.open(
-                segment,
-                rate if item.takes_rate else None,
-                playlists=playlists,
-                deinterlace=deinterlace,
-            )
-            if isinstance(source, FilmSource):
-                yield from _film_frames(source, share)
-                continue
-            for batch in source.batches(1):
+            if item.is_picture:
+                batch = PictureSource([(item.path, item.path)], limits=limits).read(0)
                 unread += batch.damage
-                yield batch
+                yield _shrunk(batch)
+                continue
+            own = rate if item.takes_rate else None
+            source = item.open(segment, own, playlists=playlists, deinterlace=deinterlace)
+            assert isinstance(source, FilmSource)
+            yield from _film_frames(source, share)
         except InputError as error:
             unread.append(str(error))
+
+
+def _shrunk(batch: LumaBatch) -> LumaBatch:
+    """A picture of many pixels by halves, as its tile is small: the whole would take 48 bytes a
+    pixel in color."""
+    codes = batch.luma
+    while codes.numel() > _MOST_PIXELS and min(codes.shape[-2:]) > 1:
+        codes = halved(codes)
+    return replace(batch, luma=codes)
 
 
 def _tile(color: ColorBatch) -> Tensor:
@@ -110,6 +120,7 @@ def write_preview(
     rate: Fraction | None = None,
     playlists: bool = False,
     deinterlace: str = "auto",
+    large_pictures: bool = False,
     overwrite: bool = False,
 ) -> tuple[int, list[str]]:
     """Write `count` pairs, gray left and color right, as one picture.
@@ -123,6 +134,7 @@ def write_preview(
         rate: of sequences.
         playlists: playlists may be opened, and the local files that they name.
         deinterlace: what to do with interlaced films.
+        large_pictures: also read what looks like a decompression bomb.
         overwrite: replace an existing sheet.
 
     Returns:
@@ -134,7 +146,8 @@ def write_preview(
     """
     check_output(output, items[0].path, overwrite=overwrite)
     unread: list[str] = []
-    frames = _frames(items, count, segment, rate, playlists, deinterlace, unread)
+    limits = not large_pictures
+    frames = _frames(items, count, segment, rate, playlists, deinterlace, limits, unread)
     stages = film_stages(colorizer, Settings(stabilize=False), _RGB, time_base=None)
     with closing(run_stages(frames, stages)) as colors:
         pairs = [_pair(color) for color in colors]

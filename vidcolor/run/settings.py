@@ -40,7 +40,7 @@ class Settings:
     """What a run makes and how. Each field is an option of `vidcolor run` and `vidcolor probe`.
 
     Raises:
-        OptionError: a value is out of range; it is a ValueError.
+        OptionError: a value is out of range or of another type; it is a ValueError.
         TypeError: `encoder` is not an `EncoderSettings`.
     """
 
@@ -80,6 +80,8 @@ class Settings:
     segment: Segment = WHOLE
     fps: Fraction | None = option(
         None,
+        low=0.001,
+        high=1_000_000,
         parse=parse_rate,
         metavar="RATE",
         help="Frame rate of a numbered sequence (frames/%05d.png): 24 or 30000/1001. A film "

@@ -23,6 +23,8 @@ _SYSTEM_ERRORS = frozenset(
      errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ENAMETOOLONG, errno.ESTALE, errno.EBUSY)
 )  # fmt: skip
 
+_LEAST = 1 << 16  # bytes that a disk has free if it is not full
+
 
 def same_file(one: Path, other: Path) -> bool:
     """Whether two paths lead to one file, through symbolic or hard links too."""
@@ -75,6 +77,15 @@ def writing(output: Path) -> Iterator[None]:
         raise OutputError(
             f"{output}: {output.suffix} refuses what is to be written ({reason}); {other}"
         ) from error
+
+
+def is_full(output: Path) -> bool:
+    """Whether the disk has hardly any space left."""
+    try:
+        state = os.statvfs(output.parent)
+    except (OSError, AttributeError):
+        return False
+    return state.f_bavail * state.f_frsize < _LEAST
 
 
 class PendingFile:

@@ -24,7 +24,7 @@ from ..errors import OutputError
 from ..frames import ColorBatch, LumaBatch, PictureInfo
 from ..system.vips import libvips
 from .embed import Blocks, embed_jpeg, embed_png, embed_webp
-from .files import PendingFile, check_output, writing
+from .files import PendingFile, check_output, is_full, writing
 from .pixels import Canvas, save, save_bmp
 from .tags import has_thumbnail, revised_exif
 from .tiff import TiffAssembly
@@ -33,7 +33,6 @@ _BIG = 3 << 30  # bytes of pixels from which a TIFF file is written as BigTIFF
 _AVIF_QUALITY = 90  # of 100, about what 95 is for JPEG
 _AVIF_BITS = 12
 _PNG_LEVEL, _PNG_FILTER = 3, "sub"  # of zlib; higher levels take twice as long for some percent
-_FULL = 1 << 16  # bytes of free space
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ _FORMATS = {
 class PictureReport:
     """A written picture: its path, size in pixels, bits a channel, bytes of the file, and a line
     for each thing that its format could not hold. Of a page, before its file is complete, `bytes`
-    is 0."""
+    is 0; of one that could not be written `failure` says why."""
 
     path: Path
     width: int
@@ -75,6 +74,7 @@ class PictureReport:
     bit_depth: int
     bytes: int
     notes: tuple[str, ...] = ()
+    failure: Exception | None = None
 
 
 @dataclass
@@ -109,6 +109,13 @@ class PictureSink:
         self._books: dict[Path, _Book] = {}
         self._lock = threading.Lock()
 
+    def close(self) -> None:
+        """Discard the files of several pictures of which not all came."""
+        with self._lock:
+            books, self._books = list(self._books.values()), {}
+        for book in books:
+            book.file.discard()
+
     def check(self, picture: PictureInfo) -> None:
         """Refuse an output before the work: see `write`.
 
@@ -137,7 +144,7 @@ class PictureSink:
         """Write a picture that comes in strips from the top, so that it is never held as a whole.
 
         Of a file of several pictures the output is complete when `write`, `write_strips` or `lose`
-        was called for each.
+        was called for each. One that cannot be written is left out, and its report has `failure`.
 
         Args:
             source: the picture's luma, with `picture`.
@@ -151,25 +158,27 @@ class PictureSink:
         if picture is None:
             raise ValueError("a picture sink takes batches of one still picture")
         form = self._format(picture.output)
-        deep = form.deep and min(bit_depth, picture.bit_depth or bit_depth) > 8
-        canvas = Canvas(
-            source,
-            strips,
-            depth=16 if deep else 8,
-            transparent=form.transparent,
-            with_thumbnail=has_thumbnail(picture.exif) and form.name != "tiff",
+        several = picture.pages > 1 and form.pages
+        bits = 16 if form.deep and min(bit_depth, picture.bit_depth or bit_depth) > 8 else 8
+        height, width = source.luma.shape[-2:]
+        report = PictureReport(
+            picture.output, width, height, bits, 0, tuple(_losses(picture, form))
         )
         book = self._open(picture, form)
-        report = PictureReport(
-            picture.output, canvas.width, canvas.height, 16 if deep else 8, 0,
-            tuple(_losses(picture, form)),
-        )  # fmt: skip
         try:
+            canvas = Canvas(
+                source,
+                strips,
+                depth=bits,
+                transparent=form.transparent,
+                with_thumbnail=has_thumbnail(picture.exif) and form.name != "tiff",
+            )
             with self._encoding(picture.output, canvas):
                 left_out = self._add(book, form, canvas, picture)
-        except BaseException:
-            if book.left == 1 and not book.pages:
-                self._close(picture.output, book)
+        except BaseException as error:
+            if several and isinstance(error, Exception):
+                return self._turn(book, picture, replace(report, failure=error), lost=True)
+            self._close(picture.output, book)
             raise
         why = "too long for JPEG" if form is _JPEG else f"for which {form.name} has no place"
         notes = tuple(f"{picture.output}: left out the {name}, {why}" for name in left_out)
@@ -185,8 +194,8 @@ class PictureSink:
         if picture.pages == 1 or not form.pages:
             return None
         book = self._open(picture, form)
-        book.lost += 1
-        report = self._turn(book, picture, PictureReport(picture.output, 0, 0, 0, 0))
+        report = PictureReport(picture.output, 0, 0, 0, 0)
+        report = self._turn(book, picture, report, lost=True)
         return report if report.bytes else None
 
     def _open(self, picture: PictureInfo, form: _Format) -> _Book:
@@ -219,13 +228,16 @@ class PictureSink:
         """Errors of libvips and the system as an `OutputError`; those of the strips as they are."""
         pyvips = libvips()
         with writing(output):
+            error = None
             try:
                 yield
-            except pyvips.Error as error:
-                if canvas is not None and canvas.failure is not None:
-                    raise canvas.failure from None
+            except pyvips.Error as found:
+                error = found
+            if canvas is not None and canvas.failure is not None:
+                raise canvas.failure from None
+            if error is not None:
                 text = str(error)
-                if os.strerror(errno.ENOSPC) in text or _is_full(output):
+                if os.strerror(errno.ENOSPC) in text or is_full(output):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
                 lines = [line.strip() for line in text.split("\n") if line.strip()]
                 raise OutputError(
@@ -246,7 +258,8 @@ class PictureSink:
             image = image.copy_memory()
             with book.lock:
                 book.pages[picture.page] = image
-                book.blocks = blocks if not picture.page else book.blocks
+                if not picture.page:
+                    book.blocks = blocks
             return []
         if form.name == "bmp":
             save_bmp(image, path, picture.dpi)
@@ -305,10 +318,13 @@ class PictureSink:
             options |= {"lossless": True, "exact": True}
         save(image, path, "webp", Q=self._quality, **options)
 
-    def _turn(self, book: _Book, picture: PictureInfo, report: PictureReport) -> PictureReport:
+    def _turn(
+        self, book: _Book, picture: PictureInfo, report: PictureReport, *, lost: bool = False
+    ) -> PictureReport:
         """A picture is through; with the last of its file the file appears under its name."""
         with book.lock:
             book.left -= 1
+            book.lost += lost
             if book.left:
                 return report
         output = picture.output
@@ -356,15 +372,6 @@ class PictureSink:
                 )
         except (pyvips.Error, OSError) as error:
             raise OutputError(f"{output}: the written picture cannot be read back") from error
-
-
-def _is_full(output: Path) -> bool:
-    """Whether the disk has hardly any space left."""
-    try:
-        state = os.statvfs(output.parent)
-    except (OSError, AttributeError):
-        return False
-    return state.f_bavail * state.f_frsize < _FULL
 
 
 def _losses(picture: PictureInfo, form: _Format) -> Iterator[str]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..frames import ColorBatch, LumaBatch
+from ..system.memory import release_freed_memory
 from ..system.vips import libvips
 from .embed import png_chunk
 
@@ -22,6 +23,7 @@ _THUMBNAIL = 160  # pixels of the longer side, as EXIF 2.32, 4.5.5, advises
 _SAMPLED = 640  # pixels, at least, from which a thumbnail is made
 _SHARES = (0.75, 0.5, 0.25, 0.0)  # of a chroma that a small RGB space does not hold
 _CLOSE = 0.5  # of L*
+_HELD = 4  # strips whose freed memory the process may keep
 Codes = NDArray[Any]
 
 
@@ -83,7 +85,9 @@ class Canvas:
             self._feed = _PngFeed(self.height, first, rows)
             self._reader = pyvips.SourceCustom()  # libvips does not keep it alive
             self._reader.on_read(self._read)
-            image = pyvips.Image.pngload_source(self._reader, access="sequential", unlimited=True)
+            image = pyvips.Image.pngload_source(
+                self._reader, access="sequential", unlimited=True, fail_on="truncated"
+            )
             image = image.bandfold(factor=first.shape[2]).copy(interpretation=space)
         self.image = self._in_space(image)
 
@@ -98,7 +102,9 @@ class Canvas:
         """Each strip's samples `(rows, W, bands)`: R, G, B, the gray code where the space is not
         sRGB, and alpha."""
         top = 0
-        for strip in strips:
+        for number, strip in enumerate(strips):
+            if number % _HELD == _HELD - 1:  # libvips asks from several threads
+                release_freed_memory()
             depth = strip.format.bit_depth
             planes = [_rescale(each[0].numpy(), depth, self._bits) for each in strip.planes]
             end = top + planes[0].shape[0]

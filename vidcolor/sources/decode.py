@@ -33,6 +33,7 @@ class Pixels:
         bits: 8 or 16 a sample, of the file.
         profile: of the RGB space to write in, empty for sRGB.
         notes: a line for each thing that is left out.
+        delays, loop: milliseconds of each picture of an animation, and how often it is shown.
     """
 
     image: Any
@@ -42,6 +43,8 @@ class Pixels:
     bits: int
     profile: bytes
     notes: tuple[str, ...] = ()
+    delays: tuple[int, ...] = ()
+    loop: int = 0
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,10 @@ def open_pixels(
     finally:
         os.close(number)
     image = getattr(pyvips.Image, f"{file.loader}load_source")(source, **options)
-    return _understood(image, file, page)
+    pixels = _understood(image, file, page)
+    if file.pages > 1 and image.get_typeof("delay"):
+        pixels = replace(pixels, delays=tuple(image.get("delay")), loop=image.get("loop"))
+    return pixels
 
 
 def _other_tiff(file: PictureFile) -> Pixels:
@@ -261,10 +267,6 @@ def _colored(image: Any, profile: bytes, alpha: bool, bits: int) -> Pixels:
         notes.append("its color profile is for other channels than it has; it is left out")
         profile = b""
     if colors == 4 and not profile:
-        if bits == 16:
-            raise UnsuitableError(
-                "16-bit CMYK without a color profile is not supported; convert it to RGB"
-            )
         notes.append("CMYK without a color profile: its inks are taken as complements of R, G, B")
         plain = _complement(plain)
     if not profile or (bands == 3 and is_srgb(profile)):
@@ -297,9 +299,12 @@ def _with_alpha(pixels: Pixels, image: Any) -> Pixels:
 
 
 def _complement(cmyk: Any) -> Any:
-    """R'G'B' = (255 - CMY) (255 - K) / 255, of 8 bits, as Pillow and most viewers do."""
-    light = cmyk.linear(-1, 255)
-    return (light[:3] * light[3] / 255).rint().cast("uchar").copy(interpretation="srgb")
+    """R'G'B' = (1 - CMY) (1 - K), of the samples' type, as Pillow and most viewers do."""
+    deep = cmyk.format == "ushort"
+    white = 65535 if deep else 255
+    light = cmyk.linear(-1, white)
+    rgb = (light[:3] * light[3] / white).rint().cast(cmyk.format)
+    return rgb.copy(interpretation="rgb16" if deep else "srgb")
 
 
 def _blob(image: Any, name: str) -> bytes:

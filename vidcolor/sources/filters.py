@@ -53,7 +53,8 @@ def numbered(frame: av.VideoFrame, number: int) -> av.VideoFrame:
 def carried(frame: av.VideoFrame) -> av.VideoFrame:
     """The frame in a format that the filters take without changing its luma."""
     form = layout(frame.format.name)
-    if not frame.format.name.startswith("gray") or form.bit_depth in (8, 16):
+    odd_gray = frame.format.name.startswith("gray") and form.bit_depth not in (8, 16)
+    if form.has_luma and not odd_gray:
         return frame
     return luma_frame(luma_plane(frame), form.bit_depth)
 

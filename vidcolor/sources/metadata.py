@@ -16,6 +16,7 @@ from .decode import PictureFile
 ORIENTATION = 0x0112
 _X_RESOLUTION, _Y_RESOLUTION, _UNIT = 282, 283, 296
 _CM_PER_INCH = 2.54
+_BIG_ENDIAN_BIGTIFF = b"MM\0+"  # whose EXIF Pillow does not read
 _EXIF_HEAD = b"Exif\0\0"
 # Tags of a TIFF file that tell of the picture, which go into the kept EXIF block; the others lay
 # out its pixels. TIFF 6.0, section 8, and Windows' XPTitle to XPSubject.
@@ -53,8 +54,6 @@ class Metadata:
     quality: int
     lossless: bool
     compression: str
-    delays: tuple[int, ...]
-    loop: int
 
 
 def read_metadata(file: PictureFile, stream: IO[bytes], page: int) -> tuple[Metadata, list[str]]:
@@ -71,17 +70,19 @@ def read_metadata(file: PictureFile, stream: IO[bytes], page: int) -> tuple[Meta
     exif, orientation = b"", 1
     try:
         block = _exif_of(file, stream, page)
-        orientation = int(block.get(ORIENTATION, 1) or 1) if block is not None else 1
+        found = tags if block is None else block
+        orientation = int(found.get(ORIENTATION, 1) or 1)
+        if file.tiff and block is None:
+            notes.append(
+                f"{file.path}: left out tags of a big-endian BigTIFF; XMP and IPTC are kept"
+            )
         exif = _exif_bytes(file, block)
     except _BAD_EXIF:
         block = None
         notes.append(f"{file.path}: its EXIF block is damaged and left out")
     orientation = orientation if 1 <= orientation <= 8 else 1
-    stream.seek(0)
-    order = ">" if stream.read(2) == b"MM" else "<"
     dpi = _dpi(image, block, file.loader)
     info: dict[Any, Any] = {} if image is None or page else image.info
-    delay = info.get("duration") or 0
     metadata = Metadata(
         orientation=1 if file.loader == "heif" else orientation,  # libvips turns it by itself
         exif=exif,
@@ -89,12 +90,10 @@ def read_metadata(file: PictureFile, stream: IO[bytes], page: int) -> tuple[Meta
         xmp=_xmp(info, tags),
         comment=_comment(info, file.loader),
         text=_text(image, file.loader),
-        iptc=_iptc(info, tags, order),
+        iptc=_iptc(info, tags, ">" if getattr(tags, "prefix", b"II") == b"MM" else "<"),
         quality=_jpeg_quality(image),
         lossless=file.loader == "webp" and _is_lossless(stream),
         compression=file.tiff[page].compression if file.tiff else "",
-        delays=(int(delay),) * file.pages if file.pages > 1 else (),
-        loop=int(info.get("loop") or 0),
     )
     return metadata, notes
 
@@ -212,9 +211,11 @@ def _is_lossless(stream: IO[bytes]) -> bool:
 def _exif_of(file: PictureFile, stream: IO[bytes], page: int) -> Image.Exif | None:
     """The tags of EXIF, or of a page of a TIFF file; None for none."""
     if file.tiff:
-        tags = Image.Exif()
         stream.seek(0)
         start = stream.read(4)
+        if start == _BIG_ENDIAN_BIGTIFF:
+            return None
+        tags = Image.Exif()
         tags.endian, tags.bigtiff = "<" if start[:2] == b"II" else ">", b"+" in start
         tags.load_from_fp(stream, file.tiff[page].offset)
         return tags

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,9 +25,12 @@ from .profiles import gray_of_srgb
 
 _WHOLE = 1 << 26  # pixels of a picture that is decoded at once, in several threads
 _STRIP = 1 << 22  # pixels of a strip, and of a larger picture at once
+_LINES = 64  # that are exchanged at once
 _ROWS = 8  # a strip has a multiple of these rows, as `chroma_of_rgb` wants it
 # libjpeg's warning for bytes that it skips: common, and harmless
 _HARMLESS = "extraneous bytes"
+_TRIES = 3
+_failing = threading.Lock()
 # libtiff's and libvips' words for a compression or layout that they do not have
 _NOT_BUILT_IN = ("not configured", "not supported")
 
@@ -167,6 +171,8 @@ class PictureSource:
                 bit_depth=found.pixels.bits,
                 page=page,
                 pages=file.pages,
+                delays=found.pixels.delays,
+                loop=found.pixels.loop,
                 **kept,
             ),
             is_color=found.chroma > COLOR_THRESHOLD,
@@ -200,23 +206,41 @@ def _decode(file: PictureFile, page: int, *, limits: bool, with_rgb: bool = Fals
     pyvips = libvips()
     try:
         return _planes(open_pixels(file, page, limits=limits), with_rgb)
-    except pyvips.Error as error:
-        text = str(error)
+    except pyvips.Error:
+        text = _failure(file, page, limits)
     if file.loader == "tiff" and (
         any(words in text for words in _NOT_BUILT_IN) or file.tiff[page].is_lab8
     ):
         return _planes(open_pixels(file, page, limits=limits, other=True), with_rgb)
-    found = _planes(open_pixels(file, page, limits=limits, strict=False), with_rgb)
+    try:
+        found = _planes(open_pixels(file, page, limits=limits, strict=False), with_rgb)
+    except pyvips.Error as error:
+        raise OSError(text) from error
     pixels = found.pixels
     cause = f"was decoded with errors ({_cause(text)})"
-    if _HARMLESS in text:
+    odd_tags = file.loader == "tiff" and not _told(text)  # libtiff warned of them without a word
+    if _HARMLESS in text or odd_tags:
         note = f"{file.path}: {cause}; compare it with its original"
-        return _Decoded(**{**vars(found), "pixels": _noted(pixels, note)})
-    return _Decoded(**{**vars(found), "damage": f"{cause}; {RESTORE}"})
+        return replace(found, pixels=replace(pixels, notes=(*pixels.notes, note)))
+    return replace(found, damage=f"{cause}; {RESTORE}")
 
 
-def _noted(pixels: Pixels, note: str) -> Pixels:
-    return Pixels(**{**vars(pixels), "notes": (*pixels.notes, note)})
+def _failure(file: PictureFile, page: int, limits: bool) -> str:
+    """What libvips says of a file that it fails at.
+
+    Its errors of all threads go into one buffer, so another thread may have taken this one's. One
+    at a time the files are tried again, until there is more than that some step failed.
+    """
+    pyvips, text = libvips(), ""
+    with _failing:
+        for _ in range(_TRIES):
+            try:
+                _planes(open_pixels(file, page, limits=limits), False)
+            except pyvips.Error as error:
+                text = str(error)
+            if _told(text):
+                break
+    return text
 
 
 def _planes(pixels: Pixels, with_rgb: bool) -> _Decoded:
@@ -225,7 +249,7 @@ def _planes(pixels: Pixels, with_rgb: bool) -> _Decoded:
     width, height = image.width, image.height
     deep = image.format == "ushort"
     gray = np.empty((height, width), np.uint16 if deep else np.uint8)
-    alpha = np.empty_like(gray) if pixels.alpha else None
+    alpha = np.empty((height, width), np.uint8) if pixels.alpha else None
     rgb = np.empty((height, width, 3), gray.dtype) if with_rgb and pixels.colors == 3 else None
     chroma = 0.0
     for rows, values in _strips(image):
@@ -238,10 +262,18 @@ def _planes(pixels: Pixels, with_rgb: bool) -> _Decoded:
         else:
             codes = values[..., 0]
         if codes.dtype != gray.dtype:  # the first color among grays of 8 bits
-            gray = gray.astype(np.uint16) * 257
+            gray = gray.astype(np.uint16)
+            gray *= 257
         gray[rows] = codes if codes.dtype == gray.dtype else codes.astype(np.uint16) * 257
         if alpha is not None:
-            alpha[rows] = values[..., -1]
+            veil = values[..., -1]
+            if alpha.dtype != veil.dtype:  # of 16 bits, perhaps the first that 8 do not hold
+                if (veil % 257).any():
+                    alpha = alpha.astype(np.uint16)
+                    alpha *= 257
+                else:
+                    veil = veil // 257
+            alpha[rows] = veil
     return _Decoded(gray, alpha, rgb, chroma, pixels)
 
 
@@ -261,10 +293,15 @@ def _strips(image: Any) -> Iterator[tuple[slice, Codes]]:
             yield rows, np.frombuffer(data, kind).reshape(-1, width, bands)
 
 
+def _told(text: str) -> list[str]:
+    """The lines of libvips' error that say more than that a step failed."""
+    lines = [line.strip() for line in text.split("\n")]
+    return [line for line in lines if line and not line.startswith(("unable to", "tiffload: load"))]
+
+
 def _cause(text: str) -> str:
     """The first line of libvips' error that says something of the picture."""
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    told = [line for line in lines if not line.startswith("unable to")] or lines or ["unknown"]
+    told = _told(text) or ["odd tags or an unknown error"]
     useful = [line for line in told if "bad seek" not in line and "read error" not in line]
     return (useful or told)[0][:200].replace(";", ",")
 
@@ -304,18 +341,29 @@ def _empty(
 
 
 def _tensor(values: Codes) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values))
+    # A turned large picture stays as it was stored; the copy would take as much memory again.
+    return torch.from_numpy(values if values.size > _WHOLE else np.ascontiguousarray(values))
 
 
 def upright(values: Codes, orientation: int) -> Codes:
-    """Turn and mirror `(H, W, ...)` as the EXIF orientation says.
+    """Turn and mirror `(H, W, ...)` as the EXIF orientation says, in place, as a view.
 
     Source: EXIF 2.32, tag 274.
     """
     if orientation in (5, 6, 7, 8):
         values = values.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
-        values = values[:, ::-1]
+        _reverse(values.swapaxes(0, 1))
     if orientation in (3, 4, 7, 8):
-        values = values[::-1]
+        _reverse(values)
     return values
+
+
+def _reverse(values: Codes) -> None:
+    """Reverse the order of the first axis, some at a time."""
+    count = len(values)
+    for start in range(0, count // 2, _LINES):
+        end = min(start + _LINES, count // 2)
+        first, last = values[start:end], values[count - end : count - start]
+        kept = first.copy()
+        first[:], last[:] = last[::-1].copy(), kept[::-1]

@@ -127,14 +127,14 @@ def pages(file: IO[bytes]) -> tuple[list[TiffPage], int]:
 def _directories(file: IO[bytes]) -> Iterator[TiffPage]:
     file.seek(0)
     head = file.read(16)
-    big = head[2:3] == b"+" or head[3:4] == b"+"
-    # Pillow reads the tags when they are asked for: from a copy of the directory's own part
-    directory = ImageFileDirectory_v2(head[: 16 if big else 8])
+    order = head[:2]
+    # Pillow takes no big-endian BigTIFF for one, but its directories
+    head = b"II+\0" + head[4:] if b"+" in head[2:4] else head[:8]
+    at = ImageFileDirectory_v2(head, order).next
     seen: set[int] = set()
-    at = directory.next
     while at and at not in seen and len(seen) < _MOST_PAGES:
         seen.add(at)
-        here = ImageFileDirectory_v2(head[: 16 if big else 8], group=0)  # values as they are
+        here = ImageFileDirectory_v2(head, order, group=0)  # values as they are
         file.seek(at)
         here.load(file)
         yield _page(len(seen) - 1, here, at)

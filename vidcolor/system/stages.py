@@ -286,14 +286,6 @@ def run_stages(
                     thread.join(max(0.0, until - time.monotonic()))
 
 
-def thread_names(stages: Sequence[Stage[Any, Any]], name: str = "decode") -> list[list[str]]:
-    """Names of the stages that share each thread of `run_stages`; `name` is that of the source."""
-    first, *others = _by_thread(stages)
-    return [[name, *(stage.name for stage in first)]] + [
-        [stage.name for stage in group] for group in others
-    ]
-
-
 def _by_thread(stages: Sequence[Stage[Any, Any]]) -> list[list[Stage[Any, Any]]]:
     """The stages of each thread; the first thread reads the source."""
     groups: list[list[Stage[Any, Any]]] = [[]]

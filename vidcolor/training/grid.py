@@ -23,9 +23,9 @@ from .options import TrainCallbacks, TrainOptions
 from .prepare import open_dataset
 from .recipe import RecipeFile, overridden, recipe_values
 from .results.collect import settings_key
-from .results.grid_table import grid_markdown, pivot_markdown
 from .results.plots import plot_grid
 from .results.report import read_results, write_file
+from .results.tables import grid_markdown, pivot_markdown
 from .trainer import train
 
 _DONE = ("finished", "stopped early", "diverged")
@@ -66,7 +66,7 @@ def _dataset(file: RecipeFile, options: TrainOptions) -> DataSet:
 
 
 def _row(name: str, overrides: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the grid; see `grid_table`."""
+    """A row of the grid; see `results.tables`."""
     measures = {k: v for k, v in (results.get("best") or {}).items() if k not in ("epoch", "lr")}
     return {
         **measures,

@@ -207,8 +207,3 @@ VARIANTS = [
 )
 def test_kinds_of_grids(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     assert grid(tmp_path, rows).shape[:2] == (540, 660)
-
-
-def test_a_panel_for_each_grid(tmp_path: Path) -> None:
-    rows = [{**row, "grid": name} for name in ("CNN1", "CNN2") for row in runs(lr=[0.1, 1.0])]
-    assert grid(tmp_path, rows).shape[1] == 1320

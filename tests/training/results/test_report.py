@@ -16,8 +16,6 @@ import torch
 from vidcolor.errors import OutputError, TrainingError
 from vidcolor.training.objectives import OBJECTIVES
 from vidcolor.training.objectives.base import higher_is_better
-from vidcolor.training.results.grid_table import grid_markdown
-from vidcolor.training.results.markdown import cell, duration
 from vidcolor.training.results.report import (
     diverged_epoch,
     our_figure,
@@ -25,6 +23,7 @@ from vidcolor.training.results.report import (
     summary_markdown,
     write_results,
 )
+from vidcolor.training.results.tables import cell, duration, grid_markdown
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -49,26 +49,27 @@ class FolderFigures:
         """
         color, truth = (colorfulness((rgb * 255).round()).tolist() for rgb in (made, batch.rgb))
         scores = measures["psnr_over_gray"].tolist()
-        for row, values in enumerate(zip(scores, color, truth, strict=True)):
-            sums = self.sums[self.groups[first + row]]
-            for place, value in enumerate((1.0, *values)):
-                sums[place] += value
+        for row, values in enumerate(zip(scores, color, truth, strict=True), start=first):
+            group = self.groups[row]
+            new = (1.0, *values)
+            self.sums[group] = [a + b for a, b in zip(self.sums[group], new, strict=True)]
 
     def figures(self, distributed: Distributed) -> dict[str, dict[str, float]]:
         """By group: `pictures`, mean `psnr_over_gray` in dB, `color` as a share of the truth's.
 
         Sums over all processes, each of which must call this.
         """
-        flat = distributed.all_sum([value for sums in self.sums.values() for value in sums])
-        found = {}
-        for place, group in enumerate(self.sums):
-            count, score, color, truth = flat[4 * place : 4 * place + 4]
-            found[group] = {
+        flat = iter(distributed.all_sum([v for sums in self.sums.values() for v in sums]))
+        return {
+            group: {
                 "pictures": int(count),
                 "psnr_over_gray": round(score / max(count, 1.0), 4),
                 "color": round(color / truth, 4) if truth else 0.0,
             }
-        return found
+            for group, count, score, color, truth in zip(
+                self.sums, flat, flat, flat, flat, strict=True
+            )
+        }
 
 
 def write_figures(path: Path, row: dict[str, Any]) -> None:

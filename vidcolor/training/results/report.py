@@ -10,11 +10,10 @@ from typing import Any
 
 from ...errors import TrainingError
 from ...system.files import replacing
-from .markdown import cell, duration, finite, setting, table, values_table
+from .tables import NO_MEASURE, cell, duration, finite, setting, table
 
 _DIGITS = 6  # significant digits of a float in results.json
 _SHOWN_NAMES = 10  # unreadable files that the summary names
-_NO_MEASURE = {"epoch", "lr", "seconds", "images_per_second"}  # in a row of the history
 _TEST_COLUMNS = {
     "psnr": ("PSNR, dB", ".3f"),
     "psnr_over_gray": ("over gray, dB", "+.3f"),
@@ -38,7 +37,7 @@ def diverged_epoch(history: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def write_file(path: Path, data: str | bytes) -> None:
-    """Write `path` atomically; bytes that are not UTF-8 in file names are written as escapes.
+    """Write `path` atomically. Bytes of file names that are not UTF-8 are written as escapes.
 
     Raises:
         OutputError: the file cannot be written; the old file is kept.
@@ -70,7 +69,7 @@ def _to_json(value: Any, key: str) -> Any:
     """`value` in JSON's types: floats rounded, nan and infinity as None."""
     if hasattr(value, "tolist"):  # tensors, and numpy's numbers and arrays
         value = value.tolist()
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, str | int):
         return value
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
@@ -128,19 +127,25 @@ def our_figure(results: Mapping[str, Any], key: str) -> tuple[float | None, str]
         The value and `test`, `validation`, `train` or an empty word; None if there is none.
     """
     rows = (results.get("test") or {}).get("rows") or [{}]
-    tests = {**rows[-1], **(results.get("test_measures") or {})}
-    best, history = results.get("best") or {}, results.get("history") or []
-    epoch = results.get("best_epoch")
-    at_best: Mapping[str, Any] = next((r for r in history if r.get("epoch") == epoch), {})
+    epochs = {row.get("epoch"): row for row in results.get("history") or []}
+    best = results.get("best") or {}
+    test = {**rows[-1], **(results.get("test_measures") or {})}
+    train = epochs.get(results.get("best_epoch"), {})
     part, _, name = key.partition("_")
-    if part in ("test", "validation") and name:
-        return finite((tests if part == "test" else best).get(name)), part
-    if part == "train" and name:
-        return finite(at_best.get(key)), part
-    for part, values in (("test", tests), ("validation", best)):
+    for where, values, measure in (
+        ("test", test, name), ("validation", best, name), ("train", train, key),
+    ):  # fmt: skip
+        if part == where and name:
+            return finite(values.get(measure)), part
+    for where, values in (("test", test), ("validation", best)):
         if finite(values.get(key)) is not None:
-            return finite(values[key]), part
+            return finite(values[key]), where
     return finite(results.get(key)), ""
+
+
+def _values_table(values: Mapping[str, Any]) -> str:
+    shown = {key: value for key, value in values.items() if key not in NO_MEASURE}
+    return table(["measure", "value"], [[cell(k), cell(v)] for k, v in shown.items()])
 
 
 def _reported_table(results: Mapping[str, Any]) -> str:
@@ -205,15 +210,15 @@ def summary_markdown(results: Mapping[str, Any], pictures: Sequence[str] = ("cur
     if test := get("test"):
         notes = "\n".join(f"- {note}" for note in test.get("notes", []))
         blocks += ["## The test part", _test_table(test), notes]
-    measure = ["measure", "value"]
     if get("test_measures"):
         note = f" ({get('note')})" if get("note") else ""
         blocks.append(f"The objective's own measures on the test part{note}:")
-        blocks.append(values_table(measure, results["test_measures"]))
+        blocks.append(_values_table(results["test_measures"]))
     if get("best"):
-        best = {k: v for k, v in results["best"].items() if k not in _NO_MEASURE}
-        blocks.append(f"## Validation, epoch {cell(get('best_epoch'))}")
-        blocks.append(values_table(measure, best))
+        blocks += [
+            f"## Validation, epoch {cell(get('best_epoch'))}",
+            _values_table(results["best"]),
+        ]
     if get("reported"):
         blocks += ["## Beside the document", _reported_table(results)]
     if pictures:

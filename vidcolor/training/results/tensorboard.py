@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import OutputError, TrainingError
-from .markdown import table
+from .tables import table
 
 _RUN = {"lr", "seconds", "images_per_second"}  # not measures
 

@@ -1,4 +1,4 @@
-"""The runs of a grid or of variants as Markdown tables.
+"""Markdown tables of results: numbers, settings, and the runs of a grid or of variants.
 
 A run is a row: a dict with `settings` (the keys that were changed, and their values), `status`,
 `epochs`, `seconds`, `lr` and the measures of its best epoch, such as `train_loss`, `loss` (of the
@@ -8,16 +8,70 @@ validation) and `psnr`. `name` tells runs apart whose `settings` have different 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..objectives.base import higher_is_better
-from .markdown import cell, finite, setting, short_key, table
 
 Row = Mapping[str, Any]
 
-_NO_MEASURE = {"epochs", "best_epoch", "epoch", "lr", "seconds", "images_per_second"}
+NO_MEASURE = {"epochs", "best_epoch", "epoch", "lr", "seconds", "images_per_second"}
 _NAMES = {"train_loss": "train loss", "loss": "validation loss", "margin_error": "margin error"}
+
+
+def finite(value: Any) -> float | None:
+    """`value` as a float; None if it is nan, infinite, None or not a number."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def cell(value: Any, form: str = "") -> str:
+    """`value` as the text of a table cell; None and nan are a dash.
+
+    Floats are formatted by `form`, by default with four digits or more, never as `1e+04`.
+    """
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "-"
+    if isinstance(value, float):
+        return f"{value:{form or (',.0f' if 1e3 <= abs(value) < 1e15 else '.4g')}}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return " to ".join(cell(v, form) for v in value)
+    return " ".join(str(value).split()).replace("|", "\\|").replace("*", "\\*")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table of cells."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in two units at most: `4.2 s`, `3 min 5 s`, `1 h 12 min`; a dash for None, nan."""
+    value = finite(seconds)
+    if value is None:
+        return "-"
+    if value < 59.95:
+        return f"{value:.1f} s"
+    if value < 3599.5:
+        minutes, rest = divmod(round(value), 60)
+        return f"{minutes} min {rest} s"
+    hours, rest = divmod(round(value / 60), 60)
+    return f"{hours:,} h {rest} min"
+
+
+def setting(value: Any) -> str:
+    """A setting as it is typed: `0.0001`, no thousands separator, a list without brackets."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(setting, value))
+    return f"{value:g}" if isinstance(value, float) else cell(str(value))
+
+
+def short_key(key: str) -> str:
+    """The last part of a setting's key: `layers` of `model_options.layers`."""
+    return key.rpartition(".")[2]
 
 
 def varying(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, Any]]]:
@@ -27,11 +81,10 @@ def varying(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, Any]]]:
     their `name`.
     """
     keys = list(dict.fromkeys(key for row in rows for key in row["settings"]))
-    if any(set(row["settings"]) != set(keys) for row in rows):
-        settings = [{"run": row.get("name", "-")} for row in rows]
-        keys = ["run"]
+    settings = [row["settings"] for row in rows]
+    if any(set(each) != set(keys) for each in settings):
+        keys, settings = ["run"], [{"run": row.get("name", "-")} for row in rows]
     else:
-        settings = [dict(row["settings"]) for row in rows]
         keys = [k for k in keys if len({repr(s[k]) for s in settings}) > 1] or keys
     return keys, [
         {**row, "lr": row["settings"].get("lr", row.get("lr")), "settings": {k: s[k] for k in keys}}
@@ -64,10 +117,10 @@ def grid_markdown(rows: Sequence[Row], monitor: str = "loss") -> str:
     Columns that no run fills are left out.
     """
     keys, rows = varying(rows)
-    usual = [*_NAMES, "psnr"]
-    present = dict.fromkeys(k for row in rows for k in row if k not in _NO_MEASURE)
-    order = [*usual, *(k for k in present if k not in usual)]
-    measures = [k for k in order if any(finite(row.get(k)) is not None for row in rows)]
+    order = dict.fromkeys([*_NAMES, "psnr", *(k for row in rows for k in row)])
+    measures = [
+        k for k in order if k not in NO_MEASURE and any(finite(r.get(k)) is not None for r in rows)
+    ]
     lines = []
     for row in rows:
         lost, status = is_diverged(row), cell(row.get("status"))
@@ -93,16 +146,16 @@ def pivot_markdown(rows: Sequence[Row], monitor: str) -> str:
         return ""
     across = "lr" if "lr" in keys else keys[-1]
     *others, down = [key for key in keys if key != across]
-    columns = list(dict.fromkeys(row["settings"][across] for row in rows))
-    tables: dict[str, dict[str, dict[Any, str]]] = {}
+    columns = list(dict.fromkeys(setting(row["settings"][across]) for row in rows))
+    tables: dict[str, dict[str, dict[str, str]]] = {}
     for row in rows:
-        settings = row["settings"]
-        group = ", ".join(f"{short_key(key)} {setting(settings[key])}" for key in others)
-        line = tables.setdefault(group, {}).setdefault(setting(settings[down]), {})
-        line[settings[across]] = "diverged" if is_diverged(row) else cell(row.get(monitor))
-    head = [short_key(down), *(f"{short_key(across)} {setting(c)}" for c in columns)]
-    texts = []
+        texts = {key: setting(value) for key, value in row["settings"].items()}
+        group = ", ".join(f"{short_key(key)} {texts[key]}" for key in others)
+        line = tables.setdefault(group, {}).setdefault(texts[down], {})
+        line[texts[across]] = "diverged" if is_diverged(row) else cell(row.get(monitor))
+    head = [short_key(down), *(f"{short_key(across)} {column}" for column in columns)]
+    found = []
     for group, lines in tables.items():
         cells = [[name, *(line.get(c, "-") for c in columns)] for name, line in lines.items()]
-        texts.append((f"{group}:\n\n" if group else "") + table(head, cells))
-    return f"\nBest {monitor.replace('_', ' ')}:\n\n" + "\n\n".join(texts) + "\n"
+        found.append((f"{group}:\n\n" if group else "") + table(head, cells))
+    return f"\nBest {monitor.replace('_', ' ')}:\n\n" + "\n\n".join(found) + "\n"
