@@ -31,6 +31,7 @@ from torch import Tensor
 
 from ..system.devices import processors
 from .flow import Array, Preset, flow, normalize_contrast, squared_norm, visible, warp
+from .stabilizer_state import ChromaState, StabilizerState, Tracking
 
 # Tuned on two color clips and three synthetic motions (figures: train/LOG.md).
 MEMORY = 40  # frames that the network has seen
@@ -83,45 +84,6 @@ class Motion:
     needs_inference: bool
     move: _Flow | None
     lightness: Array
-
-
-@dataclass(frozen=True)
-class ChromaState:
-    """The filter's state after the last frame that was not a repeat.
-
-    Attributes:
-        lightness: `(h', w')` float32 L*, at the chroma's size.
-        ab: `(h', w', 2)` float32, stabilized.
-        weight: `(h', w')` float32, number of predictions that `ab` is the mean of.
-    """
-
-    lightness: Array
-    ab: Array
-    weight: Array
-
-
-@dataclass(frozen=True)
-class Tracking:
-    """The state of `Stabilizer.track` before a frame.
-
-    Attributes:
-        gray: `(h, w)` uint8, the last frame that was not a repeat, at the flow's size; None before
-            the first.
-        inferred, since_inferred: number of the shot's frames that the network has to see, and of
-            frames since the last of these.
-    """
-
-    gray: Array | None
-    inferred: int
-    since_inferred: int
-
-
-@dataclass(frozen=True)
-class StabilizerState:
-    """The state of a stabilizer before a frame, of `track` and of `stabilize`."""
-
-    tracking: Tracking
-    chroma: ChromaState | None
 
 
 class Stabilizer:

@@ -24,7 +24,8 @@ from ..frames import LumaBatch, picture_format
 from ..models import MODELS, FeatureModel
 from ..models.fusion import optimize_for_inference
 from ..models.weights import load_model, manifest
-from ..motion.stabilizer import Motion, Stabilizer, Tracking
+from ..motion.stabilizer import Motion, Stabilizer
+from ..motion.stabilizer_state import Tracking
 from ..system.devices import PRECISIONS, choose_device, choose_precision
 from .batching import BatchRunner
 from .references import STRIDES, References

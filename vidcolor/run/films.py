@@ -18,7 +18,8 @@ from ..color.hdr import is_hdr, is_wide
 from ..errors import DamagedInputError, InputError
 from ..frames import Checkpoint, ColorBatch, LumaBatch, PixelFormat, VideoInfo
 from ..motion.shots import Spacing, mark_checkpoints, mark_cuts
-from ..motion.stabilizer import Stabilizer, StabilizerState
+from ..motion.stabilizer import Stabilizer
+from ..motion.stabilizer_state import StabilizerState
 from ..sinks import FilmSink, can_resume
 from ..sources.loader import copy_stages, load
 from ..system.opencv import load_problem
@@ -27,7 +28,8 @@ from ..system.threads import share_threads
 from .batch_cache import cached_batch
 from .batching import BatchRunner
 from .colorizer import Colorizer, Prepared
-from .journal import Journal, checkpoint_spacing, identity, open_journal
+from .identity import checkpoint_spacing, identity
+from .journal import Journal, open_journal
 from .plan import FilmJob, check_memory
 from .settings import Progress, ProgressCallback, Report, Settings
 

@@ -10,7 +10,6 @@ film comes out as if nothing had happened.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import logging
@@ -20,93 +19,30 @@ import socket
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, replace
-from fractions import Fraction
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-import av
 import numpy as np
-import torch
 
-from .. import __version__
 from ..errors import OutputError
 from ..frames import Checkpoint, ColorBatch
-from ..motion.shots import Spacing
-from ..motion.stabilizer import ChromaState, StabilizerState, Tracking
+from ..motion.stabilizer_state import StabilizerState
 from ..sinks import EarlierFilm, FilmSink
 from ..system.files import fitting_name, replacing
-from .colorizer import Colorizer
-from .settings import Settings
+from .identity import Identity, changes
 
 logger = logging.getLogger(__name__)
 
 _SUFFIX, _OWNER = ".vidcolor", "owner.json"
-_HEAVY = 20.0  # GMACs of a frame, from which on checkpoints are set more often
 _SYNC_SECONDS = 5.0  # between two times that the film is made safe on the disk
-_ENDS = 1 << 20  # bytes at both ends of an input that identify it
-Identity = dict[str, str]
-
-# Settings that do not change a film's frames, pts or streams.
-_FREE = frozenset((
-    "batch_size", "resume", "restart", "overwrite", "skip_existing", "quality", "keep_times",
-    "large_pictures", "picture_threads",
-))  # fmt: skip
-
-
-def checkpoint_spacing(colorizer: Colorizer) -> Spacing:
-    """Seconds of film between two checkpoints, less for slow models."""
-    if colorizer.gmacs >= _HEAVY:
-        return Spacing(Fraction(3), Fraction(10))
-    return Spacing(Fraction(10), Fraction(30))
-
-
-def identity(files: Sequence[Path], colorizer: Colorizer, settings: Settings) -> Identity:
-    """What decides a film's pixels and streams: each by its name, with a digest."""
-    options = colorizer.options
-    model = hashlib.sha256()
-    for name, tensor in sorted(colorizer.model.state_dict().items()):
-        model.update(f"{name} {tuple(tensor.shape)}".encode())
-        model.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    references = hashlib.sha256()
-    for reference in colorizer.references.pictures:
-        references.update(reference.rgb.cpu().numpy().tobytes())
-    found = {
-        "input": _digest(files),
-        "model": f"{colorizer.name} {model.hexdigest()}",
-        "references": f"{references.hexdigest()} {options.reference_strength}",
-        "device": f"{colorizer.device.type} {colorizer.precision}",
-        "versions": f"vidcolor {__version__}, torch {torch.__version__}, PyAV {av.__version__}",
-        "size": str(colorizer.size),
-        "tta": str(options.tta),
-        "adjustment": repr(options.adjustment),
-    }
-    for each in fields(settings):
-        value = getattr(settings, each.name)
-        if each.name not in _FREE:
-            found[each.name] = repr(sorted(value) if isinstance(value, frozenset) else value)
-    return found
-
-
-def _digest(files: Sequence[Path]) -> str:
-    """Name, size and time of files; if there is one, also its ends."""
-    digest = hashlib.sha256()
-    for path in files:
-        found = path.stat()
-        digest.update(f"{path.name} {found.st_size} {found.st_mtime_ns}".encode())
-        if len(files) > 1:
-            continue
-        with path.open("rb") as file:
-            digest.update(file.read(_ENDS))
-            file.seek(max(0, found.st_size - _ENDS))
-            digest.update(file.read(_ENDS))
-    return digest.hexdigest()
 
 
 @dataclass
 class _Entry:
-    """A checkpoint, with the frames since the one before."""
+    """A checkpoint, with the frames since the one before. A state that is not loaded is given by
+    the name of its file."""
 
     point: Checkpoint
     frames: list[tuple[int, int]]
@@ -178,7 +114,7 @@ class Journal:
         lines = list(_json_lines(path))
         try:
             header, *lines = lines
-            if changed := _changes(header["identity"], self._identity):
+            if changed := changes(header["identity"], self._identity):
                 self.notes.append(
                     f"begins anew, because of what has changed since the last run: {changed}"
                 )
@@ -220,7 +156,7 @@ class Journal:
             return replace(point, state=None)
         try:
             with np.load(self._folder / point.state, allow_pickle=False) as arrays:
-                return replace(point, state=_state_from(arrays))
+                return replace(point, state=StabilizerState.from_arrays(arrays))
         except (OSError, ValueError, KeyError):
             return None
 
@@ -276,7 +212,7 @@ class Journal:
                 }
             )
             for old in self.earlier.entries if self.earlier else ():
-                self._write_entry(replace(old, point=replace(old.point, state=None)), 0)
+                self._write_entry(old, 0)
         self._write_entry(entry, size)
         if self.earlier is not None:  # its frames are in this film
             self.earlier.film.path.unlink(missing_ok=True)
@@ -289,12 +225,13 @@ class Journal:
             path.unlink()
 
     def _write_entry(self, entry: _Entry, size: int) -> None:
-        point = entry.point
-        state = ""
-        if point.state is not None:
+        point, state = entry.point, ""
+        if isinstance(point.state, StabilizerState):
             state = f"state-{point.frames}.npz"
             with replacing(self._folder / state) as path, path.open("wb") as file:
-                np.savez(file, **_state_arrays(point.state))
+                np.savez(file, allow_pickle=False, **point.state.to_arrays())
+        elif point.state:
+            state = point.state  # the name of its file
         self._write(
             {
                 "frames": point.frames,
@@ -404,11 +341,6 @@ def _json_lines(path: Path) -> Iterator[Any]:
                 return
 
 
-def _changes(before: Identity, now: Identity) -> str:
-    """The names of what differs."""
-    return ", ".join(key for key in now | before if before.get(key) != now.get(key))
-
-
 def _pack(values: Iterable[int]) -> list[list[int]]:
     """Whole numbers as runs of equal differences."""
     numbers = [0, *values]
@@ -419,22 +351,3 @@ def _pack(values: Iterable[int]) -> list[list[int]]:
 def _unpack(runs: Iterable[Sequence[int]]) -> list[int]:
     steps = itertools.chain.from_iterable(itertools.repeat(step, count) for step, count in runs)
     return list(itertools.accumulate(steps))
-
-
-def _state_arrays(state: StabilizerState) -> dict[str, Any]:
-    tracking, chroma = state.tracking, state.chroma
-    arrays: dict[str, Any] = {"counts": [tracking.inferred, tracking.since_inferred]}
-    if tracking.gray is not None:
-        arrays["gray"] = tracking.gray
-    if chroma is not None:
-        arrays |= {"lightness": chroma.lightness, "ab": chroma.ab, "weight": chroma.weight}
-    return arrays
-
-
-def _state_from(arrays: Any) -> StabilizerState:
-    inferred, since = (int(count) for count in arrays["counts"])
-    gray = arrays.get("gray")
-    chroma = None
-    if "ab" in arrays:
-        chroma = ChromaState(arrays["lightness"], arrays["ab"], arrays["weight"])
-    return StabilizerState(Tracking(gray, inferred, since), chroma)

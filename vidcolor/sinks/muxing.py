@@ -114,6 +114,8 @@ def muxer_options(
     """
     # A subtitle stream may be silent for an hour: do not hold back the others for it.
     options = {"max_interleave_delta": "1000000"}
+    if recoverable:
+        options["flush_packets"] = "1"
     if is_mov(format_name):
         units = [time_base, *(each.time_base for each in streams if each.time_base)]
         options["video_track_timescale"] = str(min(time_base.denominator, _MAX_TIMESCALE))
