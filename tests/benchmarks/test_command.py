@@ -170,7 +170,7 @@ def test_forecast(tmp_path: Path) -> None:
     assert documented(found)
     assert (found["benchmark"], found["model"]) == ("forecast", "_ramp")
     names = [(row["film"], row["frames"]) for row in found["rows"]]
-    assert names == [("film.mkv", 140), ("70 pictures", 70)]
+    assert names == [("film.mp4", 140), ("70 pictures", 70)]
     for row in found["rows"]:
         assert math.isclose(row["time_ratio"], row["foreseen_seconds"] / row["seconds"])
         assert math.isclose(row["size_ratio"], row["foreseen_bytes"] / row["bytes"])

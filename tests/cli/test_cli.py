@@ -94,7 +94,7 @@ def test_json_lines(command: Vidcolor, film: Path, tmp_path: Path) -> None:
     assert answer.code == 1
     rows = {Path(row["input"]).name: row for row in map(json.loads, answer.out.splitlines())}
     assert set(rows) == {"bad.mkv", "old film.mkv", "p.png"}
-    keys = {"input", "output", "status", "frames", "seconds", "fps", "error", "warnings"}
+    keys = {"input", "output", "status", "frames", "resumed", "seconds", "fps", "error", "warnings"}
     assert all(set(row) == keys for row in rows.values())
     done = rows["old film.mkv"]
     assert (done["status"], done["frames"], done["error"]) == ("done", 6, "")

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.clips import encode, frames, pattern
+from tests.helpers.films import read_frames
 from tests.helpers.readback import files_in
 from vidcolor.cli import COMMANDS
 
@@ -66,7 +67,7 @@ def test_an_interruption_leaves_no_file(
 ) -> None:
     before = long_film.read_bytes()
     output = tmp_path / "out.mkv"
-    process = start("run", long_film, "-o", output, *RAMP)
+    process = start("run", long_film, "-o", output, *RAMP, "--no-resume")
     temporary = wait_for_frames(tmp_path, process)
     assert not output.exists() and temporary.parent == tmp_path
     if number == signal.SIGINT:
@@ -93,7 +94,7 @@ def test_an_interruption_keeps_what_was_there_and_what_is_done(
     output = tmp_path / "out"
     output.mkdir()
     (output / "b.mkv").write_bytes(b"precious")
-    process = start("run", folder, "-o", output, *RAMP, "-y", "--json")
+    process = start("run", folder, "-o", output, *RAMP, "-y", "--json", "--no-resume")
     wait_for_frames(output, process)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30)
@@ -102,6 +103,26 @@ def test_an_interruption_keeps_what_was_there_and_what_is_done(
     assert len(out.splitlines()) == 1
     assert files_in(output) == ["a.mkv", "b.mkv"]
     assert (output / "b.mkv").read_bytes() == b"precious"
+
+
+def test_a_killed_run_is_resumed(tmp_path: Path, long_film: Path) -> None:
+    output = tmp_path / "out.mkv"
+    process = start("run", long_film, "-o", output, *RAMP, "--end", "100")
+    until = time.monotonic() + 60
+    checkpoints = 0
+    while checkpoints < 2 and time.monotonic() < until:
+        journals = tmp_path.glob(".out.mkv.vidcolor/journal-*")
+        checkpoints = sum(path.read_text().count('"pts"') for path in journals)
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    assert not output.exists()
+    process = start("run", long_film, "-o", output, *RAMP, "--end", "100", "--json")
+    out, err = process.communicate(timeout=120)
+    report = json.loads(out)
+    assert report["status"] == "done" and report["resumed"] > 0, err
+    assert files_in(tmp_path) == ["out.mkv"]
+    assert len(read_frames(output)) == report["frames"]
 
 
 def test_a_name_of_any_bytes(tmp_path: Path) -> None:
