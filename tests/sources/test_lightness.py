@@ -21,7 +21,7 @@ from tests.helpers.profiles import ADOBE_RGB, PRO_PHOTO, gray_profile, rgb_profi
 from tests.helpers.tiffs import write_tiff
 from vidcolor.frames import LumaBatch
 from vidcolor.sources import PictureSource
-from vidcolor.sources.pictures import upright
+from vidcolor.sources.orientation import upright
 
 GRAY, DEEP = pattern(0, 65, 49), pattern(0, 65, 49, 16)
 RGB = np.stack([pattern(i, 65, 49) for i in range(3)], axis=-1)

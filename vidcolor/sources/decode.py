@@ -28,8 +28,9 @@ class Pixels:
 
     Attributes:
         image: a libvips image that gives its rows once, from the top: gray, R'G'B', then gray
-            codes of 16 bits by the profile where `by_profile`, then alpha where `alpha`.
+            codes of 16 bits by the profile where `by_profile`.
         colors: bands of gray or R'G'B', 0 where there are gray codes alone.
+        alpha: a libvips image of the same type, or None.
         bits: 8 or 16 a sample, of the file.
         profile: of the RGB space to write in, empty for sRGB.
         notes: a line for each thing that is left out.
@@ -39,7 +40,7 @@ class Pixels:
     image: Any
     colors: int
     by_profile: bool
-    alpha: bool
+    alpha: Any | None
     bits: int
     profile: bytes
     notes: tuple[str, ...] = ()
@@ -141,7 +142,13 @@ def check_size(file: PictureFile, page: int, limits: bool) -> None:
 
 
 def open_pixels(
-    file: PictureFile, page: int, *, limits: bool = True, strict: bool = True, other: bool = False
+    file: PictureFile,
+    page: int,
+    *,
+    limits: bool = True,
+    strict: bool = True,
+    other: bool = False,
+    ending: bytes = b"",
 ) -> Pixels:
     """Open the pixels of one picture of a file.
 
@@ -151,6 +158,7 @@ def open_pixels(
         limits: keep the limits that protect from decompression bombs.
         strict: fail at what libvips only warns of.
         other: a TIFF file that libvips was found not to read.
+        ending: of a JPEG file, bytes to put behind its own, less half an end marker.
 
     Raises:
         UnsuitableError: a kind of picture that is not supported.
@@ -170,16 +178,24 @@ def open_pixels(
         options["page"] = file.tiff[page].index
     elif file.loader in ("webp", "gif"):
         options["page"] = page
-    number = os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    try:
-        source = pyvips.Source.new_from_descriptor(number)  # has a descriptor of its own
-    finally:
-        os.close(number)
+    source = _bytes_of(file.path, ending)
     image = getattr(pyvips.Image, f"{file.loader}load_source")(source, **options)
     pixels = _understood(image, file, page)
     if file.pages > 1 and image.get_typeof("delay"):
         pixels = replace(pixels, delays=tuple(image.get("delay")), loop=image.get("loop"))
     return pixels
+
+
+def _bytes_of(path: Path, ending: bytes) -> Any:
+    """A libvips source of a file's bytes, and of those to put behind them."""
+    source = libvips().Source
+    if ending:
+        return source.new_from_memory(path.read_bytes().rstrip(b"\xff") + ending)
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        return source.new_from_descriptor(number)  # has a descriptor of its own
+    finally:
+        os.close(number)
 
 
 def _other_tiff(file: PictureFile) -> Pixels:
@@ -201,7 +217,7 @@ def _from_pillow(file: PictureFile) -> Pixels:
         file.head.load()
         light = np.asarray(file.head)[..., 0].astype(np.float32) * (100 / 255)
         image = gray_of_lightness(libvips().Image.new_from_array(light))
-        return Pixels(image, 0, True, False, 8, b"")
+        return Pixels(image, 0, True, None, 8, b"")
     values, alpha, notes = decode(file.head, file.path)
     planes = values if values.ndim == 3 else values[..., None]
     if alpha is not None:
@@ -244,7 +260,7 @@ def _understood(image: Any, file: PictureFile, page: int) -> Pixels:
         lab = image[:3].copy(interpretation=space)
         codes = gray_of_lightness(lab.colourspace("lab")[0])
         return _with_alpha(
-            Pixels(codes, 0, True, alpha, bits, b"", tuple(notes)), image if alpha else None
+            Pixels(codes, 0, True, None, bits, b"", tuple(notes)), image if alpha else None
         )
     pixels = _colored(image, profile, alpha, bits)
     return replace(pixels, notes=(*notes, *(f"{file.path}: {note}" for note in pixels.notes)))
@@ -273,21 +289,21 @@ def _colored(image: Any, profile: bytes, alpha: bool, bits: int) -> Pixels:
         keep = profile if bands == 3 else b""
         if bands == 3 and colors == 1:
             plain = plain[0]
-        found = Pixels(plain, plain.bands, False, alpha, bits, keep, tuple(notes))
+        found = Pixels(plain, plain.bands, False, None, bits, keep, tuple(notes))
         return _with_alpha(found, image if alpha else None)
     codes = gray_by_profile(plain, profile)
     keep = profile if bands == 3 else b""
     if bands == 3 and colors == 3:
         wide = plain.cast("ushort")
         joined = (wide * 257 if bits == 8 else wide).cast("ushort").bandjoin(codes)
-        found = Pixels(joined, 3, True, alpha, bits, keep, tuple(notes))
+        found = Pixels(joined, 3, True, None, bits, keep, tuple(notes))
     else:
-        found = Pixels(codes, 0, True, alpha, bits, keep, tuple(notes))
+        found = Pixels(codes, 0, True, None, bits, keep, tuple(notes))
     return _with_alpha(found, image if alpha else None)
 
 
 def _with_alpha(pixels: Pixels, image: Any) -> Pixels:
-    """With the last band of `image`, if there is one, in the samples' type."""
+    """With the last band of `image`, if there is one, as alpha in the samples' type."""
     if image is None:
         return pixels
     alpha, kind = image[image.bands - 1], pixels.image.format
@@ -295,7 +311,7 @@ def _with_alpha(pixels: Pixels, image: Any) -> Pixels:
         alpha = alpha * 257
     elif alpha.format in ("short", "float"):
         alpha = alpha * 2
-    return replace(pixels, image=pixels.image.bandjoin(alpha.cast(kind)))
+    return replace(pixels, alpha=alpha.cast(kind))
 
 
 def _complement(cmyk: Any) -> Any:
