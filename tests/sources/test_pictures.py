@@ -373,6 +373,24 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         assert line.startswith(f"{path}: ") and line.count(";") == 1 and "\n" not in line
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("pixels", [GRAY, RGB])
+def test_jpeg_without_its_end_marker(tmp_path: Path, pixels: np.ndarray, progressive: bool) -> None:
+    """It is decoded, but not trusted: its last rows may be missing too."""
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "JPEG", quality=90, progressive=progressive)
+    (tmp_path / "a.jpg").write_bytes(data.getvalue())
+    whole = values(read(tmp_path / "a.jpg"))
+    for cut in (1, 2):
+        (tmp_path / "a.jpg").write_bytes(data.getvalue()[:-cut])
+        batch = read(tmp_path / "a.jpg")
+        assert np.array_equal(batch.luma[0, 0].numpy(), whole)
+        (line,) = batch.damage
+        assert "end marker" in line
+    (tmp_path / "a.jpg").write_bytes(data.getvalue()[: len(data.getvalue()) * 3 // 4])
+    assert len(read(tmp_path / "a.jpg")) == 0
+
+
 def test_pictures_come_in_order(tmp_path: Path) -> None:
     items = []
     for i in range(5):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from .tiff_kinds import TiffPage, is_tiff, pages
 # A file of more pixels than Pillow opens, and of more a byte than scans have, is taken for a
 # decompression bomb: a blank page of Group 4 has about a thousand a byte, but fewer pixels.
 MOST_PIXELS, MOST_A_BYTE = 178_956_970, 200
+_START_OF_SCAN, _END_OF_IMAGE = b"\xda", b"\xff\xd9"  # of JPEG
 _HEIF = (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis", b"hevc")
 
 
@@ -126,6 +128,16 @@ def _loader(start: bytes) -> str:
     return "heif" if start[4:8] == b"ftyp" and start[8:12] in _HEIF else ""
 
 
+def lacks_end(path: Path) -> bool:
+    """Whether a JPEG file has no end marker behind its header. Source: ITU-T T.81, B.1.1."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = 2
+        while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != _START_OF_SCAN:
+            filler = data[at + 1 : at + 2] == b"\xff"
+            at += 1 if filler else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        return data.find(_END_OF_IMAGE, at) < 0
+
+
 def check_size(file: PictureFile, page: int, limits: bool) -> None:
     """Refuse what looks like a decompression bomb.
 
@@ -148,7 +160,7 @@ def open_pixels(
     limits: bool = True,
     strict: bool = True,
     other: bool = False,
-    ending: bytes = b"",
+    with_end: bool = False,
 ) -> Pixels:
     """Open the pixels of one picture of a file.
 
@@ -158,7 +170,7 @@ def open_pixels(
         limits: keep the limits that protect from decompression bombs.
         strict: fail at what libvips only warns of.
         other: a TIFF file that libvips was found not to read.
-        ending: of a JPEG file, bytes to put behind its own, less half an end marker.
+        with_end: a JPEG file that lacks its end marker; put one behind it.
 
     Raises:
         UnsuitableError: a kind of picture that is not supported.
@@ -178,24 +190,20 @@ def open_pixels(
         options["page"] = file.tiff[page].index
     elif file.loader in ("webp", "gif"):
         options["page"] = page
-    source = _bytes_of(file.path, ending)
-    image = getattr(pyvips.Image, f"{file.loader}load_source")(source, **options)
+    if with_end:
+        data = file.path.read_bytes().rstrip(b"\xff") + _END_OF_IMAGE
+        image = pyvips.Image.jpegload_buffer(data, **options)
+    else:
+        number = os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
+            source = pyvips.Source.new_from_descriptor(number)  # has a descriptor of its own
+        finally:
+            os.close(number)
+        image = getattr(pyvips.Image, f"{file.loader}load_source")(source, **options)
     pixels = _understood(image, file, page)
     if file.pages > 1 and image.get_typeof("delay"):
         pixels = replace(pixels, delays=tuple(image.get("delay")), loop=image.get("loop"))
     return pixels
-
-
-def _bytes_of(path: Path, ending: bytes) -> Any:
-    """A libvips source of a file's bytes, and of those to put behind them."""
-    source = libvips().Source
-    if ending:
-        return source.new_from_memory(path.read_bytes().rstrip(b"\xff") + ending)
-    number = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    try:
-        return source.new_from_descriptor(number)  # has a descriptor of its own
-    finally:
-        os.close(number)
 
 
 def _other_tiff(file: PictureFile) -> Pixels:

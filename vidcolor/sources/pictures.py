@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..color.codes import Codes
 from ..errors import InputError
 from ..frames import LumaBatch, PictureInfo
 from ..system.vips import libvips
-from .decode import PictureFile, Pixels, check_size, look, open_pixels, regular
+from .decode import PictureFile, Pixels, check_size, lacks_end, look, open_pixels, regular
 from .luma import COLOR_THRESHOLD, chroma_of_rgb
 from .metadata import read_metadata
 from .orientation import upright
@@ -31,8 +30,7 @@ _STRIP = 1 << 22  # pixels of a strip, and of a larger picture at once
 _ROWS = 8  # a strip has a multiple of these rows, as `chroma_of_rgb` wants it
 # libjpeg's warning for bytes that it skips: common, and harmless
 _HARMLESS = "extraneous bytes"
-_CUT, _END_OF_IMAGE = "premature end of JPEG", b"\xff\xd9"
-_FILLING = bytes([0x55, 0xAA] * 32)  # decoded in place of pixels that are missing
+_NO_END = f"lacks its end marker, and perhaps its last rows or fine detail; {RESTORE}"
 _TRIES = 3
 _failing = threading.Lock()
 # libtiff's and libvips' words for a compression or layout that they do not have
@@ -220,6 +218,11 @@ def _decode(
             file, partial(open_pixels, file, page, limits=limits, **options), with_rgb, again
         )
 
+    if file.loader == "jpeg" and lacks_end(file.path):  # of which libvips does not always tell
+        try:
+            return replace(read(with_end=True), damage=_NO_END)
+        except pyvips.Error:
+            raise OSError("premature end of JPEG data") from None
     try:
         return read()
     except pyvips.Error:
@@ -229,12 +232,6 @@ def _decode(
     ):
         again = False
         return read(other=True)
-    if file.loader == "jpeg" and _CUT in text:
-        with suppress(pyvips.Error), _failing:
-            found = read(ending=_END_OF_IMAGE)
-            filled = read(ending=_FILLING + _END_OF_IMAGE, strict=False)
-            if np.array_equal(found.gray, filled.gray):
-                return _without_end(file, found)
     try:
         found = read(strict=False)
     except pyvips.Error as error:
@@ -242,21 +239,9 @@ def _decode(
     cause = f"was decoded with errors ({_cause(text)})"
     odd_tags = file.loader == "tiff" and not _told(text)  # libtiff warned of them without a word
     if _HARMLESS in text or odd_tags:
-        return _noted(found, f"{file.path}: {cause}; compare it with its original")
+        note = f"{file.path}: {cause}; compare it with its original"
+        return replace(found, pixels=replace(found.pixels, notes=(*found.pixels.notes, note)))
     return replace(found, damage=f"{cause}; {RESTORE}")
-
-
-def _noted(found: _Decoded, note: str) -> _Decoded:
-    pixels = found.pixels
-    return replace(found, pixels=replace(pixels, notes=(*pixels.notes, note)))
-
-
-def _without_end(file: PictureFile, found: _Decoded) -> _Decoded:
-    """A JPEG file that lacks its end marker, but no pixels. A progressive one may lack scans."""
-    assert file.head is not None
-    if "progressive" in file.head.info:
-        return replace(found, damage=f"is cut short, its fine detail may be missing; {RESTORE}")
-    return _noted(found, f"{file.path}: its end marker is missing; all its pixels are there")
 
 
 def _failure(file: PictureFile, page: int, limits: bool) -> str:
