@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # the command line imports this module, and torch takes secon
 COPY_KINDS = ("audio", "subtitles", "attachments", "data", "chapters")
 COPY_ALL = frozenset(COPY_KINDS)
 
+Bars = tuple[int, int, int, int]  # pixels of black at the top, bottom, left and right of a frame
+NO_BARS: Bars = (0, 0, 0, 0)
+
 UNSPECIFIED = 2  # "unspecified" among the H.273 code points of matrix, primaries and transfer
 
 
@@ -31,8 +34,8 @@ class ColorTags:
 
     Attributes:
         full_range: black is luma 0 (True), or luma 16 at 8 bits (False).
-        matrix: name of the Y'CbCr matrix, a key of `codes.LUMA_COEFFICIENTS`. For a stream without
-            a tag: bt709 from 720 lines on, smpte170m below, as players assume.
+        matrix: name of the Y'CbCr matrix, a key of `codes.LUMA_COEFFICIENTS`. What a stream without
+            a tag is taken for, `sources.color_tags` says.
         primaries: H.273 code point, 2 for unspecified.
         transfer: H.273 code point, 2 for unspecified.
     """
@@ -84,6 +87,9 @@ class VideoInfo:
         has_own_duration: `duration_seconds` is the video's and not a longer sound track's.
         extras: what the first frame carries that no output keeps, in plain words.
         is_playlist: the file is a playlist that names others.
+        combed: the frames are interlaced and stay so: each shows two moments.
+        tint: a*, b* of a tinted or toned print; None for any other film.
+        notes: what was found out about it and is done, one line each, without its name.
     """
 
     path: Path
@@ -111,6 +117,9 @@ class VideoInfo:
     has_own_duration: bool = False
     extras: tuple[str, ...] = ()
     is_playlist: bool = False
+    combed: bool = False
+    tint: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -234,6 +243,10 @@ class LumaBatch:
         is_color: chroma was found in these frames.
         damage: one line for each part of the input that could not be read.
         notes: one line for each remark on the input; each is delivered once.
+        combed: the frames are interlaced; the network is to look at one field.
+        transfer: H.273 code point of the luma's transfer, which counts for PQ and HLG.
+        tint: a*, b* that is added to the predicted color.
+        bars: for each frame, where it has black bars; empty for none at all.
         cuts: for each frame, whether a shot begins with it; empty before `mark_cuts`.
         shots: for each frame, the number of its shot from 0; empty before `mark_cuts`.
     """
@@ -249,6 +262,10 @@ class LumaBatch:
     is_color: bool = False
     damage: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+    combed: bool = False
+    transfer: int = UNSPECIFIED
+    tint: tuple[float, float] = (0.0, 0.0)
+    bars: tuple[Bars, ...] = ()
     cuts: tuple[bool, ...] = ()
     shots: tuple[int, ...] = ()
 
@@ -264,6 +281,7 @@ class LumaBatch:
             pts=self.pts[part],
             durations=self.durations[part],
             first_index=self.first_index + start,
+            bars=self.bars[part],
             cuts=self.cuts[part],
             shots=self.shots[part],
         )

@@ -378,10 +378,10 @@ def test_reports_and_progress(tmp_path: Path, noisy: Path, ramp: Colorizer) -> N
 
 
 def test_a_film_in_color_is_warned_about(tmp_path: Path, ramp: Colorizer) -> None:
-    source = encode(tmp_path / "c.mkv", "ffv1", "yuv420p", frames(3), chroma=40).path
+    source = encode(tmp_path / "c.mkv", "ffv1", "yuv420p", frames(3), chroma=40, colorspace=6).path
     report = done(colorize(source, tmp_path / "o.mkv", colorizer=ramp, settings=LOSSLESS))
     (warning,) = report.warnings
-    assert warning.startswith(f"{source}: is already in color")
+    assert warning.startswith(f"{source}: is tinted")
     assert_chroma_is_the_ramps(
         read_color(report.output, np.stack(frames(3)), 8, False), tolerance=1.5
     )

@@ -363,3 +363,35 @@ def test_numbered_pictures_with_profiles_and_exif(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout.split()) == (0, ["3", "0"]), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("height", "rate", "tags"),
+    [
+        (576, 25, ("bt470bg", 5, 6)),
+        (480, 30, ("smpte170m", 6, 6)),
+        (240, 25, ("bt470bg", 5, 6)),
+        (240, 24, ("smpte170m", 6, 6)),
+        (720, 25, ("bt709", 1, 1)),
+    ],
+)
+def test_what_an_untagged_film_is_taken_for(
+    tmp_path: Path, height: int, rate: int, tags: tuple[str, int, int]
+) -> None:
+    lumas = [pattern(i, 32, height) for i in range(3)]
+    path = encode(
+        tmp_path / "m.mkv", "ffv1", "yuv420p", lumas, pts=[0, 1, 2], time_base=Fraction(1, rate),
+        setup=lambda stream: setattr(stream.codec_context, "framerate", Fraction(rate)),
+    ).path  # fmt: skip
+    facts = probe_film(path)
+    assert (facts.tags.matrix, facts.tags.primaries, facts.tags.transfer) == tags
+    assert bool([note for note in facts.notes if "no color tags" in note]) == (height < 720)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv444p", "yuv422p", "yuv420p10le"])
+def test_color_is_seen_in_every_subsampling(tmp_path: Path, pix_fmt: str) -> None:
+    deep = "10" in pix_fmt
+    lumas = frames(4, depth=10 if deep else 8)
+    path = encode(tmp_path / "c.mkv", "ffv1", pix_fmt, lumas, chroma=80 if deep else 20).path
+    facts = probe_film(path)
+    assert facts.is_color and not facts.tags.full_range

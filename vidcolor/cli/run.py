@@ -166,6 +166,7 @@ def _preview(
             segment=settings.segment,
             rate=settings.fps,
             playlists=settings.allow_playlists,
+            deinterlace=settings.deinterlace,
             large_pictures=settings.large_pictures,
             overwrite=settings.overwrite,
         )

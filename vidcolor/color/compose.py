@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import OutputError
 from ..frames import ColorBatch, LumaBatch, PixelFormat
+from .bars import clear_bars
 from .codes import dequantize_chroma, luma_to_gray, quantize_chroma, quantize_luma
 from .convert import (
     gray_to_lightness,
@@ -37,6 +38,7 @@ from .gamut import (
     luminance_range,
     scale_to_fit,
 )
+from .hdr import is_hdr, is_wide, tone_mapped, wide_chroma
 from .lookup import gather_pixels, scatter_pixels, take_1d, true_indices
 from .luma_table import LumaTable, luma_table
 from .resize import block_means, upsample_bands
@@ -44,35 +46,43 @@ from .resize import block_means, upsample_bands
 LARGE = 1 << 26  # pixels from which a picture is composed in strips
 
 
+_Table = Callable[[int, bool, int, str], Tensor]  # of bit depth, range, transfer and device
+
+
 @lru_cache(maxsize=16)
-def _gray_table(bit_depth: int, full_range: bool, device: str) -> Tensor:
-    """Gray level of every luma code, `(2 ** bit_depth,)` float32."""
+def _signal_table(bit_depth: int, full_range: bool, transfer: int, device: str) -> Tensor:
+    """What every luma code stands for, 0 for black to 1 for white, `(2 ** bit_depth,)` float32."""
     return luma_to_gray(torch.arange(1 << bit_depth), bit_depth, full_range).to(device)
 
 
 @lru_cache(maxsize=16)
-def _lightness_table(bit_depth: int, full_range: bool, device: str) -> Tensor:
-    """L* of every luma code, `(2 ** bit_depth,)` float32."""
-    return gray_to_lightness(_gray_table(bit_depth, full_range, "cpu")).to(device)
+def _gray_table(bit_depth: int, full_range: bool, transfer: int, device: str) -> Tensor:
+    """sRGB gray level of every luma code, `(2 ** bit_depth,)` float32."""
+    signal = _signal_table(bit_depth, full_range, transfer, "cpu")
+    return (tone_mapped(signal, transfer) if is_hdr(transfer) else signal).to(device)
 
 
 @lru_cache(maxsize=16)
-def _luminance_table(bit_depth: int, full_range: bool, device: str) -> Tensor:
+def _lightness_table(bit_depth: int, full_range: bool, transfer: int, device: str) -> Tensor:
+    """L* of every luma code, `(2 ** bit_depth,)` float32."""
+    return gray_to_lightness(_gray_table(bit_depth, full_range, transfer, "cpu")).to(device)
+
+
+@lru_cache(maxsize=16)
+def _luminance_table(bit_depth: int, full_range: bool, transfer: int, device: str) -> Tensor:
     """Relative luminance Y of every luma code, `(2 ** bit_depth,)` float32."""
-    return srgb_to_linear(_gray_table(bit_depth, full_range, "cpu")).to(device)
+    return srgb_to_linear(_gray_table(bit_depth, full_range, transfer, "cpu")).to(device)
 
 
-def _map_codes(
-    batch: LumaBatch, make_table: Callable[[int, bool, str], Tensor], codes: Tensor | None = None
-) -> Tensor:
+def _map_codes(batch: LumaBatch, make_table: _Table, codes: Tensor | None = None) -> Tensor:
     """Table values of the batch's luma codes, or of `codes` with its depth and range; float32."""
     codes = batch.luma if codes is None else codes
-    table = make_table(batch.bit_depth, batch.full_range, str(codes.device))
+    table = make_table(batch.bit_depth, batch.full_range, batch.transfer, str(codes.device))
     return take_1d(table, codes.to(torch.int32))
 
 
 def film_gray(batch: LumaBatch, codes: Tensor | None = None) -> Tensor:
-    """Gray levels in [0, 1], `(B, 1, H, W)` float32.
+    """Gray levels in [0, 1], `(B, 1, H, W)` float32; PQ and HLG are tone-mapped.
 
     Args:
         batch: the film's frames.
@@ -150,14 +160,22 @@ def _compose_yuv(
     ratio, tags, depth = format.subsampling, format.tags, format.bit_depth
     film = batch.luma if batch.bit_depth == 8 else batch.luma.to(torch.int32)
     film = _pad_to(film, ratio)
-    lightness = _map_codes(batch, _lightness_table, block_means(film, ratio))
+    codes_of_blocks = block_means(film, ratio)
+    lightness = _map_codes(batch, _lightness_table, codes_of_blocks)
+    wide = is_wide(tags)
+    exact = exact or wide
     use_table = depth == batch.bit_depth == 8 and not exact
     table = luma_table(batch.full_range, tags, str(ab.device)) if use_table else None
     luma = torch.empty(film[:, 0].shape, dtype=_code_dtype(format), device=ab.device)
     chroma = torch.empty((len(ab), 2, *lightness.shape[-2:]), dtype=luma.dtype, device=ab.device)
     for rows, light, color in upsample_bands(ab, lightness):
         luma_rows = slice(rows.start * ratio[1], rows.stop * ratio[1])
-        yuv = lab_to_yuv(light, limit_chroma(light, color), tags.matrix)
+        fitted = clear_bars(limit_chroma(light, color), batch, rows, ratio)
+        if wide:
+            signal = _map_codes(batch, _signal_table, codes_of_blocks[..., rows, :])
+            yuv = torch.cat([signal, wide_chroma(signal, light, fitted, tags)], dim=1)
+        else:
+            yuv = lab_to_yuv(light, fitted, tags.matrix)
         blocks = _Blocks(batch, film[..., luma_rows, :], light, yuv, format)
         if exact:
             codes = blocks.keep_luma()
@@ -189,7 +207,7 @@ class _Blocks:
 
     def keep_luma(self) -> tuple[Tensor, Tensor]:
         """Keep the film's luma codes; scale chroma to fit."""
-        dark, bright = (_map_codes(self.batch, _gray_table, codes) for codes in self.ends)
+        dark, bright = (_map_codes(self.batch, _signal_table, codes) for codes in self.ends)
         chroma = self.yuv[:, 1:]
         room = chroma_headroom(dark, bright, rgb_offsets(chroma, self.tags.matrix))
         return self.film[:, 0], self._quantized(chroma * room)
@@ -237,7 +255,7 @@ def _rgb_bands(
     large = batch.luma.numel() > LARGE
     lightness = _Rows(batch) if large else film_lightness(batch)
     for rows, light, chroma in upsample_bands(ab, lightness):
-        chroma = limit_chroma(light, chroma)
+        chroma = clear_bars(limit_chroma(light, chroma), batch, rows, (1, 1))
         if format.bit_depth == 8 and not exact:
             yield rows, lab_to_rgb8(light, chroma)
             continue
@@ -294,7 +312,8 @@ def compose(
         ab: `(B, 2, h, w)` a*b* on the same device, any size.
         format: pixel format of the sink.
         exact_luma: keep the film's Y' codes bit for bit instead of its L*. Needs a Y'CbCr format
-            of the batch's bit depth and range; with an RGB format Y' is kept within rounding.
+            of the batch's bit depth and range; with an RGB format Y' is kept within rounding. A
+            Y'CbCr format tagged as PQ, HLG or BT.2020 always keeps them.
 
     Returns:
         The composed batch, planes on the CPU.
@@ -302,7 +321,7 @@ def compose(
     Raises:
         OutputError: `exact_luma` with a format of another bit depth or range.
     """
-    if exact_luma:
+    if exact_luma or (is_wide(format.tags) and not format.rgb):
         check_exact_luma(format, batch.bit_depth, batch.full_range)
     compose_planes = _compose_rgb if format.rgb else _compose_yuv
     planes = compose_planes(batch, ab.to(torch.float32), format, exact_luma)

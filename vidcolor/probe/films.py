@@ -28,7 +28,6 @@ from ..run.films import batch_size, colorize_film
 from ..run.plan import FilmJob
 from ..run.settings import Settings
 from ..sinks.encoder_table import find_encoder
-from ..sources import FilmSource
 from ..sources.film_info import open_film
 from ..system.devices import processors
 from ..system.stages import LOOK_AHEAD
@@ -197,7 +196,7 @@ def make_measure(
         output = folder / f"part{job.output.suffix}"
         # copied streams are counted, not measured: their size does not follow the frames
         plan = replace(job.plan, output=output, streams=(), num_chapters=0)
-        source = FilmSource(job.source.path, segment=segment, rate=job.source.rate)
+        source = job.source.at(segment)
         chosen = replace(settings, segment=segment, copy=frozenset(), overwrite=True)
         stamps: list[tuple[int, float]] = []
         began = time.perf_counter()

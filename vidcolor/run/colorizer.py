@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..color.bars import fill_bars
 from ..color.codes import luma_of_rgb
 from ..color.compose import LARGE, compose, film_gray
 from ..color.convert import gray_to_lightness
@@ -202,6 +203,8 @@ class Colorizer:
     def adjust(self, prepared: Prepared, ab: Tensor) -> Tensor:
         """Apply the color adjustment to a*b* of all frames, and turn it like the batch's luma."""
         ab = self._adjust(ab.to(prepared.lightness), prepared.lightness)
+        if any(prepared.batch.tint):
+            ab = ab + ab.new_tensor(prepared.batch.tint)[:, None, None]
         return torch.rot90(ab, prepared.batch.rotation // 90, (-2, -1))
 
     def input_size(self, picture: LumaBatch) -> tuple[int, int]:
@@ -229,8 +232,10 @@ class Colorizer:
     def lightness(self, batch: LumaBatch) -> Tensor:
         """The network's input for a batch: L* `(B, 1, h, w)` in [0, 100], upright."""
         codes = batch.luma
+        least = self.input_size(batch)
+        if batch.combed:
+            codes = codes[..., ::2, :]  # the fields are two pictures
         height, width = codes.shape[-2:]
-        least = model_size(height, width, self.size, self.stride)
         # halved while the sides are even, on the codes, which is quick; the rest with a filter
         large = codes.numel() > LARGE
         while height >= 2 * least[0] and width >= 2 * least[1]:
@@ -242,12 +247,12 @@ class Colorizer:
                 codes = block_means(codes, (2, 2))
             height, width = height // 2, width // 2
         gray = torch.rot90(film_gray(batch, codes), -(batch.rotation // 90), (-2, -1))
-        return gray_to_lightness(self._shrink(gray))
+        upright = least if batch.rotation % 180 == 0 else least[::-1]
+        return gray_to_lightness(fill_bars(_shrink(gray, upright), batch))
 
     def _shrink(self, plane: Tensor) -> Tensor:
         height, width = plane.shape[-2:]
-        size = model_size(height, width, self.size, self.stride)
-        return F.interpolate(plane, size=size, mode="bilinear", antialias=True)
+        return _shrink(plane, model_size(height, width, self.size, self.stride))
 
     def _adjust(self, ab: Tensor, lightness: Tensor) -> Tensor:
         adjustment = self.options.adjustment
@@ -347,6 +352,10 @@ class Colorizer:
         (color,) = runner.run(lambda model, part: compose(part, model(part), format), batch)
         rgb = torch.stack([plane[0] for plane in color.planes], dim=-1)
         return rgb.numpy().astype(picture.dtype)
+
+
+def _shrink(plane: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(plane, size=size, mode="bilinear", antialias=True)
 
 
 def _copy_to(network: Network, device: torch.device) -> Network:

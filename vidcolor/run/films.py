@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..color.compose import compose
+from ..color.hdr import is_hdr, is_wide
 from ..errors import DamagedInputError, InputError
 from ..frames import ColorBatch, LumaBatch, PixelFormat, VideoInfo
 from ..motion.shots import mark_cuts
@@ -29,8 +30,6 @@ from .colorizer import Colorizer, Prepared
 from .plan import FilmJob, check_memory
 from .settings import Progress, ProgressCallback, Report, Settings
 
-# Code points of ITU-T H.273: PQ and HLG; BT.2020.
-_HDR_TRANSFERS, _BT2020_PRIMARIES = (16, 18), 9
 _CPU_PIXELS, _GPU_PIXELS = 8 * 720 * 576, 4 * 1920 * 1080  # of a batch
 
 
@@ -180,7 +179,7 @@ def colorize_film(
         settings.encoder,
         format=job.plan.format,
         segment=job.source.segment,
-        copy=settings.copy,
+        copy=job.source.copyable(settings.copy),
         overwrite=settings.overwrite,
         plan=job.plan,
     )
@@ -250,10 +249,14 @@ def _damaged(path: Path, damage: list[str], kept: Path) -> DamagedInputError:
 
 def _warnings(job: FilmJob) -> Iterator[str]:
     facts = job.source.facts
-    if facts.is_color:
+    if facts.tint is not None:
+        kept = "it is kept over the colors" if job.source.keep_tint else "only its luma is used"
+        yield f"{job.input}: is tinted or toned in one hue; {kept} (--tint-source)"
+    elif facts.is_color:
         yield f"{job.input}: is already in color; only its luma is used"
-    if facts.tags.transfer in _HDR_TRANSFERS or facts.tags.primaries == _BT2020_PRIMARIES:
-        yield f"{job.input}: is HDR or BT.2020; it is treated as sRGB, so its colors will be off"
-    if facts.interlaced:
-        yield f"{job.input}: is interlaced; combing stays (deinterlace it first)"
+    if is_wide(facts.tags):
+        kind = "HDR" if is_hdr(facts.tags.transfer) else "BT.2020"
+        yield f"{job.input}: is {kind}; its luma is kept, the colors are made for it, {kind} stays"
+    for note in facts.notes:
+        yield f"{job.input}: {note}"
     yield from job.plan.notes

@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..color.compose import check_exact_luma
+from ..color.hdr import is_wide
 from ..errors import ContainerError, DeviceError, InputError, OutputError
 from ..frames import ColorTags, PictureInfo, PixelFormat, Segment, VideoInfo
 from ..sinks import (
@@ -249,8 +250,9 @@ def plan(
     except OSError as error:  # a name that the system refuses, too long for example
         raise OutputError(f"{error.filename}: {error.strerror}; use another name") from error
     pairs, taken = _distinct(pairs, target)
-    if settings.fps is not None and not any(p.item.takes_rate for p in pairs):
-        logger.warning("--fps is for numbered sequences (frames/%05d.png); it is ignored here")
+    sequences = any(p.item.takes_rate for p in pairs)  # --fps is then theirs, not the films'
+    if settings.fps is not None and all(p.item.is_picture for p in pairs):
+        logger.warning("--fps is for numbered sequences and films; it is ignored here")
     originals = {_identity(pair.item.path): pair.item.path for pair in pairs}
     jobs: list[Job] = []
     pictures: list[tuple[Path, Path]] = []
@@ -270,9 +272,11 @@ def plan(
                 )
             source = item.open(
                 settings.segment,
-                settings.fps,
+                settings.fps if item.takes_rate or not sequences else None,
                 playlists=settings.allow_playlists,
                 split=settings.on_change == "split",
+                deinterlace=settings.deinterlace,
+                keep_tint=settings.tint_source == "keep",
             )
             if isinstance(source, FilmSource):
                 job = _plan_film(source, pair, settings, taken)
@@ -325,18 +329,24 @@ def _plan_film(
     item, path, facts = pair.item, pair.output, source.facts
     check_memory(facts)
     try:
-        copies = check_container(path, facts, settings.encoder, settings.copy)
+        copies = check_container(path, facts, settings.encoder, source.copyable(settings.copy))
     except ContainerError as error:
         other = path.with_suffix(".mkv")
         if pair.named or other == path or os.path.abspath(other) in taken:
             raise
         check_output(other, item.path, overwrite=settings.overwrite)
-        copies = check_container(other, facts, settings.encoder, settings.copy)
+        copies = check_container(other, facts, settings.encoder, source.copyable(settings.copy))
         note = f"{item.path}: written as .mkv, because {path.suffix} does not hold it all"
         logger.info("%s", error)
         taken[os.path.abspath(other)] = item.path
         path, copies = other, replace(copies, notes=(note, *copies.notes))
-    if settings.exact_luma:
+    wide = is_wide(facts.tags)
+    if wide and (not facts.has_luma or copies.format.rgb):
+        raise InputError(
+            f"{item.path}: is HDR or BT.2020 in R'G'B', which is not colorized; convert it to "
+            "Y'CbCr (ffmpeg -pix_fmt yuv422p10le) or leave out --pix-fmt"
+        )
+    if settings.exact_luma or wide:
         try:
             check_exact_luma(copies.format, facts.bit_depth, facts.tags.full_range)
         except OutputError as error:
@@ -378,5 +388,5 @@ def plan_rest(job: FilmJob, first: Path, number: int, settings: Settings) -> Fil
         return None
     output = first.with_name(fitting_name(first.stem, f".part{number}{first.suffix}"))
     check_output(output, job.input, overwrite=settings.overwrite)
-    plan = check_container(output, source.facts, settings.encoder, settings.copy)
+    plan = check_container(output, source.facts, settings.encoder, source.copyable(settings.copy))
     return FilmJob(source, output, plan)

@@ -30,7 +30,7 @@ _GAP = 8
 _MOST_PIXELS = 1 << 22  # of a picture that is colored as it is
 
 
-def _film_frames(source: FilmSource, count: int, playlists: bool) -> Iterator[LumaBatch]:
+def _film_frames(source: FilmSource, count: int) -> Iterator[LumaBatch]:
     """`count` frames, evenly over the segment; a short film's come more than once."""
     facts, segment = source.facts, source.segment
     start = segment.start or Fraction(0)
@@ -44,8 +44,7 @@ def _film_frames(source: FilmSource, count: int, playlists: bool) -> Iterator[Lu
             shown = math.floor(moment * facts.average_rate)
             moment = (shown - Fraction(1, 2)) / facts.average_rate
         part = Segment(start=max(moment, start), end=segment.end)
-        at = FilmSource(source.path, segment=part, rate=source.rate, playlists=playlists)
-        batch = next((b for b in at.batches(1) if len(b)), last)
+        batch = next((b for b in source.at(part).batches(1) if len(b)), last)
         if batch is None:  # nothing follows: a long last frame, or a duration that is wrong
             batch = next((b for b in source.batches(1) if len(b)), None)
         if batch is not None:
@@ -59,6 +58,7 @@ def _frames(
     segment: Segment,
     rate: Fraction | None,
     playlists: bool,
+    deinterlace: str,
     limits: bool,
     unread: list[str],
 ) -> Iterator[LumaBatch]:
@@ -77,9 +77,10 @@ def _frames(
                 unread += batch.damage
                 yield _shrunk(batch)
                 continue
-            source = item.open(segment, rate, playlists=playlists)
+            own = rate if item.takes_rate else None
+            source = item.open(segment, own, playlists=playlists, deinterlace=deinterlace)
             assert isinstance(source, FilmSource)
-            yield from _film_frames(source, share, playlists)
+            yield from _film_frames(source, share)
         except InputError as error:
             unread.append(str(error))
 
@@ -118,6 +119,7 @@ def write_preview(
     segment: Segment = WHOLE,
     rate: Fraction | None = None,
     playlists: bool = False,
+    deinterlace: str = "auto",
     large_pictures: bool = False,
     overwrite: bool = False,
 ) -> tuple[int, list[str]]:
@@ -131,6 +133,7 @@ def write_preview(
         segment: the part of each film that frames are taken from.
         rate: of sequences.
         playlists: playlists may be opened, and the local files that they name.
+        deinterlace: what to do with interlaced films.
         large_pictures: also read what looks like a decompression bomb.
         overwrite: replace an existing sheet.
 
@@ -143,7 +146,8 @@ def write_preview(
     """
     check_output(output, items[0].path, overwrite=overwrite)
     unread: list[str] = []
-    frames = _frames(items, count, segment, rate, playlists, not large_pictures, unread)
+    limits = not large_pictures
+    frames = _frames(items, count, segment, rate, playlists, deinterlace, limits, unread)
     stages = film_stages(colorizer, Settings(stabilize=False), _RGB, time_base=None)
     with closing(run_stages(frames, stages)) as colors:
         pairs = [_pair(color) for color in colors]

@@ -84,7 +84,8 @@ class Settings:
         high=1_000_000,
         parse=parse_rate,
         metavar="RATE",
-        help="Frame rate of a numbered sequence (frames/%05d.png): 24 or 30000/1001.",
+        help="Frame rate of a numbered sequence (frames/%05d.png): 24 or 30000/1001. A film "
+        "without a sequence beside it plays at this rate, each frame once, without its sound.",
     )
     batch_size: int | None = option(
         None,
@@ -105,6 +106,19 @@ class Settings:
         choices=words("scale", "split"),
         help="What to do where the size, the pixel format or the shape of a film's picture "
         "changes: scale what follows to fit, or split the film into parts.",
+    )
+    deinterlace: str = option(
+        "auto",
+        choices=words("auto", "off", "fields", "film"),
+        help="What to do with interlaced films. auto: a whole frame for each frame, where the "
+        "picture is combed; flags alone do not count. off: keep the fields. fields: a frame for "
+        "each field, at twice the rate. film: undo 2:3 pulldown, to 24000/1001 frames a second.",
+    )
+    tint_source: str = option(
+        "ignore",
+        choices=words("ignore", "keep"),
+        help="What to do with the tint of a tinted or toned film, such as sepia: ignore it, or "
+        "keep it over the new colors. Pictures always lose theirs.",
     )
     allow_playlists: bool = option(
         False,

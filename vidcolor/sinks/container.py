@@ -25,7 +25,15 @@ from ..system.clock import Clock
 from ..system.media import film_stream, is_cover
 from .encoder_table import EncoderSettings, find_encoder
 from .encoders import choose_pixel_format, format_notes, open_encoder
-from .muxing import FrameMaker, add_streams, drain, frame_rate, open_output, video_time_base
+from .muxing import (
+    FrameMaker,
+    add_streams,
+    drain,
+    frame_rate,
+    is_gapless,
+    open_output,
+    video_time_base,
+)
 from .streams import (
     COPY_NAMES,
     PacketFeed,
@@ -139,10 +147,11 @@ def _try(
             unit = video_time_base(output, facts)
             step = max(round(1 / frame_rate(facts) / unit), 1)
             packets = []
-            for number in _TRIAL:
+            numbers = tuple(range(5)) if is_gapless(output.format.name) else _TRIAL
+            for number in numbers:
                 packets += video.encode(maker.make(black, number * step, unit))
             output.mux(packets + drain(video, first=not packets))
-            times = [number * step * unit for number in _TRIAL]
+            times = [number * step * unit for number in numbers]
     except FFmpegError as error:
         return _Trial(refusal=error.strerror)
     except ValueError as error:

@@ -36,6 +36,7 @@ class Encoder:
             widest first; below the last width the encoder decides.
         thread_type: how its threads share the work (`SLICE`); empty for PyAV's default.
         environment: environment variables that must be set while the encoder opens.
+        formats: pixel formats to use of those that it takes; empty for all.
         default_subsampling: chroma subsampling (horizontal, vertical) for sources without chroma.
         odd_subsampled: takes an odd size in 4:2:0 and 4:2:2. H.264 and HEVC cannot: their cropping
             counts in chroma samples.
@@ -66,6 +67,7 @@ class Encoder:
     slices: tuple[tuple[int, int], ...] = ()
     thread_type: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    formats: tuple[str, ...] = ()
     default_subsampling: tuple[int, int] = (2, 2)
     odd_subsampled: bool = False
     carries_full_range: bool = True
@@ -159,6 +161,21 @@ ENCODERS: dict[str, Encoder] = {
         carries_full_range=False,
         interlaced=True,
         containers=_ARCHIVE,
+        key_interval=1,
+        lookahead=0,
+    ),
+    "dnxhd": Encoder(
+        codec="DNxHR",
+        crf_option="",
+        preset_option="profile",
+        presets=("dnxhr_hqx", "dnxhr_444"),
+        profiles={(2, 1): "dnxhr_hqx", (1, 1): "dnxhr_444"},
+        options={"profile": "dnxhr_hqx"},
+        formats=("yuv422p10le", "yuv444p10le"),
+        default_subsampling=(2, 1),
+        carries_full_range=False,
+        least_size=256,
+        containers=(".mov", ".mxf", ".mkv"),
         key_interval=1,
         lookahead=0,
     ),

@@ -43,6 +43,8 @@ def _built_formats(name: str) -> tuple[str, ...]:
     except av.codec.codec.UnknownCodecError:
         return ()
     names = {each.name for each in formats}
+    if chosen := find_encoder(name).formats:
+        names &= set(chosen)
     return tuple(each for each in PLANAR_FORMATS if each in names)
 
 

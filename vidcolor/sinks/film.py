@@ -35,6 +35,7 @@ from .muxing import (
     drain,
     frame_rate,
     has_timestamps,
+    is_gapless,
     is_mov,
     open_output,
     video_time_base,
@@ -331,9 +332,12 @@ class FilmSink:
             self._mux(packet)
 
     def _check_constant(self, moved: Fraction) -> None:
-        """AVI only counts frames: a moment must be a whole number of them, and a new one."""
-        step = round(moved)
-        if abs(moved - step) <= Fraction(1, 4) and (not self._frames or step > self._last_own):
+        """AVI only counts frames: a moment must be a whole number of them, and a new one; in MXF
+        the very next one."""
+        assert self._output is not None
+        step, gapless = round(moved), is_gapless(self._output.format.name)
+        after = step == self._last_own + 1 if gapless else step > self._last_own
+        if abs(moved - step) <= Fraction(1, 4) and (not self._frames or after):
             return
         raise OutputError(
             f"{self._file.output}: {self._file.output.suffix} holds a constant frame rate only, "

@@ -49,8 +49,13 @@ def is_mov(format_name: str) -> bool:
 
 
 def has_timestamps(output: OutputContainer) -> bool:
-    """Whether frames have times of their own; AVI only counts frames at one rate."""
-    return str(output.format.name) != "avi"
+    """Whether frames have times of their own; AVI and MXF only count frames at one rate."""
+    return output.format.name != "avi" and not is_gapless(output.format.name)
+
+
+def is_gapless(format_name: str) -> bool:
+    """Whether frames follow each other without a gap. AVI can leave frames out, MXF cannot."""
+    return format_name in ("mxf", "mxf_opatom")
 
 
 def stores_order(output_format: str) -> bool:

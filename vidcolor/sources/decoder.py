@@ -104,6 +104,7 @@ class Decoder:
                         item[0],
                         stream.codec_context.name,
                         aspect or self.facts.sample_aspect_ratio,
+                        self.facts.average_rate,
                     )
                     now["extras"] = tuple(dict.fromkeys((*self.facts.extras, *now["extras"])))
                     return replace(self.facts, **now)

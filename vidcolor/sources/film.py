@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
 import torch
 
 from ..color.codes import Codes
-from ..frames import WHOLE, LumaBatch, Segment, VideoInfo
+from ..frames import WHOLE, LumaBatch, Segment
+from .bars import confirmed
 from .decoder import Decoder
+from .deinterlace import Deinterlacer, deinterlaced
 from .film_info import probe
+from .interlace import Fields, examine
 from .luma import COLOR_THRESHOLD, chroma_amount, luma_plane
 
 _MAX_THREADS = 16
@@ -42,7 +46,7 @@ class FilmSource:
         path: the film, or the pattern of a numbered sequence.
         rate: frames a second of a numbered sequence, None for a film.
         segment: the stretch to read; its times count from the first frame.
-        facts: see `VideoInfo`.
+        facts: see `VideoInfo`; of the frames that are delivered, which are deinterlaced.
         changed_at: where a film that is to be split was last read to, because its picture changes
             there: seconds from its first frame. None if it was read to its end.
     """
@@ -56,6 +60,9 @@ class FilmSource:
         threads: int = 0,
         playlists: bool = False,
         split: bool = False,
+        deinterlace: str = "auto",
+        keep_tint: bool = False,
+        retime: Fraction | None = None,
     ) -> None:
         """Probe a film.
 
@@ -67,6 +74,10 @@ class FilmSource:
             playlists: a playlist may be opened, and the local files that it names.
             split: end where the size, the pixel format or the shape of the picture changes; `rest`
                 gives the film from there. Otherwise later frames are scaled to fit the first.
+            deinterlace: what to do with interlaced frames, a choice of `Settings.deinterlace`.
+            keep_tint: the tint of a tinted print is added to the predicted colors.
+            retime: show each frame of a film 1 / `retime` seconds, whatever its own times are. The
+                times of `segment` are then those of the new rate.
 
         Raises:
             InputError: it cannot be opened, or no frame of it can be decoded.
@@ -77,10 +88,46 @@ class FilmSource:
         self.threads = threads
         self.playlists, self.split = playlists, split
         self.changed_at: Fraction | None = None
-        self.facts: VideoInfo = probe(self.path, rate, playlists)
-        if segment.start:
+        self.deinterlace, self.keep_tint, self.retime = deinterlace, keep_tint, retime
+        self._probed = probe(self.path, rate, playlists)
+        self._fields = Fields() if rate is not None else examine(self._probed)
+        self._set_facts()
+
+    def _set_facts(self) -> None:
+        decoded, new = self._probed, self.retime
+        facts, self._doing = deinterlaced(decoded, self._fields, self.deinterlace)
+        own = facts.average_rate or Fraction(25)
+        self._speed = new / own if new else Fraction(1)
+        start, end = (t and t * self._speed for t in (self.segment.start, self.segment.end))
+        self._part = Segment(start, end)
+        if start:
             # The picture may have changed since the first frame of the film.
-            self.facts = Decoder(self.facts, segment, rate, threads=1).first_facts()
+            decoded = Decoder(decoded, self._part, self.rate, threads=1).first_facts()
+            facts, _ = deinterlaced(decoded, self._fields, self.deinterlace)
+        self._decoded = decoded
+        if new:
+            length = facts.duration_seconds
+            note = f"plays at {float(new):g} frames a second instead of {float(own):g} (--fps)"
+            facts = replace(
+                facts,
+                time_base=1 / new,
+                average_rate=new,
+                first_pts=0,
+                duration_seconds=length and length / float(self._speed),
+                notes=(*facts.notes, f"{note}, without its sound, subtitles and chapters"),
+            )
+        self.facts = replace(facts, tint=self._fields.tint)
+
+    def copyable(self, kinds: frozenset[str]) -> frozenset[str]:
+        """Of the kinds of streams to copy those that a film of other times can keep."""
+        return kinds & {"attachments"} if self.retime else kinds
+
+    def at(self, segment: Segment) -> FilmSource:
+        """Another stretch of the same film."""
+        other = copy.copy(self)
+        other.segment, other.changed_at = segment, None
+        other._set_facts()
+        return other
 
     def batches(self, batch_size: int) -> Generator[LumaBatch, None, None]:
         """The film in batches, in order; the last may be smaller.
@@ -96,13 +143,17 @@ class FilmSource:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         threads = self.threads or min(_MAX_THREADS, os.cpu_count() or 1)
         pending, count = _Pending(), 0
-        decoder = Decoder(self.facts, self.segment, self.rate, threads=threads, split=self.split)
-        for item in decoder.run():
+        decoder = Decoder(self._decoded, self._part, self.rate, threads=threads, split=self.split)
+        first = round((self.segment.start or 0) * (self.retime or 0))
+        deinterlacer = Deinterlacer(self._decoded, self._fields, self._doing)
+        for item in deinterlacer.run(decoder.run()):
             if isinstance(item, str):
                 pending.damage.append(item)
                 continue
             pending.notes += decoder.take_notes()
             frame, pts, duration = item
+            if self.retime:
+                pts, duration = first + count, 1
             if not pending.luma and count // batch_size % _COLOR_EVERY == 0:
                 pending.is_color = chroma_amount(frame) > COLOR_THRESHOLD
             pending.luma.append(luma_plane(frame))
@@ -112,7 +163,8 @@ class FilmSource:
             if count % batch_size == 0:
                 yield self._batch(pending, count - batch_size)
                 pending = _Pending()
-        self.changed_at = decoder.changed_at
+        at = decoder.changed_at
+        self.changed_at = None if at is None else at / self._speed
         pending.notes += decoder.take_notes()
         if pending.luma or pending.damage or pending.notes:
             yield self._batch(pending, count - len(pending.luma))
@@ -122,18 +174,13 @@ class FilmSource:
         at = self.changed_at
         if at is None or at <= (self.segment.start or 0):
             return None
-        return FilmSource(
-            self.path,
-            segment=Segment(at, self.segment.end),
-            rate=self.rate,
-            threads=self.threads,
-            playlists=self.playlists,
-            split=True,
-        )
+        return self.at(Segment(at, self.segment.end))
 
     def _batch(self, pending: _Pending, first_index: int) -> LumaBatch:
         facts = self.facts
         shape = (len(pending.luma), 1, facts.height, facts.width)
+        bars = self._fields.bars
+        found = [confirmed(plane, bars, facts) for plane in pending.luma] if any(bars) else []
         luma = torch.empty(shape, dtype=torch.uint8 if facts.bit_depth == 8 else torch.uint16)
         into = luma.numpy()
         for i, plane in enumerate(pending.luma):
@@ -149,4 +196,8 @@ class FilmSource:
             is_color=pending.is_color,
             damage=tuple(pending.damage),
             notes=tuple(pending.notes),
+            combed=facts.combed,
+            tint=(facts.tint if self.keep_tint else None) or (0.0, 0.0),
+            bars=tuple(found),
+            transfer=facts.tags.transfer,
         )

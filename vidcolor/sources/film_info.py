@@ -15,25 +15,20 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from ..color.codes import MATRIX_CODES
 from ..errors import InputError
-from ..frames import UNSPECIFIED, ColorTags, StreamInfo, VideoInfo
+from ..frames import StreamInfo, VideoInfo
 from ..system.clock import Clock
 from ..system.media import film_stream, is_playlist, open_media
+from .color_tags import read_tags
 from .graphs import frame_graph
 from .luma import (
     COLOR_THRESHOLD,
-    LumaLayout,
     chroma_amount,
     is_transparent,
     layout,
     luma_plane,
 )
 from .truncation import cut_off
-
-# The other codes (YCgCo, constant luminance, ICtCp) are no plain matrices: players guess there,
-# and so does `_matrix`.
-_MATRICES = {code: name for name, code in MATRIX_CODES.items()}
 
 # By FFmpeg's names of the data beside a frame.
 _EXTRAS = {
@@ -46,7 +41,6 @@ _EXTRAS = {
 _ALPHA = "the transparency (alpha)"
 # FFmpeg's decoders that may attach ICC profiles or EXIF to a frame.
 _PICTURE_CODECS = frozenset(("apng", "jpegxl", "libjxl", "mjpeg", "png", "tiff", "webp"))
-_RANGES = {1: False, 2: True}  # AVColorRange: 1 is MPEG (limited), 2 is JPEG (full)
 _COLOR_FRAMES = 8  # examined for color, spread over the first second
 _MAX_PROBED = 64  # frames decoded at most while looking
 _PATTERN = re.compile(r"%(0?)(\d*)d")
@@ -130,6 +124,8 @@ def open_film(
         # `Decoder` takes to find out whether frame threads lost something.
         stream.thread_type = "SLICE" if context.name == "vp8" else "AUTO"
         context.thread_count = threads
+        if context.name == "exr":  # else its linear light comes as it is
+            context.options = {"apply_trc": "iec61966_2_1"}
         try:
             yield container, stream
         finally:
@@ -214,7 +210,10 @@ def probe(path: Path, rate: Fraction | None, playlists: bool = False) -> VideoIn
                 "it is damaged or encrypted"
             )
         count = len(sequence_numbers(path)) if rate is not None else stream.frames
-        return _facts(path, container, stream, first, count, amount / looked_at)
+        try:
+            return _facts(path, container, stream, first, count, amount / looked_at)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
 
 
 def _first_frames(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
@@ -236,17 +235,6 @@ def _first_frames(container: InputContainer, stream: VideoStream) -> Iterator[av
                 return
     except av.error.FFmpegError:
         return
-
-
-def _matrix(code: int, height: int) -> str:
-    return _MATRICES.get(code, "bt709" if height >= 720 else "smpte170m")
-
-
-def is_full_range(frame: av.VideoFrame, form: LumaLayout) -> bool:
-    """The range of the codes that `luma_plane` gives for this frame."""
-    if not form.has_luma:
-        return True  # computed from R'G'B' at full range
-    return _RANGES.get(int(frame.color_range), form.full_range)
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> float | None:
@@ -306,7 +294,9 @@ def _facts(
 ) -> VideoInfo:
     # FFmpeg turns counter-clockwise; a phone's matrix may be off by a rounding error.
     rotation = round(-frame.rotation / 90) * 90 % 360
-    picture = picture_facts(frame, stream.codec_context.name, stream.sample_aspect_ratio)
+    picture = picture_facts(
+        frame, stream.codec_context.name, stream.sample_aspect_ratio, _rate(stream)
+    )
     if (
         stream.metadata.get("ALPHA_MODE", stream.metadata.get("alpha_mode")) == "1"
     ):  # of VP8 and VP9, beside the frames' own data
@@ -340,15 +330,19 @@ def _facts(
     )
 
 
-def picture_facts(frame: av.VideoFrame, codec: str, aspect: Fraction | None) -> dict[str, Any]:
+def picture_facts(
+    frame: av.VideoFrame, codec: str, aspect: Fraction | None, rate: Fraction | None
+) -> dict[str, Any]:
     """The fields of a `VideoInfo` that may change within a film, as they are in one frame.
 
     Args:
         frame: as decoded.
         codec: FFmpeg's name of its decoder.
         aspect: width over height of its pixels, None for unknown.
+        rate: frames a second of the film, None for unknown.
     """
     form = layout(frame.format.name)
+    tags, notes = read_tags(frame, form, rate)
     return {
         "width": frame.width,
         "height": frame.height,
@@ -356,12 +350,8 @@ def picture_facts(frame: av.VideoFrame, codec: str, aspect: Fraction | None) -> 
         "bit_depth": form.bit_depth,
         "subsampling": form.subsampling,
         "has_luma": form.has_luma,
-        "tags": ColorTags(
-            full_range=is_full_range(frame, form),
-            matrix=_matrix(int(frame.colorspace), frame.height),
-            primaries=int(frame.color_primaries) or UNSPECIFIED,
-            transfer=int(frame.color_trc) or UNSPECIFIED,
-        ),
+        "tags": tags,
+        "notes": notes,
         "sample_aspect_ratio": Fraction(aspect) if aspect else None,
         "interlaced": frame.interlaced_frame,
         "field_order": _field_order(frame),

@@ -10,7 +10,7 @@ from av.filter import Graph
 from av.video.codeccontext import VideoCodecContext
 
 from ..frames import VideoInfo
-from .film_info import is_full_range
+from .color_tags import is_full_range
 from .graphs import frame_graph
 from .luma import layout
 

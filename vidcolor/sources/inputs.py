@@ -102,14 +102,18 @@ class Input(ABC):
         *,
         playlists: bool = False,
         split: bool = False,
+        deinterlace: str = "auto",
+        keep_tint: bool = False,
     ) -> FilmSource | PictureSource:
         """Open it to read luma.
 
         Args:
             segment: the stretch of a film.
-            rate: frames a second, used where `takes_rate`.
+            rate: frames a second of a sequence; for a film, to show its frames at.
             playlists: a playlist may be opened, and the local files that it names.
             split: a film ends where its picture changes; see `FilmSource`.
+            deinterlace: what to do with interlaced frames of a film.
+            keep_tint: the tint of a tinted film is added to its colors.
 
         Raises:
             InputError: it cannot be opened.
@@ -126,6 +130,8 @@ class FilmInput(Input):
         *,
         playlists: bool = False,
         split: bool = False,
+        deinterlace: str = "auto",
+        keep_tint: bool = False,
     ) -> FilmSource:
         """The film; see `Input.open`."""
         return FilmSource(
@@ -134,6 +140,9 @@ class FilmInput(Input):
             rate=rate if self.takes_rate else None,
             playlists=playlists,
             split=split,
+            deinterlace=deinterlace,
+            keep_tint=keep_tint,
+            retime=None if self.takes_rate else rate,
         )
 
 
@@ -170,6 +179,8 @@ class PictureInput(Input):
         *,
         playlists: bool = False,
         split: bool = False,
+        deinterlace: str = "auto",
+        keep_tint: bool = False,
     ) -> PictureSource:
         """The picture as a source of one frame; see `Input.open`."""
         return PictureSource([(self.path, self.path)])

@@ -72,7 +72,7 @@ def layout(pix_fmt: str) -> LumaLayout:
     if _PLANAR.match(pix_fmt) or pix_fmt in _PACKED:
         depth = form.components[0].bits
         first, step = _PACKED.get(pix_fmt, (0, 1))
-        gray = not any(c.is_chroma for c in form.components)
+        gray = len(form.components) < 3  # PyAV's `is_chroma` is false for all of 4:4:4
         factors = (840 // form.chroma_width(840), 840 // form.chroma_height(840))
         padded = "msb" in pix_fmt or re.match(r"^p\d1", pix_fmt) is not None
         return LumaLayout(
@@ -153,7 +153,7 @@ def chroma_amount(frame: av.VideoFrame) -> float:
     """How colored a frame is: mean distance of its chroma from neutral, on the scale of 255."""
     form = layout(frame.format.name)
     bits = frame.format.components[0].bits
-    if form.has_luma and not any(c.is_chroma for c in frame.format.components):
+    if form.has_luma and len(frame.format.components) < 3:
         return 0.0
     if not form.has_luma or form.step > 1:
         return chroma_of_rgb(_rgb(frame, 8))
