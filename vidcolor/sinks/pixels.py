@@ -23,7 +23,7 @@ _THUMBNAIL = 160  # pixels of the longer side, as EXIF 2.32, 4.5.5, advises
 _SAMPLED = 640  # pixels, at least, from which a thumbnail is made
 _SHARES = (0.75, 0.5, 0.25, 0.0)  # of a chroma that a small RGB space does not hold
 _CLOSE = 0.5  # of L*
-_HELD = 2  # strips whose freed memory the process may keep
+_HELD = 4  # strips whose freed memory the process may keep
 Codes = NDArray[Any]
 
 

@@ -290,6 +290,10 @@ def _colored(image: Any, profile: bytes, alpha: bool, bits: int) -> Pixels:
     elif bands and bands != colors:
         notes.append("its color profile is for other channels than it has; it is left out")
         profile = b""
+    if colors == 4 and not profile and bits == 16:
+        raise UnsuitableError(
+            "16-bit CMYK without a color profile is not supported; save it as RGB"
+        )
     if colors == 4 and not profile:
         notes.append("CMYK without a color profile: its inks are taken as complements of R, G, B")
         plain = _complement(plain)
@@ -323,12 +327,9 @@ def _with_alpha(pixels: Pixels, image: Any) -> Pixels:
 
 
 def _complement(cmyk: Any) -> Any:
-    """R'G'B' = (1 - CMY) (1 - K), of the samples' type, as Pillow and most viewers do."""
-    deep = cmyk.format == "ushort"
-    white = 65535 if deep else 255
-    light = cmyk.linear(-1, white)
-    rgb = (light[:3] * light[3] / white).rint().cast(cmyk.format)
-    return rgb.copy(interpretation="rgb16" if deep else "srgb")
+    """R'G'B' = (1 - CMY) (1 - K), of 8 bits, as Pillow and most viewers do."""
+    light = cmyk.linear(-1, 255)
+    return (light[:3] * light[3] / 255).rint().cast("uchar").copy(interpretation="srgb")
 
 
 def _blob(image: Any, name: str) -> bytes:

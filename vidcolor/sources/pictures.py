@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from ..color.codes import Codes
 from ..errors import InputError
 from ..frames import LumaBatch, PictureInfo
+from ..system.memory import release_freed_memory
 from ..system.vips import libvips
 from .decode import PictureFile, Pixels, check_size, lacks_end, look, open_pixels, regular
 from .luma import COLOR_THRESHOLD, chroma_of_rgb
@@ -310,6 +311,8 @@ def _planes(
                 else:
                     veil = veil // 257
             alpha[rows] = veil
+    if gray.size > _WHOLE:
+        release_freed_memory()
     return _Decoded(gray, alpha, open_alpha, rgb, chroma, pixels)
 
 
@@ -358,7 +361,9 @@ def _complaint(error: BaseException) -> str:
         denied = isinstance(error, PermissionError)
         remedy = "check the file's permissions" if denied else "check the disk and the file"
         return f"cannot be read ({error.strerror}); {remedy}"
-    return f"cannot be read ({_cause(str(error) or type(error).__name__)}); {RESTORE}"
+    cause = _cause(str(error) or type(error).__name__)
+    remedy = "save it as PNG or TIFF" if cause.startswith("Unsupported") else RESTORE
+    return f"cannot be read ({cause}); {remedy}"
 
 
 def _empty(
