@@ -150,6 +150,28 @@ WHOLE = Segment()
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """A place in a film where a run that ended can be resumed, without a change of any pixel.
+
+    Attributes:
+        frames: number of frames before it.
+        pts: of the next frame, in the film's time base.
+        batch: number of frames in the next batch; later ones are full. With other batches the
+            network's results would differ in their last bits.
+        cut: whether a shot begins with the next frame.
+        shot: number of the last shot before it, -1 for none.
+        state: the stabilizer's state, None if a shot begins.
+    """
+
+    frames: int
+    pts: int
+    batch: int
+    cut: bool
+    shot: int
+    state: Any = None
+
+
+@dataclass(frozen=True)
 class PixelFormat:
     """A pixel format that `compose` writes and a sink accepts.
 
@@ -249,6 +271,7 @@ class LumaBatch:
         bars: for each frame, where it has black bars; empty for none at all.
         cuts: for each frame, whether a shot begins with it; empty before `mark_cuts`.
         shots: for each frame, the number of its shot from 0; empty before `mark_cuts`.
+        checkpoint: the one before the first frame, if there is one.
     """
 
     luma: Tensor
@@ -268,6 +291,7 @@ class LumaBatch:
     bars: tuple[Bars, ...] = ()
     cuts: tuple[bool, ...] = ()
     shots: tuple[int, ...] = ()
+    checkpoint: Checkpoint | None = None
 
     def __len__(self) -> int:
         return self.luma.shape[0]
@@ -284,6 +308,7 @@ class LumaBatch:
             bars=self.bars[part],
             cuts=self.cuts[part],
             shots=self.shots[part],
+            checkpoint=None if start else self.checkpoint,
         )
 
     @property

@@ -157,7 +157,7 @@ class Screen:
         elif report.status == "skipped":
             self.print_line(f"{report.input}: skipped, {report.output} exists")
         else:
-            rate = f", {report.frames / report.seconds:.1f} fps" if report.frames > 1 else ""
+            rate = f", {report.fps:.1f} fps" if report.frames > 1 and report.fps else ""
             unit = "frame" if report.frames == 1 else "frames"
             self.print_line(
                 f"{report.input} -> {report.output} "

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
-from ..frames import LumaBatch
+from ..frames import Checkpoint, LumaBatch
 from .flow import Array, flow, normalize_contrast, visible, warp
 
 # All values were tuned on real archive film and on synthetic cuts, flashes, flicker and pans.
@@ -193,42 +194,168 @@ def thumbnails(batch: LumaBatch) -> list[Array]:
     return small
 
 
-def mark_cuts(batches: Iterable[LumaBatch], time_base: Fraction) -> Iterator[LumaBatch]:
+@dataclass(frozen=True)
+class Spacing:
+    """Seconds of film between two checkpoints.
+
+    Attributes:
+        least: the next checkpoint is at the first cut after so many seconds,
+        most: or within a shot after so many.
+    """
+
+    least: Fraction
+    most: Fraction
+
+
+@dataclass
+class _Frame:
+    """A frame that is not decided."""
+
+    gray: Array
+    pts: int
+    jumps: bool = False  # a jump in time leads to it
+    blank: bool = False
+
+
+class CutMarker:
+    """Decides for each frame whether a shot begins with it, and sets checkpoints.
+
+    All detection begins anew at a checkpoint, so that nothing after it depends on the frames before
+    it.
+
+    Args:
+        time_base: unit of the pts, seconds.
+        spacing: of checkpoints; None for none.
+        resume: the checkpoint before the first frame.
+
+    Attributes:
+        decided: for each decided frame, to be taken from the left: whether a shot begins with it,
+            the number of its shot, and the shot before it if there is a checkpoint.
+    """
+
+    def __init__(
+        self, time_base: Fraction, spacing: Spacing | None = None, resume: Checkpoint | None = None
+    ) -> None:
+        self._time_base, self._spacing = time_base, spacing
+        self._pending: deque[_Frame] = deque()
+        self._shot = resume.shot if resume else -1  # so that the first picture begins shot 0
+        self._checkpoint = False  # there is one before the first frame
+        self._first_cut = resume.cut if resume else None  # of the first frame, if it is known
+        self.decided: deque[tuple[bool, int, int | None]] = deque()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._detector = CutDetector()
+        self._begun: int | None = None  # pts of the first frame
+        self._last: int | None = None
+        self._step = 0
+
+    def add(self, gray: Array, pts: int) -> None:
+        """Take the next frame, as for `CutDetector.add`."""
+        self._pending.append(_Frame(gray, pts))
+        self._decide(self._feed(self._pending[-1]))
+
+    def finish(self) -> None:
+        """Decide on the remaining frames."""
+        while self._pending:
+            self._decide(self._detector.finish())
+
+    def _feed(self, frame: _Frame) -> list[bool]:
+        before, self._step = self._step, 0 if self._last is None else frame.pts - self._last
+        self._last = frame.pts
+        if self._begun is None:
+            self._begun = frame.pts
+        long = self._step * self._time_base > _JUMP_SECONDS
+        frame.jumps = long and self._step > _JUMP_STEPS * before > 0
+        cuts = self._detector.add(frame.gray)
+        frame.blank = self._detector.blank
+        return cuts
+
+    def _decide(self, cuts: list[bool]) -> None:
+        todo = deque(cuts)
+        while todo:
+            cut = todo.popleft() or self._pending[0].jumps
+            if self._first_cut is not None:
+                cut, self._first_cut = self._first_cut, None
+            elif self._is_checkpoint(cut):
+                self._begin()
+                self._first_cut, self._checkpoint = cut, True
+                todo = deque(each for frame in self._pending for each in self._feed(frame))
+                continue
+            before, marked, self._checkpoint = self._shot, self._checkpoint, False
+            frame = self._pending.popleft()
+            self._shot += cut and not frame.blank  # black between two shots is not a shot
+            self.decided.append((cut, max(self._shot, 0), before if marked else None))
+
+    def _is_checkpoint(self, cut: bool) -> bool:
+        if self._spacing is None or self._begun is None:
+            return False
+        elapsed = (self._pending[0].pts - self._begun) * self._time_base
+        return elapsed >= (self._spacing.least if cut else self._spacing.most)
+
+
+def mark_cuts(
+    batches: Iterable[LumaBatch],
+    time_base: Fraction,
+    *,
+    spacing: Spacing | None = None,
+    resume: Checkpoint | None = None,
+) -> Iterator[LumaBatch]:
     """Fill in `cuts` and `shots` of each batch; hold each back until its frames are decided.
 
     Args:
         batches: one film's frames, in order. Batch sizes do not change the result.
         time_base: unit of the batches' pts, seconds.
+        spacing: of checkpoints; a batch with one inside is divided there. None for none.
+        resume: the checkpoint that the batches begin with.
     """
-    detector = CutDetector()
+    marker = CutMarker(time_base, spacing, resume)
     waiting: deque[LumaBatch] = deque()
-    starts: deque[bool] = deque()
-    last: int | None = None
-    step = 0
-    jumps: deque[bool] = deque()
-    blank: deque[bool] = deque()
-    shot = -1  # so that the first picture begins shot 0
 
     def ready(everything: bool) -> Iterator[LumaBatch]:
-        nonlocal shot
-        while waiting and (everything or len(starts) >= len(waiting[0])):
+        while waiting and (everything or len(marker.decided) >= len(waiting[0])):
             batch = waiting.popleft()
-            cuts = tuple(starts.popleft() | jumps.popleft() for _ in range(len(batch)))
-            shots = []
-            for cut in cuts:
-                is_blank = blank.popleft()
-                shot += cut and not is_blank  # black between two shots is not a shot
-                shots.append(max(shot, 0))
-            yield replace(batch, cuts=cuts, shots=tuple(shots))
+            decided = [marker.decided.popleft() for _ in range(len(batch))]
+            cuts, shots, _ = zip(*decided, strict=True) if decided else ((), (), ())
+            batch = replace(batch, cuts=cuts, shots=shots)
+            yield from _divide(batch, {i: d[2] for i, d in enumerate(decided) if d[2] is not None})
 
     for batch in batches:
         waiting.append(batch)
         for gray, pts in zip(thumbnails(batch), batch.pts, strict=True):
-            before, step = step, 0 if last is None else pts - last
-            jumps.append(step * time_base > _JUMP_SECONDS and step > _JUMP_STEPS * before > 0)
-            last = pts
-            starts.extend(detector.add(gray))
-            blank.append(detector.blank)
+            marker.add(gray, pts)
         yield from ready(everything=False)
-    starts.extend(detector.finish())
+    marker.finish()
     yield from ready(everything=True)
+
+
+def mark_checkpoints(
+    batches: Iterable[LumaBatch], time_base: Fraction, spacing: Spacing
+) -> Iterator[LumaBatch]:
+    """Set checkpoints every `spacing.least` seconds, for films without shots; see `mark_cuts`."""
+    begun: int | None = None
+    for batch in batches:
+        places: dict[int, int] = {}
+        for i, pts in enumerate(batch.pts):
+            begun = pts if begun is None else begun
+            if (pts - begun) * time_base >= spacing.least:
+                begun, places[i] = pts, -1
+        yield from _divide(batch, places)
+
+
+def _divide(batch: LumaBatch, checkpoints: dict[int, int]) -> Iterator[LumaBatch]:
+    """Divide a batch at checkpoints, given by their frames and the numbers of the shots before."""
+    bounds = sorted({0, *checkpoints, len(batch)})
+    if len(bounds) < 2:  # an empty batch
+        yield batch
+    for begin, end in pairwise(bounds):
+        part = batch[begin:end]
+        if begin:  # already told
+            part = replace(part, damage=(), notes=())
+        if begin in checkpoints:
+            cut = bool(part.cuts) and part.cuts[0]
+            point = Checkpoint(
+                part.first_index, part.pts[0], len(batch) - begin, cut, checkpoints[begin]
+            )
+            part = replace(part, checkpoint=point)
+        yield part

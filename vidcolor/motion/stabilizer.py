@@ -31,6 +31,7 @@ from torch import Tensor
 
 from ..system.devices import processors
 from .flow import Array, Preset, flow, normalize_contrast, squared_norm, visible, warp
+from .stabilizer_state import ChromaState, StabilizerState, Tracking
 
 # Tuned on two color clips and three synthetic motions (figures: train/LOG.md).
 MEMORY = 40  # frames that the network has seen
@@ -85,21 +86,6 @@ class Motion:
     lightness: Array
 
 
-@dataclass(frozen=True)
-class _State:
-    """The filter's state after the last frame that was not a repeat.
-
-    Attributes:
-        lightness: `(h', w')` float32 L*, at the chroma's size.
-        ab: `(h', w', 2)` float32, stabilized.
-        weight: `(h', w')` float32, number of predictions that `ab` is the mean of.
-    """
-
-    lightness: Array
-    ab: Array
-    weight: Array
-
-
 class Stabilizer:
     """The chroma filter of one film; takes its frames in order, batch by batch.
 
@@ -130,7 +116,26 @@ class Stabilizer:
         # that the network has to see, and the number of frames since the last of these.
         self._last: _FlowInput | None = None
         self._inferred = self._since_inferred = 0
-        self._state: _State | None = None  # of `stabilize`
+        self._state: ChromaState | None = None  # of `stabilize`
+
+    @property
+    def tracking(self) -> Tracking:
+        """State of `track` before the next frame."""
+        gray = None if self._last is None else self._last.gray
+        return Tracking(gray, self._inferred, self._since_inferred)
+
+    @property
+    def chroma(self) -> ChromaState | None:
+        """State of `stabilize` before the next frame."""
+        return self._state
+
+    def restore(self, state: StabilizerState) -> None:
+        """Go on from `state`, which was another stabilizer's."""
+        gray = state.tracking.gray
+        self._last = None if gray is None else _FlowInput(gray, normalize_contrast(gray))
+        self._inferred = state.tracking.inferred
+        self._since_inferred = state.tracking.since_inferred
+        self._state = state.chroma
 
     def track(self, lightness: Tensor, cuts: Sequence[bool] = ()) -> list[Motion]:
         """Estimate the flow from frame to frame, and choose the frames that the network has to see.
@@ -213,11 +218,11 @@ class Stabilizer:
             new = next(predictions) if motion.needs_inference else None
             if last is None or motion.move is None:
                 assert new is not None
-                last = _State(here, new, np.ones(size, np.float32))
+                last = ChromaState(here, new, np.ones(size, np.float32))
             elif new is not None or not motion.repeats:  # a repeated frame keeps its chroma
                 history = _warp_history(last, here, motion.move)
                 chroma = history.propagated if new is None else self._mean(history, new)
-                last = _State(here, *chroma)
+                last = ChromaState(here, *chroma)
             out.append(last.ab)
         stabilized = torch.from_numpy(np.stack(out)).permute(0, 3, 1, 2)
         self._state = last  # last, so that a failed call can be repeated
@@ -299,7 +304,7 @@ def _can_propagate(inferred: int, trust: Array) -> bool:
     return float(cv2.blur(new, (_NEW_WINDOW, _NEW_WINDOW)).max()) < _MAX_NEW_IN_WINDOW
 
 
-def _warp_history(last: _State, lightness: Array, move: _Flow) -> _History:
+def _warp_history(last: ChromaState, lightness: Array, move: _Flow) -> _History:
     """Warp the last frame's chroma to the present frame, whose L* is `lightness`, `(h', w')`."""
     import cv2
 

@@ -25,6 +25,7 @@ from ..models import MODELS, FeatureModel
 from ..models.fusion import optimize_for_inference
 from ..models.weights import load_model, manifest
 from ..motion.stabilizer import Motion, Stabilizer
+from ..motion.stabilizer_state import Tracking
 from ..system.devices import PRECISIONS, choose_device, choose_precision
 from .batching import BatchRunner
 from .references import STRIDES, References
@@ -52,11 +53,13 @@ class Prepared:
         batch: the luma.
         lightness: `(B, 1, h, w)` L* in [0, 100], upright, at the model's size.
         motions: how each frame moves, for the stabilizer; empty without one.
+        tracking: state of the stabilizer's tracking before the batch, at a checkpoint.
     """
 
     batch: LumaBatch
     lightness: Tensor
     motions: tuple[Motion, ...] = ()
+    tracking: Tracking | None = None
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -67,7 +70,9 @@ class Prepared:
         return [i for i in range(len(self)) if not self.motions or self.motions[i].needs_inference]
 
     def __getitem__(self, part: slice) -> Prepared:
-        return Prepared(self.batch[part], self.lightness[part], self.motions[part])
+        batch = self.batch[part]
+        tracking = self.tracking if batch.checkpoint else None
+        return Prepared(batch, self.lightness[part], self.motions[part], tracking)
 
     def to(self, device: torch.device) -> Prepared:
         """The same on `device`."""
@@ -165,8 +170,11 @@ class Colorizer:
         be batches ahead of `predict`, in another thread; a stabilizer must get every frame once,
         in order."""
         lightness = self.lightness(batch)
-        motions = stabilizer.track(lightness, batch.cuts) if stabilizer else ()
-        return Prepared(batch, lightness, tuple(motions))
+        if stabilizer is None:
+            return Prepared(batch, lightness)
+        tracking = stabilizer.tracking if batch.checkpoint else None
+        motions = stabilizer.track(lightness, batch.cuts)
+        return Prepared(batch, lightness, tuple(motions), tracking)
 
     def predict(self, prepared: Prepared) -> Tensor | None:
         """Run the network on the n frames that need it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -16,10 +16,11 @@ from torch import Tensor
 from ..color.compose import compose
 from ..color.hdr import is_hdr, is_wide
 from ..errors import DamagedInputError, InputError
-from ..frames import ColorBatch, LumaBatch, PixelFormat, VideoInfo
-from ..motion.shots import mark_cuts
+from ..frames import Checkpoint, ColorBatch, LumaBatch, PixelFormat, VideoInfo
+from ..motion.shots import Spacing, mark_checkpoints, mark_cuts
 from ..motion.stabilizer import Stabilizer
-from ..sinks import FilmSink
+from ..motion.stabilizer_state import StabilizerState
+from ..sinks import FilmSink, can_resume
 from ..sources.loader import copy_stages, load
 from ..system.opencv import load_problem
 from ..system.stages import Stage, StageTimer, run_stages
@@ -27,6 +28,8 @@ from ..system.threads import share_threads
 from .batch_cache import cached_batch
 from .batching import BatchRunner
 from .colorizer import Colorizer, Prepared
+from .identity import checkpoint_spacing, identity
+from .journal import Journal, open_journal
 from .plan import FilmJob, check_memory
 from .settings import Progress, ProgressCallback, Report, Settings
 
@@ -78,6 +81,9 @@ def film_stages(
     settings: Settings,
     format: PixelFormat,
     time_base: Fraction | None,
+    *,
+    spacing: Spacing | None = None,
+    resume: Checkpoint | None = None,
 ) -> list[Stage[Any, Any]]:
     """The stages from decoded luma to color, `LumaBatch` to `ColorBatch`, in order.
 
@@ -91,11 +97,16 @@ def film_stages(
         settings: of them `stabilize` and `exact_luma` count.
         format: of the result.
         time_base: unit of the frames' pts, seconds; None for frames that do not follow each other.
+        spacing: of checkpoints, None for none; only with `time_base`.
+        resume: the checkpoint that the frames begin with.
     """
     share = share_threads(colorizer.device, colorizer.gmacs)
+    unit = time_base
     if not _needs_shots(colorizer, settings) or load_problem():
         time_base = None
     stabilizer = Stabilizer() if time_base is not None and settings.stabilize else None
+    if stabilizer is not None and resume is not None and resume.state is not None:
+        stabilizer.restore(resume.state)
     runner = BatchRunner(colorizer)
 
     def prepare(model: Colorizer, batch: LumaBatch) -> Prepared:
@@ -106,8 +117,14 @@ def film_stages(
 
     def stabilize(model: Colorizer, given: Predicted) -> Predicted:
         assert stabilizer is not None
-        ab = model.stabilize(given.prepared, given.ab, stabilizer)
-        return Predicted(replace(given.prepared, motions=()), ab)  # from here on of every frame
+        prepared, chroma = given.prepared, stabilizer.chroma
+        ab = model.stabilize(prepared, given.ab, stabilizer)
+        batch, point, tracking = prepared.batch, prepared.batch.checkpoint, prepared.tracking
+        if point is not None and tracking is not None and not point.cut:
+            state = StabilizerState(tracking, chroma)
+            batch = replace(batch, checkpoint=replace(point, state=state))
+        # from here on a*b* of every frame
+        return Predicted(replace(prepared, batch=batch, motions=(), tracking=None), ab)
 
     def make_color(model: Colorizer, given: Predicted) -> ColorBatch:
         assert given.ab is not None
@@ -116,7 +133,11 @@ def film_stages(
 
     stages: list[Stage[Any, Any]] = []
     if time_base is not None:
-        stages.append(Stage("cuts", stream=partial(mark_cuts, time_base=time_base), joined=True))
+        mark = partial(mark_cuts, time_base=time_base, spacing=spacing, resume=resume)
+        stages.append(Stage("cuts", stream=mark, joined=True))
+    elif unit is not None and spacing is not None:
+        mark = partial(mark_checkpoints, time_base=unit, spacing=spacing)
+        stages.append(Stage("checkpoints", stream=mark, joined=True))
     if share.prefetch:
         stages += copy_stages(colorizer.device)
     stages += [
@@ -161,8 +182,37 @@ def colorize_film(
         OutputError: the film cannot be written.
         DeviceError: memory does not suffice for one frame.
     """
+    with _journal(job, colorizer, settings) as journal:
+        return _colorize_film(job, colorizer, settings, on_progress, timer, journal)
+
+
+def _journal(
+    job: FilmJob, colorizer: Colorizer, settings: Settings
+) -> AbstractContextManager[Journal | None]:
+    """The journal of a film that can be resumed; None for others."""
+    if not settings.resume or not can_resume(job.output):
+        return nullcontext()
+    files = job.source.files()
+    describe = partial(identity, files, colorizer, settings)
+    return open_journal(job.output, describe, restart=settings.restart)
+
+
+def _colorize_film(
+    job: FilmJob,
+    colorizer: Colorizer,
+    settings: Settings,
+    on_progress: ProgressCallback,
+    timer: StageTimer | None,
+    journal: Journal | None,
+) -> Report:
     facts = job.source.facts
+    earlier = journal.earlier if journal else None
+    point = earlier.checkpoint if earlier else None
     found = _Findings(job)
+    if earlier is not None:
+        found.add(earlier.entries[-1].damage, earlier.entries[-1].warnings)
+    if journal is not None:
+        found.add((), [f"{job.input}: {note}" for note in journal.notes])
     without_shots = load_problem() if _needs_shots(colorizer, settings) else ""
     if without_shots:
         found.warnings.append(
@@ -170,9 +220,17 @@ def colorize_film(
             f"{without_shots}"
         )
     check_memory(facts)
-    size = batch_size(colorizer, settings, facts)
-    source = found.read(load(job.source, batch_size=size, device=colorizer.device))
-    stages = film_stages(colorizer, settings, job.plan.format, facts.time_base)
+    size = earlier.batch_size if earlier else batch_size(colorizer, settings, facts)
+    film = job.source.resumed(point) if point else job.source
+    source = found.read(load(film, batch_size=size, device=colorizer.device))
+    stages = film_stages(
+        colorizer,
+        settings,
+        job.plan.format,
+        facts.time_base,
+        spacing=checkpoint_spacing(colorizer) if journal else None,
+        resume=point,
+    )
     sink = FilmSink(
         job.output,
         facts,
@@ -182,13 +240,18 @@ def colorize_film(
         copy=job.source.copyable(settings.copy),
         overwrite=settings.overwrite,
         plan=job.plan,
+        work=journal.film if journal else None,
     )
 
     def encoding(frames: int) -> AbstractContextManager[None]:
         return timer.measure("encode", frames) if timer else nullcontext()
 
-    frames = shots = 0
-    with sink, closing(run_stages(source, stages, timer=timer)) as colors:
+    frames, shots = (point.frames, point.shot + 1) if point else (0, 0)
+    with sink, closing(run_stages(source, stages, timer=timer)) as results:
+        colors: Iterator[ColorBatch] = results
+        if journal is not None:
+            journal.begin(sink, size)
+            colors = journal.follow(results, sink, found.damage, found.warnings)
         for color in colors:
             with encoding(len(color)):
                 sink.write(color)
@@ -202,12 +265,14 @@ def colorize_film(
                 else f"{job.input}: no frame could be decoded"
             )
         with encoding(0):
-            written = sink.finish(
-                incomplete=bool(found.damage), cut=job.source.changed_at is not None
-            )
+            written = sink.finish(incomplete=bool(found.damage), cut=film.changed_at is not None)
+    job.source.changed_at = film.changed_at
+    if journal is not None:
+        journal.finished = True
     if not without_shots and (note := colorizer.references.unused(shots)):
         found.warnings.append(f"{job.input}: {note}")
     report = Report(job.input, written.path, "done", frames, warnings=found.warnings)
+    report.resumed = point.frames if point else 0
     found.damage += written.damage
     found.warnings += written.notes
     if written.incomplete:
@@ -229,12 +294,16 @@ class _Findings:
         self.damage: list[str] = []
         self._input, self._is_color = job.input, job.source.facts.is_color
 
+    def add(self, damage: Iterable[str], warnings: Iterable[str]) -> None:
+        """Add lines, each once: a run that is resumed comes by some of them again."""
+        self.damage += [line for line in damage if line not in self.damage]
+        self.warnings += [line for line in warnings if line not in self.warnings]
+
     def read(self, batches: Generator[LumaBatch, None, None]) -> Generator[LumaBatch, None, None]:
         """Pass the film's batches on, and keep what they tell of it."""
         with closing(batches):
             for batch in batches:
-                self.damage += batch.damage
-                self.warnings += batch.notes
+                self.add(batch.damage, batch.notes)
                 if batch.is_color and not self._is_color:
                     self._is_color = True
                     self.warnings.append(f"{self._input}: turns to color; only its luma is used")

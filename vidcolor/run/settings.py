@@ -124,6 +124,12 @@ class Settings:
         False,
         help="Open playlists (.m3u8, .ffconcat), and with them the local files that they name.",
     )
+    resume: bool = option(
+        True,
+        help="Resume a film where an earlier run of the same command ended, and keep a film's "
+        "finished part if this run ends early. MP4, MOV, MKV, WebM and TS can be resumed.",
+    )
+    restart: bool = option(False, help="Begin anew, and delete what an earlier run has left.")
     overwrite: bool = option(False, short="-y", help="Replace existing outputs.")
     skip_existing: bool = option(False, help="Skip inputs whose output exists.")
 
@@ -203,7 +209,8 @@ class Report:
         status: `done`, `skipped`, `failed`, `incomplete` (a part could not be read; `output` then
             names the file that holds the rest), `renamed` (done, but under another name, because
             the wanted one is another input's) or `planned`.
-        frames: frames written.
+        frames: frames in the output.
+        resumed: number of them that an earlier run had written.
         seconds: wall time.
         error: one line, for `failed`, `incomplete` and `renamed`.
         warnings: one line each.
@@ -216,6 +223,12 @@ class Report:
     seconds: float = 0.0
     error: str = ""
     warnings: list[str] = field(default_factory=list)
+    resumed: int = 0
+
+    @property
+    def fps(self) -> float | None:
+        """Frames a second of this run; None without a time."""
+        return (self.frames - self.resumed) / self.seconds if self.seconds > 0 else None
 
     @property
     def is_problem(self) -> bool:
@@ -235,7 +248,8 @@ class Report:
             "status": self.status,
             "frames": self.frames,
             "seconds": round(self.seconds, 3),
-            "fps": round(self.frames / self.seconds, 2) if self.seconds > 0 else None,
+            "fps": None if self.fps is None else round(self.fps, 2),
+            "resumed": self.resumed,
             "error": self.error,
             "warnings": self.warnings,
         }

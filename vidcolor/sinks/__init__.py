@@ -16,10 +16,12 @@ from ..frames import COPY_ALL, COPY_KINDS
 
 if TYPE_CHECKING:
     from .container import CopyPlan, check_container
+    from .earlier import EarlierFilm
     from .encoder_table import ENCODERS, EncoderSettings
     from .encoders import available_encoders, choose_pixel_format, encoder_formats
     from .files import check_output
     from .film import FilmReport, FilmSink
+    from .muxing import can_resume
     from .pictures import PictureReport, PictureSink
 
 __all__ = [
@@ -27,12 +29,14 @@ __all__ = [
     "COPY_KINDS",
     "ENCODERS",
     "CopyPlan",
+    "EarlierFilm",
     "EncoderSettings",
     "FilmReport",
     "FilmSink",
     "PictureReport",
     "PictureSink",
     "available_encoders",
+    "can_resume",
     "check_container",
     "check_output",
     "choose_pixel_format",
@@ -42,12 +46,14 @@ __all__ = [
 _HOME = {
     "ENCODERS": "encoder_table",
     "CopyPlan": "container",
+    "EarlierFilm": "earlier",
     "EncoderSettings": "encoder_table",
     "FilmReport": "film",
     "FilmSink": "film",
     "PictureReport": "pictures",
     "PictureSink": "pictures",
     "available_encoders": "encoders",
+    "can_resume": "muxing",
     "check_container": "container",
     "check_output": "files",
     "choose_pixel_format": "encoders",

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import av
+import torch
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
@@ -155,6 +156,9 @@ def encoder_options(settings: EncoderSettings, format: PixelFormat, width: int) 
     slices = next((number for least, number in encoder.slices if width >= least), 0)
     if slices:
         options["slices"] = str(slices)
+    if settings.encoder == "libx264" and torch.backends.cpu.get_cpu_capability() == "AVX512":
+        # x264's AVX-512 code reads memory that is not set, so that two runs differ (build 165).
+        options["x264-params"] = "asm=avx2"
     return options
 
 

@@ -97,8 +97,16 @@ class PendingFile:
         path: the temporary path, in the same folder and with the same suffix, hidden and unique.
     """
 
-    def __init__(self, output: Path, source: Path, *, overwrite: bool) -> None:
+    def __init__(
+        self, output: Path, source: Path, *, overwrite: bool, path: Path | None = None
+    ) -> None:
         """Check the output and make its folder.
+
+        Args:
+            output: the final path.
+            source: the input.
+            overwrite: an existing output may be replaced.
+            path: the temporary path, on the same file system; None for a new one.
 
         Raises:
             OutputError: the output is refused (`check_output`) or its folder cannot be written.
@@ -107,7 +115,7 @@ class PendingFile:
         self.output = output
         self.source = source
         self.overwrite = overwrite
-        self.path = temporary_path(output.absolute(), f".part{output.suffix}")
+        self.path = path or temporary_path(output.absolute(), f".part{output.suffix}")
         with writing(output):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.touch(exist_ok=False)  # shows now, not hours later, that we may write here

@@ -7,16 +7,18 @@ moment to its millisecond; AVI only counts frames, so it takes constant rates al
 
 from __future__ import annotations
 
+import io
+import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
+import av
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
-from av.format import Flags
 from av.packet import Packet
 from av.video.stream import VideoStream
 from torch import Tensor
@@ -25,28 +27,31 @@ from ..errors import OutputError
 from ..frames import COPY_ALL, WHOLE, ColorBatch, PixelFormat, Segment, VideoInfo
 from ..system.clock import Clock
 from ..system.messages import Listener
-from .container import CopyPlan, check_container, label, without_kinds
+from .container import CopyPlan, check_container
+from .copying import CopyMuxer
+from .earlier import EarlierFilm
 from .encoder_table import EncoderSettings
 from .encoders import encoding, open_encoder
-from .files import PendingFile, check_output, is_system_error, writing
+from .files import PendingFile, check_output, writing
 from .muxing import (
     FrameMaker,
     add_streams,
+    add_video,
     drain,
     frame_rate,
     has_timestamps,
-    is_gapless,
     is_mov,
     open_output,
     video_time_base,
 )
+from .stamps import Stamps
 from .streams import (
     PacketFeed,
     Selection,
     cut_chapters,
     open_input,
     select_streams,
-    stream_info,
+    sound_lead,
 )
 from .timecode import move_timecodes
 from .verify import Expected, find_faults
@@ -94,6 +99,10 @@ class FilmSink:
         overwrite: replace an existing output.
         threads: of the encoder, 0 for its own choice.
         plan: what `check_container` gave for the same arguments, to save its time.
+        work: path of the temporary file, for a film with checkpoints; None for a new path.
+
+    Attributes:
+        keep: keep the temporary file if the `with` block ends without `finish`.
 
     Raises:
         ContainerError: the container cannot hold a stream.
@@ -113,27 +122,27 @@ class FilmSink:
         overwrite: bool = False,
         threads: int = 0,
         plan: CopyPlan | None = None,
+        work: Path | None = None,
     ) -> None:
+        self.keep = False
         self._facts, self._settings, self._format = facts, settings, format
         self._segment, self._copy, self._threads = segment, copy, threads
         check_output(output, facts.path, overwrite=overwrite)
         self._plan = plan or check_container(output, facts, settings, copy, format=format)
-        self._file = PendingFile(output, facts.path, overwrite=overwrite)
+        self._file = PendingFile(output, facts.path, overwrite=overwrite, path=work)
+        self._recoverable = work is not None
         self._resources = ExitStack()
         self._input: InputContainer | None = None
         self._output: OutputContainer | None = None
         self._video: VideoStream | None = None
+        self._encoder: VideoStream | None = None  # `_video`, or one of its kind after a checkpoint
         self._feed: PacketFeed | None = None
         self._shift = Fraction(0)  # seconds taken off every moment
         self._timed = True  # the container has moments, not just counts
-        # Of frames inside the encoder, by their pts there, in the encoder's time base.
-        self._durations: dict[int, int] = {}
-        self._first_pts = self._last_pts = self._last_duration = 0  # in the film's time base
-        self._last_own = 0  # the last pts in the encoder's
+        self._stamps: Stamps | None = None
         self._maker = FrameMaker(facts, settings.encoder, format)
-        self._longest = 0  # step between two frames, in the film's time base
-        self._frames = 0
-        self._last_dts: dict[int, int] = {}  # of copied streams, in the output
+        self._copies: CopyMuxer | None = None
+        self._last_video_dts: int | None = None
         self._emitted = False  # a packet has come out of the encoder
         self._without_packets = 0
 
@@ -145,18 +154,14 @@ class FilmSink:
     def __enter__(self) -> FilmSink:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         try:
             self._close()
         except (OSError, FFmpegError):
             pass  # a full disk fails again here; the file is removed anyway
         finally:
-            self._file.discard()
+            if not self.keep:
+                self._file.discard()
 
     def write(self, batch: ColorBatch) -> None:
         """Encode a batch's frames.
@@ -176,6 +181,63 @@ class FilmSink:
                 planes: tuple[Tensor, ...] = tuple(plane[index] for plane in batch.planes)
                 self._encode(planes, pts, duration)
 
+    def replay(self, film: EarlierFilm, frames: Sequence[tuple[int, int]]) -> None:
+        """Copy frames that an earlier run has written; call it before the first `write`.
+
+        Args:
+            film: what that run has left.
+            frames: pts and duration of each frame from one checkpoint to the next; call it once for
+                each such part, in order.
+
+        Raises:
+            OutputError: the film has fewer frames, or this one cannot be written.
+        """
+        with writing(self._file.output):
+            if self._video is None:
+                self._start(frames[0][0])
+            assert self._output is not None and self._stamps is not None
+            stamps = [self._stamps.stamp(pts, duration) for pts, duration in frames]
+            for packet in film.packets(stamps, video_time_base(self._output, self._facts)):
+                self._mux(packet)
+
+    def checkpoint(self) -> int:
+        """End what was written so far so that it can be replayed, and begin a new group of pictures
+        with a new encoder.
+
+        Returns:
+            The number of bytes of the temporary file that are on the disk.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        with writing(self._file.output):
+            for packet in self._drained():
+                self._mux(packet)
+            self._encoder, self._emitted = self._another_encoder(), False
+            return self.sync()
+
+    def sync(self) -> int:
+        """Write what the muxer has given out to the disk; returns the number of bytes."""
+        with writing(self._file.output), self._file.path.open("rb") as file:
+            os.fsync(file.fileno())
+            return os.fstat(file.fileno()).st_size
+
+    def _drained(self) -> list[Packet[Any]]:
+        assert self._encoder is not None
+        with encoding(self._facts.path, self._settings.encoder):
+            return drain(self._encoder, first=not self._emitted)
+
+    def _another_encoder(self) -> VideoStream:
+        assert self._output is not None and self._video is not None
+        other = av.open(io.BytesIO(), "w", format=self._output.format.name)
+        video = add_video(other, self._facts, self._settings, self._format, self._threads)
+        open_encoder(video, self._settings.encoder)
+        if video.codec_context.extradata != self._video.codec_context.extradata:
+            raise OutputError(
+                f"{self._file.output}: {self._settings.encoder} cannot be resumed; give --no-resume"
+            )
+        return video
+
     def finish(self, *, incomplete: bool = False, cut: bool = False) -> FilmReport:
         """Drain the encoder, copy what is left, check the file and give it its name.
 
@@ -188,34 +250,28 @@ class FilmSink:
             OutputError: no frame was written, the disk is full, or the file is not what was put
                 into it. In that last case it is kept as `<stem>.unverified<suffix>`.
         """
-        if self._video is None or self._output is None or self._feed is None:
+        stamps = self._stamps
+        if stamps is None or not (self._output and self._feed and self._copies):
             raise OutputError(f"{self._file.output}: no frame was decoded, so nothing is written")
-        unit = self._facts.time_base
-        if self._last_duration <= 0:
-            self._last_duration = max(round(1 / frame_rate(self._facts) / unit), 1)
-            own = video_time_base(self._output, self._facts)
-            self._durations[self._last_own] = round(self._last_duration * unit / own)
-        end = (self._last_pts + self._last_duration) * unit
+        unit, end = self._facts.time_base, stamps.finish()
         with writing(self._file.output):
-            with encoding(self._facts.path, self._settings.encoder):
-                last = drain(self._video, first=not self._emitted)
-            for packet in last:
+            for packet in self._drained():
                 self._mux(packet)
             before = end if cut or self._segment.end is not None else None
             for packet in self._feed.until(None, before=before):
-                self._mux_copy(packet)
+                self._copies.mux(packet)
             format_name = self._output.format.name
             self._close()
         self._file.check()
         # AVI begins at 0: its first frame is shown from there on.
-        first = self._first_pts * unit if self._timed else self._shift
+        first = stamps.first_pts * unit if self._timed else self._shift
         expected = Expected(
             width=self._facts.width,
             height=self._facts.height,
-            frames=self._frames,
-            span_seconds=float(self._last_pts * unit - first),
+            frames=stamps.frames,
+            span_seconds=float(stamps.last_pts * unit - first),
             end_seconds=float(end - first),
-            longest_seconds=float(max(self._longest, self._last_duration) * unit),
+            longest_seconds=float(max(stamps.longest, stamps.last_duration) * unit),
             copied=tuple(self._feed.copied.values()),
             attachments=self._without_packets,
             format_name=format_name,
@@ -232,8 +288,8 @@ class FilmSink:
         path = self._file.commit("incomplete" if incomplete else "")
         return FilmReport(
             path=path,
-            frames=self._frames,
-            duration_seconds=float(end - self._first_pts * unit),
+            frames=stamps.frames,
+            duration_seconds=float(end - stamps.first_pts * unit),
             bytes=path.stat().st_size,
             streams_copied=len(self._plan.streams),
             incomplete=incomplete,
@@ -251,15 +307,16 @@ class FilmSink:
             tuple(each for each in found.streams if each.index in chosen), found.chapters, ()
         )
         first = pts * facts.time_base
-        self._first_pts = pts
-        self._output = output = open_output(str(self._file.path), self._input, selection, facts)
+        self._output = output = open_output(
+            str(self._file.path), self._input, selection, facts, recoverable=self._recoverable
+        )
         clock = Clock(self._input)
         start = None
         self._timed = has_timestamps(output)
         if segment.start is not None:
             start = self._shift = first
         elif not self._timed:
-            self._shift = first - self._lead(first, selection, clock)
+            self._shift = first - sound_lead(selection, clock, first, frame_rate(facts))
         try:
             video, targets = add_streams(
                 output, self._input, selection, facts, self._settings, self._format, self._threads
@@ -294,96 +351,41 @@ class FilmSink:
             listener=self._resources.enter_context(Listener()),
         )
         self._without_packets = len(selection.streams) - len(targets)
-        self._video = video
-
-    def _lead(self, first: Fraction, selection: Selection, clock: Clock) -> Fraction:
-        """Seconds that the sound begins before the first frame, in whole frames: what AVI cannot
-        express is made of frames, so that nothing of the sound is cut off. The muxer fills them.
-        """
-        starts = [
-            each.start_time * each.time_base + clock.shift
-            for each in selection.streams
-            if each.type == "audio" and each.start_time is not None and each.time_base
-        ]
-        rate = frame_rate(self._facts)
-        return max(round((first - min(starts, default=first)) * rate), 0) / rate
+        self._video = self._encoder = video
+        self._copies = CopyMuxer(output, self._file.output, self._copy)
+        self._stamps = Stamps(
+            facts,
+            self._file.output,
+            output.format.name,
+            time_base=video_time_base(output, facts),
+            shift=self._shift,
+            timed=self._timed,
+        )
 
     def _encode(self, planes: tuple[Tensor, ...], pts: int, duration: int) -> None:
-        assert self._video is not None and self._output is not None
-        unit, own = self._facts.time_base, video_time_base(self._output, self._facts)
-        moved = (pts * unit - self._shift) / own
-        if not self._timed:
-            self._check_constant(moved)
-        frame = self._maker.make(planes, round(moved), own)
-        assert frame.pts is not None
-        # The muxer needs durations: the last frame's is the only end a film has. Encoders lose
-        # them, so they wait here; one not given is the step to the next frame, once that is known.
-        if self._last_own in self._durations and self._last_duration <= 0:
-            self._durations[self._last_own] = frame.pts - self._last_own
-        self._durations[frame.pts] = round(duration * unit / own)
-        if self._frames:
-            self._longest = max(self._longest, pts - self._last_pts)
-        self._last_own, self._last_pts, self._last_duration = frame.pts, pts, duration
-        self._frames += 1
+        assert self._encoder and self._output and self._stamps
+        stamp = self._stamps.stamp(pts, duration)
+        frame = self._maker.make(planes, stamp, video_time_base(self._output, self._facts))
         with encoding(self._facts.path, self._settings.encoder):
-            packets = self._video.encode(frame)
+            packets = self._encoder.encode(frame)
         for packet in packets:
             self._emitted = True
             self._mux(packet)
 
-    def _check_constant(self, moved: Fraction) -> None:
-        """AVI only counts frames: a moment must be a whole number of them, and a new one; in MXF
-        the very next one."""
-        assert self._output is not None
-        step, gapless = round(moved), is_gapless(self._output.format.name)
-        after = step == self._last_own + 1 if gapless else step > self._last_own
-        if abs(moved - step) <= Fraction(1, 4) and (not self._frames or after):
-            return
-        raise OutputError(
-            f"{self._file.output}: {self._file.output.suffix} holds a constant frame rate only, "
-            f"and frame {self._frames} is not on it; "
-            f"use -o {self._file.output.with_suffix('.mkv')}"
-        )
-
     def _mux(self, packet: Packet[Any]) -> None:
         """Mux a video packet after the copied packets that come before it."""
-        assert self._output is not None and self._feed is not None
+        assert self._output and self._feed and self._stamps and self._copies
         if packet.pts is not None:
-            packet.duration = self._durations.pop(packet.pts, 0) or packet.duration
+            packet.duration = self._stamps.take_duration(packet.pts) or packet.duration
         if packet.dts is not None:
+            if self._last_video_dts is not None:  # of another encoder
+                packet.dts = max(packet.dts, self._last_video_dts + 1)
+            self._last_video_dts = packet.dts
             moment = packet.dts * packet.time_base + self._shift
             for other in self._feed.until(moment):
-                self._mux_copy(other)
+                self._copies.mux(other)
+        packet.stream = self._video
         self._output.mux(packet)
-
-    def _mux_copy(self, packet: Packet[Any]) -> None:
-        """Mux a copied packet. Muxers refuse a decoding time that is not after the last one, as
-        DVDs and damaged films have them; it is made later by the least step, as FFmpeg does."""
-        assert self._output is not None
-        target = packet.stream
-        unit, before = target.time_base, self._last_dts.get(target.index)
-        assert packet.pts is not None and packet.dts is not None and unit is not None
-        ticks = Fraction(packet.time_base) / unit
-        packet.pts, packet.dts = _nearest(packet.pts * ticks), _nearest(packet.dts * ticks)
-        packet.duration = _nearest((packet.duration or 0) * ticks)
-        packet.time_base = unit
-        if before is not None:
-            strict = not self._output.format.flags & cast(int, Flags.ts_nonstrict.value)
-            packet.dts = max(packet.dts, before + strict)
-            packet.pts = max(packet.pts, packet.dts)
-        self._last_dts[target.index] = packet.dts
-        try:
-            self._output.mux(packet)
-        except FFmpegError as error:
-            if is_system_error(error):
-                raise
-            output, info = self._file.output, stream_info(target)
-            other = f"use -o {output.with_suffix('.mkv')} or "
-            raise OutputError(
-                f"{output}: {output.suffix} refuses {label(info)} at "
-                f"{float(packet.dts * unit):.3f} s ({error.strerror}); "
-                f"{other if output.suffix != '.mkv' else ''}{without_kinds([info], self._copy)}"
-            ) from error
 
     def _close(self) -> None:
         self._resources.close()
@@ -393,7 +395,3 @@ class FilmSink:
         if self._output is not None:
             output, self._output = self._output, None
             output.close()
-
-
-def _nearest(time: Fraction) -> int:
-    return (2 * time.numerator + time.denominator) // (2 * time.denominator)

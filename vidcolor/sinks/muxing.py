@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from fractions import Fraction
+from pathlib import Path
 from typing import IO, Any
 
 import av
@@ -42,6 +43,8 @@ _MAX_TIMESCALE = 2**31 - 1
 # Ticks from decoding to showing a frame from which FFmpeg does not believe an MP4; and frames that
 # B-frames put between at most.
 _LONGEST_CTTS, _REORDERED = 2**28, 4
+_READABLE_IN_PART = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts", ".m2ts", ".mts"}
+_FRAGMENT = 2000  # milliseconds of film that are written at once
 
 
 def is_mov(format_name: str) -> bool:
@@ -87,12 +90,32 @@ def _movie_timescale(units: list[Fraction]) -> int:
     return largest * max(90_000 // largest, 1)
 
 
+def can_resume(output: Path) -> bool:
+    """Whether what is written under this name can be read up to where its writing was cut off."""
+    return output.suffix.lower() in _READABLE_IN_PART
+
+
 def muxer_options(
-    format_name: str, time_base: Fraction, streams: tuple[Stream, ...], tags: Iterable[str] = ()
+    format_name: str,
+    time_base: Fraction,
+    streams: tuple[Stream, ...],
+    tags: Iterable[str] = (),
+    *,
+    recoverable: bool = False,
 ) -> dict[str, str]:
-    """The container's options for integer pts that come back as they were given."""
+    """The container's options for integer pts that come back as they were given.
+
+    Args:
+        format_name: of a muxer.
+        time_base: of the video.
+        streams: the copied ones.
+        tags: keys of the file's metadata.
+        recoverable: write so that little is lost if the writing is cut off; see `can_resume`.
+    """
     # A subtitle stream may be silent for an hour: do not hold back the others for it.
     options = {"max_interleave_delta": "1000000"}
+    if recoverable:
+        options["flush_packets"] = "1"
     if is_mov(format_name):
         units = [time_base, *(each.time_base for each in streams if each.time_base)]
         options["video_track_timescale"] = str(min(time_base.denominator, _MAX_TIMESCALE))
@@ -101,11 +124,17 @@ def muxer_options(
         options["movflags"] = "+write_colr"
         if any(key.lower() not in _MOV_TAGS for key in tags):
             options["movflags"] += "+use_metadata_tags"  # keeps tags of any name
+        if recoverable:
+            # Fragments, which become a regular file at the end.
+            options["movflags"] += "+hybrid_fragmented+delay_moov"
+            options |= {"use_editlist": "1", "frag_duration": str(_FRAGMENT * 1000)}
     elif format_name == "matroska":
         options["default_mode"] = "passthrough"  # the default flags of the input, not its guess
         # MP4's sound begins 21 ms before 0 (the AAC decoder's delay). Matroska holds that as it is;
         # FFmpeg's default would move all streams for it, and the film would lose its pts.
         options["avoid_negative_ts"] = "disabled"
+        if recoverable:
+            options["cluster_time_limit"] = str(_FRAGMENT)
     elif format_name == "avi":
         # Sound is counted, not timed: a start between two frames must not move the picture.
         options["avoid_negative_ts"] = "disabled"
@@ -113,9 +142,14 @@ def muxer_options(
 
 
 def open_output(
-    target: str | IO[bytes], source: InputContainer, selection: Selection, facts: VideoInfo
+    target: str | IO[bytes],
+    source: InputContainer,
+    selection: Selection,
+    facts: VideoInfo,
+    *,
+    recoverable: bool = False,
 ) -> OutputContainer:
-    """The output container with its metadata, no streams yet.
+    """The output container with its metadata, no streams yet; see `muxer_options`.
 
     Raises:
         ValueError: FFmpeg knows no container with this suffix.
@@ -124,7 +158,7 @@ def open_output(
     name, time_base = probe.format.name, video_time_base(probe, facts)
     del probe
     tags = file_metadata(source)
-    options = muxer_options(name, time_base, selection.streams, tags)
+    options = muxer_options(name, time_base, selection.streams, tags, recoverable=recoverable)
     output = av.open(target, "w", container_options=options)
     output.metadata.update(tags)
     return output
@@ -275,6 +309,7 @@ def make_frame(planes: tuple[Tensor, ...], format: PixelFormat) -> VideoFrame:
         rows = np.frombuffer(memoryview(plane), dtype=dtype).reshape(plane.height, -1)
         # Lines are padded to `line_size`; a plane of another size fails here.
         rows[:, : plane.width] = codes.numpy()
+        rows[:, plane.width :] = 0  # encoders look at it: unset, it would change their choices
     frame.color_range = 2 if format.tags.full_range else 1
     frame.colorspace = 0 if format.rgb else MATRIX_CODES[format.tags.matrix]
     frame.color_primaries, frame.color_trc = format.tags.primaries, format.tags.transfer

@@ -139,6 +139,26 @@ def select_streams(container: InputContainer, copy: frozenset[str]) -> Selection
     return Selection(tuple(chosen), "chapters" in copy, tuple(notes))
 
 
+def sound_lead(selection: Selection, clock: Clock, first: Fraction, rate: Fraction) -> Fraction:
+    """Seconds that the sound begins before the first frame, in whole frames.
+
+    A container without times, such as AVI, cannot express it. Its muxer fills it with frames, so
+    that nothing of the sound is cut off.
+
+    Args:
+        selection: the copied streams.
+        clock: of the input.
+        first: time of the first frame, seconds.
+        rate: frames a second.
+    """
+    starts = [
+        each.start_time * each.time_base + clock.shift
+        for each in selection.streams
+        if each.type == "audio" and each.start_time is not None and each.time_base
+    ]
+    return max(round((first - min(starts, default=first)) * rate), 0) / rate
+
+
 def add_copy(output: OutputContainer, stream: Stream) -> Stream | None:
     """Add the copy of one input stream to the output; None if the header alone holds the stream.
 

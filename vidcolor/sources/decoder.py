@@ -15,7 +15,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from ..frames import Segment, VideoInfo
+from ..frames import Checkpoint, Segment, VideoInfo
 from ..system.clock import Clock
 from ..system.messages import Listener
 from .film_info import open_film, picture_facts
@@ -52,6 +52,7 @@ class Decoder:
         rate: frames a second of a numbered sequence.
         threads: of the decoder.
         split: end where the picture changes.
+        resume: begin behind this checkpoint.
 
     Attributes:
         changed_at: seconds from the film's first frame where it ended so.
@@ -65,12 +66,16 @@ class Decoder:
         *,
         threads: int,
         split: bool = False,
+        resume: Checkpoint | None = None,
     ) -> None:
-        self.split = split
+        self.split, self.resume = split, resume
         self.changed_at: Fraction | None = None
         self.facts, self.segment, self.rate = facts, segment, rate
         self.path: Path = facts.path
         self.threads = threads
+        self.start = segment.start  # seconds from the first frame
+        if resume is not None:
+            self.start = (resume.pts - (facts.first_pts or 0)) * facts.time_base
         self.notes: dict[str, bool] = {}  # line: whether it was taken
         self._keyless = False  # a recording that does not begin with a key frame
 
@@ -171,13 +176,13 @@ class Decoder:
         held: av.VideoFrame | None = None  # until the next one's pts is known
         lines: list[str] = []  # about damage, after it
         start = None
-        if segment.start and origin is not None:
-            start = origin + segment.start / base
+        if self.start and origin is not None:
+            start = origin + self.start / base
         packets = PacketReader(self.path, container, stream, clock, start)
         for item in self._frames(stream, packets, times, listener, threads):
             if isinstance(item, str):
                 # Damage before the segment is none of its business.
-                if low is None and segment.start:
+                if low is None and self.start:
                     continue
                 if held is None:
                     yield item
@@ -196,8 +201,10 @@ class Decoder:
                 origin = pts
             number += 1
             time = (pts - origin) * base
-            if segment.start is not None and time < segment.start:
+            if self.start is not None and time < self.start:
                 continue
+            if low is None and self.resume is not None:
+                low, number = origin, self.resume.frames + 1
             if held is not None:
                 gaps.step(high, pts)
                 yield held, high, pts - high
@@ -232,7 +239,7 @@ class Decoder:
             where = f", the first after {float((gaps.first - (origin or 0)) * base):.3f} s"
         if found := holes(self.path, packets.format):
             yield f"{self.path}: {found}{where}"
-        elif promised is not None and packets.count < promised:
+        elif self.resume is None and promised is not None and packets.count < promised:
             yield f"{self.path}: only {packets.count} of {promised} frames are found{where}"
         elif missing and promised is None and facts.num_frames_from_header is None:
             self._note(f"{self.path}: its rate leaves out {missing} frames{where}")
@@ -244,7 +251,7 @@ class Decoder:
         search goes further back where it is shown after the start. None: read from the beginning
         (no start, no times, or a container that cannot seek or whose times may begin anew).
         """
-        start, origin = self.segment.start, self.facts.first_pts
+        start, origin = self.start, self.facts.first_pts
         if not start or origin is None or clock.may_jump:
             return None
         base = self.facts.time_base

@@ -116,6 +116,12 @@ class Deinterlacer:
         self._bwdif: Graph | None = None
         self._inside: deque[tuple[int, int, bool]] = deque()  # pts, duration, interlaced
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the frames pass as they are."""
+        flagged = self._watching or bool(self._facts.field_order)
+        return self._doing == "off" or (self._doing == "frames" and not flagged)
+
     def run(self, items: Iterable[Timed | str]) -> Iterator[Timed | str]:
         """The frames in order, with times as above."""
         if self._doing == "film":

@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 
 from ..color.codes import Codes
-from ..frames import WHOLE, LumaBatch, Segment
+from ..errors import InputError
+from ..frames import WHOLE, Checkpoint, LumaBatch, Segment
 from .bars import confirmed
 from .decoder import Decoder
 from .deinterlace import Deinterlacer, deinterlaced
-from .film_info import probe
+from .film_info import probe, sequence_file, sequence_numbers
 from .interlace import Fields, examine
 from .luma import COLOR_THRESHOLD, chroma_amount, luma_plane
 
@@ -88,6 +89,7 @@ class FilmSource:
         self.threads = threads
         self.playlists, self.split = playlists, split
         self.changed_at: Fraction | None = None
+        self._resume: Checkpoint | None = None
         self.deinterlace, self.keep_tint, self.retime = deinterlace, keep_tint, retime
         self._probed = probe(self.path, rate, playlists)
         self._fields = Fields() if rate is not None else examine(self._probed)
@@ -125,7 +127,7 @@ class FilmSource:
     def at(self, segment: Segment) -> FilmSource:
         """Another stretch of the same film."""
         other = copy.copy(self)
-        other.segment, other.changed_at = segment, None
+        other.segment, other.changed_at, other._resume = segment, None, None
         other._set_facts()
         return other
 
@@ -138,14 +140,29 @@ class FilmSource:
 
         A frame of another size, pixel format or pixel shape than the first is scaled to fit, and a
         line of `notes` says so.
+
+        Raises:
+            InputError: behind the checkpoint of `resumed` is another frame than before.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         threads = self.threads or min(_MAX_THREADS, os.cpu_count() or 1)
-        pending, count = _Pending(), 0
-        decoder = Decoder(self._decoded, self._part, self.rate, threads=threads, split=self.split)
-        first = round((self.segment.start or 0) * (self.retime or 0))
         deinterlacer = Deinterlacer(self._decoded, self._fields, self._doing)
+        resume = self._resume
+        # Otherwise the film is read from its beginning, and the frames before are dropped.
+        seeks = resume is not None and deinterlacer.is_idle and not self.retime
+        pending, count = _Pending(), resume.frames if resume and seeks else 0
+        begin = resume.frames if resume else 0
+        end = begin + (resume.batch if resume else batch_size)  # of the batch
+        decoder = Decoder(
+            self._decoded,
+            self._part,
+            self.rate,
+            threads=threads,
+            split=self.split,
+            resume=resume if seeks else None,
+        )
+        first = round((self.segment.start or 0) * (self.retime or 0))
         for item in deinterlacer.run(decoder.run()):
             if isinstance(item, str):
                 pending.damage.append(item)
@@ -154,20 +171,40 @@ class FilmSource:
             frame, pts, duration = item
             if self.retime:
                 pts, duration = first + count, 1
+            if count < begin:
+                count += 1
+                continue
+            if resume is not None and count == begin and pts != resume.pts:
+                raise InputError(
+                    f"{self.path}: frame {count} has another time than before; give --restart"
+                )
             if not pending.luma and count // batch_size % _COLOR_EVERY == 0:
                 pending.is_color = chroma_amount(frame) > COLOR_THRESHOLD
             pending.luma.append(luma_plane(frame))
             pending.pts.append(pts)
             pending.durations.append(duration)
             count += 1
-            if count % batch_size == 0:
-                yield self._batch(pending, count - batch_size)
-                pending = _Pending()
+            if count == end:
+                yield self._batch(pending, count - len(pending.luma))
+                pending, end = _Pending(), count + batch_size
         at = decoder.changed_at
         self.changed_at = None if at is None else at / self._speed
         pending.notes += decoder.take_notes()
         if pending.luma or pending.damage or pending.notes:
             yield self._batch(pending, count - len(pending.luma))
+
+    def files(self) -> list[Path]:
+        """The film's file, or those of a numbered sequence."""
+        if self.rate is None:
+            return [self.path]
+        numbers = sequence_numbers(self.path)
+        return [sequence_file(self.path, number) for number in numbers]
+
+    def resumed(self, checkpoint: Checkpoint) -> FilmSource:
+        """The same film, read from a checkpoint on."""
+        other = copy.copy(self)
+        other._resume = checkpoint
+        return other
 
     def rest(self) -> FilmSource | None:
         """The film from where its picture changes, after a reading that ended there."""

@@ -51,6 +51,11 @@ def is_pattern(path: str | Path) -> bool:
     return len(_PATTERN.findall(Path(path).name)) == 1
 
 
+def sequence_file(path: Path, number: int) -> Path:
+    """One file of a numbered sequence."""
+    return path.with_name(path.name % number)
+
+
 def sequence_numbers(path: Path) -> list[int]:
     """The numbers of the files of a numbered sequence, ascending, without gaps.
 

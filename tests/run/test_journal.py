@@ -1,0 +1,256 @@
+"""Films that are resumed where an earlier run ended: as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from tests.helpers.films import read_frames
+from tests.helpers.shots import pan
+from vidcolor import Colorizer, EncoderSettings, Report, Settings, colorize
+from vidcolor.motion.shots import Spacing
+from vidcolor.run import films
+from vidcolor.run.settings import Progress
+
+RATE = 12
+SHORT = Spacing(Fraction(1), Fraction(2))
+
+
+class _Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture(autouse=True)
+def _short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(films, "checkpoint_spacing", lambda colorizer: SHORT)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shots of 20, 50 and 14 frames with grain, and sound: checkpoints at cuts and in a shot."""
+    path = tmp_path_factory.mktemp("journal") / "film.mkv"
+    rng = np.random.default_rng(3)
+    shots = [frame for count, seed in ((20, 1), (50, 2), (14, 3)) for frame in pan(count, seed)]
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("ffv1", rate=RATE)
+        video.height, video.width = shots[0].shape
+        video.pix_fmt = "gray"
+        sound = container.add_stream("pcm_s16le", rate=8000)
+        sound.layout = "mono"
+        for number, shot in enumerate(shots):
+            grainy = np.clip(shot * 0.7 + 40 + rng.normal(0, 2, shot.shape), 16, 235)
+            frame = av.VideoFrame.from_ndarray(grainy.astype(np.uint8), format="gray")
+            frame.pts = number
+            frame.time_base = Fraction(1, RATE)
+            container.mux(video.encode(frame))
+        for first in range(0, 8000 * len(shots) // RATE, 1000):
+            tone = (8000 * np.sin(np.arange(first, first + 1000) / 6)).astype(np.int16)
+            samples = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+            samples.sample_rate, samples.pts = 8000, first
+            container.mux(sound.encode(samples))
+        container.mux(sound.encode(None))
+        container.mux(video.encode(None))
+    return path
+
+
+def packets(path: Path, kind: str) -> list[tuple[Any, bytes]]:
+    with av.open(str(path)) as container:
+        streams = [each for each in container.streams if each.type == kind]
+        return [(p.pts, bytes(p)) for each in streams for p in container.demux(each) if p.size]
+
+
+def assert_same_film(one: Path, other: Path) -> None:
+    ours, theirs = read_frames(one), read_frames(other)
+    assert [frame.pts for frame in ours] == [frame.pts for frame in theirs]
+    for a, b in zip(ours, theirs, strict=True):
+        assert np.array_equal(a.to_ndarray(), b.to_ndarray())
+    assert packets(one, "audio") == packets(other, "audio")
+
+
+def work_folder(output: Path) -> Path:
+    return output.with_name(f".{output.name}.vidcolor")
+
+
+def colorizer() -> Colorizer:
+    return Colorizer("_ramp", device="cpu", size=64, precision="fp32")
+
+
+def run(film: Path, output: Path, settings: Settings, **more: Any) -> Report:
+    (report,) = colorize(film, output, colorizer=colorizer(), settings=settings, **more)
+    return report
+
+
+def kill(film: Path, output: Path, settings: Settings, frames: int) -> None:
+    """Leave what a run leaves that is killed after so many frames: its files as they are then."""
+    folder, saved = work_folder(output), output.with_name("saved")
+
+    def stop(progress: Progress) -> None:
+        if progress.done >= frames:
+            shutil.copytree(folder, saved)
+            raise _Killed
+
+    report = run(film, output, settings, on_progress=stop)
+    assert report.status == "failed" and not output.exists()
+    shutil.rmtree(folder, ignore_errors=True)
+    saved.rename(folder)
+
+
+FFV1 = Settings(encoder=EncoderSettings("ffv1"), batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder"),
+    [
+        ("o.mkv", EncoderSettings("ffv1")),
+        ("o.mp4", EncoderSettings("libx264", preset="veryfast")),
+        ("o.mov", EncoderSettings("libx265", preset="ultrafast")),
+        ("o.ts", EncoderSettings("libx264", preset="veryfast")),
+        ("x.mkv", EncoderSettings("libx264", preset="veryfast")),
+    ],
+)
+def test_a_killed_film_is_resumed(
+    tmp_path: Path, film: Path, name: str, encoder: EncoderSettings
+) -> None:
+    settings = replace(FFV1, encoder=encoder, copy=frozenset({"audio"}))
+    if name.endswith((".ts", ".mp4")):  # they do not hold PCM
+        settings = replace(settings, copy=frozenset())
+    whole, output = tmp_path / f"whole{Path(name).suffix}", tmp_path / name
+    assert run(film, whole, settings).status == "done"
+    for frames in (50, 60, 80):
+        kill(film, output, settings, frames)
+    report = run(film, output, settings)
+    assert report.status == "done", report.error
+    assert report.frames == 84 and report.resumed >= 20
+    assert_same_film(output, whole)
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted([output.name, whole.name])
+
+
+@pytest.mark.parametrize("stabilize", [True, False])
+def test_an_interrupted_film_is_resumed(tmp_path: Path, film: Path, stabilize: bool) -> None:
+    settings = replace(FFV1, stabilize=stabilize)
+    whole, output = tmp_path / "whole.mkv", tmp_path / "o.mkv"
+    run(film, whole, settings)
+
+    def stop(progress: Progress) -> None:
+        if progress.done >= 60:
+            raise _Killed
+
+    run(film, output, settings, on_progress=stop)
+    assert work_folder(output).is_dir() and not output.exists()
+    seen: list[int] = []
+    report = run(film, output, settings, on_progress=lambda progress: seen.append(progress.done))
+    assert report.status == "done" and report.resumed >= 40 and min(seen) > 40
+    assert_same_film(output, whole)
+
+
+def test_after_a_power_failure_only_what_was_on_the_disk_counts(tmp_path: Path, film: Path) -> None:
+    whole, output = tmp_path / "whole.mkv", tmp_path / "o.mkv"
+    run(film, whole, FFV1)
+    kill(film, output, FFV1, 76)
+    (journal,) = work_folder(output).glob("journal-*.jsonl")
+    header, *lines = journal.read_text().splitlines()
+    values = json.loads(header)
+    values["boot"] = "another"
+    journal.write_text("\n".join([json.dumps(values), *lines, '{"frames": 7']))  # cut off
+    (part,) = work_folder(output).glob("film-*")
+    size = max(json.loads(line)["bytes"] for line in lines)
+    data = part.read_bytes()
+    part.write_bytes(data[:size] + bytes(len(data) - size))
+    report = run(film, output, FFV1)
+    assert report.status == "done" and 0 < report.resumed < 76
+    assert_same_film(output, whole)
+
+
+@pytest.mark.parametrize("what", ["settings", "input", "restart", "journal", "film"])
+def test_a_film_begins_anew_where_it_must(tmp_path: Path, film: Path, what: str) -> None:
+    source = tmp_path / "in.mkv"
+    shutil.copy(film, source)
+    output, whole = tmp_path / "o.mkv", tmp_path / "whole.mkv"
+    kill(source, output, FFV1, 60)
+    folder, settings = work_folder(output), FFV1
+    if what == "settings":
+        settings = replace(FFV1, stabilize=False)
+    elif what == "input":
+        source.write_bytes(source.read_bytes() + b"\0")
+    elif what == "restart":
+        settings = replace(FFV1, restart=True)
+    else:
+        (file,) = folder.glob("journal-*" if what == "journal" else "film-*")
+        file.write_bytes(b"\x80nonsense\n" * 3)
+    report = run(source, output, settings)
+    assert report.status == "done" and report.resumed == 0 and report.frames == 84
+    named = {"settings": "stabilize", "input": "input"}.get(what, "")
+    assert any(named in line for line in report.warnings) or not named
+    run(source, whole, settings)
+    assert_same_film(output, whole)
+    assert not folder.exists()
+
+
+def test_without_resuming_nothing_is_left(tmp_path: Path, film: Path) -> None:
+    def stop(progress: Progress) -> None:
+        raise _Killed
+
+    run(film, tmp_path / "a.mkv", replace(FFV1, resume=False), on_progress=stop)
+    run(film, tmp_path / "b.mkv", FFV1, on_progress=stop)  # before the first checkpoint
+    run(film, tmp_path / "c.avi", FFV1, on_progress=stop)  # cannot be resumed
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_run_says_who_is_at_work(tmp_path: Path, film: Path) -> None:
+    output = tmp_path / "o.mkv"
+    second: list[Report] = []
+
+    def again(progress: Progress) -> None:
+        if not second:
+            thread = threading.Thread(target=lambda: second.append(run(film, output, FFV1)))
+            thread.start()
+            thread.join(60)
+
+    assert run(film, output, FFV1, on_progress=again).status == "done"
+    assert second[0].status == "failed" and "process" in second[0].error
+    assert len(read_frames(output)) == 84
+
+
+def test_a_film_of_fields_is_resumed(tmp_path: Path, interlaced: Callable[[Path], Path]) -> None:
+    """Frames that are made of several are made of the same ones again."""
+    source = interlaced(tmp_path / "in.mkv")
+    whole, output = tmp_path / "whole.mkv", tmp_path / "o.mkv"
+    settings = replace(FFV1, deinterlace="fields")
+    assert run(source, whole, settings).status == "done"
+    kill(source, output, settings, 110)
+    report = run(source, output, settings)
+    assert report.status == "done" and report.resumed > 20, report.error
+    assert_same_film(output, whole)
+
+
+@pytest.fixture
+def interlaced() -> Iterator[Callable[[Path], Path]]:
+    """Writes a film whose two fields show different moments of a pan."""
+
+    def write(path: Path) -> Path:
+        moments = [frame for seed in (1, 2, 3) for frame in pan(48, seed)]
+        with av.open(str(path), "w") as container:
+            video = container.add_stream("ffv1", rate=RATE)
+            video.height, video.width = moments[0].shape
+            video.pix_fmt = "gray"
+            for number in range(len(moments) // 2):
+                woven = moments[2 * number].copy()
+                woven[1::2] = moments[2 * number + 1][1::2]
+                frame = av.VideoFrame.from_ndarray(woven, format="gray")
+                frame.pts = number
+                frame.time_base = Fraction(1, RATE)
+                container.mux(video.encode(frame))
+            container.mux(video.encode(None))
+        return path
+
+    yield write

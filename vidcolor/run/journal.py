@@ -1,0 +1,353 @@
+"""The journal of a film in the making, by which a run that ended early is resumed.
+
+A film is written in a hidden folder beside its output, `.NAME.vidcolor`, with one file that grows
+(a film that can be read as far as it goes) and a journal of its checkpoints. Every 10 to 30 seconds
+of film there is a checkpoint, at a cut if there is one: the encoder ends its group of pictures, all
+detection begins anew, and the stabilizer's state is saved where no shot begins. The next run copies
+the packets up to the last checkpoint that is whole on the disk, and goes on from there. So the
+film comes out as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ..errors import OutputError
+from ..frames import Checkpoint, ColorBatch
+from ..motion.stabilizer_state import StabilizerState
+from ..sinks import EarlierFilm, FilmSink
+from ..system.files import fitting_name, replacing
+from .identity import Identity, changes
+
+logger = logging.getLogger(__name__)
+
+_SUFFIX, _OWNER = ".vidcolor", "owner.json"
+_SYNC_SECONDS = 5.0  # between two times that the film is made safe on the disk
+
+
+@dataclass
+class _Entry:
+    """A checkpoint, with the frames since the one before. A state that is not loaded is given by
+    the name of its file."""
+
+    point: Checkpoint
+    frames: list[tuple[int, int]]
+    damage: list[str]
+    warnings: list[str]
+
+
+@dataclass
+class Earlier:
+    """What an earlier run has left of a film.
+
+    Attributes:
+        film: its packets.
+        entries: its checkpoints up to the one to resume at.
+        batch_size: of that run.
+    """
+
+    film: EarlierFilm
+    entries: list[_Entry]
+    batch_size: int
+    names: set[str]  # of its files
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The one to resume at."""
+        return self.entries[-1].point
+
+
+class Journal:
+    """The hidden folder of one output; see `open_journal`.
+
+    Attributes:
+        film: path of the film in the making.
+        earlier: what an earlier run has left, None if there is nothing to resume.
+        notes: one line each, for the user.
+        finished: the film has got its name; to be set by the user of this class.
+    """
+
+    def __init__(self, folder: Path, suffix: str, make_identity: Callable[[], Identity]) -> None:
+        self._folder, self._make_identity = folder, make_identity
+        self.finished = False
+        self.notes: list[str] = []
+        self.earlier: Earlier | None = None
+        numbers, found = [0], []
+        for path in sorted(folder.glob("journal-*.jsonl")):
+            numbers.append(int(path.stem.partition("-")[2]))
+            found.append(self._read(path))
+        candidates = [each for each in found if each is not None]
+        if candidates:
+            self.earlier = max(candidates, key=lambda each: each.checkpoint.frames)
+        number = max(numbers) + 1
+        self.film = folder / f"film-{number}{suffix}"
+        self._path = folder / f"journal-{number}.jsonl"
+        self._file: IO[str] | None = None
+        self._batch_size = 0
+        kept = self.earlier.names if self.earlier else set()
+        for path in folder.iterdir():
+            if path.name not in kept | {_OWNER}:
+                path.unlink()
+
+    @cached_property
+    def _identity(self) -> Identity:
+        return self._make_identity()
+
+    # ------------------------------------------------------------------ reading
+
+    def _read(self, path: Path) -> Earlier | None:
+        """What the journal at `path` can resume; None if it is of another film or holds nothing."""
+        lines = list(_json_lines(path))
+        try:
+            header, *lines = lines
+            if changed := changes(header["identity"], self._identity):
+                self.notes.append(
+                    f"begins anew, because of what has changed since the last run: {changed}"
+                )
+                return None
+            written = path.with_name(header["film"])
+            if header["boot"] and header["boot"] == _boot():  # what was written is there
+                size = written.stat().st_size
+            else:
+                size = max((line["bytes"] for line in lines), default=0)
+            film = EarlierFilm(written, size)
+            entries = []
+            for line in lines:
+                if "frames" in line:
+                    if line["frames"] > len(film.pts):
+                        break
+                    entries.append(self._entry(line))
+            while entries:
+                state = entries[-1].point.state
+                point = self._with_state(entries[-1].point)
+                if point is not None:
+                    entries[-1].point = point
+                    names = {path.name, header["film"], state}
+                    return Earlier(film, entries, header["batch_size"], names)
+                entries.pop()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+            self.notes.append("begins anew, because the journal of the last run is damaged")
+        return None
+
+    def _entry(self, line: dict[str, Any]) -> _Entry:
+        point = Checkpoint(
+            line["frames"], line["pts"], line["batch"], line["cut"], line["shot"], line["state"]
+        )
+        frames = list(zip(_unpack(line["shown"]), _unpack(line["durations"]), strict=True))
+        return _Entry(point, frames, line["damage"], line["warnings"])
+
+    def _with_state(self, point: Checkpoint) -> Checkpoint | None:
+        """The checkpoint with its stabilizer's state read; None if that is missing."""
+        if not point.state:
+            return replace(point, state=None)
+        try:
+            with np.load(self._folder / point.state, allow_pickle=False) as arrays:
+                return replace(point, state=StabilizerState.from_arrays(arrays))
+        except (OSError, ValueError, KeyError):
+            return None
+
+    # ------------------------------------------------------------------ writing
+
+    def begin(self, sink: FilmSink, batch_size: int) -> None:
+        """Begin to write; replay what the earlier run has left."""
+        self._batch_size = batch_size
+        if self.earlier is None:
+            return
+        for entry in self.earlier.entries:
+            sink.replay(self.earlier.film, entry.frames)
+        self.earlier.film.close()
+
+    def follow(
+        self,
+        colors: Iterable[ColorBatch],
+        sink: FilmSink,
+        damage: Sequence[str],
+        warnings: Sequence[str],
+    ) -> Generator[ColorBatch, None, None]:
+        """Pass batches on to be written, and write down the checkpoints between them.
+
+        Args:
+            colors: the batches.
+            sink: that they are written to.
+            damage, warnings: of the run so far; they grow.
+        """
+        frames: list[tuple[int, int]] = []
+        synced = None  # when the film was last made safe
+        for color in colors:
+            batch = color.source
+            if batch.checkpoint is not None:
+                size = sink.checkpoint()
+                entry = _Entry(batch.checkpoint, frames, list(damage), list(warnings))
+                self._add(entry, size)
+                sink.keep, synced, frames = True, time.monotonic(), []
+            yield color
+            frames += zip(batch.pts, batch.durations, strict=True)
+            if synced is not None and time.monotonic() - synced > _SYNC_SECONDS:
+                self._write({"bytes": sink.sync()})  # the last checkpoint is whole now
+                synced = None
+
+    def _add(self, entry: _Entry, size: int) -> None:
+        if self._file is None:
+            self._file = self._path.open("a", encoding="utf-8")
+            self._write(
+                {
+                    "film": self.film.name,
+                    "boot": _boot(),
+                    "batch_size": self._batch_size,
+                    "identity": self._identity,
+                }
+            )
+            for old in self.earlier.entries if self.earlier else ():
+                self._write_entry(old, 0)
+        self._write_entry(entry, size)
+        if self.earlier is not None:  # its frames are in this film
+            self.earlier.film.path.unlink(missing_ok=True)
+            self.earlier = None
+        for path in self._folder.glob("journal-*.jsonl"):
+            if path != self._path:
+                path.unlink()
+        states = sorted(self._folder.glob("state-*.npz"), key=lambda each: each.stat().st_mtime)
+        for path in states[:-3]:
+            path.unlink()
+
+    def _write_entry(self, entry: _Entry, size: int) -> None:
+        point, state = entry.point, ""
+        if isinstance(point.state, StabilizerState):
+            state = f"state-{point.frames}.npz"
+            with replacing(self._folder / state) as path, path.open("wb") as file:
+                np.savez(file, allow_pickle=False, **point.state.to_arrays())
+        elif point.state:
+            state = point.state  # the name of its file
+        self._write(
+            {
+                "frames": point.frames,
+                "pts": point.pts,
+                "batch": point.batch,
+                "cut": point.cut,
+                "shot": point.shot,
+                "state": state,
+                "shown": _pack(pts for pts, _ in entry.frames),
+                "durations": _pack(duration for _, duration in entry.frames),
+                "damage": entry.damage,
+                "warnings": entry.warnings,
+                "bytes": size,
+            }
+        )
+
+    def _write(self, values: dict[str, Any]) -> None:
+        assert self._file is not None
+        self._file.write(json.dumps(values) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Remove the folder, unless it holds a film that can be resumed."""
+        if self._file is not None:
+            self._file.close()
+        if self.finished or not any(self._folder.glob("film-*")):
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextmanager
+def open_journal(
+    output: Path, make_identity: Callable[[], Identity], *, restart: bool
+) -> Iterator[Journal]:
+    """The journal of `output`, held by this process alone.
+
+    Args:
+        output: the film's final path.
+        make_identity: see `identity`; called when it is needed.
+        restart: delete what an earlier run has left.
+
+    Raises:
+        OutputError: another process holds it.
+    """
+    output = output.absolute()
+    folder = output.with_name(fitting_name(f".{output.name}", _SUFFIX))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{output}: cannot be written ({error.strerror}); check the folder and its "
+            "permissions, or choose another with -o"
+        ) from error
+    with _held(folder, output):
+        if restart:
+            for path in folder.iterdir():
+                if path.name != _OWNER:
+                    path.unlink()
+        journal = Journal(folder, output.suffix, make_identity)
+        try:
+            yield journal
+        finally:
+            journal.close()
+
+
+@contextmanager
+def _held(folder: Path, output: Path) -> Iterator[None]:
+    """Lock a folder; the system frees the lock when the process ends, however it does."""
+    with (folder / _OWNER).open("a+", encoding="utf-8") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass  # Windows has no such lock
+        except OSError as error:
+            file.seek(0)
+            with suppress(ValueError, KeyError):
+                owner = json.loads(file.read())
+                raise OutputError(
+                    f"{output}: process {owner['pid']} on {owner['host']} writes it since "
+                    f"{owner['since']}; wait for it, or choose another output with -o"
+                ) from error
+            raise OutputError(f"{output}: another process is writing it") from error
+        file.truncate(0)
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "since": since}, file)
+        file.flush()
+        yield
+
+
+def _boot() -> str:
+    """An identifier of the system's start; empty where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _json_lines(path: Path) -> Iterator[Any]:
+    """The lines of a file, up to the first that is not whole."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except ValueError:
+                return
+
+
+def _pack(values: Iterable[int]) -> list[list[int]]:
+    """Whole numbers as runs of equal differences."""
+    numbers = [0, *values]
+    steps = (b - a for a, b in itertools.pairwise(numbers))
+    return [[step, len(list(run))] for step, run in itertools.groupby(steps)]
+
+
+def _unpack(runs: Iterable[Sequence[int]]) -> list[int]:
+    steps = itertools.chain.from_iterable(itertools.repeat(step, count) for step, count in runs)
+    return list(itertools.accumulate(steps))
