@@ -6,6 +6,7 @@ exact fraction of a second. Color code points are the integers of ITU-T H.273, a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -209,6 +210,8 @@ class PictureInfo:
         icc_profile: raw ICC profile of the RGB space to write in, empty for sRGB.
         wide: that space is not sRGB.
         alpha: `(H, W)` uint8 or uint16 transparency, or None.
+        open_alpha: in place of `alpha` for a large picture: reads it from the file again, as a
+            libvips image that gives its rows once, from the top.
         dpi: horizontal and vertical pixels an inch of the upright picture, or None.
         xmp: raw XMP packet (XML), empty if none; its orientation is 1.
         comment: raw comment of a JPEG file, empty if none.
@@ -229,6 +232,7 @@ class PictureInfo:
     icc_profile: bytes = b""
     wide: bool = False
     alpha: Tensor | None = None
+    open_alpha: Callable[[], Any] | None = None
     dpi: tuple[float, float] | None = None
     xmp: bytes = b""
     comment: bytes = b""

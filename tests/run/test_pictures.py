@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pyvips
 import torch
 from PIL import Image
 
@@ -535,6 +536,32 @@ def test_strips_of_a_large_picture_equal_the_whole(
         found.append(np.asarray(Image.open(report.output)).astype(int))
     difference = np.abs(found[0] - found[1])
     assert difference.max() <= 1 and (difference > 0).mean() < 0.001
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".jpg"])
+@pytest.mark.parametrize(("bits", "turned"), [(8, False), (16, False), (16, True)])
+def test_alpha_of_a_large_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, bits: int, turned: bool
+) -> None:
+    """It is read from the file again, where the picture is not turned."""
+    (tmp_path / "in").mkdir()
+    codes = pattern(0, 90, 70, bits)
+    veil = np.linspace(0, (1 << bits) - 1, codes.size).reshape(codes.shape).astype(codes.dtype)
+    image = pyvips.Image.new_from_array(np.dstack([codes, codes, codes, veil]))
+    image = image.copy(interpretation="rgb16" if bits == 16 else "srgb")
+    if turned:
+        image.set_type(pyvips.GValue.gint_type, "orientation", 3)
+    image.write_to_file(str(tmp_path / "in" / "a.tif"))
+    monkeypatch.setattr("vidcolor.sources.pictures._WHOLE", 1 << 10)
+    monkeypatch.setattr("vidcolor.sources.pictures._STRIP", 1 << 10)
+    items = ((tmp_path / "in" / "a.tif", tmp_path / f"a{suffix}"),)
+    (report,) = colorize_pictures(PicturesJob(items), ramp(), Settings())
+    assert report.status == "done"
+    lost = [line for line in report.warnings if "left out the transparency" in line]
+    assert len(lost) == (suffix == ".jpg")
+    if suffix != ".jpg":
+        found = pyvips.Image.new_from_file(str(report.output)).numpy()[..., 3]
+        assert np.array_equal(found, np.rot90(veil, 2) if turned else veil)
 
 
 def test_a_picture_that_does_not_fit_into_memory_is_refused_alone(

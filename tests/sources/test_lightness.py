@@ -21,7 +21,7 @@ from tests.helpers.profiles import ADOBE_RGB, PRO_PHOTO, gray_profile, rgb_profi
 from tests.helpers.tiffs import write_tiff
 from vidcolor.frames import LumaBatch
 from vidcolor.sources import PictureSource
-from vidcolor.sources.pictures import upright
+from vidcolor.sources.orientation import upright
 
 GRAY, DEEP = pattern(0, 65, 49), pattern(0, 65, 49, 16)
 RGB = np.stack([pattern(i, 65, 49) for i in range(3)], axis=-1)
@@ -149,7 +149,8 @@ def test_cmyk_without_a_profile(tmp_path: Path) -> None:
     assert "complements" in batch.notes[0]
     deep = np.dstack([np.zeros_like(DEEP)] * 3 + [65535 - DEEP])
     write_tiff(tmp_path / "deep.tif", deep, photometric=5)
-    assert np.array_equal(read(tmp_path / "deep.tif").luma[0, 0].numpy(), DEEP)
+    (line,) = read(tmp_path / "deep.tif").damage
+    assert "16-bit CMYK without a color profile" in line
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -302,13 +303,13 @@ def test_the_cause_of_a_failure_is_that_of_the_file(tmp_path: Path) -> None:
     data = (tmp_path / "whole.jpg").read_bytes()
     paths = [tmp_path / f"{number}.jpg" for number in range(24)]
     for path in paths:
-        path.write_bytes(data[: len(data) // 2])
+        path.write_bytes(data[: len(data) // 2] + b"\xff\xd9")
     source = PictureSource([(path, path) for path in paths])
     with ThreadPoolExecutor(8) as pool:
         batches = list(pool.map(source.read, range(len(paths))))
     for path, batch in zip(paths, batches, strict=True):
         (line,) = batch.damage
-        assert line.startswith(f"{path}: cannot be read") and "premature end of JPEG" in line
+        assert line.startswith(f"{path}: was decoded") and "premature end of data" in line
 
 
 def test_delays_of_an_animation(tmp_path: Path) -> None:
@@ -325,7 +326,7 @@ def test_delays_of_an_animation(tmp_path: Path) -> None:
 def test_large_pictures_are_turned_in_place(
     monkeypatch: pytest.MonkeyPatch, orientation: int
 ) -> None:
-    monkeypatch.setattr("vidcolor.sources.pictures._LINES", 4)
+    monkeypatch.setattr("vidcolor.sources.orientation._LINES", 4)
     codes = np.arange(35 * 22, dtype=np.uint16).reshape(35, 22)
     places = {1: codes, 2: codes[:, ::-1], 3: codes[::-1, ::-1], 4: codes[::-1]}
     places |= {5: codes.T, 6: codes[::-1].T, 7: codes[::-1, ::-1].T, 8: codes[:, ::-1].T}

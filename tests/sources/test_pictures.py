@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -371,6 +373,37 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         assert batch.picture is not None and batch.picture.path == path
         (line,) = batch.damage
         assert line.startswith(f"{path}: ") and line.count(";") == 1 and "\n" not in line
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("pixels", [GRAY, RGB])
+def test_jpeg_without_its_end_marker(tmp_path: Path, pixels: np.ndarray, progressive: bool) -> None:
+    """It is decoded, but not trusted: its last rows may be missing too."""
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "JPEG", quality=90, progressive=progressive)
+    (tmp_path / "a.jpg").write_bytes(data.getvalue())
+    whole = values(read(tmp_path / "a.jpg"))
+    for cut in (1, 2):
+        (tmp_path / "a.jpg").write_bytes(data.getvalue()[:-cut])
+        batch = read(tmp_path / "a.jpg")
+        assert np.array_equal(batch.luma[0, 0].numpy(), whole)
+        (line,) = batch.damage
+        assert "end marker" in line
+    (tmp_path / "a.jpg").write_bytes(data.getvalue()[: len(data.getvalue()) * 3 // 4])
+    assert len(read(tmp_path / "a.jpg")) == 0
+
+
+def test_pillow_prints_nothing(tmp_path: Path) -> None:
+    entries = [(256, 4, 8), (257, 4, 8), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8)]
+    entries += [(277, 3, 65535), (278, 4, 8), (279, 4, 64)]
+    table = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    head = b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries))
+    (tmp_path / "a.tif").write_bytes(head + table + bytes(68))
+    code = "import pathlib, sys; from vidcolor.sources import PictureSource; "
+    code += "p = pathlib.Path(sys.argv[1]); print(len(PictureSource([(p, p)]).read(0)))"
+    command = [sys.executable, "-c", code, str(tmp_path / "a.tif")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 def test_pictures_come_in_order(tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ def upsample_bands(
     size = (ab.shape[-2], ab.shape[-1])
     planes = ab if same_size else _fit_lines(ab, _area_means(lightness, size))
     pixels = _CPU_BAND * torch.get_num_threads() if ab.device.type == "cpu" else _GPU_BAND
+    if not isinstance(lightness, Tensor):  # memory counts more than time
+        pixels //= 2
     step = max(1, pixels // max(1, width * len(ab)))
     for first in range(0, height, step):
         last = min(first + step, height)

@@ -17,15 +17,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from ..errors import OutputError
 from ..frames import ColorBatch, LumaBatch, PictureInfo
 from ..system.vips import libvips
 from .embed import Blocks, embed_jpeg, embed_png, embed_webp
 from .files import PendingFile, check_output, is_full, writing
-from .pixels import Canvas, save, save_bmp
+from .pixels import Canvas, is_opaque, save, save_bmp
 from .tags import has_thumbnail, revised_exif
 from .tiff import TiffAssembly
 
@@ -377,16 +374,12 @@ class PictureSink:
 def _losses(picture: PictureInfo, form: _Format) -> Iterator[str]:
     """A line for each thing that a format has no place for."""
     lost = []
-    if picture.alpha is not None and not form.transparent and not _is_opaque(picture.alpha):
+    if not form.transparent and not is_opaque(picture):
         lost.append("transparency")
     if form.name == "bmp":
         lost += [name for name in ("exif", "xmp", "iptc", "comment") if getattr(picture, name)]
     for name in lost:
         yield f"{picture.output}: left out the {name}, which {form.name.upper()} does not hold"
-
-
-def _is_opaque(alpha: torch.Tensor) -> bool:
-    return bool((alpha.numpy() == np.iinfo(alpha.numpy().dtype).max).all())
 
 
 _EMBED: dict[str, Callable[[Path, Blocks], list[str]]] = {

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..frames import ColorBatch, LumaBatch
+from ..frames import ColorBatch, LumaBatch, PictureInfo
 from ..system.memory import release_freed_memory
 from ..system.vips import libvips
 from .embed import png_chunk
@@ -65,6 +65,7 @@ class Canvas:
         assert picture is not None
         self._source, self._depth = source, depth
         self._alpha = picture.alpha if transparent else None
+        self._open_alpha = picture.open_alpha if transparent else None
         self._profile = picture.icc_profile
         self._converts = picture.wide
         self._bits = 16 if self._converts else depth
@@ -127,9 +128,9 @@ class Canvas:
             alpha = image[4] if self._alpha is not None else None
             image = _converted(image, self._profile, self._depth)
             if alpha is not None:
-                image = image.bandjoin(
-                    alpha if self._depth == 16 else (alpha / 257).rint().cast("uchar")
-                )
+                image = image.bandjoin(_of_depth(alpha, self._depth))
+        if self._open_alpha is not None:
+            image = image.bandjoin(_of_depth(self._open_alpha(), self._depth))
         image = image.copy()
         profile = self._profile or _srgb_profile()
         image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
@@ -218,6 +219,13 @@ def _holds_srgb(profile: bytes) -> bool:
     return bool((back - lab)[0].abs().max() < _CLOSE)
 
 
+def _of_depth(image: Any, depth: int) -> Any:
+    """Codes of 8 or 16 bits as `depth` bits."""
+    if (image.format == "ushort") == (depth == 16):
+        return image
+    return (image * 257).cast("ushort") if depth == 16 else (image / 257).rint().cast("uchar")
+
+
 def _exported(lab: Any, profile: bytes, depth: int) -> Any:
     return _with(lab, profile).icc_export(intent="relative", pcs="lab", depth=depth)
 
@@ -250,6 +258,17 @@ def _converted(image: Any, profile: bytes, depth: int) -> Any:
             near = (_lab(_with(found, profile))[0] - light).abs() <= _CLOSE
             found = near.ifthenelse(found, export(share))
     return found
+
+
+def is_opaque(picture: PictureInfo) -> bool:
+    """Whether no pixel of a picture is transparent."""
+    if picture.open_alpha is not None:
+        alpha = picture.open_alpha()
+        return bool(alpha.min() == (65535 if alpha.format == "ushort" else 255))
+    if picture.alpha is None:
+        return True
+    codes = picture.alpha.numpy()
+    return bool((codes == np.iinfo(codes.dtype).max).all())
 
 
 def save(image: Any, path: Path, saver: str, **options: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from .tiff_kinds import TiffPage, is_tiff, pages
 # A file of more pixels than Pillow opens, and of more a byte than scans have, is taken for a
 # decompression bomb: a blank page of Group 4 has about a thousand a byte, but fewer pixels.
 MOST_PIXELS, MOST_A_BYTE = 178_956_970, 200
+_START_OF_SCAN, _END_OF_IMAGE = b"\xda", b"\xff\xd9"  # of JPEG
 _HEIF = (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis", b"hevc")
 
 
@@ -28,8 +30,9 @@ class Pixels:
 
     Attributes:
         image: a libvips image that gives its rows once, from the top: gray, R'G'B', then gray
-            codes of 16 bits by the profile where `by_profile`, then alpha where `alpha`.
+            codes of 16 bits by the profile where `by_profile`.
         colors: bands of gray or R'G'B', 0 where there are gray codes alone.
+        alpha: a libvips image of the same type, or None.
         bits: 8 or 16 a sample, of the file.
         profile: of the RGB space to write in, empty for sRGB.
         notes: a line for each thing that is left out.
@@ -39,7 +42,7 @@ class Pixels:
     image: Any
     colors: int
     by_profile: bool
-    alpha: bool
+    alpha: Any | None
     bits: int
     profile: bytes
     notes: tuple[str, ...] = ()
@@ -125,6 +128,16 @@ def _loader(start: bytes) -> str:
     return "heif" if start[4:8] == b"ftyp" and start[8:12] in _HEIF else ""
 
 
+def lacks_end(path: Path) -> bool:
+    """Whether a JPEG file has no end marker behind its header. Source: ITU-T T.81, B.1.1."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = 2
+        while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != _START_OF_SCAN:
+            filler = data[at + 1 : at + 2] == b"\xff"
+            at += 1 if filler else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        return data.find(_END_OF_IMAGE, at) < 0
+
+
 def check_size(file: PictureFile, page: int, limits: bool) -> None:
     """Refuse what looks like a decompression bomb.
 
@@ -141,7 +154,13 @@ def check_size(file: PictureFile, page: int, limits: bool) -> None:
 
 
 def open_pixels(
-    file: PictureFile, page: int, *, limits: bool = True, strict: bool = True, other: bool = False
+    file: PictureFile,
+    page: int,
+    *,
+    limits: bool = True,
+    strict: bool = True,
+    other: bool = False,
+    with_end: bool = False,
 ) -> Pixels:
     """Open the pixels of one picture of a file.
 
@@ -151,6 +170,7 @@ def open_pixels(
         limits: keep the limits that protect from decompression bombs.
         strict: fail at what libvips only warns of.
         other: a TIFF file that libvips was found not to read.
+        with_end: a JPEG file that lacks its end marker; put one behind it.
 
     Raises:
         UnsuitableError: a kind of picture that is not supported.
@@ -170,12 +190,16 @@ def open_pixels(
         options["page"] = file.tiff[page].index
     elif file.loader in ("webp", "gif"):
         options["page"] = page
-    number = os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    try:
-        source = pyvips.Source.new_from_descriptor(number)  # has a descriptor of its own
-    finally:
-        os.close(number)
-    image = getattr(pyvips.Image, f"{file.loader}load_source")(source, **options)
+    if with_end:
+        data = file.path.read_bytes().rstrip(b"\xff") + _END_OF_IMAGE
+        image = pyvips.Image.jpegload_buffer(data, **options)
+    else:
+        number = os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
+            source = pyvips.Source.new_from_descriptor(number)  # has a descriptor of its own
+        finally:
+            os.close(number)
+        image = getattr(pyvips.Image, f"{file.loader}load_source")(source, **options)
     pixels = _understood(image, file, page)
     if file.pages > 1 and image.get_typeof("delay"):
         pixels = replace(pixels, delays=tuple(image.get("delay")), loop=image.get("loop"))
@@ -201,7 +225,7 @@ def _from_pillow(file: PictureFile) -> Pixels:
         file.head.load()
         light = np.asarray(file.head)[..., 0].astype(np.float32) * (100 / 255)
         image = gray_of_lightness(libvips().Image.new_from_array(light))
-        return Pixels(image, 0, True, False, 8, b"")
+        return Pixels(image, 0, True, None, 8, b"")
     values, alpha, notes = decode(file.head, file.path)
     planes = values if values.ndim == 3 else values[..., None]
     if alpha is not None:
@@ -244,7 +268,7 @@ def _understood(image: Any, file: PictureFile, page: int) -> Pixels:
         lab = image[:3].copy(interpretation=space)
         codes = gray_of_lightness(lab.colourspace("lab")[0])
         return _with_alpha(
-            Pixels(codes, 0, True, alpha, bits, b"", tuple(notes)), image if alpha else None
+            Pixels(codes, 0, True, None, bits, b"", tuple(notes)), image if alpha else None
         )
     pixels = _colored(image, profile, alpha, bits)
     return replace(pixels, notes=(*notes, *(f"{file.path}: {note}" for note in pixels.notes)))
@@ -266,6 +290,10 @@ def _colored(image: Any, profile: bytes, alpha: bool, bits: int) -> Pixels:
     elif bands and bands != colors:
         notes.append("its color profile is for other channels than it has; it is left out")
         profile = b""
+    if colors == 4 and not profile and bits == 16:
+        raise UnsuitableError(
+            "16-bit CMYK without a color profile is not supported; save it as RGB"
+        )
     if colors == 4 and not profile:
         notes.append("CMYK without a color profile: its inks are taken as complements of R, G, B")
         plain = _complement(plain)
@@ -273,21 +301,21 @@ def _colored(image: Any, profile: bytes, alpha: bool, bits: int) -> Pixels:
         keep = profile if bands == 3 else b""
         if bands == 3 and colors == 1:
             plain = plain[0]
-        found = Pixels(plain, plain.bands, False, alpha, bits, keep, tuple(notes))
+        found = Pixels(plain, plain.bands, False, None, bits, keep, tuple(notes))
         return _with_alpha(found, image if alpha else None)
     codes = gray_by_profile(plain, profile)
     keep = profile if bands == 3 else b""
     if bands == 3 and colors == 3:
         wide = plain.cast("ushort")
         joined = (wide * 257 if bits == 8 else wide).cast("ushort").bandjoin(codes)
-        found = Pixels(joined, 3, True, alpha, bits, keep, tuple(notes))
+        found = Pixels(joined, 3, True, None, bits, keep, tuple(notes))
     else:
-        found = Pixels(codes, 0, True, alpha, bits, keep, tuple(notes))
+        found = Pixels(codes, 0, True, None, bits, keep, tuple(notes))
     return _with_alpha(found, image if alpha else None)
 
 
 def _with_alpha(pixels: Pixels, image: Any) -> Pixels:
-    """With the last band of `image`, if there is one, in the samples' type."""
+    """With the last band of `image`, if there is one, as alpha in the samples' type."""
     if image is None:
         return pixels
     alpha, kind = image[image.bands - 1], pixels.image.format
@@ -295,16 +323,13 @@ def _with_alpha(pixels: Pixels, image: Any) -> Pixels:
         alpha = alpha * 257
     elif alpha.format in ("short", "float"):
         alpha = alpha * 2
-    return replace(pixels, image=pixels.image.bandjoin(alpha.cast(kind)))
+    return replace(pixels, alpha=alpha.cast(kind))
 
 
 def _complement(cmyk: Any) -> Any:
-    """R'G'B' = (1 - CMY) (1 - K), of the samples' type, as Pillow and most viewers do."""
-    deep = cmyk.format == "ushort"
-    white = 65535 if deep else 255
-    light = cmyk.linear(-1, white)
-    rgb = (light[:3] * light[3] / white).rint().cast(cmyk.format)
-    return rgb.copy(interpretation="rgb16" if deep else "srgb")
+    """R'G'B' = (1 - CMY) (1 - K), of 8 bits, as Pillow and most viewers do."""
+    light = cmyk.linear(-1, 255)
+    return (light[:3] * light[3] / 255).rint().cast("uchar").copy(interpretation="srgb")
 
 
 def _blob(image: Any, name: str) -> bytes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,19 +17,21 @@ from PIL import Image, UnidentifiedImageError
 from ..color.codes import Codes
 from ..errors import InputError
 from ..frames import LumaBatch, PictureInfo
+from ..system.memory import release_freed_memory
 from ..system.vips import libvips
-from .decode import PictureFile, Pixels, check_size, look, open_pixels, regular
+from .decode import PictureFile, Pixels, check_size, lacks_end, look, open_pixels, regular
 from .luma import COLOR_THRESHOLD, chroma_of_rgb
 from .metadata import read_metadata
+from .orientation import upright
 from .pillow_files import RESTORE, UNREADABLE, UnsuitableError, quiet
 from .profiles import gray_of_srgb
 
 _WHOLE = 1 << 26  # pixels of a picture that is decoded at once, in several threads
 _STRIP = 1 << 22  # pixels of a strip, and of a larger picture at once
-_LINES = 64  # that are exchanged at once
 _ROWS = 8  # a strip has a multiple of these rows, as `chroma_of_rgb` wants it
 # libjpeg's warning for bytes that it skips: common, and harmless
 _HARMLESS = "extraneous bytes"
+_NO_END = f"lacks its end marker, and perhaps its last rows or fine detail; {RESTORE}"
 _TRIES = 3
 _failing = threading.Lock()
 # libtiff's and libvips' words for a compression or layout that they do not have
@@ -50,10 +53,12 @@ class ColorPicture:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """A picture's planes, as stored: gray codes, alpha of their type, R'G'B' where asked for."""
+    """A picture's planes, as stored: gray codes, alpha or how to read it again, R'G'B' where asked
+    for."""
 
     gray: Codes
     alpha: Codes | None
+    open_alpha: Callable[[], Any] | None
     rgb: Codes | None
     chroma: float
     pixels: Pixels
@@ -145,7 +150,7 @@ class PictureSource:
         path, output = self.items[index]
         check_size(file, page, self._limits)
         metadata, notes = read_metadata(file, stream, page)
-        found = _decode(file, page, limits=self._limits)
+        found = _decode(file, page, limits=self._limits, turned=metadata.orientation > 1)
         luma = _tensor(upright(found.gray, metadata.orientation))
         kept = {**vars(metadata)}
         del kept["orientation"]
@@ -168,6 +173,7 @@ class PictureSource:
                 alpha=None
                 if found.alpha is None
                 else _tensor(upright(found.alpha, metadata.orientation)),
+                open_alpha=found.open_alpha,
                 bit_depth=found.pixels.bits,
                 page=page,
                 pages=file.pages,
@@ -201,27 +207,41 @@ class PictureSource:
         return max(self.page_sizes(index))
 
 
-def _decode(file: PictureFile, page: int, *, limits: bool, with_rgb: bool = False) -> _Decoded:
+def _decode(
+    file: PictureFile, page: int, *, limits: bool, turned: bool = False, with_rgb: bool = False
+) -> _Decoded:
     """The planes of a picture. What libvips only warns of is told, but does not stop it."""
     pyvips = libvips()
+    again = bool(file.loader) and not turned and not with_rgb
+
+    def read(**options: Any) -> _Decoded:
+        return _planes(
+            file, partial(open_pixels, file, page, limits=limits, **options), with_rgb, again
+        )
+
+    if file.loader == "jpeg" and lacks_end(file.path):  # of which libvips does not always tell
+        try:
+            return replace(read(with_end=True), damage=_NO_END)
+        except pyvips.Error:
+            raise OSError("premature end of JPEG data") from None
     try:
-        return _planes(open_pixels(file, page, limits=limits), with_rgb)
+        return read()
     except pyvips.Error:
         text = _failure(file, page, limits)
     if file.loader == "tiff" and (
         any(words in text for words in _NOT_BUILT_IN) or file.tiff[page].is_lab8
     ):
-        return _planes(open_pixels(file, page, limits=limits, other=True), with_rgb)
+        again = False
+        return read(other=True)
     try:
-        found = _planes(open_pixels(file, page, limits=limits, strict=False), with_rgb)
+        found = read(strict=False)
     except pyvips.Error as error:
         raise OSError(text) from error
-    pixels = found.pixels
     cause = f"was decoded with errors ({_cause(text)})"
     odd_tags = file.loader == "tiff" and not _told(text)  # libtiff warned of them without a word
     if _HARMLESS in text or odd_tags:
         note = f"{file.path}: {cause}; compare it with its original"
-        return replace(found, pixels=replace(pixels, notes=(*pixels.notes, note)))
+        return replace(found, pixels=replace(found.pixels, notes=(*found.pixels.notes, note)))
     return replace(found, damage=f"{cause}; {RESTORE}")
 
 
@@ -235,7 +255,7 @@ def _failure(file: PictureFile, page: int, limits: bool) -> str:
     with _failing:
         for _ in range(_TRIES):
             try:
-                _planes(open_pixels(file, page, limits=limits), False)
+                _planes(file, partial(open_pixels, file, page, limits=limits), False, True)
             except pyvips.Error as error:
                 text = str(error)
             if _told(text):
@@ -243,13 +263,30 @@ def _failure(file: PictureFile, page: int, limits: bool) -> str:
     return text
 
 
-def _planes(pixels: Pixels, with_rgb: bool) -> _Decoded:
-    """Decode strip by strip, so that of a color picture only the gray codes are held."""
+def _planes(
+    file: PictureFile, opened: Callable[[], Pixels], with_rgb: bool, again: bool
+) -> _Decoded:
+    """Decode strip by strip, so that of a color picture only the gray codes are held; its alpha
+    is not, of a large one that can be opened `again`."""
+    pixels = opened()
     image = pixels.image
     width, height = image.width, image.height
     deep = image.format == "ushort"
     gray = np.empty((height, width), np.uint16 if deep else np.uint8)
-    alpha = np.empty((height, width), np.uint8) if pixels.alpha else None
+    alpha, open_alpha = None, None
+    if pixels.alpha is not None and again and width * height > _WHOLE:
+
+        def open_alpha() -> Any:
+            try:
+                return opened().alpha
+            except (libvips().Error, OSError) as error:
+                raise InputError(
+                    f"{file.path}: cannot be read again ({error}); {RESTORE}"
+                ) from error
+
+    elif pixels.alpha is not None:
+        alpha = np.empty((height, width), np.uint8)
+        image = image.bandjoin(pixels.alpha)
     rgb = np.empty((height, width, 3), gray.dtype) if with_rgb and pixels.colors == 3 else None
     chroma = 0.0
     for rows, values in _strips(image):
@@ -274,7 +311,9 @@ def _planes(pixels: Pixels, with_rgb: bool) -> _Decoded:
                 else:
                     veil = veil // 257
             alpha[rows] = veil
-    return _Decoded(gray, alpha, rgb, chroma, pixels)
+    if gray.size > _WHOLE:
+        release_freed_memory()
+    return _Decoded(gray, alpha, open_alpha, rgb, chroma, pixels)
 
 
 def _strips(image: Any) -> Iterator[tuple[slice, Codes]]:
@@ -322,7 +361,9 @@ def _complaint(error: BaseException) -> str:
         denied = isinstance(error, PermissionError)
         remedy = "check the file's permissions" if denied else "check the disk and the file"
         return f"cannot be read ({error.strerror}); {remedy}"
-    return f"cannot be read ({_cause(str(error) or type(error).__name__)}); {RESTORE}"
+    cause = _cause(str(error) or type(error).__name__)
+    remedy = "save it as PNG or TIFF" if cause.startswith("Unsupported") else RESTORE
+    return f"cannot be read ({cause}); {remedy}"
 
 
 def _empty(
@@ -343,27 +384,3 @@ def _empty(
 def _tensor(values: Codes) -> torch.Tensor:
     # A turned large picture stays as it was stored; the copy would take as much memory again.
     return torch.from_numpy(values if values.size > _WHOLE else np.ascontiguousarray(values))
-
-
-def upright(values: Codes, orientation: int) -> Codes:
-    """Turn and mirror `(H, W, ...)` as the EXIF orientation says, in place, as a view.
-
-    Source: EXIF 2.32, tag 274.
-    """
-    if orientation in (5, 6, 7, 8):
-        values = values.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        _reverse(values.swapaxes(0, 1))
-    if orientation in (3, 4, 7, 8):
-        _reverse(values)
-    return values
-
-
-def _reverse(values: Codes) -> None:
-    """Reverse the order of the first axis, some at a time."""
-    count = len(values)
-    for start in range(0, count // 2, _LINES):
-        end = min(start + _LINES, count // 2)
-        first, last = values[start:end], values[count - end : count - start]
-        kept = first.copy()
-        first[:], last[:] = last[::-1].copy(), kept[::-1]

@@ -4,6 +4,7 @@ libvips' wheel does not have."""
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import threading
 import warnings
@@ -46,7 +47,8 @@ class UnsuitableError(Exception):
 
 
 class _Quiet:
-    """Pillow's warnings about odd metadata go unheard: the pixels are what counts.
+    """Pillow's warnings about odd metadata go unheard: the pixels are what counts. So do its log
+    lines, which Python prints where no handler is set.
 
     Filters are the whole process's, so with several readers at once the first one in sets them and
     the last one out restores them. (`catch_warnings` in each would restore them in any order.)
@@ -55,6 +57,7 @@ class _Quiet:
     def __init__(self) -> None:
         self._lock, self._inside = threading.Lock(), 0
         self._filters: warnings.catch_warnings[None] | None = None
+        self._silent = logging.NullHandler()
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
@@ -64,6 +67,7 @@ class _Quiet:
                 self._filters = warnings.catch_warnings()
                 self._filters.__enter__()
                 warnings.simplefilter("ignore")
+                logging.getLogger("PIL").addHandler(self._silent)
         try:
             yield
         finally:
@@ -72,6 +76,7 @@ class _Quiet:
                 if self._inside == 0 and self._filters is not None:
                     self._filters.__exit__(None, None, None)
                     self._filters = None
+                    logging.getLogger("PIL").removeHandler(self._silent)
 
 
 quiet = _Quiet()
