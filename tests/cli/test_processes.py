@@ -33,6 +33,8 @@ def start(*arguments: str | Path, code: str = "") -> subprocess.Popen[str]:
         # as in most languages' settings, but not in C
         env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
         start_new_session=True,
+        # a shell's background jobs ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -27,6 +27,11 @@ def run(path: Path, colorizer: Colorizer) -> Report:
     return report
 
 
+def said(report: Report) -> list[str]:
+    """The warnings, but the one that a recording without color tags gets."""
+    return [line for line in report.warnings if "color tags" not in line]
+
+
 def remade(path: Path, change: Change) -> Path:
     """The film with its packets of sound changed, by their number; None leaves one out."""
     target = path.with_stem("changed")
@@ -56,7 +61,7 @@ def scrambled(packet: av.Packet[Any]) -> av.Packet[Any]:
 @pytest.mark.parametrize("sound", ["mp2", "aac", "flac"])
 def test_damaged_sound_is_heard(tmp_path: Path, colorizer: Colorizer, sound: str) -> None:
     path = record(tmp_path / "in.mkv", video=range(2 * RATE), seconds=2, sound=sound)
-    assert (run(path, colorizer).status, run_again(path, colorizer).warnings) == ("done", [])
+    assert (run(path, colorizer).status, said(run_again(path, colorizer))) == ("done", [])
     path = remade(path, lambda number, packet: scrambled(packet) if number == 9 else packet)
     report = run_again(path, colorizer)
     assert report.status == "incomplete" and report.frames == 2 * RATE
@@ -95,12 +100,12 @@ def test_a_gap_in_the_sound_is_told(tmp_path: Path, colorizer: Colorizer) -> Non
     path = remade(path, lambda number, packet: None if 40 <= number < 60 else packet)
     report = run(path, colorizer)
     assert report.status == "done"
-    (line,) = report.warnings
+    (line,) = said(report)
     assert "sound of stream 1 is silent from 0.9" in line and "for 0.480 s" in line
 
 
 def test_a_picture_that_ends_before_the_sound_is_told(tmp_path: Path, colorizer: Colorizer) -> None:
     path = record(tmp_path / "in.ts", video=range(RATE), seconds=4)
     report = run(path, colorizer)
-    (line,) = report.warnings
+    (line,) = said(report)
     assert "the picture ends 2.9" in line
