@@ -265,7 +265,9 @@ class PictureSink:
             return self._add_avif(path, canvas, picture)
         if form.name == "jpeg":
             quality = max(self._quality, picture.quality)
-            save(image, path, "jpeg", Q=quality, subsample_mode="off", optimize_coding=True)
+            # to fit its code tables to a picture, libjpeg holds all of it
+            options: dict[str, Any] = {"subsample_mode": "off", "optimize_coding": canvas.whole}
+            save(image, path, "jpeg", Q=quality, **options)
         elif form.name == "webp":
             self._save_webp(image, path, picture)
         else:

@@ -49,6 +49,7 @@ class Canvas:
 
     Attributes:
         image: a libvips image in the space to write; its rows can be taken once, from the top.
+        whole: it came at once, so it is not too large to be held.
         thumbnail: a small JPEG file, when all rows have been taken.
     """
 
@@ -78,7 +79,8 @@ class Canvas:
         first = next(rows)
         pyvips = libvips()
         space = "rgb16" if self._bits == 16 else "srgb"
-        if len(first) == self.height:
+        self.whole = len(first) == self.height
+        if self.whole:
             image = pyvips.Image.new_from_array(first, interpretation=space)
         else:
             # A picture as it is made reaches libvips as a PNG file of uncompressed blocks: its
