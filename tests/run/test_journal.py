@@ -196,6 +196,28 @@ def test_a_film_begins_anew_where_it_must(tmp_path: Path, film: Path, what: str)
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("rate", [Fraction(1, 10), Fraction(1), Fraction(100)])
+def test_every_frame_of_an_mp4_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: Fraction
+) -> None:
+    """Also where fragments of the growing file hold less than a group of pictures."""
+    monkeypatch.setattr(films, "checkpoint_spacing", lambda c: Spacing(25 / rate, 50 / rate))
+    source, output = tmp_path / "in.mkv", tmp_path / "o.mp4"
+    with av.open(str(source), "w") as container:
+        video = container.add_stream("ffv1", rate=rate, time_base=1 / rate)
+        video.width, video.height, video.pix_fmt = 64, 48, "gray"
+        for number in range(40):
+            codes = np.full((48, 64), 40 + 4 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(codes, format="gray")
+            frame.pts, frame.time_base = number, 1 / rate
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    report = run(source, output, Settings(stabilize=False))
+    assert report.status == "done", report.error
+    shown = [frame.pts * frame.time_base for frame in read_frames(output)]
+    assert shown == [number / rate for number in range(40)]
+
+
 def test_without_resuming_nothing_is_left(tmp_path: Path, film: Path) -> None:
     def stop(progress: Progress) -> None:
         raise _Killed

@@ -125,9 +125,10 @@ def muxer_options(
         if any(key.lower() not in _MOV_TAGS for key in tags):
             options["movflags"] += "+use_metadata_tags"  # keeps tags of any name
         if recoverable:
-            # Fragments, which become a regular file at the end.
-            options["movflags"] += "+hybrid_fragmented+delay_moov"
-            options |= {"use_editlist": "1", "frag_duration": str(_FRAGMENT * 1000)}
+            # Fragments, which become a regular file at the end. They begin with key frames: else
+            # FFmpeg takes the end of the last one for that of the film, and may hide a frame.
+            options["movflags"] += "+hybrid_fragmented+delay_moov+frag_keyframe"
+            options |= {"use_editlist": "1", "min_frag_duration": str(_FRAGMENT * 1000)}
     elif format_name == "matroska":
         options["default_mode"] = "passthrough"  # the default flags of the input, not its guess
         # MP4's sound begins 21 ms before 0 (the AAC decoder's delay). Matroska holds that as it is;

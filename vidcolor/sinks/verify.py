@@ -63,6 +63,7 @@ class _Seen:
     last: float = 0.0
     end: float = 0.0  # of the packet that begins last
     zeroed: bool = False  # a packet has been wiped
+    hidden: int = 0  # packets that players are told not to show
 
 
 def find_faults(path: Path, expected: Expected) -> list[str]:
@@ -91,6 +92,7 @@ def _find(path: Path, expected: Expected) -> list[str]:
                 entry.packets += packet.size > 2  # not the empty ones that end a subtitle
             else:
                 entry.packets += 1
+                entry.hidden += packet.is_discard
             start = _moment(packet, expected.format_name)
             if start is not None:
                 if entry.first is None or start >= entry.last:
@@ -141,6 +143,8 @@ def _film_faults(film: _Seen, expected: Expected) -> list[str]:
         faults.append("another program has cut it while it was written")
     if film.packets != expected.frames:
         faults.append(f"{film.packets} frames instead of {expected.frames}")
+    if film.hidden:
+        faults.append(f"{film.hidden} frames would not be shown")
     first = film.first or 0.0
     if abs(film.last - first - expected.span_seconds) > _ROUNDING:
         faults.append(f"the last frame is at {film.last - first:.3f} s instead of "
