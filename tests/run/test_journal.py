@@ -116,6 +116,9 @@ FFV1 = Settings(encoder=EncoderSettings("ffv1"), batch_size=4)
         ("o.mov", EncoderSettings("libx265", preset="ultrafast")),
         ("o.ts", EncoderSettings("libx264", preset="veryfast")),
         ("x.mkv", EncoderSettings("libx264", preset="veryfast")),
+        ("av1.mp4", EncoderSettings("libsvtav1", preset="12")),
+        ("av1.mkv", EncoderSettings("libsvtav1", preset="12")),
+        ("p.mov", EncoderSettings("prores_ks")),
     ],
 )
 def test_a_killed_film_is_resumed(

@@ -96,11 +96,9 @@ def uncached() -> Iterator[None]:
 
 
 def test_bf16_is_found_by_the_processors_flags(uncached: None) -> None:
-    """Pins torch's answer against that of Linux."""
+    """Pins torch's answer against that of Linux; where that has none, no processor has bf16."""
     cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.exists():
-        pytest.skip("no /proc/cpuinfo")
-    flags = set(cpuinfo.read_text(encoding="utf-8").split())
+    flags = set(cpuinfo.read_text(encoding="utf-8").split()) if cpuinfo.exists() else set()
     assert has_bf16() == bool(flags & {"avx512_bf16", "amx_bf16"})
 
 

@@ -1,4 +1,4 @@
-"""What decides the frames of a film: by it a run knows whether it can resume an earlier one."""
+"""Identify a run by what decides its frames, to tell whether it can resume an earlier one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ def checkpoint_spacing(colorizer: Colorizer) -> Spacing:
 
 
 def identity(files: Sequence[Path], colorizer: Colorizer, settings: Settings) -> Identity:
-    """What decides a film's pixels and streams: each by its name, with a digest."""
+    """Input, model, settings and versions that decide a film's pixels and streams.
+
+    Returns:
+        A text for each, by its name.
+    """
     options = colorizer.options
     model = hashlib.sha256()
     for name, tensor in sorted(colorizer.model.state_dict().items()):
@@ -67,7 +71,7 @@ def _digest(files: Sequence[Path]) -> str:
     for path in files:
         found = path.stat()
         digest.update(f"{path.name} {found.st_size} {found.st_mtime_ns}".encode())
-        if len(files) > 1:
+        if len(files) > 1 or not path.is_file():
             continue
         with path.open("rb") as file:
             digest.update(file.read(_ENDS))

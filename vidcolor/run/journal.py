@@ -1,18 +1,16 @@
-"""The journal of a film in the making, by which a run that ended early is resumed.
+"""Resume a film where an earlier run ended: the `Journal` of its checkpoints.
 
-A film is written in a hidden folder beside its output, `.NAME.vidcolor`, with one file that grows
-(a film that can be read as far as it goes) and a journal of its checkpoints. Every 10 to 30 seconds
-of film there is a checkpoint, at a cut if there is one: the encoder ends its group of pictures, all
-detection begins anew, and the stabilizer's state is saved where no shot begins. The next run copies
-the packets up to the last checkpoint that is whole on the disk, and goes on from there. So the
-film comes out as if nothing had happened.
+An unfinished film lies in a hidden folder beside its output, `.NAME.vidcolor`, with the journal. A
+checkpoint is set every 10 to 30 seconds of film, at a cut if there is one. There the encoder ends
+its group of pictures, shot detection begins anew, and the stabilizer's state is saved if no shot
+begins. The next run copies the packets before the last checkpoint that is whole on the disk, and
+colorizes the frames after it. The result has the frames, times and pixels of a run without a stop.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import logging
 import os
 import shutil
 import socket
@@ -32,8 +30,6 @@ from ..motion.stabilizer_state import StabilizerState
 from ..sinks import EarlierFilm, FilmSink
 from ..system.files import fitting_name, replacing
 from .identity import Identity, changes
-
-logger = logging.getLogger(__name__)
 
 _SUFFIX, _OWNER = ".vidcolor", "owner.json"
 _SYNC_SECONDS = 5.0  # between two times that the film is made safe on the disk
@@ -58,12 +54,13 @@ class Earlier:
         film: its packets.
         entries: its checkpoints up to the one to resume at.
         batch_size: of that run.
+        names: of its files.
     """
 
     film: EarlierFilm
     entries: list[_Entry]
     batch_size: int
-    names: set[str]  # of its files
+    names: set[str]
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -85,23 +82,17 @@ class Journal:
         self._folder, self._make_identity = folder, make_identity
         self.finished = False
         self.notes: list[str] = []
-        self.earlier: Earlier | None = None
-        numbers, found = [0], []
-        for path in sorted(folder.glob("journal-*.jsonl")):
-            numbers.append(int(path.stem.partition("-")[2]))
-            found.append(self._read(path))
-        candidates = [each for each in found if each is not None]
-        if candidates:
-            self.earlier = max(candidates, key=lambda each: each.checkpoint.frames)
-        number = max(numbers) + 1
+        journals = sorted(folder.glob("journal-*.jsonl"))
+        found = [each for path in journals if (each := self._read(path)) is not None]
+        self.earlier = max(found, key=lambda each: each.checkpoint.frames, default=None)
+        taken = {path.stem for path in journals}
+        number = next(n for n in itertools.count(1) if f"journal-{n}" not in taken)
         self.film = folder / f"film-{number}{suffix}"
         self._path = folder / f"journal-{number}.jsonl"
         self._file: IO[str] | None = None
         self._batch_size = 0
         kept = self.earlier.names if self.earlier else set()
-        for path in folder.iterdir():
-            if path.name not in kept | {_OWNER}:
-                path.unlink()
+        _empty(folder, kept)
 
     @cached_property
     def _identity(self) -> Identity:
@@ -287,14 +278,19 @@ def open_journal(
         ) from error
     with _held(folder, output):
         if restart:
-            for path in folder.iterdir():
-                if path.name != _OWNER:
-                    path.unlink()
+            _empty(folder, set())
         journal = Journal(folder, output.suffix, make_identity)
         try:
             yield journal
         finally:
             journal.close()
+
+
+def _empty(folder: Path, kept: set[str]) -> None:
+    """Delete the files of a work folder but those named."""
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in kept | {_OWNER}:
+            path.unlink()
 
 
 @contextmanager
@@ -309,11 +305,11 @@ def _held(folder: Path, output: Path) -> Iterator[None]:
             pass  # Windows has no such lock
         except OSError as error:
             file.seek(0)
-            with suppress(ValueError, KeyError):
+            with suppress(ValueError, KeyError, TypeError):
                 owner = json.loads(file.read())
                 raise OutputError(
-                    f"{output}: process {owner['pid']} on {owner['host']} writes it since "
-                    f"{owner['since']}; wait for it, or choose another output with -o"
+                    f"{output}: process {owner['pid']} on {owner['host']} has been writing it "
+                    f"since {owner['since']}; wait for it, or choose another output with -o"
                 ) from error
             raise OutputError(f"{output}: another process is writing it") from error
         file.truncate(0)
