@@ -175,11 +175,11 @@ def test_fields_stay_fields(
     facts, settings = interlaced(film, order), EncoderSettings(encoder)
     format = choose_pixel_format(facts, settings)
     output = tmp_path / f"out{suffix}"
+    assert check_container(output, facts, settings, format=format).notes == ()
     with FilmSink(output, facts, settings, format=format) as sink:
         for batch in batches_of(facts, format, [(number, 1) for number in range(12)]):
             sink.write(batch)
         report = sink.finish()
-    assert sink.plan.notes == ()
     assert all(each.interlaced_frame for each in read_frames(report.path))
     written = probe_film(report.path)
     assert (written.interlaced, written.field_order) == (True, order)

@@ -7,6 +7,7 @@ moment to its millisecond; AVI only counts frames, so it takes constant rates al
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 from collections.abc import Sequence
@@ -135,7 +136,7 @@ class FilmSink:
         self._input: InputContainer | None = None
         self._output: OutputContainer | None = None
         self._video: VideoStream | None = None
-        self._encoder: VideoStream | None = None  # `_video`, or one of its kind after a checkpoint
+        self._encoder: VideoStream | None = None  # `_video`, or one like it for each part
         self._feed: PacketFeed | None = None
         self._shift = Fraction(0)  # seconds taken off every moment
         self._timed = True  # the container has moments, not just counts
@@ -146,11 +147,6 @@ class FilmSink:
         self._emitted = False  # a packet has come out of the encoder
         self._without_packets = 0
 
-    @property
-    def plan(self) -> CopyPlan:
-        """What is copied and what is not."""
-        return self._plan
-
     def __enter__(self) -> FilmSink:
         return self
 
@@ -158,7 +154,7 @@ class FilmSink:
         try:
             self._close()
         except (OSError, FFmpegError):
-            pass  # a full disk fails again here; the file is removed anyway
+            pass  # a full disk fails again here
         finally:
             if not self.keep:
                 self._file.discard()
@@ -213,7 +209,9 @@ class FilmSink:
         with writing(self._file.output):
             for packet in self._drained():
                 self._mux(packet)
-            self._encoder, self._emitted = self._another_encoder(), False
+            self._encoder, self._emitted = None, False
+            gc.collect()  # PyAV's streams are freed by it alone; the next encoder needs as much
+            self._encoder = self._make_encoder()
             return self.sync()
 
     def sync(self) -> int:
@@ -227,7 +225,8 @@ class FilmSink:
         with encoding(self._facts.path, self._settings.encoder):
             return drain(self._encoder, first=not self._emitted)
 
-    def _another_encoder(self) -> VideoStream:
+    def _make_encoder(self) -> VideoStream:
+        """An encoder like that of the output's own stream."""
         assert self._output is not None and self._video is not None
         other = av.open(io.BytesIO(), "w", format=self._output.format.name)
         video = add_video(other, self._facts, self._settings, self._format, self._threads)
@@ -351,7 +350,9 @@ class FilmSink:
             listener=self._resources.enter_context(Listener()),
         )
         self._without_packets = len(selection.streams) - len(targets)
-        self._video = self._encoder = video
+        self._video = video
+        # The own encoder of the stream would keep its frames until the end.
+        self._encoder = self._make_encoder() if self._recoverable else video
         self._copies = CopyMuxer(output, self._file.output, self._copy)
         self._stamps = Stamps(
             facts,
