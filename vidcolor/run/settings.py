@@ -54,7 +54,7 @@ class Settings:
         False,
         flag="--luma",
         choices={"lightness": False, "exact": True},
-        help="What to keep of each pixel: its lightness L*, or the film's Y' plane bit for bit.",
+        help="Keep the lightness L* of each pixel, or the film's Y' plane bit for bit.",
     )
     copy: frozenset[str] = option(
         COPY_ALL,
@@ -104,21 +104,21 @@ class Settings:
     on_change: str = option(
         "scale",
         choices=words("scale", "split"),
-        help="What to do where the size, the pixel format or the shape of a film's picture "
-        "changes: scale what follows to fit, or split the film into parts.",
+        help="Where a film's picture changes its size, pixel format or shape: scale the later "
+        "frames to the first size, or split the film into parts.",
     )
     deinterlace: str = option(
         "auto",
         choices=words("auto", "off", "fields", "film"),
-        help="What to do with interlaced films. auto: a whole frame for each frame, where the "
-        "picture is combed; flags alone do not count. off: keep the fields. fields: a frame for "
-        "each field, at twice the rate. film: undo 2:3 pulldown, to 24000/1001 frames a second.",
+        help="Deinterlace films. auto: frames that are combed, whatever their flags; the frame rate "
+        "stays. off: none. fields: make a frame of each field, at twice the rate. film: undo 2:3 "
+        "pulldown, to 24000/1001 frames a second.",
     )
     tint_source: str = option(
         "ignore",
         choices=words("ignore", "keep"),
-        help="What to do with the tint of a tinted or toned film, such as sepia: ignore it, or "
-        "keep it over the new colors. Pictures always lose theirs.",
+        help="Ignore the tint of a tinted or toned film, such as sepia, or add it to the new "
+        "colors. The tint of a picture is always ignored.",
     )
     allow_playlists: bool = option(
         False,
@@ -126,10 +126,12 @@ class Settings:
     )
     resume: bool = option(
         True,
-        help="Resume a film where an earlier run of the same command ended, and keep a film's "
-        "finished part if this run ends early. MP4, MOV, MKV, WebM and TS can be resumed.",
+        help="Resume a film where an earlier run of the same command ended. If this run ends "
+        "early, keep the finished part of its film. Works for MP4, MOV, MKV, WebM and TS.",
     )
-    restart: bool = option(False, help="Begin anew, and delete what an earlier run has left.")
+    restart: bool = option(
+        False, help="Delete the finished part that an earlier run has left, and begin anew."
+    )
     overwrite: bool = option(False, short="-y", help="Replace existing outputs.")
     skip_existing: bool = option(False, help="Skip inputs whose output exists.")
 
