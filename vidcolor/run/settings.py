@@ -110,9 +110,9 @@ class Settings:
     deinterlace: str = option(
         "auto",
         choices=words("auto", "off", "fields", "film"),
-        help="Deinterlace films. auto: frames that are combed, whatever their flags; the frame rate "
-        "stays. off: none. fields: make a frame of each field, at twice the rate. film: undo 2:3 "
-        "pulldown, to 24000/1001 frames a second.",
+        help="Deinterlace films. auto: frames that are combed, whatever their flags; the frame "
+        "rate stays. off: none. fields: make a frame of each field, at twice the rate. film: undo "
+        "2:3 pulldown, to 24000/1001 frames a second.",
     )
     tint_source: str = option(
         "ignore",
