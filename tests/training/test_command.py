@@ -12,7 +12,7 @@ import pytest
 from tests.helpers.clips import encode, frames
 from tests.helpers.command_line import Vidcolor
 from tests.training.conftest import write_picture
-from vidcolor.training.recipe import shipped_recipes
+from vidcolor.training.recipe_file import shipped_recipes
 
 # what makes each recipe tiny; the fully connected net of S4a is a variant and too large for a test
 TINY = {

@@ -14,7 +14,8 @@ from vidcolor.errors import TrainingError
 from vidcolor.training import grid
 from vidcolor.training.grid import combinations
 from vidcolor.training.options import TrainOptions
-from vidcolor.training.recipe import Recipe, RecipeFile
+from vidcolor.training.recipe import Recipe
+from vidcolor.training.recipe_file import RecipeFile
 from vidcolor.training.results.tables import pivot_markdown
 from vidcolor.training.trainer import train
 

@@ -22,7 +22,8 @@ from vidcolor.models.weights import load_model
 from vidcolor.training import checkpoint
 from vidcolor.training.data.batch import Batch
 from vidcolor.training.options import TrainCallbacks, TrainOptions, TrainProgress
-from vidcolor.training.recipe import Recipe, RecipeFile, recipe_values
+from vidcolor.training.recipe import Recipe, recipe_values
+from vidcolor.training.recipe_file import RecipeFile
 from vidcolor.training.state import TrainState
 from vidcolor.training.trainer import train
 

@@ -194,7 +194,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     Raises:
         ValueError: no equals sign.
     """
-    from ..training.recipe import parse_value
+    from ..training.recipe_file import parse_value
 
     key, equals, value = text.partition("=")
     if not equals:

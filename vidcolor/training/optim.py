@@ -81,7 +81,7 @@ class Schedule:
 
     def apply(self, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Set the optimizer's rates and decays for `step`."""
-        rate = self.rate * self.factor(step)
+        rate = self.rate_at(step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
             group["weight_decay"] = self.weight_decay if group["decayed"] else 0.0
@@ -90,6 +90,10 @@ class Schedule:
     def rate(self) -> float:
         """The learning rate of the stage."""
         return self.recipe.lr[self.stage]
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate at `step` (0-based) of the stage."""
+        return self.rate * self.factor(step)
 
     @property
     def weight_decay(self) -> float:

@@ -10,6 +10,7 @@ import torch
 from ..errors import RecipeError, TrainingError, WeightsError
 from ..evaluation import MIN_SIZE
 from ..models import ColorModel, create_model
+from ..models.entry import Entry
 from ..models.state_dicts import TORCH_SUFFIXES, read_tensors
 from ..models.weights import load_model, read_entry
 from .data.augment import Augment
@@ -20,7 +21,8 @@ from .data.picture_cache import PictureCache
 from .objectives import OBJECTIVES
 from .optim import freeze
 from .options import TrainOptions
-from .recipe import Recipe, RecipeFile
+from .recipe import Recipe
+from .recipe_file import RecipeFile
 
 
 def open_dataset(file: RecipeFile, options: TrainOptions) -> DataSet:
@@ -36,14 +38,14 @@ def open_dataset(file: RecipeFile, options: TrainOptions) -> DataSet:
         )
     return load_dataset(
         recipe.data,
-        root=options.data_root,
+        root=Path(recipe.data_root),
         split=(recipe.split[0], recipe.split[1], recipe.split[2]),
         test_part=recipe.test_part,
         classes=recipe.classes,
         limit=recipe.limit,
         min_chroma=recipe.min_chroma,
         seed=recipe.seed,
-        validation=options.validation,
+        validation=[Path(path) for path in recipe.validation],
         shrink=shrinker(recipe.fit, recipe.size, recipe.input_size),
         cache=picture_cache(recipe, options),
     )
@@ -154,11 +156,30 @@ def _load_pretrained(model: ColorModel, source: str) -> None:
         ) from error
 
 
-def _load_initial(model: ColorModel, init: str, recipe: Recipe) -> None:
-    """Copy trained weights of the same architecture: a file, or the name of stored weights."""
-    file = Path(init) if Path(init).is_file() else None
-    if file is None and Path(init).suffix in (".safetensors", *TORCH_SUFFIXES):
+def _start_file(init: str) -> Path | None:
+    """The file of starting weights, None if `init` is the name of stored weights."""
+    if Path(init).is_file():
+        return Path(init)
+    if Path(init).suffix in (".safetensors", *TORCH_SUFFIXES):
         raise TrainingError(f"{init}: no such weights file to start from")
+    return None
+
+
+def start_entry(init: str) -> Entry:
+    """The record of starting weights; the plain one of a public checkpoint, which has none.
+
+    Raises:
+        TrainingError, WeightsError: there are no such weights.
+    """
+    file = _start_file(init)
+    if file is None:
+        return load_model(init)[1]
+    return read_entry(file) or Entry(architecture="")
+
+
+def _load_initial(model: ColorModel, recipe: Recipe) -> None:
+    """Copy trained weights of the same architecture: a file, or the name of stored weights."""
+    init, file = recipe.init, _start_file(recipe.init)
     if file is None:
         source, entry = load_model(init)
     else:  # a public checkpoint does not name its architecture; the recipe does
@@ -180,25 +201,39 @@ def _load_initial(model: ColorModel, init: str, recipe: Recipe) -> None:
     model.load_state_dict(given)
 
 
-def initial_model(recipe: Recipe, init: str | None = None) -> ColorModel:
+def initial_model(recipe: Recipe) -> ColorModel:
     """Create the recipe's model on the CPU with its first values and its frozen part.
 
     Args:
         recipe: the settings; `seed` decides random values.
-        init: weights of the same architecture to start from.
 
     Raises:
         TrainingError, WeightsError: the initial or pretrained values do not fit.
     """
     torch.manual_seed(recipe.seed)
     model = create_model(recipe.model, **recipe.model_options)
-    if recipe.encoder and not init:
+    if recipe.encoder and not recipe.init:
         _load_pretrained(model, recipe.encoder)
         if model.base_model:
             model.load_base(load_model(model.base_model)[0].state_dict())
-    if init:
-        _load_initial(model, init, recipe)
+    if recipe.init:
+        _load_initial(model, recipe)
     if not list(model.parameters()):
         raise TrainingError(f"recipe key 'model': '{recipe.model}' has nothing to train")
     freeze(model, recipe.freeze)
     return model
+
+
+def describe_start(recipe: Recipe, model: ColorModel) -> str:
+    """What the first weights of `initial_model` are, in words."""
+    if recipe.init:
+        return f"the weights {recipe.init}"
+    if recipe.encoder:
+        base = f", and the weights {model.base_model}" if model.base_model else ""
+        return f"the encoder of {recipe.encoder}{base}; the rest random"
+    if type(model).load_pretrained is ColorModel.load_pretrained:
+        return "random values"
+    return (
+        "random values, in the encoder too: it learns far more from ImageNet's (--encoder FILE) or "
+        "from trained weights (--init)"
+    )

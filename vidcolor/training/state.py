@@ -22,7 +22,10 @@ from .optim import EarlyStopping, Schedule, make_optimizer, set_training
 from .recipe import Recipe, recipe_values
 
 # keys that may differ when a training is resumed: past steps do not depend on them
-_MAY_CHANGE = ("epochs", "patience", "encoder", "data")
+_MAY_CHANGE = (
+    *("epochs", "patience"),
+    *("encoder", "init", "data", "data_root", "validation", "chroma_gain"),
+)
 _MOST_OVERFLOWS = 10
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -122,6 +125,11 @@ class TrainState:
                 self.average, self.model, min(self.recipe.ema, self.step / (self.step + 9))
             )
 
+    @property
+    def used_rate(self) -> float:
+        """The learning rate of the last step; of the first before it."""
+        return self.schedule.rate_at(max(0, self.step - 1))
+
     def read_losses(self) -> float:
         """Read the losses of the last steps from the device.
 
@@ -146,7 +154,7 @@ class TrainState:
                     continue
                 self.overflows += 1
                 if not self.scaler.is_enabled() or self.overflows >= _MOST_OVERFLOWS:
-                    rate = self.schedule.rate
+                    rate = self.used_rate
                     raise DivergedError(
                         f"diverged in epoch {self.epoch + 1}, at step "
                         f"{self.step - len(means) + index}, with learning rate {rate:g}: the loss "

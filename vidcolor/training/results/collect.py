@@ -25,10 +25,12 @@ from ...models.weights import load_model
 from ...run.colorizer import Colorizer
 from ...system.devices import device_name
 from ..data.batch import Batch
-from ..data.dataset import DataSet, Part
+from ..data.dataset import PARTS, DataSet, Part
 from ..data.loaders import DeviceLoader
 from ..distributed import Distributed
-from ..recipe import Recipe, RecipeFile, recipe_values
+from ..options import TrainHeader
+from ..recipe import Recipe, recipe_values
+from ..recipe_file import RecipeFile
 from ..state import TrainState
 from .plots import plot_history
 from .report import write_file, write_results
@@ -67,6 +69,35 @@ class Results:
         self.dataset, self.state, self.distributed = dataset, state, distributed
         self.drawn = time.monotonic()
         self.board: TensorBoardLog | None = None
+
+    def header(self, start: str, steps: int) -> TrainHeader:
+        """What is trained on what.
+
+        Args:
+            start: the first weights, in words.
+            steps: of an epoch.
+        """
+        recipe, state, note = self.file.recipe, self.state, self.state.objective.note
+        device = self.distributed.device
+        return TrainHeader(
+            recipe=self.file.name,
+            title=self.file.title,
+            model=recipe.model,
+            parameters=sum(p.numel() for p in state.model.parameters()),
+            start=start,
+            sources=tuple(self.dataset.sources),
+            parts={part: len(getattr(self.dataset, part)) for part in PARTS},
+            device=device_name(device),
+            threads=torch.get_num_threads() if device.type == "cpu" else 0,
+            processes=self.distributed.world,
+            epochs=recipe.epochs,
+            steps=recipe.epochs * steps,
+            batch_size=recipe.batch_size,
+            size=recipe.size,
+            objective=recipe.objective,
+            precision=recipe.precision,
+            note=note,
+        )
 
     def epoch(self, row: dict[str, float], sheet: Batch | None, tensorboard: bool) -> None:
         """Write an epoch: a contact sheet of `sheet`, and curves every 30 seconds.
