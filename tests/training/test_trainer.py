@@ -54,11 +54,10 @@ def run(
     callbacks: TrainCallbacks | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
-    """Train `file` on the pictures of `data`."""
+    """Train `file` on the pictures of `data`, with one thread, so that all runs are alike."""
     recipe = dataclasses.replace(file.recipe, data=(str(data),))
-    return train(
-        dataclasses.replace(file, recipe=recipe), output, TrainOptions(**changes), callbacks
-    )
+    options = TrainOptions(**{"threads": 1, **changes})
+    return train(dataclasses.replace(file, recipe=recipe), output, options, callbacks)
 
 
 def tensors_of(folder: Path, name: str = "weights.safetensors") -> dict[str, torch.Tensor]:
@@ -307,7 +306,7 @@ def test_progress_and_notices(tmp_path: Path, pictures: Path) -> None:
     lines: list[str] = []
     seen: list[TrainProgress] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vidcolor.training.trainer._REPORT_SECONDS", 0.0)
+        patch.setattr("vidcolor.training.pace._REPORT_SECONDS", 0.0)
         callbacks = TrainCallbacks(on_progress=seen.append, on_notice=lines.append)
         run(tiny(epochs=1, min_chroma=2.0), tmp_path / "out", data, callbacks)
     assert lines == [
@@ -376,7 +375,7 @@ def test_transfer_and_head_only(tmp_path: Path, pictures: Path, trained: Path) -
     start = load_file(trained / "weights.safetensors")
     file = tiny(epochs=1, lr=(1e-9,))
     init = str(trained / "weights.safetensors")
-    run(file, tmp_path / "transfer", pictures, init=init)
+    run(tiny(epochs=1, lr=(1e-9,), init=init), tmp_path / "transfer", pictures)
     for key, value in tensors_of(tmp_path / "transfer").items():
         assert torch.allclose(value, start[key], atol=1e-6), key
     with pytest.raises(TrainingError, match="this model has no head"):
