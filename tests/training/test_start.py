@@ -53,7 +53,7 @@ def test_lpips_is_in_the_loss_where_alexnet_is(
     assert recipe.objective == "ab_huber" and recipe.lr == (1e-5,)
     assert recipe.objective_options == {"color": 1.0} and "LPIPS" in line
     given = {"objective_options.lpips_weights": "alexnet.pth"}
-    name, recipe, _, lines = chosen(data=("photos",), **given)
+    _, recipe, _, lines = chosen(data=("photos",), **given)
     assert recipe.objective == "ab_perceptual" and not lines
     assert chosen(data=("photos",), objective="ab_mse", objective_options={})[1].objective == (
         "ab_mse"

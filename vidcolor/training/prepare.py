@@ -10,7 +10,6 @@ import torch
 from ..errors import RecipeError, TrainingError, WeightsError
 from ..evaluation import MIN_SIZE
 from ..models import ColorModel, create_model
-from ..models.entry import Entry
 from ..models.state_dicts import TORCH_SUFFIXES, read_tensors
 from ..models.weights import load_model, read_entry
 from .data.augment import Augment
@@ -156,34 +155,24 @@ def _load_pretrained(model: ColorModel, source: str) -> None:
         ) from error
 
 
-def _start_file(init: str) -> Path | None:
-    """The file of starting weights, None if `init` is the name of stored weights."""
-    if Path(init).is_file():
-        return Path(init)
-    if Path(init).suffix in (".safetensors", *TORCH_SUFFIXES):
-        raise TrainingError(f"{init}: no such weights file to start from")
-    return None
-
-
-def start_entry(init: str) -> Entry:
-    """The record of starting weights; the plain one of a public checkpoint, which has none.
+def start_weights(recipe: Recipe) -> tuple[str | None, Path | None]:
+    """The name and the file of the starting weights `init`, as `load_model` takes them.
 
     Raises:
-        TrainingError, WeightsError: there are no such weights.
+        TrainingError, WeightsError: there is no such file, or it is damaged.
     """
-    file = _start_file(init)
-    if file is None:
-        return load_model(init)[1]
-    return read_entry(file) or Entry(architecture="")
+    file = Path(recipe.init)
+    if file.is_file():  # a public checkpoint does not name its architecture; the recipe does
+        return None if read_entry(file) else recipe.model, file
+    if file.suffix in (".safetensors", *TORCH_SUFFIXES):
+        raise TrainingError(f"{recipe.init}: no such weights file to start from")
+    return recipe.init, None
 
 
 def _load_initial(model: ColorModel, recipe: Recipe) -> None:
-    """Copy trained weights of the same architecture: a file, or the name of stored weights."""
-    init, file = recipe.init, _start_file(recipe.init)
-    if file is None:
-        source, entry = load_model(init)
-    else:  # a public checkpoint does not name its architecture; the recipe does
-        source, entry = load_model(None if read_entry(file) else recipe.model, file)
+    """Copy trained weights of the same architecture."""
+    init = recipe.init
+    source, entry = load_model(*start_weights(recipe))
     if entry.architecture != recipe.model:
         raise TrainingError(
             f"{init}: weights of '{entry.architecture}', but the recipe trains '{recipe.model}'"

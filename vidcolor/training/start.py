@@ -14,9 +14,10 @@ import torch
 
 from ..errors import RecipeError
 from ..evaluation.metrics import find_alexnet
+from ..models.weights import load_model
 from ..system.devices import has_bf16
 from .data.dataset import CIFAR10
-from .prepare import start_entry
+from .prepare import start_weights
 from .recipe import Recipe, overridden, recipe_values
 from .recipe_file import RecipeFile, find_recipe, load_recipe
 
@@ -106,7 +107,7 @@ def settle(recipe: Recipe, device: torch.device) -> Recipe:
         raise RecipeError("recipe key 'precision': fp16 needs a GPU; use bf16 on the CPU")
     size = recipe.fit == "crop" and not recipe.input_size
     if recipe.init and (size or not recipe.chroma_gain):
-        entry = start_entry(recipe.init)
+        entry = load_model(*start_weights(recipe))[1]
         if size:
             changes["input_size"] = entry.input_size
         if not recipe.chroma_gain:
