@@ -213,7 +213,7 @@ def test_the_mean_color_of_pictures_is_printed(command: Vidcolor, tmp_path: Path
         for parameter in model.parameters():
             parameter.zero_()
         # by the units of document 004 the last layer's biases are (a* + 128) / 255
-        model.layers[-1].bias.copy_(torch.tensor([138.0, 108.0]) / 255)  # type: ignore[index, operator, union-attr]
+        model.layers[-1].bias.copy_(torch.tensor([138.0, 108.0]) / 255)  # type: ignore[index, union-attr]
     entry = Entry("mean_chroma_cnn", input_size=128, options={"variant": 1})
     save_weights(weights, model.state_dict(), entry, torch.float32)
     folder = tmp_path / "photos"

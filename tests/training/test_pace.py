@@ -55,7 +55,7 @@ class _Steps:
 
 def test_a_forecast_counts_validations_and_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     forecasts: list[TrainForecast] = []
     seen: list[TrainProgress] = []
     callbacks = TrainCallbacks(on_forecast=forecasts.append, on_progress=seen.append)

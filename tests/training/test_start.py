@@ -52,7 +52,7 @@ def test_lpips_is_in_the_loss_where_alexnet_is(
     _, recipe, _, (line,) = chosen(data=("photos",), lr=1e-5)
     assert recipe.objective == "ab_huber" and recipe.lr == (1e-5,)
     assert recipe.objective_options == {"color": 1.0} and "LPIPS" in line
-    given = {"objective_options.lpips_weights": "alexnet.pth"}
+    given: dict[str, Any] = {"objective_options.lpips_weights": "alexnet.pth"}
     _, recipe, _, lines = chosen(data=("photos",), **given)
     assert recipe.objective == "ab_perceptual" and not lines
     assert chosen(data=("photos",), objective="ab_mse", objective_options={})[1].objective == (
@@ -63,7 +63,12 @@ def test_lpips_is_in_the_loss_where_alexnet_is(
 @pytest.mark.parametrize("name", ["S2", None])
 def test_a_resumed_training_has_the_settings_of_its_start(tmp_path: Path, name: str | None) -> None:
     """Also with --recipe: the recipe's own values are not those that it began with."""
-    begun = {"data_root": "elsewhere", "validation": ["apart"], "lr": 0.25, "epochs": 7}
+    begun: dict[str, Any] = {
+        "data_root": "elsewhere",
+        "validation": ["apart"],
+        "lr": 0.25,
+        "epochs": 7,
+    }
     begin(tmp_path, "S2", **begun)
     file, folder, lines = choose_recipe(name, tmp_path, {"epochs": 9}, resume=True)
     assert folder == tmp_path and not lines
@@ -93,7 +98,7 @@ def test_a_recipe_that_was_edited_meanwhile_is_named(tmp_path: Path) -> None:
 
 
 def test_size_and_gain_are_those_of_the_starting_weights(tmp_path: Path) -> None:
-    crops = {"model": "fast", "fit": "crop", "size": 64}
+    crops: dict[str, Any] = {"model": "fast", "fit": "crop", "size": 64}
     entry = manifest()["fast"]
     settled = settle(Recipe(init="fast", **crops), CPU)
     assert (settled.input_size, settled.chroma_gain) == (entry.input_size, entry.chroma_gain)

@@ -471,8 +471,12 @@ def test_the_header_comes_before_the_first_step(tmp_path: Path, pictures: Path) 
         order.append("step")
         step(self, *arguments)
 
+    def began(header: TrainHeader) -> None:
+        order.append("header")
+        headers.append(header)
+
     callbacks = TrainCallbacks(
-        on_start=lambda header: (order.append("header"), headers.append(header))[0],
+        on_start=began,
         on_validation=lambda epoch: order.append(f"validation {epoch}"),
     )
     with pytest.MonkeyPatch.context() as patch:
