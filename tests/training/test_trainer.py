@@ -389,7 +389,8 @@ def test_nothing_better_keeps_the_starting_weights(
 ) -> None:
     """Epoch 0 is measured before the first step; its weights stay bit for bit."""
     init = tmp_path / "start.safetensors"
-    entry = Entry("plain_cnn", options={"layers": 2, "kernels": 4}, chroma_gain=1.25)
+    options = {"layers": 2, "kernels": 4}
+    entry = Entry("plain_cnn", input_size=16, options=options, chroma_gain=1.25)
     tensors = tensors_of(trained)
     save_weights(init, tensors, entry, torch.float32)
     rows: list[tuple[dict[str, float], bool]] = []
