@@ -89,6 +89,7 @@ def train_command(
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from ..system.devices import choose_device
     from ..training.checkpoint import CheckpointManager
+    from ..training.distributed import is_main_process
     from ..training.start import choose_recipe
     from .training_screen import training_screen
 
@@ -109,7 +110,7 @@ def train_command(
         command=shlex.join(["vidcolor", *sys.argv[1:]]),
     )
     with training_screen(file) as screen:
-        for line in lines:
+        for line in lines if is_main_process() else ():
             screen.notice(line)
         if many:
             _run_many(file, folder, options, variants, jobs, screen)

@@ -59,7 +59,8 @@ def choose_recipe(
                 "leave out --recipe, or choose another folder with -o"
             )
         return file, folder, _differences(file, given, saved)
-    if WITHOUT_LPIPS in given.variants and not _finds_lpips(given.recipe):
+    chosen = "objective" in changes or _finds_lpips(given.recipe)
+    if WITHOUT_LPIPS in given.variants and not chosen:
         changes = {**given.variants[WITHOUT_LPIPS], **changes}
         recipe = overridden(given.recipe, changes, f"variant '{WITHOUT_LPIPS}'")
         line = (
