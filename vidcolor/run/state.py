@@ -1,8 +1,8 @@
 """The state of jobs: an SQLite file that tells what was done, what is under way and what failed.
 
 A job is one call of `vidcolor run`. Its state lies in the output folder, or beside a single output
-as long as the work lasts (`state_path`). `State` writes it; `read_state` reads it, also from another
-process while the job runs. Times are seconds since 1970.
+as long as the work lasts (`state_path`). `State` writes it; `read_state` reads it, also from
+another process while the job runs. Times are seconds since 1970.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +23,8 @@ from ..system.files import fitting_name
 from ..system.processes import Process
 
 STATE_NAME = ".vidcolor.sqlite"
-WAITING, WORKING, DONE = "waiting", "working", "done"
+WAITING, WORKING, DONE, FAILED = "waiting", "working", "done", "failed"
+FINISHED = (DONE, "renamed", "incomplete")
 _VERSION = 1
 _BUSY_SECONDS = 5.0  # to wait for another process that reads or writes
 SILENT_SECONDS = 60.0  # after which a process that cannot be seen from here counts as ended
@@ -42,8 +43,8 @@ class InputRow:
     """What is known of one input.
 
     Attributes:
-        output: the file it is written to; the row's key.
-        input: the file or pattern.
+        input: the file or pattern; the row's key.
+        output: the file that it is to be written to.
         job: the last job that had to do with it.
         status: `waiting`, `working`; or as in `Report`: `done`, `renamed`, `incomplete`, `failed`.
         written: the file that was written, which may have another name than `output`.
@@ -62,8 +63,8 @@ class InputRow:
         begun, ended: of the last work on it; None for not yet.
     """
 
-    output: Path
     input: Path
+    output: Path
     job: str = ""
     status: str = WAITING
     written: Path | None = None
@@ -94,6 +95,7 @@ class JobRow:
         host, code, pid, started: the process that works; see `Process`.
         updated: when it last wrote.
         restarts: how often a new process had to go on, because the one before ended.
+        announced: 1 when what planning found has been printed.
         inputs: of the job, with those that were done before.
         frames: expected in all of them, as far as headers tell.
         arguments: of the command line.
@@ -109,6 +111,7 @@ class JobRow:
     ended: float | None = None
     outcome: str = ""
     restarts: int = 0
+    announced: int = 0
     inputs: int = 0
     frames: int = 0
     arguments: list[str] = field(default_factory=list)
@@ -212,6 +215,12 @@ class State:
                 self._connection.close()
                 raise
 
+    @property
+    def _output(self) -> Path:
+        """What the state is of; see `state_path`."""
+        name = self.path.name.removesuffix(STATE_NAME)
+        return self.path.with_name(name[1:]) if name else self.path.parent
+
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
@@ -231,9 +240,8 @@ class State:
                 if other.is_running(job.updated):
                     since = _local_time(other.begun)
                     raise HeldError(
-                        f"{self.path.parent}: process {other.pid} on {other.host} has been "
-                        f"working on it since {since}; wait for it, or choose another output "
-                        "with -o"
+                        f"{self._output}: process {other.pid} on {other.host} has been writing "
+                        f"it since {since}; wait for it, or choose another output with -o"
                     )
                 before = other
                 if other.id != job.id:
@@ -342,10 +350,8 @@ def _to_sql(value: Any, folder: Path) -> Any:
         return json.dumps(value)
     if isinstance(value, Path):
         value = os.path.abspath(value)
-        try:
+        with suppress(ValueError):  # another drive of Windows
             value = os.path.relpath(value, folder)
-        except ValueError:  # another drive of Windows
-            pass
     if isinstance(value, str):
         try:
             value.encode()
