@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,14 @@ import click
 from ..errors import VidcolorError
 from ..run.settings import ColorizerOptions, Report, Settings
 from .options import make_colorizer, takes
+from .supervisor import supervise
+from .text import say
 
 if TYPE_CHECKING:
     from ..run.colorizer import Colorizer
     from ..run.plan import Job
+    from ..run.record import Record
+    from ..run.watch import Supervised
     from .screen import Screen
 
 
@@ -65,30 +70,62 @@ def run_command(
     Exit codes: 0 all done, 1 some input failed, was incomplete or got another name than it would
     have had, 2 usage, 130 interrupted.
     """
-    from ..system.limits import check_least_memory
-
-    check_least_memory()
-    from ..run.plan import plan
-    from .screen import Screen
-
     if not all(inputs) or output == "":
         raise click.UsageError("an input or the output is an empty name; is a variable unset?")
     if settings.overwrite and settings.skip_existing:
         raise click.UsageError("--overwrite and --skip-existing exclude each other")
+    supervised = None
+    if preview is None and not dry_run:
+        supervised = supervise(quiet=quiet)
+    from ..system.limits import check_least_memory
+
+    check_least_memory()
+    from ..run.plan import plan
+    from ..run.state import HeldError
+    from .screen import Screen
+
     screen = Screen(quiet=quiet, verbose=verbose, as_json=as_json)
     if preview is not None:
         _preview(inputs, output, preview, options, settings, screen)
         return
-    jobs, reports = plan(inputs, output, settings)
     if dry_run:
+        jobs, reports = plan(inputs, output, settings)
         screen.plan(jobs, reports, _describe_model(options), settings.encoder.encoder)
         sys.exit(1 if any(r.status == "failed" for r in reports) else 0)
-    for report in reports:
-        screen.finished(report)
-    if jobs:
-        reports += _work(jobs, options, settings, screen)
+    make = functools.cache(lambda: make_colorizer(options))
+    try:
+        with _open_record(inputs, output, make, settings, supervised) as record:
+            reports = _work(inputs, output, make, settings, screen, record)
+    except HeldError as error:
+        say(f"error: {error}", err=True)
+        sys.exit(1)
     screen.summary(reports)
     sys.exit(1 if screen.lost or any(r.is_problem for r in reports) else 0)
+
+
+def _open_record(
+    inputs: tuple[str, ...],
+    output: str | None,
+    make: Callable[[], Colorizer],
+    settings: Settings,
+    supervised: Supervised | None,
+) -> Record:
+    from ..run.identity import chosen
+    from ..run.record import Record
+    from ..run.state import state_path
+
+    path, stays = state_path(inputs, output)
+    if path.is_file():
+        make()  # what counts as done depends on the model; one that is wrong is a wrong command
+    return Record(
+        path,
+        stays=stays,
+        chosen=lambda picture: chosen(make(), settings, picture=picture),
+        arguments=sys.argv[1:],
+        supervised=supervised,
+        timeout=settings.timeout,
+        splits=settings.on_change == "split",
+    )
 
 
 def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
@@ -123,21 +160,35 @@ def _describe_model(options: ColorizerOptions) -> str:
 
 
 def _work(
-    jobs: Sequence[Job], options: ColorizerOptions, settings: Settings, screen: Screen
+    inputs: tuple[str, ...],
+    output: str | None,
+    make: Callable[[], Colorizer],
+    settings: Settings,
+    screen: Screen,
+    record: Record,
 ) -> list[Report]:
+    """Plan and run; a report for each input."""
     from ..run.pipeline import run
+    from ..run.plan import plan
 
-    colorizer = make_colorizer(options)
+    jobs, reports = plan(inputs, output, settings, record)
+    record.settle(reports)
+    for report in reports:
+        if not report.restored:
+            screen.finished(report)
+    if not jobs:
+        return reports
+    record.begin(jobs)
+    colorizer = make()
     logging.getLogger("vidcolor").info(
         "%s, %s on %s", colorizer.name, colorizer.precision, colorizer.device
     )
     keep_film_memory(jobs, colorizer)
-    done = []
     with screen.progress() as on_progress:
-        for report in run(jobs, colorizer, settings, on_progress):
+        for report in run(jobs, colorizer, settings, on_progress, observer=record):
             screen.finished(report)
-            done.append(report)
-    return done
+            reports.append(report)
+    return reports
 
 
 def _preview(

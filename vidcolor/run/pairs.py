@@ -11,8 +11,7 @@ from pathlib import Path
 
 from ..errors import InputError, OutputError
 from ..sources import Input, expand
-from ..sources.inputs import OWN
-from ..system.files import fitting_name
+from ..system.files import OWN, fitting_name
 from .settings import Report
 
 

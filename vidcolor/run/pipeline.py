@@ -66,13 +66,13 @@ def run(
         yield from _work(job, slow, careful, notice, timer, observer)
 
 
-def _singles(job: Job) -> Iterator[Job]:
-    """A job for each input."""
+def _singles(job: Job) -> Iterator[tuple[Path, Job]]:
+    """Each input with a job of its own."""
     if isinstance(job, FilmJob):
-        yield job
+        yield job.input, job
         return
     for path, output in job.items:
-        yield replace(job, items=((path, output),))
+        yield path, replace(job, items=((path, output),))
 
 
 def _apart(jobs: Sequence[Job], observer: Observer) -> tuple[list[Job], list[Job]]:
@@ -80,10 +80,10 @@ def _apart(jobs: Sequence[Job], observer: Observer) -> tuple[list[Job], list[Job
     now: list[Job] = []
     later: list[Job] = []
     for job in jobs:
+        later += [single for path, single in _singles(job) if observer.is_suspect(path)]
         if isinstance(job, FilmJob):
-            (later if observer.is_suspect(job.input) else now).append(job)
+            now += [] if job in later else [job]
             continue
-        later += [each for each in _singles(job) if observer.is_suspect(each.input)]
         kept = tuple(item for item in job.items if not observer.is_suspect(item[0]))
         if kept:
             now.append(replace(job, items=kept))
@@ -100,7 +100,7 @@ def _work(
     again: list[Job] | None = None,
 ) -> Iterator[Report]:
     """Work on one job; what is to be tried again goes to `again` instead of being reported."""
-    singles = {each.input: each for each in _singles(job)} if again is not None else {}
+    singles = dict(_singles(job)) if again is not None else {}
     done: list[Report] = []
     for report in _reports(job, colorizer, settings, on_progress, timer, observer):
         single = singles.pop(report.input, None)  # not after the first part of a film is announced

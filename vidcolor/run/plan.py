@@ -32,6 +32,7 @@ from ..system.files import fitting_name
 from ..system.limits import allocatable_memory
 from .pairs import Pair, distinct, find_inputs, pair_outputs
 from .settings import Report, Settings, failed
+from .state import HeldError
 
 if TYPE_CHECKING:
     from .record import Record
@@ -173,6 +174,8 @@ def plan(
                     replaced.add(path)
                 if pair.clash:
                     clashes[item.path] = pair.clash
+        except HeldError:
+            raise
         except OSError as error:  # a name that the system refuses, too long for example
             line = f"{path}: {error.strerror}; use another name or folder with -o"
             reports.append(Report(item.path, path, "failed", error=line))

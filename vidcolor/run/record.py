@@ -23,14 +23,13 @@ from .identity import Identity, digest
 from .leftovers import remove_temporaries
 from .settings import Progress, Report
 from .state import DONE, FAILED, FINISHED, WAITING, WORKING, InputRow, JobRow, State, StateError
-from .watch import Observer, Supervised, Watch
+from .watch import GAVE_UP, Observer, Supervised, Watch
 
 if TYPE_CHECKING:
     from .plan import Job
 
 logger = logging.getLogger(__name__)
 
-GAVE_UP = 75  # exit code of a process that gave up an input: a new one is to go on with the others
 ATTEMPTS = 2  # that an input has in a job, if each ends the process
 _FLUSH_SECONDS = 1.0  # between two writings of what is not urgent
 _SILENT_SECONDS = 10.0  # after which a job that has nothing to write says that it is alive

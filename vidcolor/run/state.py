@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import OutputError, VidcolorError
-from ..sources.inputs import OWN
-from ..system.files import fitting_name
+from ..system.files import OWN, fitting_name
 from ..system.processes import Process
 
 STATE_NAME = ".vidcolor.sqlite"

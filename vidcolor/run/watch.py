@@ -12,6 +12,8 @@ from pathlib import Path
 
 from .settings import Progress, Report
 
+GAVE_UP = 75  # exit code of a process that gave up an input: another is to go on with the others
+
 
 class Observer:
     """Is told what a run does; this one does nothing. See `record.Record`."""

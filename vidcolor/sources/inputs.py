@@ -17,6 +17,7 @@ from typing import ClassVar
 
 from ..errors import InputError
 from ..frames import WHOLE, Segment
+from ..system.files import OWN
 from .film import FilmSource
 from .film_info import is_pattern, sequence_file, sequence_numbers
 from .folders import is_regular, search_folder
@@ -25,7 +26,6 @@ from .pillow_files import UNREADABLE, open_head, quiet
 
 logger = logging.getLogger(__name__)
 
-OWN = ".color"  # ends the name of an output that lies beside its input
 _CONVERT = "convert them to PNG, TIFF or FFV1 in Matroska"
 
 # fmt: off

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from ..errors import OutputError
 from .processes import Process, this_process
 
+OWN = ".color"  # ends the name of an output that lies beside its input
 _LONGEST_NAME = 255  # bytes, on the file systems in use
 _LONGEST = 180  # bytes of a name that go into a temporary one; names end at 255
 _TEMPORARY = re.compile(r"\..+\.([^.]+)(?:\.tmp|\.part(?:\.[^.]*)?)", re.DOTALL)

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import psutil
-
 _TOKEN = re.compile(r"([0-9a-f]{16})-(\d+)-([0-9a-f]+)-[0-9a-f]{4}")
 
 
@@ -82,6 +80,8 @@ def _start_of(pid: int) -> int | None:
             return None
     except (OSError, IndexError, ValueError):
         return None
+    import psutil  # takes a while
+
     try:
         return round(psutil.Process(pid).create_time() * 100)
     except psutil.Error:
