@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import OutputError
 from ..sources.inputs import Input
+from ..system.files import stamp_of
 from ..system.processes import this_process
 from .identity import Identity, digest
 from .leftovers import remove_temporaries
@@ -78,6 +79,7 @@ class Record(Observer):
         self._films: dict[str, list[Path]] = {}  # files of each
         self._numbers: dict[bool, int] = {}  # of settings, by whether they are of a picture
         self._watch = Watch()
+        self._measured: dict[str, tuple[int, float]] = {}  # frames and time of the first progress
         self._left_out: set[Path] = set()
         self._lock = threading.RLock()
         self._ended = threading.Event()
@@ -109,7 +111,7 @@ class Record(Observer):
         """A row that was under way when its process ended."""
         same_job = row.job == self._job.id
         row.status, row.attempts, row.deaths = WAITING, row.attempts + same_job, row.deaths + 1
-        new = _stamp(row.output)
+        new = stamp_of(row.output)
         if new is not None and new != (row.size, row.mtime) and not self._splits:
             # It got its name, and so is whole, just before the process ended.
             row.status, row.written, (row.size, row.mtime) = DONE, row.output, new
@@ -147,7 +149,7 @@ class Record(Observer):
                 self._left_out.add(item.path)
                 self.finish(report)
                 return report
-        if overwrite or row.written is None or _stamp(row.written) != (row.size, row.mtime):
+        if overwrite or row.written is None or stamp_of(row.written) != (row.size, row.mtime):
             return False  # not there, or changed by somebody else
         if row.status not in FINISHED or row.digest != digest(item.files()):
             return True
@@ -159,9 +161,10 @@ class Record(Observer):
         with self._lock:
             row.job = self._job.id
             self._dirty[os.path.abspath(row.input)] = row
+        written = output if row.written == Path(os.path.abspath(output)) else row.written
         if row.status == "incomplete":
-            return Report(item.path, row.written, row.status, row.frames, error=row.error)
-        return Report(item.path, row.written, "skipped", row.frames)
+            return Report(item.path, written, row.status, row.frames, error=row.error)
+        return Report(item.path, written, "skipped", row.frames)
 
     def settle(self, reports: Sequence[Report]) -> None:
         """Note what planning found; what an earlier process has announced becomes `restored`."""
@@ -248,6 +251,7 @@ class Record(Observer):
             for row, found in zip(rows, digests, strict=True):
                 row.digest, row.settings = found, self._number(row)
                 row.begun = time.time()
+                self._measured.pop(os.path.abspath(row.input), None)
             self._mark(rows)
 
     def _number(self, row: InputRow) -> int | None:
@@ -261,8 +265,8 @@ class Record(Observer):
         with self._lock:
             for row in rows:
                 row.status = WORKING
-                now = _stamp(row.output)
-                if row.written is None or _stamp(row.written) != (row.size, row.mtime):
+                now = stamp_of(row.output)
+                if row.written is None or stamp_of(row.written) != (row.size, row.mtime):
                     row.written, (row.size, row.mtime) = None, now or (None, None)
                 self._dirty[os.path.abspath(row.input)] = row
             self._flush()
@@ -282,6 +286,8 @@ class Record(Observer):
         key = os.path.abspath(progress.input)
         with self._lock:
             if key in self._films and (row := self._rows.get(key)):
+                began = self._measured.setdefault(key, (progress.done, time.monotonic()))
+                row.resumed, row.seconds = began[0], time.monotonic() - began[1]
                 row.frames, self._dirty[key] = progress.done, row
         self._watch.touch(progress.input)
 
@@ -296,7 +302,7 @@ class Record(Observer):
             row.status, row.error, row.warnings = report.status, report.error, report.warnings
             row.frames, row.resumed, row.seconds = report.frames, report.resumed, report.seconds
             row.ended = time.time()
-            if report.status in FINISHED and (stamp := _stamp(report.output)):
+            if report.status in FINISHED and (stamp := stamp_of(report.output)):
                 row.written, (row.size, row.mtime) = report.output, stamp
                 row.attempts = row.deaths = 0
             if key in self._films:
@@ -384,15 +390,6 @@ class Record(Observer):
                 if self._new_folder:
                     with suppress(OSError):
                         self._path.parent.rmdir()
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """Size and time of a file; None if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
 
 
 def _restored(row: InputRow) -> Report:

@@ -53,8 +53,9 @@ class InputRow:
         settings: number of the settings and model that decide its pixels; see `State.settings`.
         frames: written so far.
         total: expected; None if no header says how many.
-        resumed: frames that an earlier job had written.
-        seconds: of work.
+        resumed: frames that an earlier job had written; while it is worked on, those that were
+            written when measuring began.
+        seconds: of work that was measured.
         error: one line, for what is not as wanted.
         warnings: one line each.
         attempts: how often the process ended while working on it, in this job.

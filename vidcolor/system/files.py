@@ -48,6 +48,15 @@ def maker_of(path: Path) -> Process | None:
     return Process.from_token(found[1]) if found else None
 
 
+def stamp_of(path: Path) -> tuple[int, int] | None:
+    """Size, bytes, and time of change, nanoseconds, of a file; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` if the block succeeds.
