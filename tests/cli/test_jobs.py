@@ -1,4 +1,4 @@
-"""Jobs: done work is known, a changed input is done again, a second run on one output is refused."""
+"""Jobs: done work is known, a changed input is done again; a state never ends a run."""
 
 from __future__ import annotations
 
