@@ -21,6 +21,7 @@ from ..sources.inputs import Input
 from ..system.files import stamp_of
 from ..system.processes import this_process
 from .identity import Identity, digest
+from .journal import is_abandoned, work_folder
 from .leftovers import remove_temporaries
 from .settings import Progress, Report
 from .state import DONE, FAILED, FINISHED, WAITING, WORKING, InputRow, JobRow, State, StateError
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 ATTEMPTS = 2  # that an input has in a job, if each ends the process
 _FLUSH_SECONDS = 1.0  # between two writings of what is not urgent
+_STOPPED_SECONDS = 10.0  # that this thread does not miss while the process runs
 _SILENT_SECONDS = 10.0  # after which a job that has nothing to write says that it is alive
 
 
@@ -80,7 +82,7 @@ class Record(Observer):
         self._numbers: dict[bool, int] = {}  # of settings, by whether they are of a picture
         self._watch = Watch()
         self._measured: dict[str, tuple[int, float]] = {}  # frames and time of the first progress
-        self._left_out: set[Path] = set()
+        self._untold: set[str] = set()  # inputs whose end no process has announced
         self._lock = threading.RLock()
         self._ended = threading.Event()
         self._state: State | None = None
@@ -89,16 +91,19 @@ class Record(Observer):
             self._open()
         threading.Thread(target=self._keep, name="record", daemon=True).start()
 
-    # ------------------------------------------------------------------ before the work
-
     def _open(self) -> None:
         """Open the state, and see what earlier processes have left."""
         if self._state is not None or not self._usable:
             return
         with self._lock, self._guarded():
             self._new_folder = not self._path.parent.exists()
-            self._state = state = State(self._path)
-            before = state.claim(self._job)
+            state = State(self._path)
+            try:
+                before = state.claim(self._job)
+            except BaseException:
+                state.close()
+                raise
+            self._state = state
             if before is not None and before.id == self._job.id:
                 self._job.begun, self._job.announced = before.begun, before.announced
             for row in state.rows():
@@ -114,6 +119,8 @@ class Record(Observer):
         new = stamp_of(row.output)
         if new is not None and new != (row.size, row.mtime) and not self._splits:
             # It got its name, and so is whole, just before the process ended.
+            is_abandoned(work_folder(row.output), remove=True)
+            self._untold.add(os.path.abspath(row.input))
             row.status, row.written, (row.size, row.mtime) = DONE, row.output, new
             row.frames, row.ended = max(row.frames, 1), before.updated if before else time.time()
         elif same_job and row.attempts < ATTEMPTS:
@@ -142,11 +149,13 @@ class Record(Observer):
             return False
         if row.job == self._job.id and self._supervised.restarts:
             if row.status in (*FINISHED, FAILED):
-                return _restored(row)
+                report = row.report(item.path)
+                report.restored = os.path.abspath(item.path) not in self._untold
+                return report
             if row.attempts >= ATTEMPTS:
                 why = row.error or "the process ended twice while working on it"
                 report = Report(item.path, output, FAILED, error=f"{item.path}: {why}; left out")
-                self._left_out.add(item.path)
+                self._untold.add(os.path.abspath(item.path))
                 self.finish(report)
                 return report
         if overwrite or row.written is None or stamp_of(row.written) != (row.size, row.mtime):
@@ -169,8 +178,9 @@ class Record(Observer):
     def settle(self, reports: Sequence[Report]) -> None:
         """Note what planning found; what an earlier process has announced becomes `restored`."""
         for report in reports:
-            report.restored |= bool(self._job.announced) and report.input not in self._left_out
-            row = self._rows.get(os.path.abspath(report.input))
+            key = os.path.abspath(report.input)
+            report.restored |= bool(self._job.announced) and key not in self._untold
+            row = self._rows.get(key)
             if report.status == FAILED and (row is None or row.status not in FINISHED):
                 self.finish(report)
 
@@ -237,25 +247,20 @@ class Record(Observer):
         for folder in folders:
             remove_temporaries(folder)
 
-    # ------------------------------------------------------------------ during the work
-
     def working(self, paths: Sequence[Path]) -> None:
         """These inputs are to be worked on now; known on the disk when this returns."""
-        rows = [row for path in paths if (row := self._rows.get(os.path.abspath(path)))]
-        digests = []
-        for row in rows:
-            digests.append("")
+        keys = [key for path in paths if (key := os.path.abspath(path)) in self._rows]
+        for key in keys:
+            row, files = self._rows[key], self._films.get(key)
+            row.digest = ""
             with suppress(OSError):  # reading it reports that
-                digests[-1] = digest(self._films.get(os.path.abspath(row.input), [row.input]))
-        with self._lock:
-            for row, found in zip(rows, digests, strict=True):
-                row.digest, row.settings = found, self._number(row)
-                row.begun = time.time()
-                self._measured.pop(os.path.abspath(row.input), None)
-            self._mark(rows)
+                row.digest = digest(files or [row.input])
+            with self._lock:
+                row.settings, row.begun = self._number(picture=files is None), time.time()
+                self._measured.pop(key, None)
+        self._mark([self._rows[key] for key in keys])
 
-    def _number(self, row: InputRow) -> int | None:
-        picture = os.path.abspath(row.input) not in self._films
+    def _number(self, *, picture: bool) -> int | None:
         if picture not in self._numbers and self._state is not None:
             with self._guarded():
                 self._numbers[picture] = self._state.settings(self._chosen(picture))
@@ -315,8 +320,6 @@ class Record(Observer):
             row = self._row(report.input, self._rows[os.path.abspath(report.input)].output)
             row.status, row.error = WAITING, report.error
 
-    # ------------------------------------------------------------------ writing
-
     def _flush(self) -> None:
         """Write what has changed."""
         with self._lock, self._guarded():
@@ -338,10 +341,13 @@ class Record(Observer):
 
     def _keep(self) -> None:
         """Write now and then, and look for what makes no progress."""
-        written = time.monotonic()
+        written = last = time.monotonic()
         while not self._ended.wait(min(0.5, self._timeout / 4 or 0.5)):
             with self._lock:
                 now = time.monotonic()
+                if now - last > _STOPPED_SECONDS:  # the process was stopped, as by Ctrl-Z
+                    self._watch.touch()
+                last = now
                 if now - written > (_FLUSH_SECONDS if self._dirty else _SILENT_SECONDS):
                     self._flush()
                     written = now
@@ -355,14 +361,15 @@ class Record(Observer):
             if row.status == WORKING:
                 row.status = WAITING
                 self._dirty[os.path.abspath(row.input)] = row
-        for path in paths:
-            if late := self._rows.get(path):
-                late.attempts += 1
-                late.error = f"no progress was made for {self._timeout:g} seconds (--timeout)"
-                self._dirty[path] = late
-                if late.attempts < ATTEMPTS:
-                    logger.warning("%s: %s; it is tried again at the end", late.input, late.error)
+        late = [self._rows[path] for path in paths if path in self._rows]
+        for row in late:
+            row.attempts += 1
+            row.error = f"no progress was made for {self._timeout:g} seconds (--timeout)"
+            self._dirty[os.path.abspath(row.input)] = row
         self._flush()
+        for row in late:
+            if row.attempts < ATTEMPTS:
+                logger.warning("%s: %s; it is tried again at the end", row.input, row.error)
         os._exit(GAVE_UP)
 
     def __enter__(self) -> Record:
@@ -390,10 +397,3 @@ class Record(Observer):
                 if self._new_folder:
                     with suppress(OSError):
                         self._path.parent.rmdir()
-
-
-def _restored(row: InputRow) -> Report:
-    report = Report(row.input, row.written or row.output, row.status, row.frames, row.seconds)
-    report.error, report.warnings, report.resumed = row.error, row.warnings, row.resumed
-    report.restored = True
-    return report
