@@ -39,9 +39,8 @@ _SILENT_SECONDS = 10.0  # after which a job that has nothing to write says that 
 
 
 class Record(Observer):
-    """The state of a job, kept while it runs; a context manager.
-
-    If the state cannot be used, a warning says so and the job goes on without it.
+    """The state of a job, kept while it runs; a context manager. If the file cannot be used, a
+    warning says so and the job goes on without it.
 
     Args:
         path, stays: see `state_path`.
@@ -86,7 +85,7 @@ class Record(Observer):
         self._lock = threading.RLock()
         self._ended = threading.Event()
         self._state: State | None = None
-        self._usable, self._new_folder = True, False
+        self._usable, self._warned, self._new_folder = True, False, False
         if path.is_file():
             self._open()
         threading.Thread(target=self._keep, name="record", daemon=True).start()
@@ -171,9 +170,8 @@ class Record(Observer):
             row.job = self._job.id
             self._dirty[os.path.abspath(row.input)] = row
         written = output if row.written == Path(os.path.abspath(output)) else row.written
-        if row.status == "incomplete":
-            return Report(item.path, written, row.status, row.frames, error=row.error)
-        return Report(item.path, written, "skipped", row.frames)
+        status = row.status if row.status == "incomplete" else "skipped"
+        return Report(item.path, written, status, row.frames, error=row.error)
 
     def settle(self, reports: Sequence[Report]) -> None:
         """Note what planning found; what an earlier process has announced becomes `restored`."""
@@ -274,8 +272,7 @@ class Record(Observer):
                 if row.written is None or stamp_of(row.written) != (row.size, row.mtime):
                     row.written, (row.size, row.mtime) = None, now or (None, None)
                 self._dirty[os.path.abspath(row.input)] = row
-            self._flush()
-            if self._state is not None and self._supervised.ready is not None:
+            if self._flush() and self._supervised.ready is not None:
                 self._supervised.ready()
 
     def watching(self, paths: Sequence[Path]) -> AbstractContextManager[None]:
@@ -320,24 +317,28 @@ class Record(Observer):
             row = self._row(report.input, self._rows[os.path.abspath(report.input)].output)
             row.status, row.error = WAITING, report.error
 
-    def _flush(self) -> None:
-        """Write what has changed."""
+    def _flush(self) -> bool:
+        """Write what has changed; whether it is on the disk."""
         with self._lock, self._guarded():
             if self._state is not None:
                 self._job.updated = time.time()
                 self._job.inputs = sum(row.job == self._job.id for row in self._rows.values())
                 self._state.put(self._job, self._dirty.values())
                 self._dirty.clear()
+                return True
+        return False
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Go on without the state if it cannot be used."""
+        """Go on without the state if it cannot be used, or now cannot be written."""
         try:
             yield
         except StateError as error:
-            if self._usable:
+            if not self._warned:
                 logger.warning("%s; the run goes on without it, and done work is not known", error)
-            self._state, self._usable = None, False
+            self._warned = True
+            if not (error.passing and self._state):
+                self._state, self._usable = None, False
 
     def _keep(self) -> None:
         """Write now and then, and look for what makes no progress."""
@@ -366,11 +367,11 @@ class Record(Observer):
             row.attempts += 1
             row.error = f"no progress was made for {self._timeout:g} seconds (--timeout)"
             self._dirty[os.path.abspath(row.input)] = row
-        self._flush()
-        for row in late:
-            if row.attempts < ATTEMPTS:
-                logger.warning("%s: %s; it is tried again at the end", row.input, row.error)
-        os._exit(GAVE_UP)
+        if self._flush():
+            for row in late:
+                if row.attempts < ATTEMPTS:
+                    logger.warning("%s: %s; it is tried again at the end", row.input, row.error)
+            os._exit(GAVE_UP)
 
     def __enter__(self) -> Record:
         return self

@@ -31,7 +31,10 @@ SILENT_SECONDS = 60.0  # after which a process that cannot be seen from here cou
 
 
 class StateError(VidcolorError):
-    """The state cannot be read or written; the work can go on without it."""
+    """The state cannot be read or written; the work can go on without it. `passing`: but perhaps
+    later, because it is locked or the disk is full, for example."""
+
+    passing = False
 
 
 class HeldError(OutputError):
@@ -388,4 +391,6 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError, ValueError, TypeError) as error:
-        raise StateError(f"{path}: cannot be used ({error}); delete it if it is damaged") from error
+        found = StateError(f"{path}: cannot be used ({error}); delete it if it is damaged")
+        found.passing = isinstance(error, sqlite3.OperationalError)
+        raise found from error
