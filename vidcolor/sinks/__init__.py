@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .film import FilmReport, FilmSink
     from .muxing import can_resume
     from .pictures import PictureReport, PictureSink
+    from .sequence import SequenceSink, check_sequence, first_number, is_sequence, plan_sequence
 
 __all__ = [
     "COPY_ALL",
@@ -35,12 +36,17 @@ __all__ = [
     "FilmSink",
     "PictureReport",
     "PictureSink",
+    "SequenceSink",
     "available_encoders",
     "can_resume",
     "check_container",
     "check_output",
+    "check_sequence",
     "choose_pixel_format",
     "encoder_formats",
+    "first_number",
+    "is_sequence",
+    "plan_sequence",
 ]
 
 _HOME = {
@@ -58,6 +64,11 @@ _HOME = {
     "check_output": "files",
     "choose_pixel_format": "encoders",
     "encoder_formats": "encoders",
+    "SequenceSink": "sequence",
+    "check_sequence": "sequence",
+    "first_number": "sequence",
+    "is_sequence": "sequence",
+    "plan_sequence": "sequence",
 }
 
 

@@ -16,9 +16,10 @@ from av.video.stream import VideoStream
 
 from ..errors import InputError
 from ..frames import NO_BARS, Bars, VideoInfo
-from .bars import BarFinder
+from ..motion.bars import BarFinder
 from .film_info import open_film
 from .filters import pulled
+from .luma import luma_plane
 from .tint import TintFinder
 
 _PLACES, _FRAMES = 5, 24  # samples, evenly over the film, and frames of each
@@ -106,7 +107,7 @@ def examine(facts: VideoInfo, rate: Fraction | None = None) -> Fields:
     """
     seen: Counter[str] = Counter()
     steps: list[int] = []
-    bars, tint = BarFinder(facts), TintFinder(facts)
+    bars, tint = BarFinder(facts.bit_depth, facts.tags.full_range), TintFinder(facts)
     with open_film(facts.path, rate=rate, playlists=facts.is_playlist) as (container, stream):
         for place in range(_PLACES):
             if place and not _seek(container, stream, facts, Fraction(place, _PLACES)):
@@ -166,7 +167,7 @@ def _sample(
             if detector is None or now != form:
                 detector, form = FieldDetector(frame), now
             if count % _BAR_STEP == 0:
-                bars.add(frame)
+                bars.add(luma_plane(frame))
                 tint.add(frame)
             count += 1
             seen["frames"] += 1
