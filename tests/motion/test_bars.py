@@ -101,7 +101,7 @@ def test_a_night_scene_has_no_bars(tmp_path: Path, seed: int) -> None:
 
 def test_a_picture_that_grows_into_the_bars_is_seen_whole_to_the_end_of_the_shot() -> None:
     frames = boxed((12, 12, 0, 0), 40)
-    frames[20:24] = boxed(NO_BARS, 24)[20:]
+    frames[20:24] = boxed(NO_BARS, 40)[20:24]
     found = marked(frames + boxed((12, 12, 0, 0), 20, 2), film=(12, 12, 0, 0))
     bars = [(12, 12, 0, 0)]
     assert bars_of(found) == bars * 20 + [NO_BARS] * 20 + bars * 20
@@ -175,7 +175,6 @@ def test_bars_get_no_color(bars: Bars, name: str) -> None:
     frames = torch.from_numpy(np.stack(boxed(bars, 2)))[:, None]
     if bottom % 2:
         frames = frames[..., :-1, :-1]
-        bars = (top, bottom - 1, left, right - 1)
     height, width = frames.shape[-2:]
     batch = LumaBatch(frames, 8, False, (0, 1), (1, 1), bars=bars)
     area = slice(top, height - bars[1]), slice(left, width - bars[3])

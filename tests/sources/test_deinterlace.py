@@ -181,7 +181,12 @@ def test_film_that_turns_interlaced_behind_the_samples(tmp_path: Path) -> None:
 
 def smooth(count: int, seed: int = 3) -> list[np.ndarray]:
     """Pictures of 192x256 that move, without noise, so that lossy codecs stay near."""
-    return [np.kron(frame, np.ones((2, 2), np.uint8)) for frame in moving(count, seed)]
+    import cv2
+
+    return [
+        cv2.resize(frame, (256, 192), interpolation=cv2.INTER_CUBIC)
+        for frame in moving(count, seed)
+    ]
 
 
 def far(one: np.ndarray, other: np.ndarray) -> float:

@@ -56,6 +56,7 @@ def run_command(
     vidcolor run old_film.mp4 -o color.mp4
     vidcolor run photos/ scans/*.tif -o color/
     vidcolor run frames/%05d.png --fps 24 -o film.mkv
+    vidcolor run film.mov -o out/%06d.dpx
     vidcolor run old_film.mp4 --preview 6 -o sheet.png
 
     Sound, subtitles, chapters and attachments are copied. An output appears under its name only
