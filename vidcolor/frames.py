@@ -92,6 +92,7 @@ class VideoInfo:
         notes: what was found out about it and is done, one line each, without its name.
         timecode: of the first frame, empty for none.
         first_number: of the files of a numbered sequence; None for a film.
+        guessed_times: its times are a reader's guess; what counts is how long each frame is shown.
     """
 
     path: Path
@@ -124,6 +125,7 @@ class VideoInfo:
     notes: tuple[str, ...] = ()
     timecode: str = ""
     first_number: int | None = None
+    guessed_times: bool = False
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,8 @@ def paff(path: Path, lumas: Sequence[np.ndarray], rate: Fraction = Fraction(25))
     with raw.open("wb") as file:
         for number, luma in enumerate(lumas):
             file.write(head + _field(luma[::2], False, number) + _field(luma[1::2], True, number))
+    if path == raw:
+        return path
     rates = {"framerate": str(rate)}
     with av.open(str(raw), options=rates) as source, av.open(str(path), "w") as output:
         stream = output.add_stream_from_template(source.streams.video[0])

@@ -171,9 +171,9 @@ def test_the_network_sees_no_bars(rotation: int) -> None:
 @pytest.mark.parametrize("name", ["yuv420p", "yuv444p10le", "gbrp"])
 def test_bars_get_no_color(bars: Bars, name: str) -> None:
     """The picture within them is composed as if there were none; also of odd sides."""
-    top, bottom, left, right = bars
+    top, left = bars[0], bars[2]
     frames = torch.from_numpy(np.stack(boxed(bars, 2)))[:, None]
-    if bottom % 2:
+    if bars[1] % 2:
         frames = frames[..., :-1, :-1]
     height, width = frames.shape[-2:]
     batch = LumaBatch(frames, 8, False, (0, 1), (1, 1), bars=bars)

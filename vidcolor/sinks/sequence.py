@@ -237,7 +237,8 @@ class SequenceSink:
         codes = torch.stack(planes, dim=-1)
         if name == "gbrpf32le":
             light = srgb_to_linear(codes.float() / ((1 << depth) - 1))
-            frame = av.VideoFrame.from_ndarray(light.numpy(), format=name)
+            halves = light.half().float()  # rounded here, because FFmpeg cuts off
+            frame = av.VideoFrame.from_ndarray(halves.numpy(), format=name)
         elif name.startswith("gbrp"):
             height, width = planes[0].shape
             frame = av.VideoFrame(width, height, name)

@@ -93,6 +93,7 @@ class FilmSource:
         self.deinterlace, self.keep_tint, self.retime = deinterlace, keep_tint, retime
         self._probed = probe(self.path, rate, playlists)
         self._fields = Fields() if rate is not None else examine(self._probed)
+        self._probed = replace(self._probed, guessed_times=self._fields.guessed_times)
         self._set_facts()
 
     def _set_facts(self) -> None:

@@ -129,12 +129,21 @@ def _pick(container: InputContainer, path: Path) -> VideoStream:
 
 
 def _rate(stream: VideoStream) -> Fraction | None:
-    """Frames a second; of raw streams, which have no times, what the codec's own header says."""
+    """Frames a second; of raw streams, which have no times, and of program streams, which have few,
+    what the codec's own header says."""
     raw = stream.start_time is None and not stream.duration
+    raw = raw or has_few_times(stream)
     rate = (stream.codec_context.framerate if raw else None) or stream.average_rate
     if rate and stream.time_base and rate * stream.time_base == 1:
         rate = stream.guessed_rate or rate  # of DV FFmpeg only knows that a tick may be a frame
     return Fraction(rate) if rate else None
+
+
+def has_few_times(stream: VideoStream) -> bool:
+    """Whether few of the packets have a time, as in the program streams of DVDs. FFmpeg guesses the
+    others, wrongly where fields are repeated."""
+    name = stream.codec_context.name
+    return stream.container.format.name == "mpeg" and name in ("mpeg1video", "mpeg2video")
 
 
 def probe_film(path: str | Path, *, rate: Fraction | None = None) -> VideoInfo:
