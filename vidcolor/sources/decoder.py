@@ -216,7 +216,8 @@ class Decoder:
             low = pts if low is None else low
             step, high = pts - high, pts
             last = item.duration or 0
-            if item.interlaced_frame and abs(2 * last - step) <= step // 20:
+            timeless = item.pts is None and item.dts is None  # of a raw stream, which has 1 tick
+            if timeless or (item.interlaced_frame and abs(2 * last - step) <= step // 20):
                 last = step  # it was that of the second field alone
             held = item
         if held is not None:
