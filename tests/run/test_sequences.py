@@ -298,6 +298,8 @@ def test_the_timecode_of_a_film_goes_into_pictures(tmp_path: Path, colorizer: Co
             frame.pts, frame.time_base = number, Fraction(1001, 30000)
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
+    report = done(source, tmp_path / "out/%d.png", colorizer)
+    assert any("timecode 00:59:58;20 is not kept" in line for line in report.warnings)
     done(source, tmp_path / "out/%d.dpx", colorizer)
     headers = [read_header(tmp_path / f"out/{i}.dpx") for i in (1, 10, 11)]
     assert [h and h.timecode for h in headers] == ["00:59:58;20", "00:59:58;29", "00:59:59;00"]

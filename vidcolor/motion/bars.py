@@ -173,5 +173,5 @@ def mark_bars(
 
 
 def _part(batch: LumaBatch, part: slice, bars: Bars, cuts: list[bool]) -> LumaBatch:
-    told = {"damage": (), "notes": ()} if part.start else {}
-    return replace(replace(batch, cuts=tuple(cuts))[part], bars=bars, **told)
+    some = replace(replace(batch, cuts=tuple(cuts))[part], bars=bars)
+    return replace(some, damage=(), notes=()) if part.start else some  # each is told once

@@ -135,9 +135,10 @@ class Journal:
         return None
 
     def _entry(self, line: dict[str, Any]) -> _Entry:
+        top, bottom, left, right = line["bars"]
         point = Checkpoint(
             *(line[key] for key in ("frames", "pts", "batch", "cut", "shot", "state")),
-            bars=tuple(map(int, line["bars"])),
+            bars=(top, bottom, left, right),
         )
         frames = list(zip(_unpack(line["shown"]), _unpack(line["durations"]), strict=True))
         return _Entry(point, frames, line["damage"], line["warnings"])

@@ -130,10 +130,18 @@ def plan_sequence(output: Path, facts: VideoInfo, settings: EncoderSettings) -> 
         depth = chosen[0]
     tags = ColorTags(True, facts.tags.matrix, _SRGB_PRIMARIES, _SRGB_TRANSFER)
     format = PixelFormat(kind.formats[depth], depth, (1, 1), True, tags)
-    return CopyPlan(output, format, (), 0, tuple(_lost(facts)))
+    return CopyPlan(output, format, (), 0, tuple(_lost(facts, kind.codec)))
 
 
-def _lost(facts: VideoInfo) -> list[str]:
+def _keeps_timecode(codec: str, facts: VideoInfo) -> bool:
+    """Whether the timecode goes into the pictures: one that drops frames counts to 30 or to 60, and
+    DPX has room for 40 frames a second."""
+    base = round(frame_rate(facts))
+    drops = facts.timecode[-3:-2] not in ("", ":")
+    return codec == "dpx" and base <= 40 and not (drops and base % 30)
+
+
+def _lost(facts: VideoInfo, codec: str) -> list[str]:
     """One line for each thing that numbered pictures do not keep."""
     kinds = [each.kind for each in facts.streams if each.kind in ("audio", "subtitle")]
     what = [word for word, name in (("sound", "audio"), ("subtitles", "subtitle")) if name in kinds]
@@ -142,6 +150,8 @@ def _lost(facts: VideoInfo) -> list[str]:
     if facts.first_number is None:
         rate = f"{frame_rate(facts)} frames a second"
         notes.append(f"times are not kept in numbered pictures; play them at {rate}")
+    if facts.timecode and not _keeps_timecode(codec, facts):
+        notes.append(f"the timecode {facts.timecode} is not kept")
     if facts.field_order:
         notes.append("numbered pictures do not say that the frames are interlaced")
     return notes + [f"{each} is not kept" for each in facts.extras]
@@ -229,7 +239,8 @@ class SequenceSink:
             source = sequence_file(facts.path, facts.first_number or 0) if there else facts.path
             own = read_header(source) or DpxHeader()
             position = own.position if own.position is not None else (facts.first_number or 1)
-            self._header = replace(own, timecode=facts.timecode, position=position)
+            timecode = facts.timecode if _keeps_timecode("dpx", facts) else ""
+            self._header = replace(own, timecode=timecode, position=position)
 
     def _frame(self, planes: list[Tensor]) -> av.VideoFrame:
         """A frame from its planes R, G, B `(H, W)`."""
