@@ -146,10 +146,10 @@ def _lost(facts: VideoInfo, codec: str) -> list[str]:
     kinds = [each.kind for each in facts.streams if each.kind in ("audio", "subtitle")]
     what = [word for word, name in (("sound", "audio"), ("subtitles", "subtitle")) if name in kinds]
     what += ["chapters"] if facts.num_chapters else []
-    notes = [f"{' and '.join(what)} are not kept in numbered pictures"] if what else []
+    notes = [f"numbered pictures keep no {' and no '.join(what)}"] if what else []
     if facts.first_number is None:
         rate = f"{frame_rate(facts)} frames a second"
-        notes.append(f"times are not kept in numbered pictures; play them at {rate}")
+        notes.append(f"numbered pictures keep no times; play them at {rate}")
     if facts.timecode and not _keeps_timecode(codec, facts):
         notes.append(f"the timecode {facts.timecode} is not kept")
     if facts.field_order:
