@@ -105,7 +105,7 @@ def test_a_timer_measures_every_stage_and_changes_nothing(
     settings = replace(STEADY, batch_size=4)
     jobs, _ = plan([film], tmp_path / "o.mkv", settings)
     output = done(list(run(jobs, moody(), settings, timer=timer)))
-    names = ["decode", "cuts", "prepare", "predict", "stabilize", "compose", "encode"]
+    names = ["decode", "cuts", "bars", "prepare", "predict", "stabilize", "compose", "encode"]
     assert sorted(timer.costs) == sorted(names)
     assert {cost.frames for cost in timer.costs.values()} == {35}
     assert all(cost.seconds > 0 for cost in timer.costs.values())
