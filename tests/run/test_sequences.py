@@ -183,6 +183,29 @@ def _failing_after(count: int) -> Any:
     return replace
 
 
+def test_what_a_killed_run_has_left_is_removed(tmp_path: Path, colorizer: Colorizer) -> None:
+    """But not what a run that is at work is writing."""
+    source, output = film(tmp_path, 8, 12), tmp_path / "out/%03d.png"
+    left = output.parent / ".%03d.png.0123abcd.part"
+    left.mkdir(parents=True)
+    (left / "001.png").write_bytes(b"part")
+    seen = []
+
+    def second(progress: Progress) -> None:
+        if not seen:
+            seen.append(names(output.parent))
+            other = run(source, output, colorizer)
+            assert other.status == "done", other.error
+
+    settings = Settings(batch_size=4)
+    (report,) = colorize(source, output, colorizer=colorizer, settings=settings, on_progress=second)
+    assert not left.exists() and len(seen[0]) == 1
+    assert report.status == "failed" and "%03d.second.png" in report.error
+    assert names(output.parent) == sorted(
+        f"{i:03d}{mark}.png" for i in range(1, 13) for mark in ("", ".second")
+    )
+
+
 def test_files_changed_under_the_run_are_noticed(tmp_path: Path, colorizer: Colorizer) -> None:
     source, output = film(tmp_path, 8, 24), tmp_path / "out/%03d.dpx"
 

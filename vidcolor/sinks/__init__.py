@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from .film import FilmReport, FilmSink
     from .muxing import can_resume
     from .pictures import PictureReport, PictureSink
-    from .sequence import SequenceSink, check_sequence, first_number, is_sequence, plan_sequence
+    from .sequence import SequenceSink
+    from .sequence_plan import check_sequence, first_number, is_sequence, plan_sequence
 
 __all__ = [
     "COPY_ALL",
@@ -65,10 +66,10 @@ _HOME = {
     "choose_pixel_format": "encoders",
     "encoder_formats": "encoders",
     "SequenceSink": "sequence",
-    "check_sequence": "sequence",
-    "first_number": "sequence",
-    "is_sequence": "sequence",
-    "plan_sequence": "sequence",
+    "check_sequence": "sequence_plan",
+    "first_number": "sequence_plan",
+    "is_sequence": "sequence_plan",
+    "plan_sequence": "sequence_plan",
 }
 
 

@@ -6,14 +6,15 @@ beside their place until the last one is there and checked; then they get their 
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import IO
 
 import av
 import numpy as np
@@ -24,137 +25,26 @@ from torch import Tensor
 
 from ..color.convert import srgb_to_linear
 from ..errors import InputError, OutputError
-from ..frames import ColorBatch, ColorTags, PixelFormat, VideoInfo
+from ..frames import ColorBatch, PixelFormat, VideoInfo
 from ..system.dpx import DpxHeader, read_header, with_header
 from ..system.files import temporary_path
 from ..system.media import open_media
-from ..system.sequences import existing_numbers, is_pattern, sequence_file
-from .container import CopyPlan
-from .encoder_table import EncoderSettings
+from ..system.sequences import existing_numbers, sequence_file
 from .encoders import encoding
 from .files import writing
 from .film import FilmReport
 from .muxing import frame_rate
+from .sequence_plan import (
+    KINDS,
+    SRGB_PRIMARIES,
+    SRGB_TRANSFER,
+    check_sequence,
+    first_number,
+    keeps_timecode,
+)
 from .timecode import move_timecode
 
-_SRGB_PRIMARIES, _SRGB_TRANSFER = 1, 13  # H.273 code points
 _MAX_THREADS = 8  # of an encoder; each holds a frame
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """How one kind of picture is written: FFmpeg's encoder, its pixel formats by bits of a channel,
-    and its options."""
-
-    codec: str
-    formats: dict[int, str]
-    options: dict[str, str] = field(default_factory=dict)
-
-
-_TIFF = _Kind("tiff", {8: "rgb24", 16: "rgb48le"}, {"compression_algo": "deflate"})
-_KINDS = {
-    ".dpx": _Kind("dpx", {8: "rgb24", 10: "gbrp10be", 12: "gbrp12be", 16: "rgb48be"}),
-    ".tif": _TIFF,
-    ".tiff": _TIFF,
-    ".png": _Kind("png", {8: "rgb24", 16: "rgb48be"}),
-    ".exr": _Kind("exr", {16: "gbrpf32le"}, {"format": "half", "compression": "zip16"}),
-}
-
-
-_OTHERS = ("", ".bmp", ".jp2", ".jpeg", ".jpg", ".tga", ".webp")  # would be pictures too
-
-
-def is_sequence(output: Path) -> bool:
-    """Whether an output is a numbered sequence: a pattern that ends as pictures do."""
-    return is_pattern(output) and output.suffix.lower() in (*_KINDS, *_OTHERS)
-
-
-def first_number(facts: VideoInfo, start: Fraction | None) -> int:
-    """Number of the first picture of a film from `start` seconds on: a sequence keeps the numbers
-    of its files, a film begins at 1; a later start moves them along."""
-    origin = 1 if facts.first_number is None else facts.first_number
-    return origin + round((start or 0) * frame_rate(facts))
-
-
-def check_sequence(
-    output: Path, first: int, count: int | None, *, overwrite: bool, inputs: Sequence[Path] = ()
-) -> None:
-    """Refuse a numbered sequence some of whose files exist.
-
-    Args:
-        output: the pattern.
-        first, count: the numbers that will be written; a count of None is open.
-        overwrite: existing files may be replaced,
-        inputs: but not these.
-
-    Raises:
-        OutputError: a file exists, or the folder cannot be read.
-    """
-    with writing(output):
-        taken = existing_numbers(output)
-    last = max(taken, default=0) if count is None else first + count - 1
-    found = [sequence_file(output, each) for each in sorted(taken) if first <= each <= last]
-    originals = {each.resolve() for each in inputs}
-    if own := [path for path in found if path.resolve() in originals]:
-        raise OutputError(f"{own[0]}: the output is the input itself; choose another name with -o")
-    if found and not overwrite:
-        raise OutputError(
-            f"{found[0]}: already exists; give --overwrite to replace it or --skip-existing"
-        )
-
-
-def plan_sequence(output: Path, facts: VideoInfo, settings: EncoderSettings) -> CopyPlan:
-    """What a numbered sequence contains of a film, and what it does not.
-
-    Raises:
-        OutputError: pictures of this kind are not written, or not with these settings.
-    """
-    kind = _KINDS.get(output.suffix.lower())
-    if kind is None:
-        raise OutputError(
-            f"{output}: numbered pictures are written as {', '.join(_KINDS)}; use one of these "
-            "suffixes with -o"
-        )
-    if replace(settings, pix_fmt=None) != EncoderSettings():
-        raise OutputError(
-            f"{output}: numbered pictures have no --encoder, --crf or --preset; leave them out"
-        )
-    bits = max(each.bits for each in av.VideoFormat(facts.pix_fmt).components)
-    depth = next((depth for depth in kind.formats if depth >= bits), max(kind.formats))
-    if settings.pix_fmt is not None:
-        chosen = [depth for depth, name in kind.formats.items() if name == settings.pix_fmt]
-        if not chosen:
-            raise OutputError(
-                f"{output}: {output.suffix} takes --pix-fmt {', '.join(kind.formats.values())}"
-            )
-        depth = chosen[0]
-    tags = ColorTags(True, facts.tags.matrix, _SRGB_PRIMARIES, _SRGB_TRANSFER)
-    format = PixelFormat(kind.formats[depth], depth, (1, 1), True, tags)
-    return CopyPlan(output, format, (), 0, tuple(_lost(facts, kind.codec)))
-
-
-def _keeps_timecode(codec: str, facts: VideoInfo) -> bool:
-    """Whether the timecode goes into the pictures: one that drops frames counts to 30 or to 60, and
-    DPX has room for 40 frames a second."""
-    base = round(frame_rate(facts))
-    drops = facts.timecode[-3:-2] not in ("", ":")
-    return codec == "dpx" and base <= 40 and not (drops and base % 30)
-
-
-def _lost(facts: VideoInfo, codec: str) -> list[str]:
-    """One line for each thing that numbered pictures do not keep."""
-    kinds = [each.kind for each in facts.streams if each.kind in ("audio", "subtitle")]
-    what = [word for word, name in (("sound", "audio"), ("subtitles", "subtitle")) if name in kinds]
-    what += ["chapters"] if facts.num_chapters else []
-    notes = [f"numbered pictures keep no {' and no '.join(what)}"] if what else []
-    if facts.first_number is None:
-        rate = f"{frame_rate(facts)} frames a second"
-        notes.append(f"numbered pictures keep no times; play them at {rate}")
-    if facts.timecode and not _keeps_timecode(codec, facts):
-        notes.append(f"the timecode {facts.timecode} is not kept")
-    if facts.field_order:
-        notes.append("numbered pictures do not say that the frames are interlaced")
-    return notes + [f"{each} is not kept" for each in facts.extras]
 
 
 class SequenceSink:
@@ -180,11 +70,16 @@ class SequenceSink:
     ) -> None:
         self._output, self._facts, self._format = output, facts, format
         self._overwrite = overwrite
-        self._kind = _KINDS[output.suffix.lower()]
+        self._kind = KINDS[output.suffix.lower()]
         self._rate = frame_rate(facts)
         self._folder = temporary_path(output.absolute(), ".part")
         with writing(output):
             self._folder.mkdir(parents=True)
+            self._lock = _held(self._folder)
+            for other in output.absolute().parent.glob(f".{glob.escape(output.name)}.*.part"):
+                if (lock := _held(other)) is not None:  # of a run that was killed
+                    shutil.rmtree(other, ignore_errors=True)
+                    lock.close()
         self._encoder: VideoCodecContext | None = None
         self._first = 0  # number of the first file
         self._sizes: list[int] = []  # bytes of the files written so far
@@ -197,6 +92,8 @@ class SequenceSink:
 
     def __exit__(self, *error: object) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
 
     def write(self, batch: ColorBatch) -> None:
         """Encode a batch's frames.
@@ -239,7 +136,7 @@ class SequenceSink:
             source = sequence_file(facts.path, facts.first_number or 0) if there else facts.path
             own = read_header(source) or DpxHeader()
             position = own.position if own.position is not None else (facts.first_number or 1)
-            timecode = facts.timecode if _keeps_timecode("dpx", facts) else ""
+            timecode = facts.timecode if keeps_timecode("dpx", facts) else ""
             self._header = replace(own, timecode=timecode, position=position)
 
     def _frame(self, planes: list[Tensor]) -> av.VideoFrame:
@@ -261,7 +158,7 @@ class SequenceSink:
             array = codes.numpy().astype(np.uint8 if depth == 8 else np.uint16)
             frame = av.VideoFrame.from_ndarray(array, format=name)
         frame.color_range = 2
-        frame.color_primaries, frame.color_trc = _SRGB_PRIMARIES, _SRGB_TRANSFER
+        frame.color_primaries, frame.color_trc = SRGB_PRIMARIES, SRGB_TRANSFER
         return frame
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
@@ -380,3 +277,20 @@ class SequenceSink:
 
 
 _ONE_FILE = {"pattern_type": "none"}
+
+
+def _held(folder: Path) -> IO[bytes] | None:
+    """Lock a folder of unfinished pictures; None if another run holds it, or where there are no
+    locks. The system frees the lock when the process ends, however it does."""
+    try:
+        import fcntl
+
+        file = (folder / "lock").open("ab")
+    except (ImportError, OSError):
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
