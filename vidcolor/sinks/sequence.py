@@ -63,8 +63,6 @@ class SequenceSink:
         OutputError: the folder cannot be written.
     """
 
-    keep = False
-
     def __init__(
         self, output: Path, facts: VideoInfo, *, format: PixelFormat, overwrite: bool = False
     ) -> None:
