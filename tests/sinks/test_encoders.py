@@ -68,7 +68,7 @@ def test_the_software_encoders_are_there() -> None:
         (facts("yuv420p9le", 9, (2, 2)), "libx265", "yuv420p10le"),
         (facts("yuv420p12le", 12, (2, 2)), "libx264", "yuv420p10le"),
         (facts("yuv420p12le", 12, (2, 2)), "libx265", "yuv420p12le"),
-        (facts("gray16le", 16, (1, 1)), "ffv1", "yuv444p12le"),
+        (facts("gray16le", 16, (1, 1)), "ffv1", "yuv444p16le"),
         (facts("gray", 8, (1, 1)), "libx264", "yuv420p"),
         (facts("gray", 8, (1, 1)), "ffv1", "yuv444p"),
         (facts("gray", 8, (1, 1)), "prores_ks", "yuv422p10le"),
