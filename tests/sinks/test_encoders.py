@@ -87,7 +87,7 @@ def test_the_software_encoders_are_there() -> None:
 def test_default_format(source: VideoInfo, encoder: str, wanted: str) -> None:
     format = choose_pixel_format(source, EncoderSettings(encoder))
     assert format.name == wanted
-    assert format.bit_depth == (12 if "12" in wanted else 10 if "10" in wanted else 8)
+    assert format.bit_depth == next((n for n in (16, 12, 10) if f"p{n}" in wanted), 8)
     assert not format.rgb
     assert format.tags == source.tags
 
