@@ -195,7 +195,7 @@ def _family(stream: Stream) -> str:
 
 
 def _lost_notes(written: InputContainer, source: InputContainer, facts: VideoInfo) -> Iterable[str]:
-    timecode = facts.timecode
+    timecode = facts.timecode or film_stream(source).metadata.get("timecode")
     tags: list[dict[str, str]] = [written.metadata, *(each.metadata for each in written.streams)]
     kept = {value for each in tags for key, value in each.items() if key.lower() == "timecode"}
     if timecode and timecode not in kept:
