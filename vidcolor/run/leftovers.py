@@ -7,6 +7,7 @@ taken for one, and no file that vidcolor has not named.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -38,8 +39,11 @@ class Leftover:
         Raises:
             OSError: it cannot be removed.
         """
-        if self.path.is_dir():
+        if self.path.name.endswith(WORK_SUFFIX):
             return is_abandoned(self.path, remove=True)
+        if self.path.is_dir():
+            shutil.rmtree(self.path)
+            return True
         if self.path.name.endswith(STATE_NAME):
             self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
@@ -56,6 +60,10 @@ def find_leftovers(folder: Path) -> Iterator[Leftover]:
                 if is_abandoned(path):
                     size = sum(each.stat().st_size for each in path.iterdir())
                     yield Leftover(path, "film that the same command goes on with", size)
+            elif _is_abandoned_temporary(path):
+                folders.remove(name)
+                size = sum(each.stat().st_size for each in path.iterdir())
+                yield Leftover(path, "unfinished numbered pictures", size)
         folders.sort()
         for name in sorted(files):
             path = Path(root, name)
@@ -70,13 +78,13 @@ def remove_temporaries(folder: Path) -> None:
     """Remove the temporary files of killed runs that lie directly in a folder."""
     with suppress(OSError):
         for entry in os.scandir(folder):
-            if entry.name.startswith(".") and _is_abandoned_temporary(Path(entry.path)):
+            if entry.is_file() and _is_abandoned_temporary(Path(entry.path)):
                 Path(entry.path).unlink(missing_ok=True)
 
 
 def _is_abandoned_temporary(path: Path) -> bool:
     process = maker_of(path)
-    if process is None or not path.is_file():
+    if process is None or not path.exists():
         return False
     running = process.is_running()
     return time.time() - path.stat().st_mtime > SILENT_SECONDS if running is None else not running

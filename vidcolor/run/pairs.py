@@ -10,8 +10,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from ..errors import InputError, OutputError
+from ..sinks import is_sequence
 from ..sources import Input, expand
 from ..system.files import OWN, fitting_name
+from ..system.sequences import existing_numbers, is_pattern, sequence_file
 from .settings import Report
 
 
@@ -23,6 +25,19 @@ class Pair:
     output: Path
     named: bool = False  # the user chose the file's name, and so its container
     clash: str = ""  # it has another name than it would have, because an input beside it has that
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether the output is numbered pictures."""
+        return not self.item.is_picture and is_sequence(self.output)
+
+    def existing(self) -> list[Path]:
+        """The files that an earlier run may have written; a film that its container does not hold
+        was written as `.mkv`."""
+        if self.is_sequence:
+            return [sequence_file(self.output, n) for n in sorted(existing_numbers(self.output))]
+        other = () if self.named or self.item.is_picture else (self.output.with_suffix(".mkv"),)
+        return [path for path in (self.output, *other) if path.exists()]
 
 
 def find_inputs(
@@ -62,7 +77,7 @@ def find_inputs(
     return list(found.values()), missing
 
 
-def distinct(pairs: Sequence[Pair], target: Path | None) -> tuple[list[Pair], dict[str, Path]]:
+def make_distinct(pairs: Sequence[Pair], target: Path | None) -> tuple[list[Pair], dict[str, Path]]:
     """Give each input an output of its own.
 
     Where inputs of several folders want one output, all of them are mirrored with their folders;
@@ -112,24 +127,32 @@ def _lies_in(path: Path, folder: Path) -> bool:
     return folder.is_dir() and folder.resolve() in path.resolve().parents
 
 
-def pair_outputs(
+def pair_up(
     found: Sequence[tuple[Input, Path | None]], target: Path | None, folder: bool
 ) -> Iterator[Pair]:
     """Pair each input with its output.
 
-    The output is the file that was named; or the input's path mirrored under the folder that was
-    named; or, with no name, `name.color.ext` beside a file and `folder.color/` beside a folder.
+    The output is the file or the numbered sequence that was named; or the input's path mirrored
+    under the folder that was named; or, with no name, `name.color.ext` beside a file and
+    `folder.color/` beside a folder.
 
     Raises:
         OutputError: several inputs, and the output is a file's name.
     """
-    into_folder = target is not None and (folder or target.is_dir() or not target.suffix)
+    films = any(not item.is_picture for item, _ in found)
+    sequence = target is not None and films and is_pattern(target) and not folder
+    into_folder = target is not None and (
+        folder or target.is_dir() or not (target.suffix or sequence)
+    )
     several = len(found) > 1 or any(root for _, root in found)
     if target is not None and several and not into_folder:
+        name = target.parent if sequence else target.with_suffix("")
         raise OutputError(
             f"{target}: several inputs need a folder as output, and this is a file's name; "
-            f"use -o {target.with_suffix('')}{os.sep}"
+            f"use -o {name}{os.sep}"
         )
+    if target is not None and sequence and not target.suffix and found[0][0].takes_rate:
+        target = target.with_name(target.name + found[0][0].path.suffix)  # the same kind
     for item, origin in found:
         relative = item.output
         if target is not None:

@@ -24,13 +24,17 @@ from ..sinks import (
     PictureSink,
     check_container,
     check_output,
+    check_sequence,
     encoder_formats,
+    first_number,
+    is_sequence,
+    plan_sequence,
 )
 from ..sinks.encoders import encoder_options
 from ..sources import FilmSource
 from ..system.files import fitting_name
 from ..system.limits import allocatable_memory
-from .pairs import Pair, distinct, find_inputs, pair_outputs
+from .pairs import Pair, find_inputs, make_distinct, pair_up
 from .settings import Report, Settings, failed
 from .state import HeldError
 
@@ -123,13 +127,14 @@ def plan(
         raise OutputError("-: nothing is written to standard output; give a file or a folder")
     if target is not None and folder and target.is_file():
         raise OutputError(f"{target}: is a file, not a folder; give another name with -o")
-    _check_encoder(settings.encoder)
+    if target is None or not is_sequence(target):
+        _check_encoder(settings.encoder)
     try:
         found, reports = find_inputs([os.fspath(each) for each in inputs], target, settings.fps)
-        pairs = list(pair_outputs(found, target, folder))
+        pairs = list(pair_up(found, target, folder))
     except OSError as error:  # a name that the system refuses, too long for example
         raise OutputError(f"{error.filename}: {error.strerror}; use another name") from error
-    pairs, taken = distinct(pairs, target)
+    pairs, taken = make_distinct(pairs, target)
     sequences = any(p.item.takes_rate for p in pairs)  # --fps is then theirs, not the films'
     if settings.fps is not None and all(p.item.is_picture for p in pairs):
         logger.warning("--fps is for numbered sequences and films; it is ignored here")
@@ -146,7 +151,8 @@ def plan(
                 reports.append(earlier)
                 continue
             overwrite = settings.overwrite or earlier
-            check_output(path, item.path, overwrite=overwrite)
+            if not pair.is_sequence:
+                check_output(path, item.path, overwrite=overwrite)
             if (original := originals.get(_identity(path))) is not None:
                 raise OutputError(
                     f"{path}: would replace the input {original}; choose another folder with -o"
@@ -198,16 +204,9 @@ def _earlier(pair: Pair, settings: Settings, record: Record | None) -> Report | 
         replacing = settings.overwrite or by_name
         known = record.earlier(pair.item, pair.output, overwrite=replacing)
     if by_name and not known:
-        done = [path for path in _possible(pair) if path.exists()]
+        done = pair.existing()
         return Report(pair.item.path, done[0], "skipped") if done else False
     return known
-
-
-def _possible(pair: Pair) -> tuple[Path, ...]:
-    """The files that an earlier run may have written; see `_plan_film`."""
-    if pair.named or pair.item.is_picture:
-        return (pair.output,)
-    return pair.output, pair.output.with_suffix(".mkv")
 
 
 def _identity(path: Path) -> tuple[int, int] | Path:
@@ -236,13 +235,12 @@ def _plan_film(
     item, path, facts = pair.item, pair.output, source.facts
     check_memory(facts)
     try:
-        copies = check_container(path, facts, settings.encoder, source.copyable(settings.copy))
+        copies = _check(source, path, settings)
     except ContainerError as error:
         other = path.with_suffix(".mkv")
         if pair.named or other == path or os.path.abspath(other) in taken:
             raise
-        check_output(other, item.path, overwrite=settings.overwrite)
-        copies = check_container(other, facts, settings.encoder, source.copyable(settings.copy))
+        copies = _check(source, other, settings)
         note = f"{item.path}: written as .mkv, because {path.suffix} does not hold it all"
         logger.info("%s", error)
         taken[os.path.abspath(other)] = item.path
@@ -259,6 +257,23 @@ def _plan_film(
         except OutputError as error:
             raise OutputError(f"{item.path}: {error}") from error
     return FilmJob(source, path, copies, planned=pair.output, replaces=settings.overwrite)
+
+
+def _check(source: FilmSource, output: Path, settings: Settings) -> CopyPlan:
+    """Check that a film can be written to `output`, and say what of it will be there.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    facts, overwrite = source.facts, settings.overwrite
+    if is_sequence(output):
+        plan = plan_sequence(output, facts, settings.encoder)
+        first = first_number(facts, source.segment.start)
+        count = expected_frames(facts, source.segment)
+        check_sequence(output, first, count, overwrite=overwrite, inputs=source.files())
+        return plan
+    check_output(output, source.path, overwrite=overwrite)
+    return check_container(output, facts, settings.encoder, source.copyable(settings.copy))
 
 
 def check_memory(facts: VideoInfo) -> None:
@@ -294,6 +309,5 @@ def plan_rest(job: FilmJob, first: Path, number: int, settings: Settings) -> Fil
     if source is None:
         return None
     output = first.with_name(fitting_name(first.stem, f".part{number}{first.suffix}"))
-    check_output(output, job.input, overwrite=job.replaces)
-    plan = check_container(output, source.facts, settings.encoder, source.copyable(settings.copy))
+    plan = _check(source, output, replace(settings, overwrite=job.replaces))
     return replace(job, source=source, output=output, plan=plan, clash="")
