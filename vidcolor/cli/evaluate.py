@@ -14,6 +14,7 @@ from ..errors import OutputError
 from ..frames import WHOLE, Segment
 from ..options import OptionError, check_options, option
 from ..run.settings import ColorizerOptions
+from .log import verbosity
 from .options import flag_of, make_colorizer, takes
 from .text import say
 
@@ -84,6 +85,7 @@ def _refuse(given: PictureOptions | ClipOptions, advice: str) -> None:
 )
 @takes(for_pictures=PictureOptions, for_clips=ClipOptions)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@verbosity
 def evaluate_command(
     paths: tuple[Path, ...],
     options: ColorizerOptions,

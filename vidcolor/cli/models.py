@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .log import verbosity
 from .options import parse_assignment, parsed
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 @click.group("models", invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@verbosity
 @click.pass_context
 def models_command(context: click.Context, as_json: bool) -> None:
     """List the models: size, input, license and measured quality.
@@ -55,6 +57,7 @@ def models_command(context: click.Context, as_json: bool) -> None:
     help="Side of the square input, in pixels.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@verbosity
 def describe_command(
     name: str, options: tuple[tuple[str, Any], ...], size: int, as_json: bool
 ) -> None:

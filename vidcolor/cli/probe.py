@@ -14,6 +14,7 @@ import click
 
 from ..options import check_options, option
 from ..run.settings import ColorizerOptions, Settings
+from .log import verbosity
 from .options import make_colorizer, parse_frame_size, parse_numbers, repeated, takes
 from .run import keep_film_memory
 from .text import printable
@@ -67,6 +68,7 @@ class ProbeOptions:
 @click.option("-o", "--output", help="Where the run would write; shows the free space there.")
 @takes(probe=ProbeOptions)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@verbosity
 def probe_command(
     inputs: tuple[str, ...],
     model: tuple[str, ...],
@@ -126,7 +128,7 @@ def _probe_models(chosen: list[ColorizerOptions], probe: ProbeOptions) -> Models
     from .screen import Screen
 
     one = chosen[0]
-    with Screen(quiet=False, verbose=False, as_json=False).console.status("measuring") as status:
+    with Screen(quiet=False, as_json=False).console.status("measuring") as status:
         return probe_models(
             [partial(make_colorizer, each) for each in chosen],
             *probe.frame,
@@ -159,7 +161,7 @@ def _forecast(
     colorizer = make_colorizer(options)
     keep_film_memory(jobs, colorizer)
     startup = _seconds_since_start()  # a run does the same up to here
-    with Screen(quiet=False, verbose=False, as_json=False).console.status("measuring the run"):
+    with Screen(quiet=False, as_json=False).console.status("measuring the run"):
         return forecast(
             jobs, reports, colorizer, settings, budget=probe.seconds, startup_seconds=startup
         )

@@ -13,6 +13,7 @@ import click
 
 from ..errors import VidcolorError
 from ..run.settings import ColorizerOptions, Report, Settings
+from .log import verbosity
 from .options import make_colorizer, takes
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line for each finished input.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-@click.option("-v", "--verbose", is_flag=True, help="Also print decisions, such as the device.")
+@verbosity
 def run_command(
     inputs: tuple[str, ...],
     output: str | None,
@@ -48,7 +49,6 @@ def run_command(
     dry_run: bool,
     as_json: bool,
     quiet: bool,
-    verbose: bool,
 ) -> None:
     """Colorize INPUTS: films, pictures, folders, globs, or numbered sequences.
 
@@ -63,7 +63,7 @@ def run_command(
 
     \b
     Exit codes: 0 all done, 1 some input failed, was incomplete or got another name than it would
-    have had, 2 usage, 130 interrupted.
+    have had, 2 usage, 130 interrupted, 143 terminated, 129 terminal closed.
     """
     from ..system.limits import check_least_memory
 
@@ -75,7 +75,7 @@ def run_command(
         raise click.UsageError("an input or the output is an empty name; is a variable unset?")
     if settings.overwrite and settings.skip_existing:
         raise click.UsageError("--overwrite and --skip-existing exclude each other")
-    screen = Screen(quiet=quiet, verbose=verbose, as_json=as_json)
+    screen = Screen(quiet=quiet, as_json=as_json)
     if preview is not None:
         _preview(inputs, output, preview, options, settings, screen)
         return

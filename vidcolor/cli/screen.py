@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -24,6 +23,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from .log import show_errors_only, show_log
 from .text import printable
 
 if TYPE_CHECKING:
@@ -49,29 +49,16 @@ def _text(value: object) -> Text:
     return Text(printable(str(value)))
 
 
-class _LogHandler(logging.Handler):
-    """Prints log records as lines such as `warning: ...`."""
-
-    def __init__(self, show: Callable[[Any], None]) -> None:
-        super().__init__()
-        self._show = show
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one line."""
-        self._show(_text(f"{record.levelname.lower()}: {record.getMessage()}"))
-
-
 class Screen:
     """Messages and progress on standard error, JSON on standard output."""
 
-    def __init__(self, *, quiet: bool, verbose: bool, as_json: bool) -> None:
+    def __init__(self, *, quiet: bool, as_json: bool) -> None:
         self.console = Console(stderr=True, highlight=False, width=width_of(sys.stderr))
         self.quiet, self.as_json = quiet, as_json
         self.lost = False  # standard output cannot be written
-        logger = logging.getLogger("vidcolor")
-        logger.handlers = [_LogHandler(self._show)]
-        logger.setLevel(logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING)
-        logger.propagate = False
+        show_log(lambda line: self._show(_text(line)))
+        if quiet:
+            show_errors_only()
 
     def _show(self, what: Any) -> None:
         """Print to standard error; the work goes on if nobody can read it."""

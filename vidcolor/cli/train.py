@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..training.options import RecipeChanges, TrainOptions
+from .log import verbosity
 from .options import parse_assignment, parsed, takes
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Trainings of a grid at a time; 0: as many as cores and memory allow.",
 )
+@verbosity
 def train_command(
     recipe: str | None,
     output: Path | None,
@@ -158,6 +160,7 @@ def _run_many(
 
 @click.command("recipes")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@verbosity
 def recipes_command(as_json: bool) -> None:
     """List the recipes that `vidcolor train --recipe NAME` knows."""
     from ..training.recipe import load_recipe, recipe_values, shipped_recipes

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import VidcolorError
 from ..run.colorizer import Colorizer
 from ..run.plan import FilmJob, Job, PicturesJob
-from ..run.settings import Report, Settings
+from ..run.settings import Report, Settings, error_line
 from ..system.devices import device_memory, device_name
 from ..system.memory import peak_memory
 from .films import (
@@ -158,8 +157,8 @@ def forecast(
             copied = [each.index for each in job.plan.streams]
             try:
                 scan = scan_film(job.source.path, job.source.rate, copied)
-            except VidcolorError as error:
-                problems.append(str(error))
+            except Exception as error:
+                problems.append(error_line(job.input, error))
             else:
                 films.append((-count_frames(job, scan), index, job, scan))
     known: list[tuple[FilmJob, Costs]] = []
@@ -178,8 +177,8 @@ def forecast(
                 try:
                     measure, ahead = make_measure(job, colorizer, settings, folder)
                     found = estimate_film(job, settings, scan, measure, ahead, left)
-                except VidcolorError as error:
-                    problems.append(str(error))
+                except Exception as error:
+                    problems.append(error_line(job.input, error))
                     continue
                 known.append((job, found.costs))
             facts = job.source.facts
