@@ -15,6 +15,8 @@ import os
 import shutil
 import socket
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -28,7 +30,7 @@ from ..errors import OutputError
 from ..frames import Checkpoint, ColorBatch
 from ..motion.stabilizer_state import StabilizerState
 from ..sinks import EarlierFilm, FilmSink
-from ..system.files import fitting_name, replacing
+from ..system.files import fitting_name, parse_json, replacing
 from .identity import Identity, changes
 
 _SUFFIX, _OWNER = ".vidcolor", "owner.json"
@@ -138,7 +140,8 @@ class Journal:
         point = Checkpoint(
             line["frames"], line["pts"], line["batch"], line["cut"], line["shot"], line["state"]
         )
-        frames = list(zip(_unpack(line["shown"]), _unpack(line["durations"]), strict=True))
+        shown, durations = (_unpack(line[key], line["frames"]) for key in ("shown", "durations"))
+        frames = list(zip(shown, durations, strict=True))
         return _Entry(point, frames, line["damage"], line["warnings"])
 
     def _with_state(self, point: Checkpoint) -> Checkpoint | None:
@@ -148,7 +151,7 @@ class Journal:
         try:
             with np.load(self._folder / point.state, allow_pickle=False) as arrays:
                 return replace(point, state=StabilizerState.from_arrays(arrays))
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
 
     # ------------------------------------------------------------------ writing
@@ -306,7 +309,7 @@ def _held(folder: Path, output: Path) -> Iterator[None]:
         except OSError as error:
             file.seek(0)
             with suppress(ValueError, KeyError, TypeError):
-                owner = json.loads(file.read())
+                owner = parse_json(file.read())
                 raise OutputError(
                     f"{output}: process {owner['pid']} on {owner['host']} has been writing it "
                     f"since {owner['since']}; wait for it, or choose another output with -o"
@@ -332,7 +335,7 @@ def _json_lines(path: Path) -> Iterator[Any]:
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
-                yield json.loads(line)
+                yield parse_json(line)
             except ValueError:
                 return
 
@@ -344,6 +347,8 @@ def _pack(values: Iterable[int]) -> list[list[int]]:
     return [[step, len(list(run))] for step, run in itertools.groupby(steps)]
 
 
-def _unpack(runs: Iterable[Sequence[int]]) -> list[int]:
+def _unpack(runs: Sequence[Sequence[int]], most: int) -> list[int]:
+    if sum(count for _, count in runs) > most:
+        raise ValueError("more frames than the film has")
     steps = itertools.chain.from_iterable(itertools.repeat(step, count) for step, count in runs)
     return list(itertools.accumulate(steps))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -15,6 +17,30 @@ from ..errors import OutputError
 
 _LONGEST_NAME = 255  # bytes, on the file systems in use
 _LONGEST = 180  # bytes of a name that go into a temporary one; names end at 255
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is not JSON, nests too deep, or holds a number of too many digits.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it nests too deep") from error
+    except ValueError as error:  # of long numbers Python goes on to advise its programmer
+        raise ValueError(str(error).partition(";")[0]) from error
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: see `parse_json`.
+    """
+    return parse_json(path.read_bytes())
 
 
 def fitting_name(stem: str, rest: str) -> str:
