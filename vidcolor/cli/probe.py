@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -17,7 +16,7 @@ from ..run.settings import ColorizerOptions, Settings
 from .log import verbosity
 from .options import make_colorizer, parse_frame_size, parse_numbers, repeated, takes
 from .run import keep_film_memory
-from .text import printable
+from .text import json_text, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -110,7 +109,7 @@ def probe_command(
         report = _probe_models(chosen, probe)
         lines = models_lines(report)
     if as_json:
-        click.echo(json.dumps(asdict(report), ensure_ascii=False, default=str))
+        click.echo(json_text(asdict(report)))
     else:
         from rich.console import Console
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .log import show_errors_only, show_log
-from .text import printable
+from .text import json_text, printable
 
 if TYPE_CHECKING:
     from ..run.plan import Job
@@ -56,6 +55,7 @@ class Screen:
         self.console = Console(stderr=True, highlight=False, width=width_of(sys.stderr))
         self.quiet, self.as_json = quiet, as_json
         self.lost = False  # standard output cannot be written
+        self._error = ""  # that was printed last
         show_log(lambda line: self._show(_text(line)))
         if quiet:
             show_errors_only()
@@ -83,7 +83,7 @@ class Screen:
         if self.lost:
             return
         try:
-            print(json.dumps(values, ensure_ascii=False), flush=True)
+            print(json_text(values), flush=True)
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -140,7 +140,9 @@ class Screen:
         """Print the line of a finished input."""
         self._announce(report)
         if report.is_problem:
-            self._show(_text(f"error: {report.error}"))
+            if report.error != self._error:  # inputs may share one cause, such as their folder
+                self._show(_text(f"error: {report.error}"))
+            self._error = report.error
         elif report.status == "skipped":
             self.print_line(f"{report.input}: skipped, {report.output} exists")
         else:
@@ -152,7 +154,8 @@ class Screen:
             )
 
     def summary(self, reports: Sequence[Report]) -> None:
-        """Print how many inputs were done, and a table of the failed ones with the reason."""
+        """Print how many inputs were done, and a table of the failed ones with the reason, unless
+        all have the one that was printed last."""
         failed = [r for r in reports if r.is_problem]
         if len(reports) < 2 or not (failed or not self.quiet):
             return
@@ -161,7 +164,7 @@ class Screen:
             for s in ("done", "skipped", "renamed", "incomplete", "failed")
         }
         self.print_line(", ".join(f"{n} {s}" for s, n in counts.items() if n))
-        if failed:
+        if any(report.error != self._error for report in failed) or len(failed) == 1:
             table = Table("input", "status", "why", title="not done")
             for report in failed:
                 table.add_row(_text(report.input), report.status, _text(report.error))

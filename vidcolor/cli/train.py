@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 import sys
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import click
 from ..training.options import RecipeChanges, TrainOptions
 from .log import verbosity
 from .options import parse_assignment, parsed, takes
+from .text import json_text
 
 if TYPE_CHECKING:
     from ..training.recipe import RecipeFile
@@ -169,6 +169,6 @@ def recipes_command(as_json: bool) -> None:
     files = [load_recipe(path) for path in shipped_recipes().values()]
     if as_json:
         found = {f.name: {"title": f.title, **recipe_values(f.recipe)} for f in files}
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json_text(found, indent=1))
     else:
         print_recipes(files)

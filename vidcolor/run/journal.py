@@ -348,7 +348,7 @@ def _pack(values: Iterable[int]) -> list[list[int]]:
 
 
 def _unpack(runs: Sequence[Sequence[int]], most: int) -> list[int]:
-    if sum(count for _, count in runs) > most:
+    if sum(max(0, count) for _, count in runs) > most:
         raise ValueError("more frames than the film has")
     steps = itertools.chain.from_iterable(itertools.repeat(step, count) for step, count in runs)
     return list(itertools.accumulate(steps))

@@ -81,9 +81,7 @@ def _has(value: Any, **tests: Callable[[Any], bool]) -> bool:
 
 _TESTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "recipe": (lambda value: isinstance(value, dict), "a table"),
-    **dict.fromkeys(
-        ("epoch", "batch", "step", "pictures"), (_is_count, "a whole number from 0 up")
-    ),
+    **dict.fromkeys(("epoch", "batch", "step", "pictures"), (_is_count, "a count")),
     **dict.fromkeys(("seconds", "training_seconds"), (_is_seconds, "a number of seconds")),
     "partial": (
         lambda value: (

@@ -1,0 +1,233 @@
+"""Signals at random moments: what is left under the final names, and what the next run makes of it.
+
+A film is killed up to five times on its way and must then be the same, frame by frame and packet by
+packet, as that of an uninterrupted run; so must a folder of pictures. Some runs are killed while
+Python still imports.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import Path
+
+from .inputs import OPTIONS, Film, Shelf, count_packets, picture_digest, read_film, reports
+from .process import Ended, Real, Run
+from .tally import Tally
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_MOST_IN_A_ROW = 5
+_EARLY = (0.1, 1.5)  # seconds after the start of the whole program
+
+
+def kill(shelf: Shelf, kills: int, chance: random.Random) -> Tally:
+    """Kill runs `kills` times."""
+    tally = Tally("kill")
+    films, folders = _Films(shelf, tally), _Folders(shelf, tally)
+    early = max(2, kills // 8)
+    for number in range(early):
+        _kill_early(shelf, tally, SIGNALS[1:][number % 3], chance.uniform(*_EARLY))
+    done, trial = early, 0
+    while done < kills:
+        victim: _Victim = (films, folders)[trial % 2]
+        done += victim.trial(chance, min(kills - done, chance.randint(1, _MOST_IN_A_ROW)))
+        trial += 1
+    for victim in (films, folders):
+        if victim.done:
+            tally.figures[f"{victim.name}_work_repeated_per_kill"] = round(
+                victim.repeated / victim.done, 4
+            )
+    return tally
+
+
+def _kill_early(shelf: Shelf, tally: Tally, number: int, seconds: float) -> None:
+    """Kill the program near its start, most of it imports."""
+    folder = shelf.fresh("early")
+    run = Real(["run", shelf.film(), "-o", folder / "film.mp4", *OPTIONS], shelf.logs)
+    sent = run.sleep(seconds) and run.send(number)
+    ended = run.wait()
+    name = f"{signal.Signals(number).name} after {seconds:.2f} s"
+    _judge(tally, name, ended, number if sent else 0)
+    tally.count("kills", sent)
+    again = Run(["run", shelf.film(), "-o", folder / "film.mp4", *OPTIONS, "-y"], shelf.logs)
+    tally.ended(f"the run after {name}", again.wait(), (0,))
+    tally.nothing_left(name, folder)
+
+
+def _judge(tally: Tally, what: str, ended: Ended, number: int) -> None:
+    """Whether the exit code is the signal's; 0 for a run that had just ended."""
+    codes = {0: (0,), signal.SIGKILL: (-signal.SIGKILL, 0)}.get(number, (128 + number, 0))
+    if ended.code == -signal.SIGKILL and number == signal.SIGKILL:
+        tally.count("runs")
+        return
+    tally.ended(what, ended, codes)
+
+
+class _Victim:
+    """Something to work on, killed on its way.
+
+    Attributes:
+        done: kills.
+        repeated: shares of the work that had to be done again, added up.
+    """
+
+    name: str
+
+    def __init__(self, shelf: Shelf, tally: Tally) -> None:
+        self.shelf, self.tally = shelf, tally
+        self.done = 0
+        self.repeated = 0.0
+        self.seconds = self.prepare()
+
+    def prepare(self) -> float:
+        """Make the reference; the seconds that an uninterrupted run takes."""
+        raise NotImplementedError
+
+    def trial(self, chance: random.Random, most: int) -> int:
+        """Kill a run and those that go on with it, `most` times at most; the number of kills."""
+        self.output = self.shelf.fresh(f"killed {self.name}") / "out"
+        kills = 0
+        before = self.written()
+        while kills < most:
+            number = chance.choice(SIGNALS)
+            run = self.start()
+            if not run.sleep(chance.uniform(0, 1.05) * self.seconds) or not run.send(number):
+                self.tally.ended(f"a {self.name} that was not killed", run.wait(), (0,))
+                break
+            kills += 1
+            ended = run.wait(30)
+            _judge(self.tally, f"{signal.Signals(number).name} to a {self.name}", ended, number)
+            self.check(complete=False)
+            if ended.code == 0:
+                break
+            before = self.written()
+            self.tally.count(f"kills_{self.name}")
+        ended = self.start().wait()
+        self.tally.ended(f"the {self.name} after {kills} kills", ended, (0,))
+        self.check(complete=True)
+        if kills:
+            self.repeated += max(0.0, before - self.kept(ended)) / self.whole
+        self.done += kills
+        self.tally.count("kills", kills)
+        return kills
+
+    whole: int  # frames or pictures in all
+
+    def start(self) -> Run:
+        """Start the command; always the same one."""
+        raise NotImplementedError
+
+    def written(self) -> int:
+        """Frames or pictures written so far."""
+        raise NotImplementedError
+
+    def kept(self, ended: Ended) -> int:
+        """How many of them the last run has kept."""
+        raise NotImplementedError
+
+    def check(self, *, complete: bool) -> None:
+        """Compare what lies under the final names with the reference."""
+        raise NotImplementedError
+
+
+class _Films(_Victim):
+    name = "film"
+    reference: Film
+
+    def prepare(self) -> float:
+        first = self.shelf.fresh("reference film") / "out.mp4"
+        command = ["run", self.shelf.film(), *OPTIONS]
+        Run([*command, "-o", first], self.shelf.logs).wait()  # the second is as quick as all later
+        ended = Run([*command, "-o", first, "-y"], self.shelf.logs).wait()
+        self.tally.ended("a film without a kill", ended, (0,))
+        self.reference = read_film(first)
+        self.whole = len(self.reference.frames)
+        return ended.seconds
+
+    @property
+    def _file(self) -> Path:
+        return self.output.with_suffix(".mp4")
+
+    def start(self) -> Run:
+        arguments = ["run", self.shelf.film(), "-o", self._file, *OPTIONS, "--json"]
+        if self._file.exists():  # a kill that came too late
+            arguments.append("-y")
+        return Run(arguments, self.shelf.logs)
+
+    def written(self) -> int:
+        films = self.output.parent.glob(".*/film-*")
+        return max(map(count_packets, films), default=0)
+
+    def kept(self, ended: Ended) -> int:
+        (report,) = reports(ended.out) or [{}]
+        return int(report.get("resumed", 0))
+
+    def check(self, *, complete: bool) -> None:
+        if not self._file.exists():
+            if complete:
+                self.tally.fault("frames_lost", "no film after the last run", self.whole)
+            return
+        try:
+            found = read_film(self._file)
+        except OSError as error:
+            self.tally.fault("wrong_files", f"a film that cannot be decoded: {error}")
+            return
+        if found != self.reference:
+            lost = max(0, self.whole - len(found.frames))
+            self.tally.count("frames_lost", lost)
+            same = sum(a == b for a, b in zip(found.frames, self.reference.frames, strict=False))
+            times, sound = found.times == self.reference.times, found.sound == self.reference.sound
+            self.tally.fault(
+                "wrong_files",
+                f"a film of {len(found.frames)} frames, {same} of them right; times "
+                f"{'right' if times else 'wrong'}, sound {'right' if sound else 'wrong'}",
+            )
+        if complete:
+            self.tally.count("films_compared")
+            self.tally.nothing_left("a film", self.output.parent)
+
+
+class _Folders(_Victim):
+    name = "folder"
+    reference: dict[str, str]
+
+    def prepare(self) -> float:
+        output = self.shelf.fresh("reference folder")
+        command = ["run", self.shelf.pictures(), "-o", output, *OPTIONS, "-y"]
+        Run(command, self.shelf.logs).wait()
+        ended = Run(command, self.shelf.logs).wait()
+        self.tally.ended("a folder without a kill", ended, (0,))
+        self.reference = _digests(output)
+        self.whole = len(self.reference)
+        return ended.seconds
+
+    def start(self) -> Run:
+        arguments = ["run", self.shelf.pictures(), "-o", self.output, *OPTIONS]
+        return Run([*arguments, "--skip-existing", "--json"], self.shelf.logs)
+
+    def written(self) -> int:
+        return len(_digests(self.output))
+
+    def kept(self, ended: Ended) -> int:
+        return sum(report["status"] == "skipped" for report in reports(ended.out))
+
+    def check(self, *, complete: bool) -> None:
+        found = _digests(self.output)
+        wrong = [name for name, digest in found.items() if self.reference.get(name) != digest]
+        if wrong:
+            self.tally.fault("wrong_files", f"wrong pictures: {wrong[:3]}", len(wrong))
+        if complete:
+            lost = len(self.reference.keys() - found.keys())
+            if lost:
+                self.tally.fault("frames_lost", f"{lost} pictures are missing", lost)
+            self.tally.count("folders_compared")
+            self.tally.nothing_left("a folder", self.output)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """The digests of the pictures under their final names."""
+    return {
+        str(path.relative_to(folder)): picture_digest(path)
+        for path in sorted(folder.rglob("*.png"))
+        if not path.name.startswith(".")
+    }
