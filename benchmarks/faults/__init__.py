@@ -1,1 +1,1 @@
-"""The fault campaign: what becomes of runs that are killed, starved, tricked or fed with garbage."""
+"""The fault campaign: runs that are killed, starved, tricked or fed with garbage."""

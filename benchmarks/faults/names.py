@@ -38,7 +38,7 @@ def names(shelf: Shelf, *, quick: bool) -> Tally:
         try:
             inner = folder / name
             inner.mkdir()
-            film = Path(shutil.copy(shelf.kinds()[0], inner / f"{name}.mkv"))
+            shutil.copy(shelf.kinds()[0], inner / f"{name}.mkv")
             color = Path(shutil.copy(sorted(shelf.colors().iterdir())[0], inner / f"{name}.png"))
             broken = inner / f"{name}.mp4"
             broken.write_bytes(b"no film")

@@ -61,8 +61,8 @@ def wait_for_frames(folder: Path, process: subprocess.Popen[str]) -> Path:
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
-    ids=["ctrl-c", "terminated"],
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["ctrl-c", "terminated", "terminal closed"],
 )
 def test_an_interruption_leaves_no_file(
     tmp_path: Path, long_film: Path, number: int, code: int
@@ -218,6 +218,16 @@ def test_a_full_disk_under_standard_output_is_one_line() -> None:
         )
     assert done.returncode == 1
     assert done.stderr == "error: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.6, 1.2])
+def test_ctrl_c_during_the_imports(tmp_path: Path, long_film: Path, seconds: float) -> None:
+    process = start("run", long_film, "-o", tmp_path / "out.mkv", *RAMP)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "") and err.strip() in ("", "interrupted")
+    assert files_in(tmp_path) == []
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
