@@ -22,7 +22,7 @@ from vidcolor.training.recipe import shipped_recipes
 
 from .inputs import FORMATS, KINDS, OPTIONS, Shelf, count_packets, picture_digest, reports
 from .mutate import mutate_bytes, mutate_recipe, mutate_safetensors, mutate_values
-from .process import Ended, Run
+from .process import Run
 from .tally import Tally
 
 _FOLDER = 20  # files in a run
@@ -69,7 +69,7 @@ def _colorize(shelf: Shelf, tally: Tally, source: Path) -> bool:
     ended = Run(command, shelf.logs, limits=_LIMITS).wait(60 if source.is_file() else 300)
     count = len(list(source.iterdir())) if source.is_dir() else 1
     found = reports(ended.out)
-    good = tally.ended(f"mutants {source.name}", _without_lines(ended))
+    good = tally.ended(f"mutants {source.name}", ended, lines=4 * count + 10)
     if good and len(found) < count:
         tally.fault("unexplained_exits", f"{source.name}: {len(found)} of {count} reports")
         good = False
@@ -85,14 +85,6 @@ def _colorize(shelf: Shelf, tally: Tally, source: Path) -> bool:
                 good = False
     tally.nothing_left(f"mutants {source.name}", output)
     return good
-
-
-def _without_lines(ended: Ended) -> Ended:
-    """A folder has a line for each file; only single lines are judged."""
-    lines = ended.err.splitlines()
-    return Ended(
-        **{**vars(ended), "err": "\n".join(lines[-8:])} if not ended.has_traceback else vars(ended)
-    )
 
 
 def _is_whole(path: Path, frames: int) -> bool:

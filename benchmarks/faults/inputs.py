@@ -71,7 +71,7 @@ def count_packets(path: Path) -> int:
         with av.open(str(path)) as container:
             for packet in container.demux(video=0):
                 count += bool(packet.size)
-    except (OSError, IndexError, ValueError):
+    except (OSError, IndexError, ValueError, av.FFmpegError):
         pass
     return count
 

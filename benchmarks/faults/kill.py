@@ -17,17 +17,20 @@ from .tally import Tally
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _MOST_IN_A_ROW = 5
-_EARLY = (0.1, 1.5)  # seconds after the start of the whole program
+_EARLY, _LATE = 1.5, 0.4  # seconds after the program's first line, and around its end
 
 
 def kill(shelf: Shelf, kills: int, chance: random.Random) -> Tally:
     """Kill runs `kills` times."""
     tally = Tally("kill")
     films, folders = _Films(shelf, tally), _Folders(shelf, tally)
-    early = max(2, kills // 8)
-    for number in range(early):
-        _kill_early(shelf, tally, SIGNALS[1:][number % 3], chance.uniform(*_EARLY))
-    done, trial = early, 0
+    whole = max(2, kills // 6)
+    seconds = _real_seconds(shelf)
+    for number in range(whole):
+        late = seconds + chance.uniform(-_LATE, _LATE / 2)
+        moment = late if number % 2 else chance.uniform(0, _EARLY) * chance.random()
+        _kill_program(shelf, tally, SIGNALS[1:][number % 3], moment)
+    done, trial = whole, 0
     while done < kills:
         victim: _Victim = (films, folders)[trial % 2]
         done += victim.trial(chance, min(kills - done, chance.randint(1, _MOST_IN_A_ROW)))
@@ -40,17 +43,34 @@ def kill(shelf: Shelf, kills: int, chance: random.Random) -> Tally:
     return tally
 
 
-def _kill_early(shelf: Shelf, tally: Tally, number: int, seconds: float) -> None:
-    """Kill the program near its start, most of it imports."""
-    folder = shelf.fresh("early")
-    run = Real(["run", shelf.film(), "-o", folder / "film.mp4", *OPTIONS], shelf.logs)
-    sent = run.sleep(seconds) and run.send(number)
-    ended = run.wait()
+def _program(shelf: Shelf, *more: str) -> Real:
+    """The whole program on a few pictures, from its first line on."""
+    output = shelf.folder / "program" / "out"
+    source = shelf.pictures() / "a"
+    program = Real(["run", source, "-o", output, *OPTIONS, *more], shelf.logs)
+    program.wait_for_handlers()
+    return program
+
+
+def _real_seconds(shelf: Shelf) -> float:
+    shelf.fresh("program")
+    _program(shelf).wait()
+    return _program(shelf, "-y").wait().seconds
+
+
+def _kill_program(shelf: Shelf, tally: Tally, number: int, seconds: float) -> None:
+    """Kill the program near its start, most of it imports, or near its end."""
+    folder = shelf.fresh("program")
+    program = _program(shelf)
+    sent = program.sleep(seconds) and program.send(number)
     name = f"{signal.Signals(number).name} after {seconds:.2f} s"
-    _judge(tally, name, ended, number if sent else 0)
+    _judge(tally, name, program.wait(), number if sent else 0)
     tally.count("kills", sent)
-    again = Run(["run", shelf.film(), "-o", folder / "film.mp4", *OPTIONS, "-y"], shelf.logs)
-    tally.ended(f"the run after {name}", again.wait(), (0,))
+    again = ["run", shelf.pictures() / "a", "-o", folder / "out", *OPTIONS, "--skip-existing"]
+    tally.ended(f"the run after {name}", Run(again, shelf.logs).wait(), (0,))
+    count = len(_digests(folder / "out"))
+    if count != len(list((shelf.pictures() / "a").iterdir())):
+        tally.fault("frames_lost", f"{name}: {count} pictures")
     tally.nothing_left(name, folder)
 
 
@@ -67,8 +87,8 @@ class _Victim:
     """Something to work on, killed on its way.
 
     Attributes:
-        done: kills.
-        repeated: shares of the work that had to be done again, added up.
+        done: kills that a whole run has followed.
+        repeated: shares of the work that these had to do again, added up.
     """
 
     name: str
@@ -107,7 +127,7 @@ class _Victim:
         self.check(complete=True)
         if kills:
             self.repeated += max(0.0, before - self.kept(ended)) / self.whole
-        self.done += kills
+            self.done += 1
         self.tally.count("kills", kills)
         return kills
 

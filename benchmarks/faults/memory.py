@@ -9,7 +9,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .inputs import OPTIONS, Shelf, read_film
@@ -79,7 +79,7 @@ def _group(size: int) -> Iterator[Path | None]:
     try:
         yield made
     finally:
-        if group.is_dir():
+        with suppress(OSError):
             group.rmdir()
 
 

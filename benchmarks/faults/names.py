@@ -20,7 +20,7 @@ NAMES = {
     "a mark of direction": "a\u202egnp.evil".encode(),
     "a line separator": f"a\u2028{FORGED}".encode(),
     "bytes that are not UTF-8": b"caf\xe9\xff",
-    "markup": b"[red]a[/red] [bold",
+    "markup": b"[red]a [bold",
     "dashes": b"--output=x",
     "signs of printf": b"%s%n%05d",
     "a long name": b"n" * 230,

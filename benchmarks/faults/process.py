@@ -8,17 +8,19 @@ imports and all.
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 DOCUMENTED = (0, 1, 2, 129, 130, 143)  # exit codes
-_LINES = 20  # on standard error; more is no clear line
+LINES = 20  # on standard error; more is no clear line
 _CHARACTERS = 800  # of a line
 
 
@@ -74,7 +76,7 @@ class Ended:
         """Whether it printed one."""
         return "Traceback (most recent call last)" in self.text
 
-    def problems(self, lines: int = _LINES) -> list[str]:
+    def problems(self, lines: int = LINES) -> list[str]:
         """What is wrong with the way it ended, whatever it was to do."""
         found = []
         if self.has_traceback:
@@ -141,6 +143,9 @@ class Run:
             main()
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
+        except BaseException:
+            traceback.print_exc()  # as Python itself does
+            sys.stderr.flush()
         finally:
             os._exit(code)
 
@@ -158,7 +163,7 @@ class Run:
                 python.append(None)
             else:
                 os.dup2(os.open(wanted or log, os.O_WRONLY | os.O_APPEND), number)
-                python.append(open(number, "w", buffering=number, closefd=False))  # noqa: SIM115
+                python.append(open(number, "w", buffering=1, closefd=False))  # noqa: SIM115
         sys.stdout, sys.stderr = python  # type: ignore[assignment]  # as Python has closed ones
         for kind, value in limits.items():
             resource.setrlimit(kind, (value, value))
@@ -189,6 +194,17 @@ class Run:
 
     def _is_over(self) -> bool:
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def wait_for_handlers(self) -> None:
+        """Wait until the program has its handlers of signals. Before, Python itself begins, which
+        answers signals in its own ways."""
+        status = Path(f"/proc/{self.pid}/status")
+        while not self._is_over():
+            (caught,) = re.findall(r"SigCgt:\s*(\w+)", status.read_text("ascii")) or ["0"]
+            if int(caught, 16) >> (signal.SIGHUP - 1) & 1:
+                break
+            time.sleep(0.001)
+        self._began = time.monotonic()
 
     def wait(self, seconds: float = 120) -> Ended:
         """Wait for the end, at most so long since the start; then kill it."""

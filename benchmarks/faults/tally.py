@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .process import Ended
+from .process import LINES, Ended
 
 # The figures that must be 0, in all parts.
 ZEROS = (
@@ -45,11 +45,20 @@ class Tally:
         self.faults.append(line)
         print(f"FAULT {self.part}: {line}", file=sys.stderr, flush=True)
 
-    def ended(self, what: str, ended: Ended, codes: tuple[int, ...] = (0, 1, 2)) -> bool:
-        """Judge how a run has ended; whether nothing is wrong with it."""
+    def ended(
+        self, what: str, ended: Ended, codes: tuple[int, ...] = (0, 1, 2), *, lines: int = LINES
+    ) -> bool:
+        """Judge how a run has ended; whether nothing is wrong with it.
+
+        Args:
+            what: it was.
+            ended: how.
+            codes: exit codes that it may have.
+            lines: on standard error that it may have.
+        """
         self.count("runs")
         about = f"{what}: {{}} [{' '.join(ended.arguments)[:160]}] {ended.said}"
-        found = ended.problems()
+        found = ended.problems(lines)
         for problem in found:
             if problem == "traceback":
                 figure = "tracebacks"

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from .inputs import OPTIONS, Shelf, picture_digest, read_film
-from .process import Run
+from .process import LINES, Run
 from .tally import Tally
 
 _LATER = 0.3  # seconds after which the second run begins
@@ -37,7 +37,7 @@ def together(shelf: Shelf) -> Tally:
         what = f"two runs on a folder {' '.join(more)}"
         folder = shelf.fresh("together") / "out"
         command = ["run", shelf.pictures(), "-o", folder, *OPTIONS, *more, "-q"]
-        _both(shelf, tally, what, command, _LATER, lines=shelf.count + 10)
+        _both(shelf, tally, what, command, _LATER, lines=3 * shelf.count + 10)
         names = [path for path in folder.rglob("*.png") if path.name[0] != "."]
         own = [path for path in names if "second" not in path.name]
         if len(own) != shelf.count:
@@ -56,7 +56,7 @@ def _both(
     command: list[str | Path],
     later: float,
     *,
-    lines: int = 20,
+    lines: int = LINES,
 ) -> list[int]:
     """Run a command twice at once; the exit codes."""
     runs = []
@@ -67,8 +67,5 @@ def _both(
         time.sleep(later)
     ended = [run.wait() for run in runs]
     for each in ended:
-        if lines == 20 or each.has_traceback or each.code not in (0, 1):
-            tally.ended(what, each)
-        else:
-            tally.count("runs")
+        tally.ended(what, each, lines=lines)
     return [each.code for each in ended]
