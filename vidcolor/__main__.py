@@ -17,6 +17,7 @@ def main() -> None:
             from .cli import main as run
 
             run()
+            code = 0
         finally:
             ending.ignore()
     except SystemExit as error:

@@ -53,7 +53,12 @@ def _says(tally: Tally, what: str, ended: Ended, *words: str) -> None:
 
 
 def _full(shelf: Shelf, tally: Tally, whole: Film) -> None:
-    for name, *more in (("out.mp4",), ("out.mkv", "--encoder", "ffv1"), ("out.avi",), ("out.ts",)):
+    for name, *more in (
+        ("out.mp4",),
+        ("out.mkv", "--encoder", "ffv1"),
+        ("out.avi", "--copy", "none"),
+        ("out.ts",),
+    ):
         with small_disk(shelf, _ROOM) as (folder, limits):
             run = Run(
                 ["run", shelf.film(), "-o", folder / name, *OPTIONS, *more],

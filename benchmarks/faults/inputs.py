@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,9 @@ KINDS = {
     "mpeg4.avi": ("mpeg4", "yuv420p", "mp3"),
     "mpeg2.ts": ("mpeg2video", "yuv420p", "mp2"),
     "vp8.webm": ("libvpx", "yuv420p", "libopus"),
-    "ffv1.mkv": ("ffv1", "yuv420p", "flac"),
+    "ffv1.mkv": ("ffv1", "yuv420p", "pcm_s16le"),
     "prores.mov": ("prores_ks", "yuv422p10le", "pcm_s16le"),
-    "theora.ogv": ("libtheora", "yuv420p", "libvorbis"),
+    "wmv2.wmv": ("wmv2", "yuv420p", "mp3"),
 }
 
 
@@ -118,36 +119,44 @@ class Shelf:
 
     def pictures(self) -> Path:
         """A folder of pictures in two subfolders."""
-        path = self.folder / "pictures"
-        if not path.exists():
-            for number, picture in enumerate(pictures(SMALL, self.count)):
-                name = path / ("a" if number % 2 else "b") / f"{number:03}.png"
-                name.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(picture).save(name)
-        return path
+        return self._made("pictures", self._make_pictures)
 
     def kinds(self) -> list[Path]:
         """A short film of each of `KINDS`, and a picture of each of `FORMATS`."""
-        folder = self.folder / "kinds"
-        if not folder.exists():
-            folder.mkdir()
-            for name, (video, pix_fmt, audio) in KINDS.items():
-                _short_film(folder / name, video, pix_fmt, audio)
-            (picture,) = pictures(SMALL, 1)
-            for suffix in FORMATS:
-                Image.fromarray(picture).save(folder / f"picture.{suffix}")
-        return sorted(folder.iterdir())
+        return sorted(self._made("kinds", _make_kinds).iterdir())
 
     def colors(self) -> Path:
         """A folder of color pictures for training and evaluation."""
-        path = self.folder / "colors"
+        return self._made("colors", _make_colors)
+
+    def _made(self, name: str, make: Callable[[Path], None]) -> Path:
+        path = self.folder / name
         if not path.exists():
-            path.mkdir()
-            random = np.random.default_rng(5)
-            for number in range(12):
-                coarse = random.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-                Image.fromarray(coarse).resize((64, 64)).save(path / f"{number:02}.png")
+            part = self.fresh(f"{name} in the making")
+            make(part)
+            part.rename(path)
         return path
+
+    def _make_pictures(self, folder: Path) -> None:
+        for number, picture in enumerate(pictures(SMALL, self.count)):
+            name = folder / ("a" if number % 2 else "b") / f"{number:03}.png"
+            name.parent.mkdir(exist_ok=True)
+            Image.fromarray(picture).save(name)
+
+
+def _make_kinds(folder: Path) -> None:
+    for name, (video, pix_fmt, audio) in KINDS.items():
+        _short_film(folder / name, video, pix_fmt, audio)
+    (picture,) = pictures(SMALL, 1)
+    for suffix in FORMATS:
+        Image.fromarray(picture).save(folder / f"picture.{suffix}")
+
+
+def _make_colors(folder: Path) -> None:
+    random = np.random.default_rng(5)
+    for number in range(12):
+        coarse = random.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((64, 64)).save(folder / f"{number:02}.png")
 
 
 def _short_film(path: Path, codec: str, pix_fmt: str, audio: str) -> None:

@@ -46,6 +46,14 @@ def test_each_signal_cleans_up_and_has_its_code(tmp_path: Path, name: str, code:
     assert (done.returncode, done.stdout, done.stderr) == (code, "put away\n", "")
 
 
+@pytest.mark.parametrize(
+    ("work", "code"), [("pass", 0), ("sys.exit(2)", 2), ("sys.exit()", 0)], ids=str
+)
+def test_without_a_signal_the_code_is_the_commands(tmp_path: Path, work: str, code: int) -> None:
+    done = ended(work, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
 def test_a_signal_waits_for_the_end_of_an_import(tmp_path: Path) -> None:
     """Even one that catches everything, as C code does."""
     (tmp_path / "slow.py").write_text(
