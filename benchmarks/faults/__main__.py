@@ -63,18 +63,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _parts(given: argparse.Namespace, shelf: Shelf) -> dict[str, Callable[[], Tally]]:
     quick = given.quick
-    kills = given.kills or (8 if quick else 120)
-    inputs = given.inputs or (40 if quick else 1000)
+    kills = given.kills or (5 if quick else 120)
+    inputs = given.inputs or (30 if quick else 1000)
 
     def chance(part: str) -> random.Random:
         return random.Random(f"{given.seed} {part}")  # the same whichever parts are chosen
 
     return {
         "kill": lambda: kill(shelf, kills, chance("kill")),
-        "disk": lambda: disk(shelf),
+        "disk": lambda: disk(shelf, chance("disk"), quick=quick),
         "memory": lambda: memory(shelf, chance("memory"), quick=quick),
         "fuzz": lambda: fuzz(shelf, inputs, chance("fuzz"), given.kind or ()),
-        "together": lambda: together(shelf),
+        "together": lambda: together(shelf, quick=quick),
         "names": lambda: names(shelf, quick=quick),
     }
 
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ["VIDCOLOR_CACHE"] = str(folder / "cache")
         os.environ["VIDCOLOR_WEIGHTS"] = str(folder / "own weights")
         os.environ["COLUMNS"] = "400"
-        seconds, count = (12.0, 12) if given.quick else (30.0, 40)
+        seconds, count = (4.0, 6) if given.quick else (30.0, 40)
         shelf = Shelf(folder, seconds=seconds, count=count)
         for part, run in _parts(given, shelf).items():
             if given.only and part not in given.only:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,19 +17,32 @@ from .process import Ended, Run
 from .tally import Tally
 
 _ROOM = 50 << 10  # bytes of a disk that is too small
+_FULL: tuple[tuple[str, ...], ...] = (
+    ("out.mp4",),
+    ("out.mkv", "--encoder", "ffv1"),
+    ("out.avi", "--copy", "none"),
+    ("out.ts",),
+)
+# Standard output, standard error, an option, and the exit code.
+_STREAMS = (
+    ("", "closed", "", 0),
+    ("closed", "closed", "--json", 0),
+    ("/dev/full", "", "--json", 1),
+    ("", "/dev/full", "", 0),
+)
 
 
-def disk(shelf: Shelf) -> Tally:
+def disk(shelf: Shelf, chance: random.Random, *, quick: bool) -> Tally:
     """Work on disks and folders that do not do their part."""
     tally = Tally("disk")
     reference = shelf.fresh("whole") / "out.mp4"
     ended = Run(["run", shelf.film(), "-o", reference, *OPTIONS], shelf.logs).wait()
     tally.ended("a film on a good disk", ended, (0,))
     whole = read_film(reference)
-    _full(shelf, tally, whole)
+    _full(shelf, tally, whole, _FULL[:1] if quick else _FULL)
     _unwritable(shelf, tally)
-    _streams(shelf, tally)
-    _changes(shelf, tally, whole)
+    _streams(shelf, tally, _STREAMS[:1] if quick else _STREAMS)
+    _changes(shelf, tally, whole, chance.sample(list(_CHANGES), 2) if quick else list(_CHANGES))
     return tally
 
 
@@ -52,13 +66,8 @@ def _says(tally: Tally, what: str, ended: Ended, *words: str) -> None:
         tally.fault("unclear_messages", f"{what}: says none of {words}: {ended.said}")
 
 
-def _full(shelf: Shelf, tally: Tally, whole: Film) -> None:
-    for name, *more in (
-        ("out.mp4",),
-        ("out.mkv", "--encoder", "ffv1"),
-        ("out.avi", "--copy", "none"),
-        ("out.ts",),
-    ):
+def _full(shelf: Shelf, tally: Tally, whole: Film, outputs: Sequence[tuple[str, ...]]) -> None:
+    for name, *more in outputs:
         with small_disk(shelf, _ROOM) as (folder, limits):
             run = Run(
                 ["run", shelf.film(), "-o", folder / name, *OPTIONS, *more],
@@ -118,14 +127,8 @@ def _unwritable(shelf: Shelf, tally: Tally) -> None:
             folder.chmod(0o700)
 
 
-def _streams(shelf: Shelf, tally: Tally) -> None:
+def _streams(shelf: Shelf, tally: Tally, cases: Sequence[tuple[str, str, str, int]]) -> None:
     """Standard output and error that cannot be written: the work is done all the same."""
-    cases: tuple[tuple[str, str, str, int], ...] = (
-        ("", "closed", "", 0),
-        ("closed", "closed", "--json", 0),
-        ("/dev/full", "", "--json", 1),
-        ("", "/dev/full", "", 0),
-    )
     for stdout, stderr, option, code in cases:
         folder = shelf.fresh("streams")
         ended = Run(
@@ -162,7 +165,7 @@ def _replace(source: Path, output: Path) -> None:
 
 # What happens to the input or the output's folder while a film is worked on, and the exit codes
 # that may follow. What is open stays readable when its name goes, so a film may well be whole.
-_CHANGES: dict[str, tuple[Callable[[Path, Path], None], tuple[int, ...]]] = {
+_CHANGES: dict[str, tuple[Callable[[Path, Path], object], tuple[int, ...]]] = {
     "the input is removed": (lambda source, output: source.unlink(), (0, 1)),
     "the input is replaced": (_replace, (0, 1)),
     "the input is cut short": (
@@ -172,18 +175,19 @@ _CHANGES: dict[str, tuple[Callable[[Path, Path], None], tuple[int, ...]]] = {
     "the input is emptied": (lambda source, output: os.truncate(source, 0), (0, 1)),
     "the output's folder is removed": (lambda source, output: shutil.rmtree(output), (1,)),
     "the output's folder is renamed": (
-        lambda source, output: output.rename(output.with_name("moved")) and None,
+        lambda source, output: output.rename(output.with_name("moved")),
         (1,),
     ),
     "another file gets the output's name": (
-        lambda source, output: (output / "out.mp4").write_text("another's") and None,
+        lambda source, output: (output / "out.mp4").write_text("another's"),
         (1,),
     ),
 }
 
 
-def _changes(shelf: Shelf, tally: Tally, whole: Film) -> None:
-    for what, (change, codes) in _CHANGES.items():
+def _changes(shelf: Shelf, tally: Tally, whole: Film, chosen: Sequence[str]) -> None:
+    for what in chosen:
+        change, codes = _CHANGES[what]
         folder = shelf.fresh("changes")
         source, output = folder / "in.mp4", folder / "output"
         shutil.copy(shelf.film(), source)

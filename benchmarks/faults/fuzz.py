@@ -22,7 +22,7 @@ from vidcolor.training.recipe import shipped_recipes
 
 from .inputs import FORMATS, KINDS, OPTIONS, Shelf, count_packets, picture_digest, reports
 from .mutate import mutate_bytes, mutate_recipe, mutate_safetensors, mutate_values
-from .process import Run
+from .process import Arguments, Run
 from .tally import Tally
 
 _FOLDER = 20  # files in a run
@@ -62,10 +62,18 @@ def _media(
                 shutil.copy(path, kept / path.name)
 
 
+def _films(shelf: Shelf, tally: Tally, count: int, chance: random.Random) -> None:
+    _media(shelf, tally, count, chance, tuple(KINDS))
+
+
+def _pictures(shelf: Shelf, tally: Tally, count: int, chance: random.Random) -> None:
+    _media(shelf, tally, count, chance, [f"picture.{each}" for each in FORMATS])
+
+
 def _colorize(shelf: Shelf, tally: Tally, source: Path) -> bool:
     """Run a folder of mutants, or one; whether nothing is wrong."""
     output = shelf.fresh("mutants' output")
-    command = ["run", source, "-o", f"{output}/", *OPTIONS, "--json", "-q"]
+    command: Arguments = ["run", source, "-o", f"{output}/", *OPTIONS, "--json", "-q"]
     ended = Run(command, shelf.logs, limits=_LIMITS).wait(60 if source.is_file() else 300)
     count = len(list(source.iterdir())) if source.is_dir() else 1
     found = reports(ended.out)
@@ -104,7 +112,7 @@ def _weights(shelf: Shelf, tally: Tally, count: int, chance: random.Random) -> N
         mutant = folder / f"{number:04}.safetensors"
         mutant.write_bytes(mutate_safetensors(data, chance))
         output = shelf.fresh("weights' output")
-        command = ["run", picture, "-o", output / "out.png", "--weights", mutant]
+        command: Arguments = ["run", picture, "-o", output / "out.png", "--weights", mutant]
         ended = Run([*command, "--device", "cpu"], shelf.logs, limits=_LIMITS).wait(60)
         tally.ended(f"weights {mutant.name}", ended)
         if ended.code == 0:
@@ -119,14 +127,22 @@ def _recipes(shelf: Shelf, tally: Tally, count: int, chance: random.Random) -> N
         mutant = folder / f"{number:04}.toml"
         mutant.write_bytes(mutate_recipe(chance.choice(texts), chance))
         # a recipe that is still good goes as far as to its pictures
-        command = ["train", "--recipe", mutant, "--data", folder / "nowhere", "-o", folder / "out"]
+        command: Arguments = [
+            "train",
+            "--recipe",
+            mutant,
+            "--data",
+            folder / "nowhere",
+            "-o",
+            folder / "out",
+        ]
         ended = Run([*command, "--device", "cpu"], shelf.logs, limits=_LIMITS).wait(60)
         tally.ended(f"recipe {mutant.name}", ended, (1, 2))
 
 
 def _checkpoints(shelf: Shelf, tally: Tally, count: int, chance: random.Random) -> None:
     folder = shelf.fresh("checkpoints")
-    command = ["train", "--recipe", "S0", "--data", shelf.colors(), "--device", "cpu"]
+    command: Arguments = ["train", "--recipe", "S0", "--data", shelf.colors(), "--device", "cpu"]
     command += ["--set", "size=16", "--set", "batch_size=4", "--set", "input_size=16"]
     begun = folder / "begun"
     ended = Run([*command, "--epochs", "1", "-o", begun], shelf.logs).wait(200)
@@ -145,7 +161,7 @@ def _checkpoints(shelf: Shelf, tally: Tally, count: int, chance: random.Random) 
             target.write_bytes(mutate_safetensors(target.read_bytes(), chance))
         else:
             target.write_bytes(mutate_bytes(target.read_bytes(), chance))
-        again = ["train", "--resume", "--epochs", "2", "-o", mutant, "--device", "cpu"]
+        again: Arguments = ["train", "--resume", "--epochs", "2", "-o", mutant, "--device", "cpu"]
         ended = Run(again, shelf.logs, limits=_LIMITS).wait(100)
         tally.ended(f"checkpoint {number} ({target.name})", ended)
         if ended.code == 0:
@@ -153,8 +169,8 @@ def _checkpoints(shelf: Shelf, tally: Tally, count: int, chance: random.Random) 
 
 
 _KINDS: dict[str, Callable[[Shelf, Tally, int, random.Random], None]] = {
-    "films": lambda *given: _media(*given, names=tuple(KINDS)),
-    "pictures": lambda *given: _media(*given, names=[f"picture.{each}" for each in FORMATS]),
+    "films": _films,
+    "pictures": _pictures,
     "weights": _weights,
     "recipes": _recipes,
     "checkpoints": _checkpoints,

@@ -180,8 +180,8 @@ def _short_film(path: Path, codec: str, pix_fmt: str, audio: str) -> None:
             for part in resampler.resample(samples):
                 fifo.write(part)
             size = sound.codec_context.frame_size or 1024
-            while part := fifo.read(size):
-                container.mux(sound.encode(part))
+            while (block := fifo.read(size)) is not None:
+                container.mux(sound.encode(block))
         container.mux(video.encode(None))
         container.mux(sound.encode(None))
 

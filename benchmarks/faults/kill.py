@@ -12,7 +12,7 @@ import signal
 from pathlib import Path
 
 from .inputs import OPTIONS, Film, Shelf, count_packets, picture_digest, read_film, reports
-from .process import Ended, Real, Run
+from .process import Arguments, Ended, Real, Run
 from .tally import Tally
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -66,7 +66,14 @@ def _kill_program(shelf: Shelf, tally: Tally, number: int, seconds: float) -> No
     name = f"{signal.Signals(number).name} after {seconds:.2f} s"
     _judge(tally, name, program.wait(), number if sent else 0)
     tally.count("kills", sent)
-    again = ["run", shelf.pictures() / "a", "-o", folder / "out", *OPTIONS, "--skip-existing"]
+    again: Arguments = [
+        "run",
+        shelf.pictures() / "a",
+        "-o",
+        folder / "out",
+        *OPTIONS,
+        "--skip-existing",
+    ]
     tally.ended(f"the run after {name}", Run(again, shelf.logs).wait(), (0,))
     count = len(_digests(folder / "out"))
     if count != len(list((shelf.pictures() / "a").iterdir())):
@@ -156,7 +163,7 @@ class _Films(_Victim):
 
     def prepare(self) -> float:
         first = self.shelf.fresh("reference film") / "out.mp4"
-        command = ["run", self.shelf.film(), *OPTIONS]
+        command: Arguments = ["run", self.shelf.film(), *OPTIONS]
         Run([*command, "-o", first], self.shelf.logs).wait()  # the second is as quick as all later
         ended = Run([*command, "-o", first, "-y"], self.shelf.logs).wait()
         self.tally.ended("a film without a kill", ended, (0,))
@@ -169,7 +176,7 @@ class _Films(_Victim):
         return self.output.with_suffix(".mp4")
 
     def start(self) -> Run:
-        arguments = ["run", self.shelf.film(), "-o", self._file, *OPTIONS, "--json"]
+        arguments: Arguments = ["run", self.shelf.film(), "-o", self._file, *OPTIONS, "--json"]
         if self._file.exists():  # a kill that came too late
             arguments.append("-y")
         return Run(arguments, self.shelf.logs)
@@ -213,7 +220,7 @@ class _Folders(_Victim):
 
     def prepare(self) -> float:
         output = self.shelf.fresh("reference folder")
-        command = ["run", self.shelf.pictures(), "-o", output, *OPTIONS, "-y"]
+        command: Arguments = ["run", self.shelf.pictures(), "-o", output, *OPTIONS, "-y"]
         Run(command, self.shelf.logs).wait()
         ended = Run(command, self.shelf.logs).wait()
         self.tally.ended("a folder without a kill", ended, (0,))
@@ -222,7 +229,7 @@ class _Folders(_Victim):
         return ended.seconds
 
     def start(self) -> Run:
-        arguments = ["run", self.shelf.pictures(), "-o", self.output, *OPTIONS]
+        arguments: Arguments = ["run", self.shelf.pictures(), "-o", self.output, *OPTIONS]
         return Run([*arguments, "--skip-existing", "--json"], self.shelf.logs)
 
     def written(self) -> int:

@@ -18,7 +18,9 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+Arguments = list[str | Path]
 DOCUMENTED = (0, 1, 2, 129, 130, 143)  # exit codes
 LINES = 20  # on standard error; more is no clear line
 _CHARACTERS = 800  # of a line
@@ -119,7 +121,7 @@ class Run:
             environment: variables to set.
             group: a control group for it.
         """
-        self.arguments = tuple(map(os.fspath, arguments))
+        self.arguments = tuple(str(each) for each in arguments)
         self._logs = (logs / "stdout.txt", logs / "stderr.txt")
         for log in self._logs:
             log.write_bytes(b"")
@@ -156,7 +158,7 @@ class Run:
         self._join()
         os.environ.update(environment)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        python = []
+        python: list[Any] = []
         for number, (wanted, log) in enumerate(zip(streams, self._logs, strict=True), start=1):
             if wanted == "closed":
                 os.close(number)
@@ -164,7 +166,7 @@ class Run:
             else:
                 os.dup2(os.open(wanted or log, os.O_WRONLY | os.O_APPEND), number)
                 python.append(open(number, "w", buffering=1, closefd=False))  # noqa: SIM115
-        sys.stdout, sys.stderr = python  # type: ignore[assignment]  # as Python has closed ones
+        sys.stdout, sys.stderr = python  # None for a closed one, as Python has it
         for kind, value in limits.items():
             resource.setrlimit(kind, (value, value))
         for each in (signal.SIGTERM, signal.SIGHUP):

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
 from .inputs import OPTIONS, Shelf, picture_digest, read_film
-from .process import LINES, Run
+from .process import LINES, Arguments, Run
 from .tally import Tally
 
 _LATER = 0.3  # seconds after which the second run begins
 
 
-def together(shelf: Shelf) -> Tally:
+def together(shelf: Shelf, *, quick: bool) -> Tally:
     """Let two runs write the same film, and the same folder."""
     tally = Tally("together")
-    reference = shelf.fresh("alone") / "out.mp4"
-    ended = Run(["run", shelf.film(), "-o", reference, *OPTIONS], shelf.logs).wait()
-    tally.ended("a film alone", ended, (0,))
-    whole = read_film(reference)
-    for later in (0.0, _LATER):
-        for more in ((), ("-y",), ("--no-resume",), ("--no-resume", "-y")):
+    command: Arguments
+    kinds: tuple[tuple[str, ...], ...] = ((),) if quick else ((), ("--no-resume",))
+    for kind in kinds:
+        reference = shelf.fresh("alone") / "out.mp4"
+        ended = Run(["run", shelf.film(), "-o", reference, *OPTIONS, *kind], shelf.logs).wait()
+        tally.ended("a film alone", ended, (0,))
+        whole = read_film(reference)  # without checkpoints an encoder sets other key frames
+        moments = (0.0,) if quick else (0.0, _LATER)
+        for later, overwrite in itertools.product(moments, ((), ("-y",))):
+            more = (*kind, *overwrite)
             what = f"two runs on a film, {later} s apart {' '.join(more)}"
             folder = shelf.fresh("together")
             command = ["run", shelf.film(), "-o", folder / "out.mp4", *OPTIONS, *more]
@@ -33,7 +38,7 @@ def together(shelf: Shelf) -> Tally:
             if not (folder / "out.mp4").exists():
                 tally.fault("frames_lost", f"{what}: no film", len(whole.frames))
             tally.nothing_left(what, folder)
-    for more in (("--skip-existing",), ("-y",)):
+    for more in (("--skip-existing",),) if quick else (("--skip-existing",), ("-y",)):
         what = f"two runs on a folder {' '.join(more)}"
         folder = shelf.fresh("together") / "out"
         command = ["run", shelf.pictures(), "-o", folder, *OPTIONS, *more, "-q"]

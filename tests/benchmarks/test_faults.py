@@ -32,7 +32,7 @@ def test_the_short_campaign_finds_nothing(tmp_path: Path) -> None:
     for part, figures in found["parts"].items():
         assert figures["runs"] > 0, part
         assert {name: figures[name] for name in ZEROS} == dict.fromkeys(ZEROS, 0), part
-    assert found["parts"]["kill"]["kills"] >= 8 and found["parts"]["fuzz"]["inputs"] >= 38
+    assert found["parts"]["kill"]["kills"] >= 3 and found["parts"]["fuzz"]["inputs"] >= 28
     readme = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     keys = {key for figures in found["parts"].values() for key in figures} | set(found)
     assert not sorted(k for k in keys if f"`{k}`" not in readme and not k.startswith("inputs_"))

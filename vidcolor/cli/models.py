@@ -124,6 +124,7 @@ def _show(name: str, description: Description) -> None:
 
 def _list(as_json: bool) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
@@ -136,7 +137,7 @@ def _list(as_json: bool) -> None:
         values = {name: dataclasses.asdict(entry) for name, entry in entries.items()}
         click.echo(json_text(values, indent=1))
         return
-    table = Table("model", *(Text(printable(name)) for name in entries))
+    table = Table("model", *(escape(printable(name)) for name in entries))
     columns = [
         _facts(entry, user_folder() if name in stored else shipped_folder())
         for name, entry in entries.items()

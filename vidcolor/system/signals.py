@@ -72,7 +72,7 @@ class Ending:
     def _handle_later(self, number: int) -> None:
         def wait() -> None:
             time.sleep(_LATER)
-            _thread.interrupt_main(number)
+            _thread.interrupt_main(signal.Signals(number))
 
         self._kept = True
         _thread.start_new_thread(wait, ())
