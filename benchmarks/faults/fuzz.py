@@ -127,16 +127,9 @@ def _recipes(shelf: Shelf, tally: Tally, count: int, chance: random.Random) -> N
         mutant = folder / f"{number:04}.toml"
         mutant.write_bytes(mutate_recipe(chance.choice(texts), chance))
         # a recipe that is still good goes as far as to its pictures
-        command: Arguments = [
-            "train",
-            "--recipe",
-            mutant,
-            "--data",
-            folder / "nowhere",
-            "-o",
-            folder / "out",
-        ]
-        ended = Run([*command, "--device", "cpu"], shelf.logs, limits=_LIMITS).wait(60)
+        command: Arguments = ["train", "--recipe", mutant, "-o", folder / "out"]
+        command += ["--data", folder / "nowhere", "--device", "cpu"]
+        ended = Run(command, shelf.logs, limits=_LIMITS).wait(60)
         tally.ended(f"recipe {mutant.name}", ended, (1, 2))
 
 

@@ -66,14 +66,8 @@ def _kill_program(shelf: Shelf, tally: Tally, number: int, seconds: float) -> No
     name = f"{signal.Signals(number).name} after {seconds:.2f} s"
     _judge(tally, name, program.wait(), number if sent else 0)
     tally.count("kills", sent)
-    again: Arguments = [
-        "run",
-        shelf.pictures() / "a",
-        "-o",
-        folder / "out",
-        *OPTIONS,
-        "--skip-existing",
-    ]
+    again: Arguments = ["run", shelf.pictures() / "a", "-o", folder / "out", *OPTIONS]
+    again.append("--skip-existing")
     tally.ended(f"the run after {name}", Run(again, shelf.logs).wait(), (0,))
     count = len(_digests(folder / "out"))
     if count != len(list((shelf.pictures() / "a").iterdir())):
