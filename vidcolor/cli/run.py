@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import VidcolorError
+from ..run.job_options import JobOptions
 from ..run.settings import ColorizerOptions, Report, Settings
 from .options import make_colorizer, takes
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "--output",
     help="A file, or a folder for several inputs [beside each: NAME.color.EXT, FOLDER.color/].",
 )
-@takes(options=ColorizerOptions, settings=Settings)
+@takes(options=ColorizerOptions, settings=Settings, job=JobOptions)
 @click.option(
     "--preview",
     type=click.IntRange(1, 100),
@@ -44,6 +44,7 @@ def run_command(
     output: str | None,
     options: ColorizerOptions,
     settings: Settings,
+    job: JobOptions,
     preview: int | None,
     dry_run: bool,
     as_json: bool,
@@ -69,26 +70,28 @@ def run_command(
 
     check_least_memory()
     from ..run.plan import plan
+    from .job import Work
     from .screen import Screen
 
     if not all(inputs) or output == "":
         raise click.UsageError("an input or the output is an empty name; is a variable unset?")
     if settings.overwrite and settings.skip_existing:
         raise click.UsageError("--overwrite and --skip-existing exclude each other")
-    screen = Screen(quiet=quiet, verbose=verbose, as_json=as_json)
+    if job.watch and (dry_run or preview is not None):
+        raise click.UsageError("--watch excludes --dry-run and --preview")
+    screen = Screen(quiet=quiet, verbose=verbose, as_json=as_json, watching=job.watch)
     if preview is not None:
         _preview(inputs, output, preview, options, settings, screen)
         return
-    jobs, reports = plan(inputs, output, settings)
     if dry_run:
+        jobs, reports = plan(inputs, output, settings)
         screen.plan(jobs, reports, _describe_model(options), settings.encoder.encoder)
         sys.exit(1 if any(r.status == "failed" for r in reports) else 0)
-    for report in reports:
-        screen.finished(report)
-    if jobs:
-        reports += _work(jobs, options, settings, screen)
-    screen.summary(reports)
-    sys.exit(1 if screen.lost or any(r.is_problem for r in reports) else 0)
+    work = Work(options, settings, job, screen)
+    if job.watch:
+        work.watch(inputs, output)
+    work.run(inputs, output)
+    sys.exit(0 if work.is_good and not screen.lost else 1)
 
 
 def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
@@ -120,24 +123,6 @@ def _describe_model(options: ColorizerOptions) -> str:
         f"{colorizer.name}, {colorizer.precision} on {colorizer.device}, "
         f"at {colorizer.size} squared pixels{mirrored}{pulled}"
     )
-
-
-def _work(
-    jobs: Sequence[Job], options: ColorizerOptions, settings: Settings, screen: Screen
-) -> list[Report]:
-    from ..run.pipeline import run
-
-    colorizer = make_colorizer(options)
-    logging.getLogger("vidcolor").info(
-        "%s, %s on %s", colorizer.name, colorizer.precision, colorizer.device
-    )
-    keep_film_memory(jobs, colorizer)
-    done = []
-    with screen.progress() as on_progress:
-        for report in run(jobs, colorizer, settings, on_progress):
-            screen.finished(report)
-            done.append(report)
-    return done
 
 
 def _preview(

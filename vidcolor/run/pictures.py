@@ -8,10 +8,9 @@ thread colors, and the pool reads and saves.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,10 +23,13 @@ from ..frames import ColorBatch, LumaBatch, PictureInfo, PixelFormat, picture_fo
 from ..sinks import PictureReport, PictureSink
 from ..sources import PictureSource
 from ..system.devices import free_memory, processors
+from ..system.disk import DiskGuard
 from ..system.stages import Stage, StageTimer, run_stages
 from ..system.threads import thread_budget
 from .batching import BatchRunner
 from .colorizer import Colorizer
+from .disk_need import free_room
+from .picture_room import Room, windows
 from .plan import PicturesJob
 from .settings import Progress, ProgressCallback, Report, Settings, failed
 
@@ -77,7 +79,7 @@ class _Picture:
     pixels: int
     ends_window: bool
     report: Report
-    room: _Room
+    room: Room
     luma: LumaBatch | None = None
     color: ColorBatch | torch.Tensor | None = None
     info: PictureInfo | None = None
@@ -106,66 +108,6 @@ class _Group:
         return _Group(tuple(picture.to(device) for picture in self.pictures))
 
 
-class _Room:
-    """Bounds the pictures under way, by their number and pixels.
-
-    Args:
-        pixels: of all of them at most; a larger picture enters when no other is inside.
-        count: of pictures at most.
-    """
-
-    def __init__(self, pixels: int, count: int) -> None:
-        self.pixels, self._count = pixels, count
-        self._inside: list[int] = []  # pixels of each
-        self._closed = False
-        self._changed = threading.Condition()
-
-    def enter(self, pixels: int) -> bool:
-        """Wait until a picture fits in; False if the room was closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._fits(pixels))
-            if not self._closed:
-                self._inside.append(pixels)
-            return not self._closed
-
-    def _fits(self, pixels: int) -> bool:
-        fits = len(self._inside) < self._count and sum(self._inside) + pixels <= self.pixels
-        return fits or not self._inside
-
-    def leave(self, pixels: int) -> None:
-        """A picture is done."""
-        with self._changed:
-            self._inside.remove(pixels)
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Let no more pictures in."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-
-def _windows(sizes: Iterable[int], count: int, pixels: int) -> Iterator[tuple[int, bool]]:
-    """Divide pictures into windows of at most `count` pictures and `pixels`, in order.
-
-    Args:
-        sizes: pixels of each picture.
-
-    Yields:
-        The pixels of each picture, and whether it is the last of its window.
-    """
-    held: list[int] = []  # of the window so far
-    for size in sizes:
-        if held:
-            ends = len(held) >= count or sum(held) + size > pixels
-            yield held[-1], ends
-            if ends:
-                held = []
-        held.append(size)
-    if held:
-        yield held[-1], True
-
-
 def _format(luma: LumaBatch) -> PixelFormat:
     """8 or 16 bits: as its file has, and 16 where the sink converts them to another RGB space."""
     picture = luma.picture
@@ -189,7 +131,11 @@ def _check_memory(picture: _Picture) -> None:
 
 
 def picture_stages(
-    source: PictureSource, sink: PictureSink, colorizer: Colorizer, settings: Settings
+    source: PictureSource,
+    sink: PictureSink,
+    colorizer: Colorizer,
+    settings: Settings,
+    guard: DiskGuard | None = None,
 ) -> list[Stage[Any, Any]]:
     """The stages of pictures, `_Picture` to `_Picture`, in order: `read`, `group`, `color`, `save`.
 
@@ -201,6 +147,7 @@ def picture_stages(
         source, sink: of the job's pictures.
         colorizer: used by the stages' threads; it is not changed.
         settings: of them `batch_size`, `picture_threads` and `exact_luma` count.
+        guard: waited for before each picture is written.
     """
     count = len(source.items)
     size = picture_batch_size(colorizer, settings, count)
@@ -278,7 +225,8 @@ def picture_stages(
 
     def save(picture: _Picture) -> list[_Picture]:
         try:
-            written = write(picture)
+            with free_room(guard, picture.report, picture.pages, picture.room.is_closed):
+                written = write(picture)
             if written is not None:
                 if written.failure is not None:
                     picture.fail(written.failure)
@@ -332,6 +280,7 @@ def colorize_pictures(
     *,
     window: int | None = None,
     timer: StageTimer | None = None,
+    guard: DiskGuard | None = None,
 ) -> Generator[Report, None, None]:
     """Colorize still pictures.
 
@@ -350,6 +299,7 @@ def colorize_pictures(
         window: pictures in a window at most; None for 64.
         timer: measures the stages: those of `picture_stages`, and before them `list`, which reads
             the files' headers and waits for room.
+        guard: pauses the work while the disk has too little space.
 
     Yields:
         A report for each picture in the order of the job, as soon as it and those before it are
@@ -361,7 +311,7 @@ def colorize_pictures(
         overwrite=settings.overwrite, quality=settings.quality, keep_times=settings.keep_times
     )
     pixels = int(free_memory(torch.device("cpu")) * _SHARE / _BYTES_A_PIXEL)
-    room = _Room(pixels, 2 * window)
+    room = Room(pixels, 2 * window)
 
     def pictures() -> Iterator[_Picture]:
         pages: deque[tuple[int, int, int]] = deque()
@@ -373,14 +323,14 @@ def colorize_pictures(
                     pages.append((index, page, len(found)))
                     yield size if size <= LARGE else size * _LARGE_BYTES // _BYTES_A_PIXEL
 
-        for size, last in _windows(sizes(), window, pixels // 2):
+        for size, last in windows(sizes(), window, pixels // 2):
             if not room.enter(size):
                 return
             index, page, count = pages.popleft()
             report = Report(*source.items[index], "done", frames=1)
             yield _Picture(index, page, count, size, last, report, room)
 
-    stages = picture_stages(source, sink, colorizer, settings)
+    stages = picture_stages(source, sink, colorizer, settings, guard)
     began, done = time.monotonic(), 0
     waiting: dict[int, list[_Picture]] = {}  # for other pages, and for those before them
     running = run_stages(pictures(), stages, timer=timer, name="list", unblock=room.close)

@@ -15,12 +15,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..system.disk import DiskGuard, Reserve
 from ..system.stages import StageTimer
 from .colorizer import Colorizer
 from .films import colorize_film
 from .pictures import colorize_pictures
 from .plan import FilmJob, Job, PicturesJob, plan, plan_rest
-from .settings import ProgressCallback, Report, Settings, failed
+from .settings import Progress, ProgressCallback, Report, Settings, failed
 
 
 def run(
@@ -29,6 +30,7 @@ def run(
     settings: Settings,
     on_progress: ProgressCallback = lambda progress: None,
     timer: StageTimer | None = None,
+    guard: DiskGuard | None = None,
 ) -> Iterator[Report]:
     """Work on the jobs; yields a report as each input is finished. Errors become reports.
 
@@ -38,15 +40,20 @@ def run(
         settings: of the run.
         on_progress: called with a `Progress` after every batch.
         timer: measures the stages of all jobs.
+        guard: pauses the work while a disk has too little space; None for one with the default
+            reserve.
     """
+    guard = guard or DiskGuard(Reserve())
     for job in jobs:
         if isinstance(job, PicturesJob):
-            pictures = colorize_pictures(job, colorizer, settings, on_progress, timer=timer)
+            pictures = colorize_pictures(
+                job, colorizer, settings, on_progress, timer=timer, guard=guard
+            )
             for report in pictures:
                 report.rename(job.clashes.get(report.input, ""))
                 yield report
             continue
-        yield from _colorize_parts(job, colorizer, settings, on_progress, timer)
+        yield from _colorize_parts(job, colorizer, settings, on_progress, timer, guard)
 
 
 def _colorize_parts(
@@ -55,14 +62,21 @@ def _colorize_parts(
     settings: Settings,
     on_progress: ProgressCallback,
     timer: StageTimer | None,
+    guard: DiskGuard,
 ) -> Iterator[Report]:
     """A report for each part of a film; there is one but where it is split."""
     first, parts = job.output, itertools.count(2)
+
+    def progress(progress: Progress) -> None:
+        on_progress(progress)
+        guard.wait(first)
+
     part: FilmJob | None = job
     while part is not None:
         began = time.monotonic()
         try:
-            report = colorize_film(part, colorizer, settings, on_progress, timer)
+            guard.wait(first)
+            report = colorize_film(part, colorizer, settings, progress, timer)
         except Exception as error:
             report = failed(part.input, part.output, error)
         report.seconds = time.monotonic() - began

@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -222,7 +222,10 @@ def _pair(
 
 
 def plan(
-    inputs: Sequence[str | Path], output: str | Path | None, settings: Settings
+    inputs: Sequence[str | Path],
+    output: str | Path | None,
+    settings: Settings,
+    only: Container[Path] | None = None,
 ) -> tuple[list[Job], list[Report]]:
     """Decide which input is written to which output.
 
@@ -230,6 +233,7 @@ def plan(
         inputs: films, pictures, folders, globs and numbered sequences.
         output: a file for one input, a folder for several; None writes beside each input.
         settings: see `Settings`.
+        only: of the inputs those to work on; the others only have their names kept free.
 
     Returns:
         The jobs in order, and a report for each input that is skipped or cannot be used.
@@ -250,6 +254,8 @@ def plan(
     except OSError as error:  # a name that the system refuses, too long for example
         raise OutputError(f"{error.filename}: {error.strerror}; use another name") from error
     pairs, taken = _distinct(pairs, target)
+    if only is not None:
+        pairs = [pair for pair in pairs if pair.item.path in only]
     sequences = any(p.item.takes_rate for p in pairs)  # --fps is then theirs, not the films'
     if settings.fps is not None and all(p.item.is_picture for p in pairs):
         logger.warning("--fps is for numbered sequences and films; it is ignored here")
