@@ -15,8 +15,6 @@ from .settings import Report
 
 logger = logging.getLogger(__name__)
 
-_SECONDS = 60.0  # that the command may take
-
 
 class Notifier:
     """Runs a shell command with what happened in its environment.
@@ -29,14 +27,15 @@ class Notifier:
     - `VIDCOLOR_REPORT`: the report that was written, empty without one.
 
     The command has no standard input, and what it prints to standard output goes to standard
-    error. It may take a minute. If it fails, a warning says so; the run goes on.
+    error. If it takes too long, it is ended. If it fails, a warning says so; the run goes on.
 
     Args:
         command: for the shell; empty for none.
+        seconds: that it may take.
     """
 
-    def __init__(self, command: str) -> None:
-        self._command = command
+    def __init__(self, command: str, seconds: float = 60.0) -> None:
+        self._command, self._seconds = command, seconds
         self._counts: Counter[str] = Counter()
         self._first: Report | None = None
         self._thread: threading.Thread | None = None
@@ -48,7 +47,9 @@ class Notifier:
             return
         self._first = report
         if self._command:
-            self._thread = threading.Thread(target=self._run, args=(self._values("failed"),))
+            self._thread = threading.Thread(
+                target=self._run, args=(self._values("failed"),), daemon=True
+            )
             self._thread.start()
 
     def end(self, event: str, report: str = "") -> None:
@@ -92,9 +93,9 @@ class Notifier:
             self._warn(error.strerror or str(error))
             return
         try:
-            code = process.wait(_SECONDS)
+            code = process.wait(self._seconds)
         except subprocess.TimeoutExpired:
-            self._warn(f"took longer than {_SECONDS:.0f} seconds")
+            self._warn(f"took longer than {self._seconds:g} seconds")
         else:
             if code:
                 self._warn(f"exit code {code}")

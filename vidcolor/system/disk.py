@@ -7,7 +7,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,17 +48,25 @@ def disk_space(path: Path) -> Space | None:
     return found and Space(found.total, found.free)
 
 
-def is_network(path: Path) -> bool:
-    """Whether a folder lies on a network drive, or on another that is not told all changes."""
+def file_systems() -> list[tuple[Path, str]]:
+    """The folders where file systems are mounted, and their kinds."""
     import psutil
 
+    return [(Path(e.mountpoint), e.fstype) for e in psutil.disk_partitions(all=True)]
+
+
+def is_network(
+    path: Path, mounts: Callable[[], Sequence[tuple[Path, str]]] = file_systems
+) -> bool:
+    """Whether a folder lies on a network drive, or on another that other machines may change.
+
+    Args:
+        path: of the folder.
+        mounts: tells what is mounted where.
+    """
     path = path.resolve()
-    mounts = [
-        (len(Path(each.mountpoint).parts), each.fstype.lower())
-        for each in psutil.disk_partitions(all=True)
-        if path.is_relative_to(each.mountpoint)
-    ]
-    kind = max(mounts, default=(0, ""))[1]
+    over = [(len(at.parts), kind.lower()) for at, kind in mounts() if path.is_relative_to(at)]
+    kind = max(over, default=(0, ""))[1]
     return kind.partition(".")[0] in _NETWORK  # sshfs is fuse.sshfs
 
 
