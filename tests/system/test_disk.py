@@ -63,9 +63,7 @@ def scarce(frees: list[int]) -> Callable[[Path], Space]:
     return look
 
 
-def test_work_pauses_until_there_is_room(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_work_pauses_until_there_is_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     frees = [9, 9, 9, 10, 10, 11]
     guard = DiskGuard(Reserve(10, None), scarce(frees), interval=0.05)
     began = time.monotonic()
@@ -90,9 +88,7 @@ def test_no_reserve_and_no_known_space_never_pause(tmp_path: Path) -> None:
     DiskGuard(Reserve(), lambda path: None, interval=60).wait(tmp_path / "out.mkv")
 
 
-def test_what_is_being_written_counts(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_is_being_written_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Two writers of 40 bytes each do not fit above 10 bytes at once in 80."""
     guard = DiskGuard(Reserve(10, None), scarce([80]), interval=0.02)
     order = []

@@ -21,6 +21,7 @@ import torch
 from .. import __version__
 from ..errors import InputError, OutputError
 from ..models.weights import sha256_of
+from ..options import option_of
 from ..sources.film_info import is_pattern, sequence_file, sequence_numbers
 from ..system.devices import device_name, processors
 from ..system.files import replacing, temporary_path
@@ -195,11 +196,12 @@ def _check(path: Path) -> None:
 
 
 def _flat(options: Any) -> dict[str, Any]:
-    """The fields of a dataclass and of those in it, as JSON values."""
+    """The fields of a dataclass, those of `EncoderSettings` and the like among them, as JSON
+    values."""
     found: dict[str, Any] = {}
     for each in fields(options):
         value = getattr(options, each.name)
-        if each.name in ("encoder", "adjustment"):
+        if is_dataclass(value) and option_of(each) is None:
             found |= _flat(value)
         elif isinstance(value, bool | int | float | None):
             found[each.name] = value

@@ -55,9 +55,7 @@ def file_systems() -> list[tuple[Path, str]]:
     return [(Path(e.mountpoint), e.fstype) for e in psutil.disk_partitions(all=True)]
 
 
-def is_network(
-    path: Path, mounts: Callable[[], Sequence[tuple[Path, str]]] = file_systems
-) -> bool:
+def is_network(path: Path, mounts: Callable[[], Sequence[tuple[Path, str]]] = file_systems) -> bool:
     """Whether a folder lies on a network drive, or on another that other machines may change.
 
     Args:
