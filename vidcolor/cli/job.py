@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from ..errors import VidcolorError
@@ -17,10 +16,10 @@ from ..run.job_report import JobReport
 from ..run.notify import Notifier
 from ..run.pipeline import run
 from ..run.plan import FilmJob, Job, plan
+from ..run.record import Record
 from ..run.settings import ColorizerOptions, Report, Settings
 from ..sources.inputs import OWN
 from ..system.disk import DiskGuard
-from .options import make_colorizer
 from .run import keep_film_memory
 from .screen import Screen
 
@@ -29,8 +28,10 @@ class Work:
     """Colorizes inputs and tells of it: on the screen, in reports, to the user's command.
 
     Args:
+        make: makes the model, or gives the one that it has made.
         options, settings, job: of the run.
         screen: prints each input that is finished, and the progress.
+        record: keeps the state of the job.
 
     Attributes:
         is_good: every input so far is as wanted, and every report was written.
@@ -40,13 +41,20 @@ class Work:
     """
 
     def __init__(
-        self, options: ColorizerOptions, settings: Settings, job: JobOptions, screen: Screen
+        self,
+        make: Callable[[], Colorizer],
+        options: ColorizerOptions,
+        settings: Settings,
+        job: JobOptions,
+        screen: Screen,
+        record: Record,
     ) -> None:
-        self._options, self._settings, self._job, self._screen = options, settings, job, screen
+        self._make, self._settings, self._job = make, settings, job
+        self._screen, self._record = screen, record
         self._report = JobReport(job, settings, options)
         self._notifier = Notifier(job.notify)
-        self._guard = DiskGuard(job.min_free)
-        self._colorizer: Colorizer | None = None
+        self._guard = DiskGuard(job.min_free, around=record.paused)
+        self._begun = False
         self._left: dict[Path, Path] = {}  # outputs of the inputs that are not finished
         self.is_good = True
 
@@ -58,7 +66,7 @@ class Work:
             WeightsError, DeviceError: the model cannot be made.
         """
         with self._telling():
-            self._round(*plan(inputs, output, self._settings))
+            self._round(*plan(inputs, output, self._settings, self._record))
 
     def watch(self, folders: Sequence[str], output: str | None) -> None:
         """Work on the files of folders as they come, until a signal ends the program.
@@ -67,58 +75,69 @@ class Work:
             InputError: one of `folders` is no folder.
             OutputError, WeightsError, DeviceError: as of `run`.
         """
-        from ..run.watch import FolderWatch
+        from ..run.folder_watch import FolderWatch
 
         roots = [Path(folder) for folder in folders]
         own = [root.resolve().with_name(f"{root.resolve().name}{OWN}") for root in roots]
         targets = own if output is None else [Path(output)]
         watch = FolderWatch(roots, ignored=targets, poll=self._job.poll)
-        settings = replace(self._settings, skip_existing=not self._settings.overwrite)
-        plan(folders, output, settings, only=())  # refuses names that cannot be used
+        plan(folders, output, self._settings, only=())  # refuses names that cannot be used
         self._screen.print_line(f"watching {', '.join(folders)}; stop with Ctrl-C")
         said: set[str] = set()
         with self._telling():
             for paths in watch.rounds():
-                jobs, reports = plan(folders, output, settings, only=frozenset(paths))
+                chosen = frozenset(paths)
+                jobs, reports = plan(folders, output, self._settings, self._record, chosen)
                 # what cannot be read of a folder is found again each time
                 self._round(jobs, [each for each in reports if each.error not in said])
-                said |= {each.error for each in reports if each.input not in paths}
+                said |= {each.error for each in reports if each.input not in chosen}
 
     def _round(self, jobs: Sequence[Job], reports: Sequence[Report]) -> None:
         done: list[Report] = []
 
         def finished(report: Report) -> None:
             self._left.pop(report.input, None)
-            self._screen.finished(report)
+            if not report.restored:
+                self._screen.finished(report)
             self._notifier.add(report)
             self._report.add(report)
             done.append(report)
             self.is_good &= not report.is_problem
 
+        self._record.settle(reports)
         self._left = dict(pair for job in jobs for pair in _pairs(job))
         for report in reports:
             finished(report)
         if jobs:
+            self._record.begin(jobs)
             colorizer = self._make_colorizer(jobs)
             warn_of_need(jobs, self._settings.encoder, self._job.min_free)
             progress = JobProgress(jobs, self._guard.working_seconds)
             with self._screen.progress(progress) as on_progress:
-                for report in run(jobs, colorizer, self._settings, on_progress, guard=self._guard):
+                for report in run(
+                    jobs,
+                    colorizer,
+                    self._settings,
+                    on_progress,
+                    observer=self._record,
+                    guard=self._guard,
+                ):
                     progress.finish(report)
                     finished(report)
         self._screen.summary(done)
         self._end("done")
 
     def _make_colorizer(self, jobs: Sequence[Job]) -> Colorizer:
-        if self._colorizer is None:
-            self._colorizer = colorizer = make_colorizer(self._options)
+        colorizer = self._make()
+        if not self._begun:
+            self._begun = True
             logging.getLogger("vidcolor").info(
                 "%s, %s on %s", colorizer.name, colorizer.precision, colorizer.device
             )
             self._report.use(colorizer)
             if not self._job.watch:
                 keep_film_memory(jobs, colorizer)
-        return self._colorizer
+        return colorizer
 
     @contextmanager
     def _telling(self) -> Iterator[None]:

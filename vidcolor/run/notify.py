@@ -46,7 +46,7 @@ class Notifier:
         if not report.is_problem or self._first is not None:
             return
         self._first = report
-        if self._command:
+        if self._command and not report.restored:  # else it was told before
             self._thread = threading.Thread(
                 target=self._run, args=(self._values("failed"),), daemon=True
             )

@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -123,6 +123,7 @@ class DiskGuard:
         reserve: what must stay free.
         space: tells a disk's space.
         interval: seconds between two looks while waiting.
+        around: makes a context for the waiting.
     """
 
     def __init__(
@@ -130,8 +131,9 @@ class DiskGuard:
         reserve: Reserve,
         space: Callable[[Path], Space | None] = disk_space,
         interval: float = 1.0,
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self.reserve, self._space, self._interval = reserve, space, interval
+        self.reserve, self._space, self._interval, self._around = reserve, space, interval, around
         self._lock = threading.Lock()
         self._promised = 0  # bytes that are being written
         self._waiting, self._since, self._paused = 0, 0.0, 0.0
@@ -195,11 +197,12 @@ class DiskGuard:
                 self._say(output, need)
         taken = False
         try:
-            while not taken:
-                time.sleep(self._interval)
-                if stopped():
-                    raise OutputError(f"{output}: is not written, because the run was stopped")
-                taken = self._take(output, need, _MARGIN)
+            with self._around():
+                while not taken:
+                    time.sleep(self._interval)
+                    if stopped():
+                        raise OutputError(f"{output}: is not written, because the run was stopped")
+                    taken = self._take(output, need, _MARGIN)
         finally:
             with self._lock:
                 self._waiting -= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,9 +14,12 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from ..errors import OutputError
+from .processes import Process, this_process
 
+OWN = ".color"  # ends the name of an output that lies beside its input
 _LONGEST_NAME = 255  # bytes, on the file systems in use
 _LONGEST = 180  # bytes of a name that go into a temporary one; names end at 255
+_TEMPORARY = re.compile(r"\..+\.([^.]+)(?:\.tmp|\.part(?:\.[^.]*)?)", re.DOTALL)
 
 
 def fitting_name(stem: str, rest: str) -> str:
@@ -32,11 +35,28 @@ def fitting_name(stem: str, rest: str) -> str:
 def temporary_path(path: Path, suffix: str) -> Path:
     """A new hidden path in the folder of `path`, so that a rename to `path` is atomic.
 
+    Its name tells this process, so that it is known as a leftover if the process is killed.
+
     Args:
-        suffix: how it ends.
+        suffix: how it ends: `.tmp`, or `.part` and the suffix of `path`.
     """
     name = os.fsencode(path.name)[:_LONGEST].decode(sys.getfilesystemencoding(), "ignore")
-    return path.with_name(f".{name}.{secrets.token_hex(4)}{suffix}")
+    return path.with_name(f".{name}.{this_process().token()}{suffix}")
+
+
+def maker_of(path: Path) -> Process | None:
+    """The process that a path by `temporary_path` tells; None for any other path."""
+    found = _TEMPORARY.fullmatch(path.name)
+    return Process.from_token(found[1]) if found else None
+
+
+def stamp_of(path: Path) -> tuple[int, int] | None:
+    """Size, bytes, and time of change, nanoseconds, of a file; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How many pictures are under way at once: `Room`, and the windows that they are colored in."""
+"""Bound the pictures under way: windows of a job, and the room for those inside."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vidcolor.errors import InputError
-from vidcolor.run.watch import FolderWatch, Pace
+from vidcolor.run.folder_watch import FolderWatch, Pace
 from vidcolor.system.files import is_being_written
 
 SETTLE = 0.4
