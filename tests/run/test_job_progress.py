@@ -50,14 +50,14 @@ def test_films_by_megapixels(films: list[Job]) -> None:
         job.update(Progress(first, count, 10))
     job.finish(done(first, 10))
     # 10 frames took 2 s; the second film has 20 of four times the size
-    assert job.seconds_left() == (pytest.approx(16), True) and job.done == 1
+    assert job.seconds_left() == pytest.approx((16, True)) and job.done == 1
     assert job.share == pytest.approx(2 / 18)
     clock.now += 4
     job.update(Progress(second, 10, 20))  # its first batch counts only at the end
     clock.now += 4
     job.update(Progress(second, 15, 20))
     # 2 + 8 s for 10 + 4 * 5 small frames, 4 * 5 are left
-    assert job.seconds_left() == (pytest.approx(20 * 10 / 30), True)
+    assert job.seconds_left() == pytest.approx((20 * 10 / 30, True))
     clock.now += 4
     job.finish(done(second, 20))
     assert job.seconds_left() == (0.0, True) and (job.done, job.share) == (2, 1.0)
@@ -72,7 +72,7 @@ def test_frames_of_an_earlier_run_took_no_time(films: list[Job]) -> None:
     clock.now += 1
     job.update(Progress(first, 10, 10))
     job.finish(done(first, 10, resumed=6))
-    assert job.seconds_left() == (pytest.approx(80 * 2 / 4), True)
+    assert job.seconds_left() == pytest.approx((80 * 2 / 4, True))
     assert second.name == "b.mkv"
 
 
@@ -96,7 +96,7 @@ def test_pictures_count_alike_and_films_stay_unknown(films: list[Job]) -> None:
         clock.now += 2
         job.update(Progress(Path(f"{number}.png"), number + 1, 4))
         job.finish(done(Path(f"{number}.png")))
-    assert job.seconds_left() == (pytest.approx(2), False)  # two seconds, and two films
+    assert job.seconds_left() == pytest.approx((2, False))  # two seconds, and two films
     assert (job.done, job.total, job.share) == (3, 6, 0.5)
 
 

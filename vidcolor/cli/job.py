@@ -18,8 +18,8 @@ from ..run.pipeline import run
 from ..run.plan import FilmJob, Job, plan
 from ..run.record import Record
 from ..run.settings import ColorizerOptions, Report, Settings
-from ..sources.inputs import OWN
 from ..system.disk import DiskGuard
+from ..system.files import OWN
 from .run import keep_film_memory
 from .screen import Screen
 
