@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 # A command's name, its place (module:attribute), and its line in `vidcolor --help`.
 COMMANDS = {
     "run": (".run:run_command", "Colorize films, pictures and folders."),
+    "status": (".status:status_command", "Tell how far a run is."),
+    "clean": (".clean:clean_command", "Remove what killed runs have left."),
     "train": (".train:train_command", "Train weights by a recipe."),
     "recipes": (".train:recipes_command", "List the training recipes."),
     "probe": (".probe:probe_command", "Measure this machine, or estimate a run."),

@@ -18,22 +18,35 @@ _logger = logging.getLogger("vidcolor")
 class _Lines(logging.Handler):
     """Shows log records as lines such as `warning: ...`, and where an error was raised."""
 
-    def __init__(self, show: Callable[[str], None]) -> None:
+    def __init__(self, show: Callable[[str], None], once: str | None) -> None:
         super().__init__()
-        self._show = show
+        self._show, self._once = show, once
+        self._said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show one record."""
-        self._show(f"{record.levelname.lower()}: {record.getMessage()}")
+        line = f"{record.levelname.lower()}: {record.getMessage()}"
+        if self._once is not None and record.name.startswith(self._once):
+            if line in self._said:
+                return
+            self._said.add(line)
+        self._show(line)
         if record.exc_info:
             for part in traceback.format_exception(*record.exc_info):
                 for line in part.splitlines():
                     self._show(line)
 
 
-def show_log(show: Callable[[str], None] = lambda line: say(line, err=True)) -> None:
-    """Give the package's log to `show`, line by line, from now on."""
-    _logger.handlers = [_Lines(show)]
+def show_log(
+    show: Callable[[str], None] = lambda line: say(line, err=True), *, once: str | None = None
+) -> None:
+    """Give the package's log to `show`, line by line, from now on.
+
+    Args:
+        show: prints a line.
+        once: the beginning of the names of loggers whose lines are not repeated.
+    """
+    _logger.handlers = [_Lines(show, once)]
     _logger.propagate = False
 
 

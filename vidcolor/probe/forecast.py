@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from ..run.colorizer import Colorizer
 from ..run.plan import FilmJob, Job, PicturesJob
 from ..run.settings import Report, Settings, error_line
 from ..system.devices import device_memory, device_name
+from ..system.disk import disk_space
 from ..system.memory import peak_memory
 from .films import (
     Costs,
@@ -95,11 +95,8 @@ class ForecastReport:
 
 def free_space(path: Path) -> int | None:
     """Free bytes of the disk where `path` lies or will lie; None if unknown."""
-    folder = next((each for each in path.absolute().parents if each.is_dir()), None)
-    try:
-        return None if folder is None else shutil.disk_usage(folder).free
-    except OSError:
-        return None
+    space = disk_space(path)
+    return None if space is None else space.free
 
 
 def estimate_from_others(job: FilmJob, known: Sequence[tuple[FilmJob, Costs]]) -> Costs:

@@ -238,7 +238,7 @@ def _colorize_film(
         format=job.plan.format,
         segment=job.source.segment,
         copy=job.source.copyable(settings.copy),
-        overwrite=settings.overwrite,
+        overwrite=job.replaces,
         plan=job.plan,
         work=journal.film if journal else None,
     )

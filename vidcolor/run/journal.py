@@ -9,17 +9,18 @@ colorizes the frames after it. The result has the frames, times and pixels of a 
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
+import re
 import shutil
-import socket
 import time
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -31,9 +32,11 @@ from ..frames import Checkpoint, ColorBatch
 from ..motion.stabilizer_state import StabilizerState
 from ..sinks import EarlierFilm, FilmSink
 from ..system.files import fitting_name, parse_json, replacing
+from ..system.processes import Process, this_process
 from .identity import Identity, changes
 
-_SUFFIX, _OWNER = ".vidcolor", "owner.json"
+WORK_SUFFIX, _OWNER = ".vidcolor", "owner.json"
+_FILES = re.compile(r"(film|journal|state)-\d+\.\w+|owner\.json|\..*\.tmp")  # in the folder
 _SYNC_SECONDS = 5.0  # between two times that the film is made safe on the disk
 
 
@@ -271,7 +274,7 @@ def open_journal(
         OutputError: another process holds it.
     """
     output = output.absolute()
-    folder = output.with_name(fitting_name(f".{output.name}", _SUFFIX))
+    folder = output.with_name(fitting_name(f".{output.name}", WORK_SUFFIX))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -296,28 +299,65 @@ def _empty(folder: Path, kept: set[str]) -> None:
             path.unlink()
 
 
+def is_abandoned(folder: Path, silent_seconds: float, *, remove: bool = False) -> bool:
+    """Whether a folder is that of a journal, and no process holds it.
+
+    Args:
+        folder: a folder with the name of one.
+        silent_seconds: of another machine's folder, since its files were last written.
+        remove: remove it in that case.
+    """
+    try:
+        files = list(folder.iterdir())
+        if not all(_FILES.fullmatch(path.name) for path in files):
+            return False
+        with (folder / _OWNER).open("r+", encoding="utf-8") as file:
+            if not _lock(file):
+                return False
+            running: bool | None = False
+            with suppress(ValueError, KeyError, TypeError):  # its process ended before it wrote it
+                running = Process(**parse_json(file.read())["process"]).is_running()
+            newest = max(path.stat().st_mtime for path in files)
+            free = not running and (running is False or time.time() - newest > silent_seconds)
+            if free and remove:
+                shutil.rmtree(folder)
+            return free
+    except OSError:
+        return False
+
+
+def _lock(file: IO[str]) -> bool:
+    """Lock a file until it is closed or the process ends; whether no other process holds it."""
+    try:
+        import fcntl
+    except ImportError:
+        return True  # Windows has no such lock
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:  # a file system without such locks
+        return error.errno != errno.EACCES
+    return True
+
+
 @contextmanager
 def _held(folder: Path, output: Path) -> Iterator[None]:
     """Lock a folder; the system frees the lock when the process ends, however it does."""
     with (folder / _OWNER).open("a+", encoding="utf-8") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass  # Windows has no such lock
-        except OSError as error:
+        if not _lock(file):
             file.seek(0)
             with suppress(ValueError, KeyError, TypeError):
                 owner = parse_json(file.read())
+                process = Process(**owner["process"])
                 raise OutputError(
-                    f"{output}: process {owner['pid']} on {owner['host']} has been writing it "
+                    f"{output}: process {process.pid} on {process.host} has been writing it "
                     f"since {owner['since']}; wait for it, or choose another output with -o"
-                ) from error
-            raise OutputError(f"{output}: another process is writing it") from error
+                )
+            raise OutputError(f"{output}: another process is writing it")
         file.truncate(0)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "since": since}, file)
+        json.dump({"process": asdict(this_process()), "since": since}, file)
         file.flush()
         yield
 

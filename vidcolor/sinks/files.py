@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from av.error import FFmpegError
@@ -180,7 +180,16 @@ class PendingFile:
 
     def _rename(self, target: Path) -> Path:
         with writing(target):
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
             os.replace(self.path, target)
+            if os.name == "posix":  # the name too is on the disk, before anybody is told of it
+                folder = os.open(target.parent, os.O_RDONLY)
+                try:
+                    with suppress(OSError):  # a file system that cannot
+                        os.fsync(folder)
+                finally:
+                    os.close(folder)
         return target
 
     def _marked(self, mark: str) -> Path:
