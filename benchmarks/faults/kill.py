@@ -17,6 +17,7 @@ from .tally import Tally
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _MOST_IN_A_ROW = 5
+_REAL = 0.25  # share of kills of the whole program, imports and all
 _EARLY, _LATE = 1.5, 0.4  # seconds after the program's first line, and around its end
 
 
@@ -98,10 +99,18 @@ class _Victim:
         self.shelf, self.tally = shelf, tally
         self.done = 0
         self.repeated = 0.0
-        self.seconds = self.prepare()
+        self.prepare()
+        self.seconds = {kind: self._seconds(kind) for kind in (Run, Real)}
 
-    def prepare(self) -> float:
-        """Make the reference; the seconds that an uninterrupted run takes."""
+    def _seconds(self, kind: type[Run]) -> float:
+        """Seconds that an uninterrupted run takes."""
+        self.output = self.shelf.fresh(f"whole {self.name}") / "out"
+        ended = self.start(kind).wait()
+        self.tally.ended(f"a {self.name} without a kill", ended, (0,))
+        return ended.seconds
+
+    def prepare(self) -> None:
+        """Make the reference."""
         raise NotImplementedError
 
     def trial(self, chance: random.Random, most: int) -> int:
@@ -110,9 +119,12 @@ class _Victim:
         kills = 0
         before = self.written()
         while kills < most:
-            number = chance.choice(SIGNALS)
-            run = self.start()
-            if not run.sleep(chance.uniform(0, 1.05) * self.seconds) or not run.send(number):
+            number, kind = chance.choice(SIGNALS), Real if chance.random() < _REAL else Run
+            run = self.start(kind)
+            if kind is Real:
+                run.wait_for_handlers()
+            moment = chance.uniform(0, 1.05) * self.seconds[kind]
+            if not run.sleep(moment) or not run.send(number):
                 self.tally.ended(f"a {self.name} that was not killed", run.wait(), (0,))
                 break
             kills += 1
@@ -123,7 +135,7 @@ class _Victim:
                 break
             before = self.written()
             self.tally.count(f"kills_{self.name}")
-        ended = self.start().wait()
+        ended = self.start(Run).wait()
         self.tally.ended(f"the {self.name} after {kills} kills", ended, (0,))
         self.check(complete=True)
         if kills:
@@ -134,7 +146,7 @@ class _Victim:
 
     whole: int  # frames or pictures in all
 
-    def start(self) -> Run:
+    def start(self, kind: type[Run]) -> Run:
         """Start the command; always the same one."""
         raise NotImplementedError
 
@@ -155,7 +167,7 @@ class _Films(_Victim):
     name = "film"
     reference: Film
 
-    def prepare(self) -> float:
+    def prepare(self) -> None:
         first = self.shelf.fresh("reference film") / "out.mp4"
         command: Arguments = ["run", self.shelf.film(), *OPTIONS]
         Run([*command, "-o", first], self.shelf.logs).wait()  # the second is as quick as all later
@@ -163,17 +175,16 @@ class _Films(_Victim):
         self.tally.ended("a film without a kill", ended, (0,))
         self.reference = read_film(first)
         self.whole = len(self.reference.frames)
-        return ended.seconds
 
     @property
     def _file(self) -> Path:
         return self.output.with_suffix(".mp4")
 
-    def start(self) -> Run:
+    def start(self, kind: type[Run]) -> Run:
         arguments: Arguments = ["run", self.shelf.film(), "-o", self._file, *OPTIONS, "--json"]
         if self._file.exists():  # a kill that came too late
             arguments.append("-y")
-        return Run(arguments, self.shelf.logs)
+        return kind(arguments, self.shelf.logs)
 
     def written(self) -> int:
         films = self.output.parent.glob(".*/film-*")
@@ -212,7 +223,7 @@ class _Folders(_Victim):
     name = "folder"
     reference: dict[str, str]
 
-    def prepare(self) -> float:
+    def prepare(self) -> None:
         output = self.shelf.fresh("reference folder")
         command: Arguments = ["run", self.shelf.pictures(), "-o", output, *OPTIONS, "-y"]
         Run(command, self.shelf.logs).wait()
@@ -220,11 +231,10 @@ class _Folders(_Victim):
         self.tally.ended("a folder without a kill", ended, (0,))
         self.reference = _digests(output)
         self.whole = len(self.reference)
-        return ended.seconds
 
-    def start(self) -> Run:
+    def start(self, kind: type[Run]) -> Run:
         arguments: Arguments = ["run", self.shelf.pictures(), "-o", self.output, *OPTIONS]
-        return Run([*arguments, "--skip-existing", "--json"], self.shelf.logs)
+        return kind([*arguments, "--skip-existing", "--json"], self.shelf.logs)
 
     def written(self) -> int:
         return len(_digests(self.output))

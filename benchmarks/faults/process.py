@@ -22,6 +22,7 @@ from typing import Any
 
 Arguments = list[str | Path]
 DOCUMENTED = (0, 1, 2, 129, 130, 143)  # exit codes
+_GROUP_SECONDS = 10.0  # that processes may outlive the one that started them
 LINES = 20  # on standard error; more is no clear line
 _CHARACTERS = 800  # of a line
 
@@ -52,6 +53,7 @@ class Ended:
         seconds: that it took.
         peak_bytes: of main memory.
         hung: it was killed because it did not end in time.
+        orphans: processes that it had started went on without it.
     """
 
     arguments: tuple[str, ...]
@@ -61,6 +63,7 @@ class Ended:
     seconds: float
     peak_bytes: int
     hung: bool = False
+    orphans: bool = False
 
     @property
     def text(self) -> str:
@@ -89,6 +92,8 @@ class Ended:
             found.append(f"no end after {self.seconds:.0f} s")
         elif self.code not in DOCUMENTED:
             found.append(f"exit code {self.code}")
+        if self.orphans:
+            found.append("processes are left")
         printed = [line for line in self.err.splitlines() if line.strip()]
         if len(printed) > lines:
             found.append(f"{len(printed)} lines")
@@ -179,9 +184,11 @@ class Run:
             (self._group / "cgroup.procs").write_text(str(os.getpid()))
 
     def send(self, number: int) -> bool:
-        """Send a signal to the process; False if it has ended."""
+        """Send a signal to the process, or as a terminal does to its whole group; False if it has
+        ended."""
+        send = os.killpg if number in (signal.SIGINT, signal.SIGHUP) else os.kill
         try:
-            os.kill(self.pid, number)
+            send(self.pid, number)
         except ProcessLookupError:
             return False
         return True
@@ -223,7 +230,20 @@ class Run:
             time.monotonic() - self._began,
             usage.ru_maxrss * 1024,
             hung,
+            not self._group_ends(),
         )
+
+    def _group_ends(self) -> bool:
+        """Whether all processes of the group end soon; they are killed otherwise."""
+        until = time.monotonic() + _GROUP_SECONDS
+        while time.monotonic() < until:
+            try:
+                os.killpg(self.pid, 0)
+            except ProcessLookupError:
+                return True
+            time.sleep(0.01)
+        os.killpg(self.pid, signal.SIGKILL)
+        return False
 
 
 class Real(Run):

@@ -20,6 +20,9 @@ ZEROS = (
 )
 
 
+_STATE = ".vidcolor.sqlite"
+
+
 @dataclass
 class Tally:
     """Counts of one part.
@@ -62,7 +65,7 @@ class Tally:
         for problem in found:
             if problem == "traceback":
                 figure = "tracebacks"
-            elif problem.startswith(("exit code", "no end", "an unexpected")):
+            elif problem.startswith(("exit code", "no end", "an unexpected", "processes")):
                 figure = "unexplained_exits"
             else:
                 figure = "unclear_messages"
@@ -72,12 +75,13 @@ class Tally:
             return False
         return not found
 
-    def nothing_left(self, what: str, folder: Path, kept: frozenset[str] = frozenset()) -> None:
-        """Note hidden and temporary files below a folder, but those with the names `kept`."""
+    def nothing_left(self, what: str, folder: Path) -> None:
+        """Note hidden and temporary files below a folder, but for the state of a folder's runs."""
+        found = (path for path in sorted(folder.rglob("*")) if not path.name.startswith(_STATE))
         left = [
             str(path.relative_to(folder))
-            for path in sorted(folder.rglob("*"))
-            if (path.name.startswith(".") or path.suffix == ".tmp") and path.name not in kept
+            for path in found
+            if path.name.startswith(".") or path.suffix == ".tmp"
         ]
         if left:
             self.fault("leftovers", f"{what}: left {left[:3]}", len(left))

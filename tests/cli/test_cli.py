@@ -102,7 +102,7 @@ def test_any_error_of_an_input_is_its_line(
 
     monkeypatch.setattr("vidcolor.run.pipeline.colorize_film", fail)
     answer = command("run", film.parent, "-o", tmp_path / "out", *RAMP, *FFV1, *verbose)
-    assert answer.code == 1 and files_in(tmp_path / "out") == ["p.png"]
+    assert answer.code == 1 and (tmp_path / "out" / "p.png").is_file()
     (line,) = [line for line in answer.err.splitlines() if line.startswith("error: ")]
     assert "old film.mkv" in line and "ZeroDivisionError" in line and "-vv" in line
     assert ("Traceback" in answer.err) == (verbose == ("-vv",))
