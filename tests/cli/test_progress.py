@@ -33,7 +33,8 @@ def finish(job: JobProgress, number: int, status: str = "done") -> Progress:
 
 def test_a_line_a_minute() -> None:
     clock = Clock()
-    job, lines = JobProgress([JOB], clock), []
+    lines: list[str] = []
+    job = JobProgress([JOB], clock)
     with show_lines(job, lines.append, clock) as on_progress:
         for number in range(9):
             clock.now += 25

@@ -52,7 +52,7 @@ class Work:
         self._make, self._settings, self._job = make, settings, job
         self._screen, self._record = screen, record
         self._report = JobReport(job, settings, options)
-        self._notifier = Notifier(job.notify)
+        self._notifier = Notifier(job.notify or "")
         self._guard = DiskGuard(job.min_free, around=record.paused)
         self._begun = False
         self._left: dict[Path, Path] = {}  # outputs of the inputs that are not finished

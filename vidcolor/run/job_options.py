@@ -32,8 +32,8 @@ class JobOptions:
         help="Write a report of every input at the end, also of a run that was stopped or failed: "
         "FILE.html to read, FILE.json or FILE.csv for programs.",
     )
-    notify: str = option(
-        "",
+    notify: str | None = option(
+        None,
         metavar="COMMAND",
         help="Run a shell command at the first failure and at the end. The environment variables "
         "VIDCOLOR_EVENT, VIDCOLOR_DONE, VIDCOLOR_FAILED and others tell it what happened.",

@@ -7,6 +7,7 @@ from html import escape
 from string import Template
 from typing import Any
 
+from ..system.disk import as_size
 from ..system.text import printable
 
 MARK = "<!doctype html><!-- report of vidcolor -->"
@@ -59,23 +60,32 @@ td.name { overflow-wrap: anywhere; min-width: 16rem; }
 .why { color: var(--bad); margin-top: .2rem; }
 .note { color: var(--warn); margin-top: .2rem; }
 .tag { border-radius: 1rem; padding: .1rem .6rem; white-space: nowrap; background: var(--panel); }
-.failed, .incomplete, .renamed { color: var(--bad); background: var(--badbg); }
-.unfinished { color: var(--warn); background: var(--warnbg); }
-.done { color: var(--good); background: var(--goodbg); }
-details { font-size: .87em; color: var(--soft); }
+.failed, .incomplete, .renamed { color: var(--bad); }
+.unfinished, .warnings { color: var(--warn); }
+.done { color: var(--good); }
+.tag.failed, .tag.incomplete, .tag.renamed { background: var(--badbg); }
+.tag.unfinished { background: var(--warnbg); }
+.tag.done { background: var(--goodbg); }
+td details { font-size: .87em; color: var(--soft); }
+.about { margin-top: 1.4rem; }
+.about h2 { margin: 1rem 0 .3rem; }
 summary { cursor: pointer; }
 code { font: .92em ui-monospace, monospace; overflow-wrap: anywhere; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; margin: 0; }
+dl { columns: 19rem; column-gap: 2.5rem; margin: 0; }
+dl div { display: grid; grid-template-columns: 9rem 1fr; padding: .1rem 0; break-inside: avoid; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr));
   gap: 0 2.5rem; }
+.facts section:last-child { grid-column: 1 / -1; }
 </style>
 </head>
 <body>
 <h1>$title</h1>
 <p class="when">$when</p>
 <ul class="totals">$totals</ul>
+<details class="about"><summary>Model, machine and settings</summary>
+<div class="facts">$facts</div></details>
 <h2>Inputs</h2>
 <div class="scroll"><table>
 <thead><tr><th>status</th><th>input and output</th><th class="n">frames</th>
@@ -84,7 +94,6 @@ dd { margin: 0; overflow-wrap: anywhere; }
 $rows
 </tbody>
 </table></div>
-<div class="facts">$facts</div>
 </body>
 </html>
 """
@@ -103,28 +112,35 @@ def make_page(values: Mapping[str, Any]) -> str:
         values: see `JobReport`; of them all is shown, inputs that are not as wanted first.
     """
     totals, inputs = values["totals"], values["inputs"]
+    machine = {**values["machine"], "memory": as_size(values["machine"]["memory"])}
     ordered = sorted(inputs, key=lambda row: _ORDER.index(row["status"]))
     bad = sum(totals.get(status, 0) for status in _ORDER[:3])
     what = f"{bad} of {totals['inputs']} not as wanted" if bad else f"{totals['inputs']} inputs"
     return _PAGE.substitute(
         title=_text(f"vidcolor: {what}"),
         when=_text(
-            f"{values['began'].replace('T', ' ')} to {values['ended'].replace('T', ' ')}, "
+            f"{_moment(values['began'])} to {_moment(values['ended'])}, "
             f"{_EVENTS[values['event']]}, on {values['machine']['name']}"
         ),
         totals="".join(_totals(totals)),
         rows="\n".join(map(_row, ordered)),
         facts="".join(
-            _facts(name, values[name]) for name in ("model", "machine", "versions", "settings")
+            _facts(name, machine if name == "machine" else values[name])
+            for name in ("model", "machine", "versions", "settings")
         ),
     )
+
+
+def _moment(text: str) -> str:
+    """A time of ISO 8601 without its zone."""
+    return text[:19].replace("T", " ")
 
 
 def _totals(totals: Mapping[str, Any]) -> Iterable[str]:
     shown = [(name, totals[name]) for name in _ORDER if totals.get(name)]
     shown += [(name, totals[name]) for name in ("frames", "warnings") if totals[name]]
     for name, count in shown:
-        yield f"<li><b>{count:,}</b><span>{name}</span></li>"
+        yield f'<li><b class="{name}">{count:,}</b><span>{name}</span></li>'
     yield f"<li><b>{_duration(totals['seconds'])}</b><span>time</span></li>"
 
 
@@ -138,8 +154,8 @@ def _row(row: Mapping[str, Any]) -> str:
     if row["status"] != "failed":
         parts.append(f'<div class="out">{_text(row["output"])}</div>')
     if row["error"]:
-        parts.append(f'<div class="why">{_text(row["error"])}</div>')
-    parts += [f'<div class="note">{_text(line)}</div>' for line in row["warnings"]]
+        parts.append(f'<div class="why">{_line(row["error"], row)}</div>')
+    parts += [f'<div class="note">{_line(line, row)}</div>' for line in row["warnings"]]
     hashes = [(name, row[f"{name}_sha256"]) for name in ("input", "output")]
     known = [f"{name} <code>{_text(value)}</code>" for name, value in hashes if value]
     if known:
@@ -153,16 +169,23 @@ def _row(row: Mapping[str, Any]) -> str:
     )
 
 
+def _line(text: str, row: Mapping[str, Any]) -> str:
+    """A line of a row, without the input's name, which stands above it."""
+    return _text(text.removeprefix(f"{row['input']}: "))
+
+
 def _number(value: float | None, form: str) -> str:
     return format(value, form) if value else ""
 
 
 def _facts(title: str, values: Mapping[str, Any]) -> str:
     lines = "".join(
-        f"<dt>{_text(name.replace('_', ' '))}</dt><dd>{_fact(value)}</dd>"
+        f"<div><dt>{_text(name.replace('_', ' '))}</dt><dd>{_fact(value)}</dd></div>"
         for name, value in values.items()
     )
-    return f"<section><h2>{title.capitalize()}</h2><dl>{lines}</dl></section>" if lines else ""
+    if not lines:
+        return ""
+    return f"<section><h2>{title.capitalize()}</h2><dl>{lines}</dl></section>"
 
 
 def _fact(value: Any) -> str:
