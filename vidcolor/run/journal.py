@@ -152,9 +152,10 @@ class Journal:
         if not point.state:
             return replace(point, state=None)
         try:
-            with np.load(self._folder / point.state, allow_pickle=False) as arrays:
+            with (self._folder / point.state).open("rb") as file:
+                arrays = np.load(file, allow_pickle=False)
                 return replace(point, state=StabilizerState.from_arrays(arrays))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
 
     # ------------------------------------------------------------------ writing
