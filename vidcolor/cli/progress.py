@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -107,7 +107,7 @@ def show_bars(job: JobProgress, console: Console) -> Iterator[Callable[[Moment],
     with bars:
         whole = None
         if job.total > 1:
-            start = {"count": f"0/{job.total}", "left": describe_left(job)}
+            start: dict[str, Any] = {"count": f"0/{job.total}", "left": describe_left(job)}
             whole = bars.add_task("all inputs", total=1, **start)
         present = bars.add_task("starting", total=None)
         before: Moment | None = None
