@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -118,9 +119,9 @@ def start() -> Iterator[Start]:
 
     yield begin
     for process in processes:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        with process:  # closes its pipes
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for(what: Callable[[], object], process: subprocess.Popen[str]) -> None:
@@ -143,28 +144,33 @@ def test_a_watched_folder(start: Start, folder: Path, tmp_path: Path) -> None:
     picture(folder / "c.png", 2)
     picture(folder / "a.png", 3)  # changed
     wait_for(lambda: (out / "c.png").exists() and (out / "a.png").read_bytes() != before, process)
-    wait_for(lambda: told.read_text().count("done") == 2, process)
+    wait_for(lambda: told.read_text().count("done") >= 2, process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 143
-    assert told.read_text().split() == ["failed", "done", "done", "terminated"]
-    assert err.count("bad.png") == 1  # not tried again: it did not change
+    assert told.read_text().split()[:3] == ["failed", "done", "done"]
+    assert told.read_text().split()[-1] == "terminated"
+    errors = [line for line in err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 2  # what is broken is not tried again: it did not change
     rows = json.loads(report.read_text())["inputs"]
     assert [row["status"] for row in rows].count("done") == 5 and len(rows) == 7
 
 
+@pytest.mark.slow
 def test_a_signal_keeps_the_finished_part_of_a_film(start: Start, tmp_path: Path) -> None:
     folder, out, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.json"
     folder.mkdir()
-    lumas = frames(20) * 150
+    lumas = frames(20) * 60
     encode(folder / "long.mkv", "libx264", "yuv420p", lumas, options={"preset": "ultrafast"})
     process = start("run", folder, "-o", out, *RAMP, "--watch", "--report", report)
-    journals = out.glob(".long.mkv.vidcolor/journal-*")
-    journal = lambda: any('"pts"' in path.read_text() for path in out.glob(".long*/journal-*"))  # noqa: E731
+
+    def journal() -> bool:
+        return any('"pts"' in path.read_text() for path in out.glob(".long*/journal-*"))
+
     wait_for(journal, process)
     os.killpg(process.pid, signal.SIGINT)  # Ctrl-C in a terminal
     process.communicate(timeout=30)
-    assert process.returncode == 130 and list(journals)
+    assert process.returncode == 130 and journal()
     (row,) = json.loads(report.read_text())["inputs"]
     assert row["status"] == "unfinished" and not (out / "long.mkv").exists()
     process = start("run", folder, "-o", out, *RAMP, "--json")
@@ -194,24 +200,30 @@ def test_a_run_without_room_pauses_and_can_be_ended(
     assert not [name for name in files_in(tmp_path / "out") if "sqlite" not in name]
 
 
+@pytest.mark.slow
 def test_a_full_disk_fails_one_film_which_is_resumed(start: Start, tmp_path: Path) -> None:
-    """The system refuses to write more than a megabyte into a file, as a full disk does."""
-    folder, out = tmp_path / "in", tmp_path / "out"
+    """The system refuses to write more than a part of the film, as a full disk does."""
+    folder, out, whole = tmp_path / "in", tmp_path / "out", tmp_path / "whole.mkv"
     folder.mkdir()
-    source = encode(folder / "long.mkv", "libx264", "yuv420p", frames(20) * 60).path
+    source = encode(folder / "long.mkv", "libx264", "yuv420p", frames(20) * 30).path
     picture(folder / "a.png")
-    size = 2 << 20
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # noqa: E731
-    process = start("run", folder, "-o", out, *RAMP, "--json", limits=limit)
-    stdout, err = process.communicate(timeout=120)
-    rows = {Path(row["input"]).name: row for row in map(json.loads, stdout.splitlines())}
-    assert process.returncode == 1 and "Traceback" not in err
-    assert rows["a.png"]["status"] == "done" and rows["long.mkv"]["status"] == "failed"
-    assert "long.mkv" in rows["long.mkv"]["error"] and not (out / "long.mkv").exists()
-    process = start("run", folder, "-o", out, *RAMP, "--json")
-    stdout, err = process.communicate(timeout=120)
-    rows = {Path(row["input"]).name: row for row in map(json.loads, stdout.splitlines())}
-    assert rows["long.mkv"]["status"] == "done" and rows["long.mkv"]["resumed"] > 0, err
-    whole = tmp_path / "whole.mkv"
-    assert start("run", source, "-o", whole, *RAMP).wait(120) == 0
+    assert start("run", source, "-o", whole, *RAMP, "-q").wait(120) == 0
+    size = whole.stat().st_size * 2 // 3
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    def run(**more: Any) -> tuple[int, dict[str, Any], dict[str, Any]]:
+        process = start("run", folder, "-o", out, *RAMP, "--json", **more)
+        stdout, err = process.communicate(timeout=120)
+        assert "Traceback" not in err
+        rows = {Path(row["input"]).name: row for row in map(json.loads, stdout.splitlines())}
+        return process.returncode, rows["a.png"], rows["long.mkv"]
+
+    code, small, film = run(limits=limit)
+    assert (code, small["status"], film["status"]) == (1, "done", "failed")
+    assert film["error"] and not (out / "long.mkv").exists()
+    code, small, film = run()
+    assert (code, small["status"], film["status"]) == (0, "skipped", "done")
+    assert film["resumed"] > 0
     assert_same_pixels(out / "long.mkv", whole)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -105,7 +105,10 @@ def show_bars(job: JobProgress, console: Console) -> Iterator[Callable[[Moment],
         transient=True,
     )
     with bars:
-        whole = bars.add_task("all inputs", total=1, left="-:--:--") if job.total > 1 else None
+        whole = None
+        if job.total > 1:
+            start: dict[str, Any] = {"count": f"0/{job.total}", "left": describe_left(job)}
+            whole = bars.add_task("all inputs", total=1, **start)
         present = bars.add_task("starting", total=None)
         before: Moment | None = None
 

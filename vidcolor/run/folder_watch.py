@@ -113,10 +113,10 @@ class FolderWatch:
                 ignore_permission_denied=True,
             ):
                 changed.set()
-        except OSError as error:  # no messages left, for example
+        except (OSError, RuntimeError) as error:  # no messages left, for example
             logger.warning(
                 "the system does not tell of changes (%s); looking every %.0f seconds",
-                error.strerror or error,
+                getattr(error, "strerror", None) or error,
                 self.pace.poll,
             )
             self.poll = True

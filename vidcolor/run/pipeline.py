@@ -11,7 +11,6 @@ in `films.py` and `picture_stages` in `pictures.py` name them in order, `run_sta
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -162,13 +161,13 @@ def _colorize_parts(
 
     part: FilmJob | None = job
     while part is not None:
-        began = time.monotonic()
+        began = guard.working_seconds()
         try:
             guard.wait(first)
             report = colorize_film(part, colorizer, settings, progress, timer)
         except Exception as error:
             report = failed(part.input, part.output, error)
-        report.seconds = time.monotonic() - began
+        report.seconds = guard.working_seconds() - began
         report.rename(job.clash)
         yield report
         if report.status == "failed":
