@@ -64,7 +64,16 @@ def test_a_signal_waits_for_the_end_of_an_import(tmp_path: Path) -> None:
         "except BaseException as error:\n"
         "    raise ImportError('a library is missing') from error\n"
     )
-    done = ended("import slow\nprint(slow.done)\ntime.sleep(9)\nprint('never')", tmp_path)
+    work = (
+        "import threading\n"
+        "lock = threading.Lock()\n"
+        "lock.acquire()\n"
+        "import slow\n"
+        "print(slow.done)\n"
+        "lock.acquire()\n"  # waits, as for a stage
+        "print('never')"
+    )
+    done = ended(work, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (130, "4999950000\n", "")
 
 

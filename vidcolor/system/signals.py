@@ -31,6 +31,7 @@ class Ending:
         self.number = 0
         self._last = 0.0
         self._kept = False  # a signal waits for its exception
+        self._main = 0  # the main thread
 
     @property
     def code(self) -> int:
@@ -39,6 +40,7 @@ class Ending:
 
     def install(self) -> None:
         """Handle the signals from now on; those that the parent had ignored (nohup) stay so."""
+        self._main = _thread.get_ident()
         for number in ENDING:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self.handle)
@@ -72,7 +74,10 @@ class Ending:
     def _handle_later(self, number: int) -> None:
         def wait() -> None:
             time.sleep(_LATER)
-            _thread.interrupt_main(signal.Signals(number))
+            if hasattr(signal, "pthread_kill"):
+                signal.pthread_kill(self._main, number)  # wakes it where it waits
+            else:
+                _thread.interrupt_main(signal.Signals(number))
 
         self._kept = True
         _thread.start_new_thread(wait, ())
