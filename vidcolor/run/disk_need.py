@@ -15,7 +15,7 @@ from .settings import Report
 
 logger = logging.getLogger(__name__)
 
-# Bits a pixel at the encoders' own quality: about the most that 24 frames of each of four clips took
+# Bits a pixel at the encoders' own quality: about the most that 24 frames of four clips took
 # (measured without color). NVENC was not measured: it has the figures of its formats.
 _BITS = {
     "libx264": 0.35, "libx265": 0.25, "libsvtav1": 0.17, "ffv1": 3.5, "prores_ks": 5.5,
