@@ -49,7 +49,11 @@ def supervise(*, quiet: bool) -> Supervised | None:
         ready, tell = os.pipe()
         orders, order = os.pipe()
         signal.pthread_sigmask(signal.SIG_BLOCK, handlers)
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError:  # too many processes
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, handlers)
+            return None
         if not child:
             os.close(ready)
             os.close(order)

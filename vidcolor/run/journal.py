@@ -37,6 +37,7 @@ from .identity import Identity, changes
 
 WORK_SUFFIX, _OWNER = ".vidcolor", "owner.json"
 _FILES = re.compile(r"(film|journal|state)-\d+\.\w+|owner\.json|\..*\.tmp")  # in the folder
+SILENT_SECONDS = 86_400.0  # after which a file of a process that cannot be seen is a leftover
 _SYNC_SECONDS = 5.0  # between two times that the film is made safe on the disk
 
 
@@ -274,8 +275,7 @@ def open_journal(
     Raises:
         OutputError: another process holds it.
     """
-    output = output.absolute()
-    folder = output.with_name(fitting_name(f".{output.name}", WORK_SUFFIX))
+    output, folder = output.absolute(), work_folder(output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -300,12 +300,17 @@ def _empty(folder: Path, kept: set[str]) -> None:
             path.unlink()
 
 
-def is_abandoned(folder: Path, silent_seconds: float, *, remove: bool = False) -> bool:
+def work_folder(output: Path) -> Path:
+    """Where the journal of `output` lies."""
+    return output.absolute().with_name(fitting_name(f".{output.name}", WORK_SUFFIX))
+
+
+def is_abandoned(folder: Path, *, remove: bool = False) -> bool:
     """Whether a folder is that of a journal, and no process holds it.
 
     Args:
-        folder: a folder with the name of one.
-        silent_seconds: of another machine's folder, since its files were last written.
+        folder: a folder with the name of one. That of a process which cannot be seen, as on another
+            machine, counts as abandoned when nothing was written there for a day.
         remove: remove it in that case.
     """
     try:
@@ -319,7 +324,7 @@ def is_abandoned(folder: Path, silent_seconds: float, *, remove: bool = False) -
             with suppress(ValueError, KeyError, TypeError):  # its process ended before it wrote it
                 running = Process(**parse_json(file.read())["process"]).is_running()
             newest = max(path.stat().st_mtime for path in files)
-            free = not running and (running is False or time.time() - newest > silent_seconds)
+            free = not running and (running is False or time.time() - newest > SILENT_SECONDS)
             if free and remove:
                 shutil.rmtree(folder)
             return free

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..system.files import maker_of
-from .journal import WORK_SUFFIX, is_abandoned
+from .journal import SILENT_SECONDS, WORK_SUFFIX, is_abandoned
 from .state import STATE_NAME, StateError, read_state
-
-_SILENT_SECONDS = 86_400.0  # after which a file of a process that cannot be seen is a leftover
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Leftover:
             OSError: it cannot be removed.
         """
         if self.path.is_dir():
-            return is_abandoned(self.path, _SILENT_SECONDS, remove=True)
+            return is_abandoned(self.path, remove=True)
         if self.path.name.endswith(STATE_NAME):
             self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
@@ -55,7 +53,7 @@ def find_leftovers(folder: Path) -> Iterator[Leftover]:
             path = Path(root, name)
             if name.startswith(".") and name.endswith(WORK_SUFFIX):
                 folders.remove(name)
-                if is_abandoned(path, _SILENT_SECONDS):
+                if is_abandoned(path):
                     size = sum(each.stat().st_size for each in path.iterdir())
                     yield Leftover(path, "film that the same command goes on with", size)
         folders.sort()
@@ -81,7 +79,7 @@ def _is_abandoned_temporary(path: Path) -> bool:
     if process is None or not path.is_file():
         return False
     running = process.is_running()
-    return time.time() - path.stat().st_mtime > _SILENT_SECONDS if running is None else not running
+    return time.time() - path.stat().st_mtime > SILENT_SECONDS if running is None else not running
 
 
 def _has_died(path: Path) -> bool:

@@ -21,6 +21,7 @@ from ..sources.inputs import Input
 from ..system.files import stamp_of
 from ..system.processes import this_process
 from .identity import Identity, digest
+from .journal import is_abandoned, work_folder
 from .leftovers import remove_temporaries
 from .settings import Progress, Report
 from .state import DONE, FAILED, FINISHED, WAITING, WORKING, InputRow, JobRow, State, StateError
@@ -33,13 +34,13 @@ logger = logging.getLogger(__name__)
 
 ATTEMPTS = 2  # that an input has in a job, if each ends the process
 _FLUSH_SECONDS = 1.0  # between two writings of what is not urgent
+_STOPPED_SECONDS = 10.0  # that this thread does not miss while the process runs
 _SILENT_SECONDS = 10.0  # after which a job that has nothing to write says that it is alive
 
 
 class Record(Observer):
-    """The state of a job, kept while it runs; a context manager.
-
-    If the state cannot be used, a warning says so and the job goes on without it.
+    """The state of a job, kept while it runs; a context manager. If the file cannot be used, a
+    warning says so and the job goes on without it.
 
     Args:
         path, stays: see `state_path`.
@@ -80,16 +81,14 @@ class Record(Observer):
         self._numbers: dict[bool, int] = {}  # of settings, by whether they are of a picture
         self._watch = Watch()
         self._measured: dict[str, tuple[int, float]] = {}  # frames and time of the first progress
-        self._left_out: set[Path] = set()
+        self._untold: set[str] = set()  # inputs whose end no process has announced
         self._lock = threading.RLock()
         self._ended = threading.Event()
         self._state: State | None = None
-        self._usable, self._new_folder = True, False
+        self._usable, self._warned, self._new_folder = True, False, False
         if path.is_file():
             self._open()
         threading.Thread(target=self._keep, name="record", daemon=True).start()
-
-    # ------------------------------------------------------------------ before the work
 
     def _open(self) -> None:
         """Open the state, and see what earlier processes have left."""
@@ -97,8 +96,13 @@ class Record(Observer):
             return
         with self._lock, self._guarded():
             self._new_folder = not self._path.parent.exists()
-            self._state = state = State(self._path)
-            before = state.claim(self._job)
+            state = State(self._path)
+            try:
+                before = state.claim(self._job)
+            except BaseException:
+                state.close()
+                raise
+            self._state = state
             if before is not None and before.id == self._job.id:
                 self._job.begun, self._job.announced = before.begun, before.announced
             for row in state.rows():
@@ -114,6 +118,8 @@ class Record(Observer):
         new = stamp_of(row.output)
         if new is not None and new != (row.size, row.mtime) and not self._splits:
             # It got its name, and so is whole, just before the process ended.
+            is_abandoned(work_folder(row.output), remove=True)
+            self._untold.add(os.path.abspath(row.input))
             row.status, row.written, (row.size, row.mtime) = DONE, row.output, new
             row.frames, row.ended = max(row.frames, 1), before.updated if before else time.time()
         elif same_job and row.attempts < ATTEMPTS:
@@ -141,13 +147,14 @@ class Record(Observer):
         if row is None or os.path.abspath(row.output) != os.path.abspath(output):
             return False
         if row.job == self._job.id and self._supervised.restarts:
-            same = row.digest in ("", digest(item.files()))  # in watched folders files change
-            if row.status in (*FINISHED, FAILED) and same:
-                return _restored(row)
+            if row.status in (*FINISHED, FAILED) and row.digest in ("", digest(item.files())):
+                report = row.report(item.path)
+                report.restored = os.path.abspath(item.path) not in self._untold
+                return report
             if row.attempts >= ATTEMPTS:
                 why = row.error or "the process ended twice while working on it"
                 report = Report(item.path, output, FAILED, error=f"{item.path}: {why}; left out")
-                self._left_out.add(item.path)
+                self._untold.add(os.path.abspath(item.path))
                 self.finish(report)
                 return report
         if overwrite or row.written is None or stamp_of(row.written) != (row.size, row.mtime):
@@ -163,15 +170,15 @@ class Record(Observer):
             row.job = self._job.id
             self._dirty[os.path.abspath(row.input)] = row
         written = output if row.written == Path(os.path.abspath(output)) else row.written
-        if row.status == "incomplete":
-            return Report(item.path, written, row.status, row.frames, error=row.error)
-        return Report(item.path, written, "skipped", row.frames)
+        status = row.status if row.status == "incomplete" else "skipped"
+        return Report(item.path, written, status, row.frames, error=row.error)
 
     def settle(self, reports: Sequence[Report]) -> None:
         """Note what planning found; what an earlier process has announced becomes `restored`."""
         for report in reports:
-            report.restored |= bool(self._job.announced) and report.input not in self._left_out
-            row = self._rows.get(os.path.abspath(report.input))
+            key = os.path.abspath(report.input)
+            report.restored |= bool(self._job.announced) and key not in self._untold
+            row = self._rows.get(key)
             if report.status == FAILED and (row is None or row.status not in FINISHED):
                 self.finish(report)
 
@@ -238,25 +245,20 @@ class Record(Observer):
         for folder in folders:
             remove_temporaries(folder)
 
-    # ------------------------------------------------------------------ during the work
-
     def working(self, paths: Sequence[Path]) -> None:
         """These inputs are to be worked on now; known on the disk when this returns."""
-        rows = [row for path in paths if (row := self._rows.get(os.path.abspath(path)))]
-        digests = []
-        for row in rows:
-            digests.append("")
+        keys = [key for path in paths if (key := os.path.abspath(path)) in self._rows]
+        for key in keys:
+            row, files = self._rows[key], self._films.get(key)
+            row.digest = ""
             with suppress(OSError):  # reading it reports that
-                digests[-1] = digest(self._films.get(os.path.abspath(row.input), [row.input]))
-        with self._lock:
-            for row, found in zip(rows, digests, strict=True):
-                row.digest, row.settings = found, self._number(row)
-                row.begun = time.time()
-                self._measured.pop(os.path.abspath(row.input), None)
-            self._mark(rows)
+                row.digest = digest(files or [row.input])
+            with self._lock:
+                row.settings, row.begun = self._number(picture=files is None), time.time()
+                self._measured.pop(key, None)
+        self._mark([self._rows[key] for key in keys])
 
-    def _number(self, row: InputRow) -> int | None:
-        picture = os.path.abspath(row.input) not in self._films
+    def _number(self, *, picture: bool) -> int | None:
         if picture not in self._numbers and self._state is not None:
             with self._guarded():
                 self._numbers[picture] = self._state.settings(self._chosen(picture))
@@ -270,8 +272,7 @@ class Record(Observer):
                 if row.written is None or stamp_of(row.written) != (row.size, row.mtime):
                     row.written, (row.size, row.mtime) = None, now or (None, None)
                 self._dirty[os.path.abspath(row.input)] = row
-            self._flush()
-            if self._state is not None and self._supervised.ready is not None:
+            if self._flush() and self._supervised.ready is not None:
                 self._supervised.ready()
 
     def watching(self, paths: Sequence[Path]) -> AbstractContextManager[None]:
@@ -316,33 +317,38 @@ class Record(Observer):
             row = self._row(report.input, self._rows[os.path.abspath(report.input)].output)
             row.status, row.error = WAITING, report.error
 
-    # ------------------------------------------------------------------ writing
-
-    def _flush(self) -> None:
-        """Write what has changed."""
+    def _flush(self) -> bool:
+        """Write what has changed; whether it is on the disk."""
         with self._lock, self._guarded():
             if self._state is not None:
                 self._job.updated = time.time()
                 self._job.inputs = sum(row.job == self._job.id for row in self._rows.values())
                 self._state.put(self._job, self._dirty.values())
                 self._dirty.clear()
+                return True
+        return False
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Go on without the state if it cannot be used."""
+        """Go on without the state if it cannot be used, or now cannot be written."""
         try:
             yield
         except StateError as error:
-            if self._usable:
+            if not self._warned:
                 logger.warning("%s; the run goes on without it, and done work is not known", error)
-            self._state, self._usable = None, False
+            self._warned = True
+            if not (error.passing and self._state):
+                self._state, self._usable = None, False
 
     def _keep(self) -> None:
         """Write now and then, and look for what makes no progress."""
-        written = time.monotonic()
+        written = last = time.monotonic()
         while not self._ended.wait(min(0.5, self._timeout / 4 or 0.5)):
             with self._lock:
                 now = time.monotonic()
+                if now - last > _STOPPED_SECONDS:  # the process was stopped, as by Ctrl-Z
+                    self._watch.touch()
+                last = now
                 if now - written > (_FLUSH_SECONDS if self._dirty else _SILENT_SECONDS):
                     self._flush()
                     written = now
@@ -356,15 +362,16 @@ class Record(Observer):
             if row.status == WORKING:
                 row.status = WAITING
                 self._dirty[os.path.abspath(row.input)] = row
-        for path in paths:
-            if late := self._rows.get(path):
-                late.attempts += 1
-                late.error = f"no progress was made for {self._timeout:g} seconds (--timeout)"
-                self._dirty[path] = late
-                if late.attempts < ATTEMPTS:
-                    logger.warning("%s: %s; it is tried again at the end", late.input, late.error)
-        self._flush()
-        os._exit(GAVE_UP)
+        late = [self._rows[path] for path in paths if path in self._rows]
+        for row in late:
+            row.attempts += 1
+            row.error = f"no progress was made for {self._timeout:g} seconds (--timeout)"
+            self._dirty[os.path.abspath(row.input)] = row
+        if self._flush():
+            for row in late:
+                if row.attempts < ATTEMPTS:
+                    logger.warning("%s: %s; it is tried again at the end", row.input, row.error)
+            os._exit(GAVE_UP)
 
     def __enter__(self) -> Record:
         return self
@@ -391,10 +398,3 @@ class Record(Observer):
                 if self._new_folder:
                     with suppress(OSError):
                         self._path.parent.rmdir()
-
-
-def _restored(row: InputRow) -> Report:
-    report = Report(row.input, row.written or row.output, row.status, row.frames, row.seconds)
-    report.error, report.warnings, report.resumed = row.error, row.warnings, row.resumed
-    report.restored = True
-    return report

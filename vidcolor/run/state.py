@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from ..errors import OutputError, VidcolorError
 from ..system.files import OWN, fitting_name
 from ..system.processes import Process
+from .settings import Report
 
 STATE_NAME = ".vidcolor.sqlite"
 WAITING, WORKING, DONE, FAILED = "waiting", "working", "done", "failed"
@@ -30,7 +31,10 @@ SILENT_SECONDS = 60.0  # after which a process that cannot be seen from here cou
 
 
 class StateError(VidcolorError):
-    """The state cannot be read or written; the work can go on without it."""
+    """The state cannot be read or written; the work can go on without it. `passing`: but perhaps
+    later, because it is locked or the disk is full, for example."""
+
+    passing = False
 
 
 class HeldError(OutputError):
@@ -82,6 +86,12 @@ class InputRow:
     deaths: int = 0
     begun: float | None = None
     ended: float | None = None
+
+    def report(self, path: Path) -> Report:
+        """What became of it, with its path as the user gave it."""
+        report = Report(path, self.written or self.output, self.status, self.frames, self.seconds)
+        report.error, report.warnings, report.resumed = self.error, self.warnings, self.resumed
+        return report
 
 
 @dataclass
@@ -279,6 +289,8 @@ class State:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with _translated(self.path):
+            if self._connection.in_transaction:  # Ctrl-C came in the middle of one
+                self._connection.rollback()
             self._connection.execute("BEGIN IMMEDIATE")
             with self._connection:  # commits, or rolls back
                 yield
@@ -379,4 +391,6 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError, ValueError, TypeError) as error:
-        raise StateError(f"{path}: cannot be used ({error}); delete it if it is damaged") from error
+        found = StateError(f"{path}: cannot be used ({error}); delete it if it is damaged")
+        found.passing = isinstance(error, sqlite3.OperationalError)
+        raise found from error
