@@ -225,7 +225,7 @@ class _Folders(_Victim):
 
     def prepare(self) -> None:
         output = self.shelf.fresh("reference folder")
-        command: Arguments = ["run", self.shelf.pictures(), "-o", output, *OPTIONS, "-y"]
+        command: Arguments = ["run", self.shelf.pictures(), "-o", output, *OPTIONS, "-y", "-q"]
         Run(command, self.shelf.logs).wait()
         ended = Run(command, self.shelf.logs).wait()
         self.tally.ended("a folder without a kill", ended, (0,))
@@ -234,7 +234,7 @@ class _Folders(_Victim):
 
     def start(self, kind: type[Run]) -> Run:
         arguments: Arguments = ["run", self.shelf.pictures(), "-o", self.output, *OPTIONS]
-        return kind([*arguments, "--skip-existing", "--json"], self.shelf.logs)
+        return kind([*arguments, "--skip-existing", "--json", "-q"], self.shelf.logs)
 
     def written(self) -> int:
         return len(_digests(self.output))
