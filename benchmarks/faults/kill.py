@@ -48,7 +48,7 @@ def _program(shelf: Shelf, *more: str) -> Real:
     """The whole program on a few pictures, from its first line on."""
     output = shelf.folder / "program" / "out"
     source = shelf.pictures() / "a"
-    program = Real(["run", source, "-o", output, *OPTIONS, *more], shelf.logs)
+    program = Real(["run", source, "-o", output, *OPTIONS, "-q", *more], shelf.logs)
     program.wait_for_handlers()
     return program
 
@@ -68,7 +68,7 @@ def _kill_program(shelf: Shelf, tally: Tally, number: int, seconds: float) -> No
     _judge(tally, name, program.wait(), number if sent else 0)
     tally.count("kills", sent)
     again: Arguments = ["run", shelf.pictures() / "a", "-o", folder / "out", *OPTIONS]
-    again.append("--skip-existing")
+    again += ["--skip-existing", "-q"]
     tally.ended(f"the run after {name}", Run(again, shelf.logs).wait(), (0,))
     count = len(_digests(folder / "out"))
     if count != len(list((shelf.pictures() / "a").iterdir())):
