@@ -278,7 +278,7 @@ def _colorize_film(
 def _open_sink(
     job: FilmJob, settings: Settings, journal: Journal | None
 ) -> FilmSink | SequenceSink:
-    facts, format, overwrite = job.source.facts, job.plan.format, settings.overwrite
+    facts, format, overwrite = job.source.facts, job.plan.format, job.replaces
     if is_sequence(job.output):
         return SequenceSink(job.output, facts, format=format, overwrite=overwrite)
     return FilmSink(
