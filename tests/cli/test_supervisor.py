@@ -28,8 +28,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="only where proc
 
 @pytest.fixture(scope="module")
 def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A thousand frames of twenty scenes, which take ten seconds."""
-    lumas = frames(20) * 50
+    """Six hundred frames of twenty scenes, which take some seconds."""
+    lumas = frames(20) * 30
     path = tmp_path_factory.mktemp("long") / "long.mkv"
     return encode(path, "libx264", "yuv420p", lumas, options={"preset": "ultrafast"}).path
 
@@ -88,7 +88,7 @@ def test_a_job_that_is_killed_again_and_again(tmp_path: Path, archive: Path) -> 
     whole, output = tmp_path / "whole", tmp_path / "out"
     process = start("run", archive, "-o", whole, *RAMP)
     assert process.communicate(timeout=120)[1] and process.returncode == 0
-    moments = [lambda snapshot: True, some_done, is_at("film.mkv", 400), is_at("film.mkv", 800)]
+    moments = [some_done, is_at("film.mkv", 400)]
     before: dict[str, tuple[int, int]] = {}
     for moment in moments:
         process = start("run", archive, "-o", output, *RAMP)
@@ -145,20 +145,20 @@ def test_a_crash_ends_only_the_film_that_causes_it(tmp_path: Path, archive: Path
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert rows(out).pop("film.mkv") == "done"
-    assert len(read_frames(output / "film.mkv")) == 1000
+    assert len(read_frames(output / "film.mkv")) == 600
 
 
 @pytest.mark.slow
 def test_a_film_survives_one_crash(tmp_path: Path, long_film: Path) -> None:
     output = tmp_path / "out.mkv"
     process = start("run", long_film, "-o", output, *RAMP, "--json")
-    found = wait_until(process, output, is_at("long.mkv", 500))
+    found = wait_until(process, output, is_at("long.mkv", 400))
     os.kill(found.job.pid, signal.SIGKILL)  # as the system does when memory runs out
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0 and "SIGKILL" in err
     report = json.loads(out)
     assert report["status"] == "done" and report["resumed"] > 0
-    assert files_in(tmp_path) == ["out.mkv"] and len(read_frames(output)) == 1000
+    assert files_in(tmp_path) == ["out.mkv"] and len(read_frames(output)) == 600
 
 
 @pytest.mark.slow
@@ -189,7 +189,7 @@ def test_status_and_a_second_run_while_it_works(
     told = json.loads(command("status", output, "--json").out)
     assert (told["state"], told["done"], told["working"]) == ("running", 9, 1)
     (film,) = told["under_way"]
-    assert film["input"].endswith("/film.mkv") and 50 <= film["frames"] < film["total"] == 1000
+    assert film["input"].endswith("/film.mkv") and 50 <= film["frames"] < film["total"] == 600
     assert film["fps"] > 0 and 0 < told["seconds_left"] < 1000
     assert "under way: " in command("status", output).out
     answer = command("run", archive, "-o", output, *RAMP)

@@ -165,7 +165,7 @@ def _row(row: Mapping[str, Any]) -> str:
         f'<tr><td><span class="tag {status}">{status}</span></td><td class="name">{"".join(parts)}'
         f'</td><td class="n">{_number(row["frames"], ",")}</td>'
         f'<td class="n">{_number(row["seconds"], ",.1f")}</td>'
-        f'<td class="n">{_number(row["fps"] if row["frames"] else None, ",.1f")}</td></tr>'
+        f'<td class="n">{_number(row["fps"] if row["frames"] > 1 else None, ",.1f")}</td></tr>'
     )
 
 
