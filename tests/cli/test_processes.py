@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -60,10 +61,20 @@ def wait_for_frames(folder: Path, process: subprocess.Popen[str]) -> Path:
     raise AssertionError(f"no frame within a minute: {process.communicate()}")
 
 
+def wait_for_handlers(process: subprocess.Popen[str]) -> None:
+    """Wait for the first lines of vidcolor. Before, Python itself begins."""
+    status = Path(f"/proc/{process.pid}/status")
+    while status.exists() and process.poll() is None:
+        (caught,) = re.findall(r"SigCgt:\s*(\w+)", status.read_text("ascii"))
+        if int(caught, 16) >> (signal.SIGHUP - 1) & 1:
+            return
+        time.sleep(0.001)
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
-    ids=["ctrl-c", "terminated"],
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["ctrl-c", "terminated", "terminal closed"],
 )
 def test_an_interruption_leaves_no_file(
     tmp_path: Path, long_film: Path, number: int, code: int
@@ -219,6 +230,18 @@ def test_a_full_disk_under_standard_output_is_one_line() -> None:
         )
     assert done.returncode == 1
     assert done.stderr == "error: standard output: No space left on device\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux")
+@pytest.mark.parametrize("seconds", [0, 0.03, 0.1, 0.4, 1])
+def test_ctrl_c_during_the_imports(tmp_path: Path, long_film: Path, seconds: float) -> None:
+    process = start("run", long_film, "-o", tmp_path / "out.mkv", *RAMP)
+    wait_for_handlers(process)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "") and err.strip() in ("", "interrupted")
+    assert not [name for name in files_in(tmp_path) if name.endswith("out.mkv")]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")

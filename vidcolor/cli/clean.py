@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from .log import verbosity
 from .options import FilePath
 from .text import say
 
@@ -14,6 +15,7 @@ from .text import say
 @click.command("clean")
 @click.argument("folder", type=FilePath())
 @click.option("--dry-run", is_flag=True, help="List them and remove nothing.")
+@verbosity
 def clean_command(folder: Path, dry_run: bool) -> None:
     """Remove what killed runs have left in FOLDER and its subfolders.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .log import verbosity
 from .options import FilePath
-from .text import say
+from .text import json_text, say
 
 if TYPE_CHECKING:
     from ..run.state import InputRow, Snapshot
@@ -26,6 +26,7 @@ _WORDS = {"renamed": "done under another name", "working": "under way"}
 @click.command("status")
 @click.argument("output", type=FilePath(), default=".")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line for each job.")
+@verbosity
 def status_command(output: Path, as_json: bool) -> None:
     """Tell how far the run is that writes OUTPUT [the current folder].
 
@@ -48,7 +49,7 @@ def status_command(output: Path, as_json: bool) -> None:
         sys.exit(1)
     for snapshot in found:
         values = describe(snapshot, time.time())
-        for line in [json.dumps(values)] if as_json else _lines(values):
+        for line in [json_text(values)] if as_json else _lines(values):
             say(line)
 
 

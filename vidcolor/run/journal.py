@@ -16,6 +16,8 @@ import os
 import re
 import shutil
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -29,7 +31,7 @@ from ..errors import OutputError
 from ..frames import Checkpoint, ColorBatch
 from ..motion.stabilizer_state import StabilizerState
 from ..sinks import EarlierFilm, FilmSink
-from ..system.files import fitting_name, replacing
+from ..system.files import fitting_name, parse_json, replacing
 from ..system.processes import Process, this_process
 from .identity import Identity, changes
 
@@ -102,8 +104,6 @@ class Journal:
     def _identity(self) -> Identity:
         return self._make_identity()
 
-    # ------------------------------------------------------------------ reading
-
     def _read(self, path: Path) -> Earlier | None:
         """What the journal at `path` can resume; None if it is of another film or holds nothing."""
         lines = list(_json_lines(path))
@@ -139,12 +139,10 @@ class Journal:
         return None
 
     def _entry(self, line: dict[str, Any]) -> _Entry:
-        top, bottom, left, right = line["bars"]
-        point = Checkpoint(
-            *(line[key] for key in ("frames", "pts", "batch", "cut", "shot", "state")),
-            bars=(top, bottom, left, right),
-        )
-        frames = list(zip(_unpack(line["shown"]), _unpack(line["durations"]), strict=True))
+        keys = ("frames", "pts", "batch", "cut", "shot", "state")
+        point = Checkpoint(**{key: line[key] for key in keys}, bars=tuple(line["bars"]))
+        shown, durations = (_unpack(line[key], line["frames"]) for key in ("shown", "durations"))
+        frames = list(zip(shown, durations, strict=True))
         return _Entry(point, frames, line["damage"], line["warnings"])
 
     def _with_state(self, point: Checkpoint) -> Checkpoint | None:
@@ -152,12 +150,11 @@ class Journal:
         if not point.state:
             return replace(point, state=None)
         try:
-            with np.load(self._folder / point.state, allow_pickle=False) as arrays:
+            with (self._folder / point.state).open("rb") as file:
+                arrays = np.load(file, allow_pickle=False)
                 return replace(point, state=StabilizerState.from_arrays(arrays))
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
-
-    # ------------------------------------------------------------------ writing
 
     def begin(self, sink: FilmSink, batch_size: int) -> None:
         """Begin to write; replay what the earlier run has left."""
@@ -321,7 +318,7 @@ def is_abandoned(folder: Path, *, remove: bool = False) -> bool:
                 return False
             running: bool | None = False
             with suppress(ValueError, KeyError, TypeError):  # its process ended before it wrote it
-                running = Process(**json.loads(file.read())["process"]).is_running()
+                running = Process(**parse_json(file.read())["process"]).is_running()
             newest = max(path.stat().st_mtime for path in files)
             free = not running and (running is False or time.time() - newest > SILENT_SECONDS)
             if free and remove:
@@ -353,7 +350,7 @@ def _held(folder: Path, output: Path) -> Iterator[None]:
         if not _lock(file):
             file.seek(0)
             with suppress(ValueError, KeyError, TypeError):
-                owner = json.loads(file.read())
+                owner = parse_json(file.read())
                 process = Process(**owner["process"])
                 raise OutputError(
                     f"{output}: process {process.pid} on {process.host} has been writing it "
@@ -380,7 +377,7 @@ def _json_lines(path: Path) -> Iterator[Any]:
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
-                yield json.loads(line)
+                yield parse_json(line)
             except ValueError:
                 return
 
@@ -392,6 +389,8 @@ def _pack(values: Iterable[int]) -> list[list[int]]:
     return [[step, len(list(run))] for step, run in itertools.groupby(steps)]
 
 
-def _unpack(runs: Iterable[Sequence[int]]) -> list[int]:
+def _unpack(runs: Sequence[Sequence[int]], most: int) -> list[int]:
+    if sum(max(0, count) for _, count in runs) > most:
+        raise ValueError("more frames than the film has")
     steps = itertools.chain.from_iterable(itertools.repeat(step, count) for step, count in runs)
     return list(itertools.accumulate(steps))

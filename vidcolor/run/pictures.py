@@ -25,10 +25,12 @@ from ..frames import ColorBatch, LumaBatch, PictureInfo, PixelFormat, picture_fo
 from ..sinks import PictureReport, PictureSink
 from ..sources import PictureSource
 from ..system.devices import free_memory, processors
+from ..system.disk import DiskGuard
 from ..system.stages import Stage, StageTimer, run_stages
 from ..system.threads import thread_budget
 from .batching import BatchRunner
 from .colorizer import Colorizer
+from .disk_need import free_room
 from .plan import PicturesJob
 from .settings import Progress, ProgressCallback, Report, Settings, failed
 from .watch import Observer
@@ -138,6 +140,7 @@ def picture_stages(
     colorizer: Colorizer,
     settings: Settings,
     observer: Observer | None = None,
+    guard: DiskGuard | None = None,
 ) -> list[Stage[Any, Any]]:
     """The stages of pictures, `_Picture` to `_Picture`, in order: `read`, `group`, `color`, `save`.
 
@@ -150,6 +153,7 @@ def picture_stages(
         colorizer: used by the stages' threads; it is not changed.
         settings: of them `batch_size`, `picture_threads` and `exact_luma` count.
         observer: is told which pictures are under way.
+        guard: waited for before each picture is written.
     """
     watching = (observer or Observer()).watching
     count = len(source.items)
@@ -230,7 +234,8 @@ def picture_stages(
 
     def save(picture: _Picture) -> list[_Picture]:
         try:
-            with watching([picture.report.input]):
+            room = free_room(guard, picture.report, picture.pages, picture.room.is_closed)
+            with room, watching([picture.report.input]):
                 written = write(picture)
             if written is not None:
                 if written.failure is not None:
@@ -287,6 +292,7 @@ def colorize_pictures(
     window: int | None = None,
     timer: StageTimer | None = None,
     observer: Observer | None = None,
+    guard: DiskGuard | None = None,
 ) -> Generator[Report, None, None]:
     """Colorize still pictures.
 
@@ -306,6 +312,7 @@ def colorize_pictures(
         timer: measures the stages: those of `picture_stages`, and before them `list`, which reads
             the files' headers and waits for room.
         observer: is told which pictures are under way, before their files are opened.
+        guard: pauses the work while the disk has too little space.
 
     Yields:
         A report for each picture in the order of the job, as soon as it and those before it are
@@ -340,7 +347,7 @@ def colorize_pictures(
             report = Report(*source.items[index], "done", frames=1)
             yield _Picture(index, page, count, size, last, report, room)
 
-    stages = picture_stages(source, sink, colorizer, settings, observer)
+    stages = picture_stages(source, sink, colorizer, settings, observer, guard)
     began, done = time.monotonic(), 0
     waiting: dict[int, list[_Picture]] = {}  # for other pages, and for those before them
     running = run_stages(pictures(), stages, timer=timer, name="list", unblock=room.close)

@@ -11,13 +11,13 @@ in `films.py` and `picture_stages` in `pictures.py` name them in order, `run_sta
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from ..system.disk import DiskGuard, Reserve
 from ..system.stages import StageTimer
 from .colorizer import Colorizer
 from .films import colorize_film
@@ -34,6 +34,7 @@ def run(
     on_progress: ProgressCallback = lambda progress: None,
     timer: StageTimer | None = None,
     observer: Observer | None = None,
+    guard: DiskGuard | None = None,
 ) -> Iterator[Report]:
     """Work on the jobs; yields one report for each input as it is finished. Errors become reports.
 
@@ -47,8 +48,10 @@ def run(
         on_progress: called with a `Progress` after every batch.
         timer: measures the stages of all jobs.
         observer: is told what is under way.
+        guard: pauses the work while a disk has too little space; None for one with the default
+            reserve.
     """
-    observer = observer or Observer()
+    observer, guard = observer or Observer(), guard or DiskGuard(Reserve())
     careful = replace(settings, batch_size=1, picture_threads=1)
 
     def notice(progress: Progress) -> None:
@@ -58,12 +61,12 @@ def run(
     now, later = _apart(jobs, observer)
     again: list[Job] = []
     for job in now:
-        yield from _work(job, colorizer, settings, notice, timer, observer, again)
+        yield from _work(job, colorizer, settings, notice, timer, observer, guard, again)
     for job in later:
-        yield from _work(job, colorizer, careful, notice, timer, observer)
+        yield from _work(job, colorizer, careful, notice, timer, observer, guard)
     for job in again:
         slow = colorizer.on(torch.device("cpu"))
-        yield from _work(job, slow, careful, notice, timer, observer)
+        yield from _work(job, slow, careful, notice, timer, observer, guard)
 
 
 def _singles(job: Job) -> Iterator[tuple[Path, Job]]:
@@ -97,12 +100,13 @@ def _work(
     on_progress: ProgressCallback,
     timer: StageTimer | None,
     observer: Observer,
+    guard: DiskGuard,
     again: list[Job] | None = None,
 ) -> Iterator[Report]:
     """Work on one job; what is to be tried again goes to `again` instead of being reported."""
     singles = dict(_singles(job)) if again is not None else {}
     done: list[Report] = []
-    for report in _reports(job, colorizer, settings, on_progress, timer, observer):
+    for report in _reports(job, colorizer, settings, on_progress, timer, observer, guard):
         single = singles.pop(report.input, None)  # not after the first part of a film is announced
         if again is not None and single and report.status == "failed" and report.transient:
             observer.postpone(report)
@@ -126,14 +130,15 @@ def _reports(
     on_progress: ProgressCallback,
     timer: StageTimer | None,
     observer: Observer,
+    guard: DiskGuard,
 ) -> Iterator[Report]:
     if isinstance(job, FilmJob):
         observer.working([job.input])
         with observer.watching([job.input]):
-            yield from _colorize_parts(job, colorizer, settings, on_progress, timer)
+            yield from _colorize_parts(job, colorizer, settings, on_progress, timer, guard)
         return
     for report in colorize_pictures(
-        job, colorizer, settings, on_progress, timer=timer, observer=observer
+        job, colorizer, settings, on_progress, timer=timer, observer=observer, guard=guard
     ):
         report.rename(job.clashes.get(report.input, ""))
         yield report
@@ -145,17 +150,24 @@ def _colorize_parts(
     settings: Settings,
     on_progress: ProgressCallback,
     timer: StageTimer | None,
+    guard: DiskGuard,
 ) -> Iterator[Report]:
     """A report for each part of a film; there is one but where it is split."""
     first, parts = job.output, itertools.count(2)
+
+    def progress(progress: Progress) -> None:
+        on_progress(progress)
+        guard.wait(first)
+
     part: FilmJob | None = job
     while part is not None:
-        began = time.monotonic()
+        began = guard.working_seconds()
         try:
-            report = colorize_film(part, colorizer, settings, on_progress, timer)
+            guard.wait(first)
+            report = colorize_film(part, colorizer, settings, progress, timer)
         except Exception as error:
             report = failed(part.input, part.output, error)
-        report.seconds = time.monotonic() - began
+        report.seconds = guard.working_seconds() - began
         report.rename(job.clash)
         yield report
         if report.status == "failed":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -106,6 +106,7 @@ def plan(
     output: str | Path | None,
     settings: Settings,
     record: Record | None = None,
+    only: Container[Path] | None = None,
 ) -> tuple[list[Job], list[Report]]:
     """Decide which input is written to which output.
 
@@ -114,6 +115,7 @@ def plan(
         output: a file for one input, a folder for several; None writes beside each input.
         settings: see `Settings`.
         record: of what earlier runs have done.
+        only: of the inputs those to work on; the others only have their names kept free.
 
     Returns:
         The jobs in order, and a report for each input that is skipped or cannot be used.
@@ -135,6 +137,8 @@ def plan(
     except OSError as error:  # a name that the system refuses, too long for example
         raise OutputError(f"{error.filename}: {error.strerror}; use another name") from error
     pairs, taken = make_distinct(pairs, target)
+    if only is not None:
+        pairs = [pair for pair in pairs if pair.item.path in only]
     sequences = any(p.item.takes_rate for p in pairs)  # --fps is then theirs, not the films'
     if settings.fps is not None and all(p.item.is_picture for p in pairs):
         logger.warning("--fps is for numbered sequences and films; it is ignored here")

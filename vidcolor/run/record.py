@@ -147,7 +147,7 @@ class Record(Observer):
         if row is None or os.path.abspath(row.output) != os.path.abspath(output):
             return False
         if row.job == self._job.id and self._supervised.restarts:
-            if row.status in (*FINISHED, FAILED):
+            if row.status in (*FINISHED, FAILED) and row.digest in ("", digest(item.files())):
                 report = row.report(item.path)
                 report.restored = os.path.abspath(item.path) not in self._untold
                 return report

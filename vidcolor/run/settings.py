@@ -274,20 +274,25 @@ class Report:
         }
 
 
-def failed(path: Path, output: Path, error: Exception) -> Report:
-    """The report of an input that an error ended. An error that is not vidcolor's own is a fault of
-    the program, and one line too; `vidcolor -v` shows where it comes from."""
-    text = str(error)
+def error_line(path: str | Path, error: Exception) -> str:
+    """One line on an error that ended the work on `path`. An error that is not vidcolor's own is a
+    fault of the program; with `-vv` the log shows where it was raised."""
     if isinstance(error, MemoryError):
-        text = f"{path}: there is not enough memory; close other programs or lower --batch-size"
-    elif not isinstance(error, VidcolorError):
-        logger.info("%s: unexpected error", path, exc_info=error)
-        said = " ".join(text.split())[:200]
-        text = (
-            f"{path}: could not be worked on, by a fault of vidcolor ({type(error).__name__}: "
-            f"{said}); please report it with the file"
-        )
-    return Report(path, output, "failed", error=text, transient=is_transient(error))
+        return f"{path}: there is not enough memory; close other programs or lower --batch-size"
+    if isinstance(error, VidcolorError):
+        return str(error)
+    logger.debug("%s: an unexpected error", path, exc_info=error)
+    said = " ".join(str(error).split())[:200]
+    return (
+        f"{path}: could not be worked on, by a fault of vidcolor ({type(error).__name__}: {said}); "
+        "run it again with -vv, and report what that prints, with the file"
+    )
+
+
+def failed(path: Path, output: Path, error: Exception) -> Report:
+    """The report of an input that an error ended; see `error_line`."""
+    line = error_line(path, error)
+    return Report(path, output, "failed", error=line, transient=is_transient(error))
 
 
 def is_transient(error: Exception) -> bool:

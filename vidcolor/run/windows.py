@@ -38,6 +38,10 @@ class Room:
             self._inside.remove(pixels)
             self._changed.notify_all()
 
+    def is_closed(self) -> bool:
+        """Whether no more pictures are let in."""
+        return self._closed
+
     def close(self) -> None:
         """Let no more pictures in."""
         with self._changed:
