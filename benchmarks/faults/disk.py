@@ -17,6 +17,7 @@ from .process import Ended, Run
 from .tally import Tally
 
 _ROOM = 50 << 10  # bytes of a disk that is too small
+_NO_PAUSE = ("--min-free", "0")  # or a run waits for room, as it should
 _FULL: tuple[tuple[str, ...], ...] = (
     ("out.mp4",),
     ("out.mkv", "--encoder", "ffv1"),
@@ -70,7 +71,7 @@ def _full(shelf: Shelf, tally: Tally, whole: Film, outputs: Sequence[tuple[str, 
     for name, *more in outputs:
         with small_disk(shelf, _ROOM) as (folder, limits):
             run = Run(
-                ["run", shelf.film(), "-o", folder / name, *OPTIONS, *more],
+                ["run", shelf.film(), "-o", folder / name, *OPTIONS, *_NO_PAUSE, *more],
                 shelf.logs,
                 limits=limits,
             )
@@ -89,7 +90,7 @@ def _full(shelf: Shelf, tally: Tally, whole: Film, outputs: Sequence[tuple[str, 
                 tally.nothing_left(f"{name} on a full disk", folder)
     with small_disk(shelf, _ROOM) as (folder, limits):
         ended = Run(
-            ["run", shelf.pictures(), "-o", folder / "out", *OPTIONS, "--json", "-q"],
+            ["run", shelf.pictures(), "-o", folder / "out", *OPTIONS, *_NO_PAUSE, "--json", "-q"],
             shelf.logs,
             limits={resource.RLIMIT_FSIZE: 4096} if limits else {},
         ).wait()
