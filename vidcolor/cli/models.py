@@ -7,15 +7,15 @@ parameters, connections, multiply-adds and memory.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..run.settings import ColorizerOptions
+from .log import verbosity
 from .options import FilePath, make_colorizer, parse_assignment, parsed, takes
-from .text import say
+from .text import json_text, printable, say
 
 if TYPE_CHECKING:
     from ..models.describe import Description
@@ -35,6 +35,7 @@ _COMPARED = {
 
 @click.group("models", invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@verbosity
 @click.pass_context
 def models_command(context: click.Context, as_json: bool) -> None:
     """List the models: size, input, license and measured quality.
@@ -68,6 +69,7 @@ def models_command(context: click.Context, as_json: bool) -> None:
     help="Side of the square input, in pixels.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@verbosity
 def describe_command(
     name: str, options: tuple[tuple[str, Any], ...], size: int, as_json: bool
 ) -> None:
@@ -92,7 +94,7 @@ def describe_command(
     if as_json:
         report = {"architecture": name, "options": dict(options), **description.to_dict()}
         report["doubled"] = {key: getattr(doubled, key) for key in ("input", *_COMPARED)}
-        click.echo(json.dumps(report, indent=1))
+        click.echo(json_text(report, indent=1))
     else:
         _show(name, description)
         _show_doubled(description, doubled)
@@ -102,6 +104,7 @@ def describe_command(
 @click.argument("paths", nargs=-1, required=True, type=FilePath())
 @takes(options=ColorizerOptions)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a picture.")
+@verbosity
 def mean_color_command(paths: tuple[Path, ...], options: ColorizerOptions, as_json: bool) -> None:
     """Print the mean a* and b* that a model predicts of pictures, beside their own.
 
@@ -120,7 +123,7 @@ def mean_color_command(paths: tuple[Path, ...], options: ColorizerOptions, as_js
         predicted = colorizer.predict_full_size(lab[:, :1]).float().mean(dim=(0, 2, 3)).tolist()
         own = lab[:, 1:].mean(dim=(0, 2, 3)).tolist()
         if as_json:
-            say(json.dumps({"picture": name, "predicted": predicted, "own": own}))
+            click.echo(json_text({"picture": name, "predicted": predicted, "own": own}))
         else:
             (a, b), (own_a, own_b) = predicted, own
             say(f"a* {a:+.2f}, b* {b:+.2f} (its own {own_a:+.2f}, {own_b:+.2f})  {name}")
@@ -179,6 +182,7 @@ def _list(as_json: bool) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from ..models.weights import manifest, shipped_folder, stored_weights, user_folder
 
@@ -186,15 +190,16 @@ def _list(as_json: bool) -> None:
     stored = {name: entry for name, entry in stored_weights().items() if name not in shipped}
     entries = {**shipped, **stored}
     if as_json:
-        click.echo(json.dumps({n: dataclasses.asdict(e) for n, e in entries.items()}, indent=1))
+        values = {name: dataclasses.asdict(entry) for name, entry in entries.items()}
+        click.echo(json_text(values, indent=1))
         return
-    table = Table("model", *map(escape, entries))
+    table = Table("model", *(escape(printable(name)) for name in entries))
     columns = [
         _facts(entry, user_folder() if name in stored else shipped_folder())
         for name, entry in entries.items()
     ]
     for label in columns[0]:
-        table.add_row(label, *(escape(column[label]) for column in columns))
+        table.add_row(label, *(Text(printable(column[label])) for column in columns))
     console = Console()
     console.print(table)
     console.print("Your own weights: vidcolor run --weights FILE.safetensors")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shlex
 import sys
@@ -14,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..training.options import RecipeChanges, TrainOptions
+from .log import verbosity
 from .options import parse_assignment, parsed, takes
+from .text import json_text
 
 if TYPE_CHECKING:
     from ..training.recipe_file import RecipeFile
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Trainings of a grid at a time; 0: as many as cores and memory allow.",
 )
+@verbosity
 def train_command(
     recipe: str | None,
     output: Path | None,
@@ -178,6 +180,7 @@ def _run_many(
 
 @click.command("recipes")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@verbosity
 def recipes_command(as_json: bool) -> None:
     """List the recipes that `vidcolor train --recipe NAME` knows."""
     from ..training.recipe import recipe_values
@@ -187,6 +190,6 @@ def recipes_command(as_json: bool) -> None:
     files = [load_recipe(path) for path in shipped_recipes().values()]
     if as_json:
         found = {f.name: {"title": f.title, **recipe_values(f.recipe)} for f in files}
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json_text(found, indent=1))
     else:
         print_recipes(files)

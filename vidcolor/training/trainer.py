@@ -331,7 +331,8 @@ class Trainer:
         if not self.distributed.is_main:
             return
         # within an epoch the weights are others than those of its last validation
-        loss = state.history[-1]["loss"] if state.history and not state.batch else math.nan
+        last = state.history[-1] if state.history and not state.batch else {}
+        loss = last.get("loss", math.nan)
         try:
             tensors, values = state.tensors(), state.to_dict()
             path = self.checkpoints.save(state.epoch, state.step, loss, tensors, values)
