@@ -52,13 +52,14 @@ def freeze(model: ColorModel, part: str) -> None:
         parameter.requires_grad_(name.startswith(model.head_prefixes))
 
 
-def set_training(model: nn.Module) -> None:
+def set_training(model: nn.Module, *, fixed_norms: bool = False) -> None:
     """Set training mode; modules whose parameters are all frozen get evaluation mode, so that the
-    statistics of a frozen batch norm stay."""
+    statistics of a frozen batch norm stay; with `fixed_norms`, all batch norms."""
     model.train()
     for module in model.modules():
         parameters = list(module.parameters())
-        if parameters and not any(p.requires_grad for p in parameters):
+        frozen = parameters and not any(p.requires_grad for p in parameters)
+        if frozen or (fixed_norms and isinstance(module, nn.modules.batchnorm._BatchNorm)):
             module.eval()
 
 

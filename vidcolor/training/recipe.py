@@ -117,6 +117,9 @@ class Recipe:
     recalibrate_bn_steps: int = _number(
         0, "Steps of training pictures to measure batch norm statistics on before each validation."
     )
+    fixed_norms: bool = option(
+        False, help="Keep the statistics of batch norms: for pictures of one kind, from `init`."
+    )
     precision: str = option(
         "fp32",
         choices=words("fp32", "bf16", "fp16", "auto"),
@@ -191,6 +194,8 @@ class Recipe:
         for key in ("old_film_share", "ortho", "shares"):
             yield not crops and bool(getattr(self, key)), key, 'needs fit = "crop"'
         yield crops and bool(self.rotate), "rotate", 'does not work with fit = "crop"'
+        wrong = self.fixed_norms and bool(self.recalibrate_bn_steps)
+        yield wrong, "recalibrate_bn_steps", "does not work with fixed_norms"
         wrong = crops and self.repeat_augmented > 1
         yield wrong, "repeat_augmented", 'does not work with fit = "crop"'
 

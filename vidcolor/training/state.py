@@ -93,7 +93,7 @@ class TrainState:
                 self.objective.prepare(self.model, sample, initialized=initialized)
         if self.recipe.ema:
             self.average = copy.deepcopy(self.model)
-        set_training(self.model)
+        set_training(self.model, fixed_norms=self.recipe.fixed_norms)
         self.ddp = self.distributed.wrap_ddp(
             _Step(self.model, self.objective, self.recipe.precision)
         )
@@ -183,7 +183,7 @@ class TrainState:
                 self.objective.predict(self.average, batch.to(self.distributed.device))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-        set_training(self.model)
+        set_training(self.model, fixed_norms=self.recipe.fixed_norms)
 
     @torch.inference_mode()
     def evaluate(
@@ -220,7 +220,7 @@ class TrainState:
             if tap is not None:
                 tap(begin, made, batch, measures)
             count += len(batch)
-        set_training(self.model)
+        set_training(self.model, fixed_norms=self.recipe.fixed_norms)
         if distributed.world > 1:
             totals = self._summed(totals)
             (count,) = distributed.all_sum([count])
@@ -238,7 +238,7 @@ class TrainState:
         """The color pictures that `model` predicts, R'G'B' `(B, 3, H, W)` in [0, 1]."""
         model.eval()
         made = self.objective.picture(model, self.objective.predict(model, batch), batch)
-        set_training(self.model)
+        set_training(self.model, fixed_norms=self.recipe.fixed_norms)
         return made
 
     def tensors(self) -> dict[str, Tensor]:
