@@ -412,6 +412,22 @@ def test_nothing_better_keeps_the_starting_weights(
     assert start["name"] == "start" and start["psnr"] == new["psnr"]
 
 
+@pytest.mark.parametrize("fixed", [True, False])
+def test_fixed_norms_keep_their_statistics(tmp_path: Path, pictures: Path, fixed: bool) -> None:
+    model = {"model": "skip_cnn", "model_options": {}}
+    run(tiny(epochs=1, **model), tmp_path / "start", pictures)
+    init = str(tmp_path / "start" / "weights.safetensors")
+    file = tiny(epochs=1, init=init, lr=(1e-3,), ema=0.5, fixed_norms=fixed, **model)
+    run(file, tmp_path / "out", pictures)
+    before, after = tensors_of(tmp_path / "start"), load_file(newest(tmp_path / "out"))
+    norms = [name for name in before if name.endswith("running_mean")]
+    assert norms
+    for name in norms:
+        assert torch.equal(before[name], after[f"model.{name}"]) == fixed
+    moved = [name for name in before if not torch.equal(before[name], after[f"model.{name}"])]
+    assert any(name.endswith("weight") for name in moved)
+
+
 def test_a_better_epoch_replaces_the_starting_weights(
     tmp_path: Path, pictures: Path, trained: Path
 ) -> None:
