@@ -23,7 +23,7 @@ Identity = dict[str, str]
 # Settings that do not change a film's frames, pts or streams.
 _FREE = frozenset((
     "batch_size", "resume", "restart", "overwrite", "skip_existing", "quality", "keep_times",
-    "large_pictures", "picture_threads",
+    "large_pictures", "picture_threads", "marks",
 ))  # fmt: skip
 
 
@@ -58,6 +58,7 @@ def identity(files: Sequence[Path], colorizer: Colorizer, settings: Settings) ->
         "tta": str(options.tta),
         "adjustment": repr(options.adjustment),
     }
+    found |= {"provenance": str(settings.marks.provenance), "label": settings.marks.label}
     for each in fields(settings):
         value = getattr(settings, each.name)
         if each.name not in _FREE:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..system.stages import StageTimer
+from .attest import check_provenance
 from .colorizer import Colorizer
 from .films import colorize_film
 from .pictures import colorize_pictures
@@ -39,6 +40,7 @@ def run(
         on_progress: called with a `Progress` after every batch.
         timer: measures the stages of all jobs.
     """
+    check_provenance(settings)
     for job in jobs:
         if isinstance(job, PicturesJob):
             pictures = colorize_pictures(job, colorizer, settings, on_progress, timer=timer)

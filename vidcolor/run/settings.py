@@ -17,6 +17,7 @@ from ..errors import VidcolorError
 from ..frames import COPY_ALL, COPY_KINDS, WHOLE, Segment
 from ..options import OptionError, check_options, option, parse_rate, words
 from ..sinks.encoder_table import EncoderSettings
+from .provenance import ProvenanceSettings
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Settings:
     """
 
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    marks: ProvenanceSettings = field(default_factory=ProvenanceSettings)
     stabilize: bool = option(
         True,
         help="Keep the colors of a film or numbered sequence steady from frame to frame. Photos "
