@@ -22,7 +22,7 @@ TEXT = "Colorized"
 _HEIGHT, _MARGIN = 1 / 28, 1 / 36  # of the letters and of the margin, of the picture's shorter side
 _LEAST = 9  # pixels of the letters' height
 _WIDEST = 0.6  # of the picture's width
-_WHITE, _DARK = 0.85, 0.55  # how far letters and edge cover the picture
+_WHITE, _DARK = 0.95, 0.55  # how far letters and edge cover the picture
 # Graphics white of a signal. Source: ITU-R BT.2408, 2.1: 203 cd/m2 in PQ, 75 % in HLG.
 _LEVEL = {16: 0.58, 18: 0.75}
 
