@@ -28,7 +28,8 @@ PREMIS = "{http://www.loc.gov/premis/v3}"
 ORDER = {
     "premis": ["object", "event", "agent"],
     "object": ["objectIdentifier", "objectCharacteristics", "originalName", "relationship"],
-    "objectCharacteristics": ["compositionLevel", "fixity", "size", "format", "creatingApplication"],
+    "objectCharacteristics": ["compositionLevel", "fixity", "size", "format",
+                              "creatingApplication"],
     "fixity": ["messageDigestAlgorithm", "messageDigest"],
     "creatingApplication": ["creatingApplicationName", "creatingApplicationVersion",
                             "dateCreatedByApplication"],
