@@ -39,6 +39,10 @@ def run(
         settings: of the run.
         on_progress: called with a `Progress` after every batch.
         timer: measures the stages of all jobs.
+
+    Raises:
+        OutputError: outputs cannot be signed, or no dossier be written.
+        OptionError: SOURCE_DATE_EPOCH is not a number of seconds.
     """
     check_provenance(settings)
     for job in jobs:
@@ -101,7 +105,8 @@ def colorize(
         A report for each input; look at `status` and `error`.
 
     Raises:
-        OutputError: the output's name cannot be used.
+        OutputError: the output's name cannot be used, outputs cannot be signed, or no dossier be
+            written.
         WeightsError, DeviceError: the default colorizer cannot be made.
     """
     settings = settings or Settings()

@@ -71,6 +71,9 @@ class ProvenanceSettings:
             raise OptionError(missing, f"is needed with {other}")
 
 
+UNMARKED = ProvenanceSettings(provenance=False)  # for runs that only measure
+
+
 def today() -> str:
     """The date and time now, or of SOURCE_DATE_EPOCH (reproducible-builds.org), in UTC.
 
