@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ def encoder(suffix: str) -> EncoderSettings:
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tags = {"title": "A film", "comment": "Found in a loft"}
-    spec = FilmSpec("in.mkv", audio=("pcm_s16le",), metadata=tags)
+    rate = Fraction(1, 25)  # as MXF wants it
+    spec = FilmSpec("in.mkv", audio=("pcm_s16le",), time_base=rate, metadata=tags)
     return build_film(tmp_path_factory.mktemp("film"), spec)
 
 

@@ -130,7 +130,7 @@ def _fill(path: Path, digest: str) -> None:
         for start in {0, max(0, end - _SEARCHED)}:
             file.seek(start)
             data = file.read(_SEARCHED)
-            for form in ("ascii", "utf-16-be"):  # as AVI and MXF have it
+            for form in ("ascii", "utf-16-le"):  # as AVI and MXF have it
                 if (at := data.find(_OPEN.encode(form))) >= 0:
                     file.seek(start + at)
                     file.write(digest.encode(form))
