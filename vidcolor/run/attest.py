@@ -36,7 +36,7 @@ def check_provenance(settings: Settings) -> None:
     today()
     _credentials(settings)
     if settings.marks.dossier is not None:
-        check_dossier(settings.marks.dossier)
+        check_dossier(Path(settings.marks.dossier))
 
 
 def _credentials(settings: Settings) -> Credentials | None:
