@@ -107,20 +107,21 @@ def test_the_settings_that_shape_the_colors_are_told(tmp_path: Path, film: Path)
     assert "saturation" not in told and "label" not in told
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_a_film_that_was_colorized_before(tmp_path: Path, film: Path, suffix: str) -> None:
+@pytest.mark.parametrize("one", ["mp4", "mkv"])
+@pytest.mark.parametrize("other", ["mp4", "mkv"])
+def test_a_film_that_was_colorized_before(tmp_path: Path, film: Path, one: str, other: str) -> None:
     """What it says of itself stays, beside what the new one says."""
-    first, second = tmp_path / f"1.{suffix}", tmp_path / f"2.{suffix}"
-    run(film, first, encoder=encoder(suffix), copy=frozenset())
-    run(first, second, encoder=encoder(suffix), copy=frozenset())
+    first, second = tmp_path / f"1.{one}", tmp_path / f"2.{other}"
+    run(film, first, encoder=encoder(one), copy=frozenset())
+    run(first, second, encoder=encoder(other), copy=frozenset())
     found = read_marks(second)
     assert found["source"] == first.name and "source_type" not in found
     assert found["source_sha256"] == hashlib.sha256(first.read_bytes()).hexdigest()
     with av.open(str(second)) as container:
         tags = {key.lower(): text for key, text in container.metadata.items()}
     assert tags["comment"].count("Colorized by") == 2
-    if suffix == "mp4":
-        assert hashlib.sha256(film.read_bytes()).hexdigest().encode() in second.read_bytes()
+    assert hashlib.sha256(film.read_bytes()).hexdigest().encode() in second.read_bytes()
+    assert "vidcolor_source" not in tags or tags["vidcolor_source"] == first.name
 
 
 def test_a_source_type_of_the_input_is_kept(tmp_path: Path) -> None:

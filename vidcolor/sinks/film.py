@@ -315,7 +315,7 @@ class FilmSink:
         )
         output.set_chapters(chapters)
         if self._marking is not None:
-            self._marking.begin(output)
+            self._marking.begin(output, facts.path)
         open_encoder(video, self._settings.encoder)
         output.start_encoding()
         hidden = is_mov(output.format.name)

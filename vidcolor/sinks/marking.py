@@ -19,7 +19,7 @@ from ..marks import Marks
 from ..system.digest import Digest
 from ..system.film_marks import container_xmp, film_tags, read_film_marks
 from ..system.media import MOV_FAMILY
-from ..system.xmp import merged_xmp
+from ..system.xmp import merged_xmp, read_xmp
 from .files import PendingFile, writing
 
 # Stands for the input's SHA-256 in the film's head, which is written before that is known.
@@ -68,19 +68,23 @@ class FilmMarking:
 
     def __init__(self, marks: Marks, digest: Digest) -> None:
         self._marks, self._digest = marks, digest
-        self._format = ""
+        self._format, self._packet = "", b""
 
-    def begin(self, output: OutputContainer) -> None:
-        """Add the tags to an output whose head is not yet written."""
+    def begin(self, output: OutputContainer, source: Path) -> None:
+        """Add the tags to an output whose head is not yet written. What the source says of itself
+        is kept."""
         self._format = output.format.name
+        said: dict[str, str] = {}
+        with suppress(FFmpegError, OSError, VidcolorError, ValueError):
+            self._packet = container_xmp(source) if source.is_file() else b""
+            said = read_xmp(self._packet) if self._packet else {}
         marks = replace(self._marks, source_sha256=_OPEN)
-        tags = film_tags(self._format, marks, output.metadata)
+        tags = film_tags(self._format, marks, output.metadata, said)
         output.metadata.clear()
         output.metadata.update(tags)
 
     def finish(self, file: PendingFile) -> list[str]:
-        """Complete the marks of a film that is written, and read them back. The XMP of its source
-        is kept.
+        """Complete the marks of a film that is written, and read them back.
 
         Returns:
             One line for each thing that the file does not say.
@@ -89,19 +93,16 @@ class FilmMarking:
             OutputError: the file cannot be written.
         """
         with writing(file.output):
-            return self._finish(file.path, file.source)
+            return self._finish(file.path)
 
     def complete(self) -> Marks:
         """The marks with the input's SHA-256. Waits for it."""
         return replace(self._marks, source_sha256=self._digest.result()[0])
 
-    def _finish(self, path: Path, source: Path) -> list[str]:
+    def _finish(self, path: Path) -> list[str]:
         found, reason = self._digest.result()
         notes = [f"its SHA-256 is not known ({reason})"] if reason else []
-        marks = self.complete()
-        packet = b""
-        with suppress(FFmpegError, OSError, VidcolorError):
-            packet = container_xmp(source) if source.is_file() else b""
+        packet, marks = self._packet, self.complete()
         if self._format in MOV_FAMILY:
             try:
                 packet = merged_xmp(packet, marks)

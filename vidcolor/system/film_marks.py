@@ -7,6 +7,7 @@ a service's provider. Source for MP4 and MOV: XMP specification, part 3, 1.1.7 (
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,14 +23,18 @@ _TAGS = {
 }  # of the marks, in small letters; Matroska writes them in capitals
 
 
-def film_tags(format_name: str, marks: Marks, present: Mapping[str, str]) -> dict[str, str]:
+def film_tags(
+    format_name: str, marks: Marks, present: Mapping[str, str], said: Mapping[str, str]
+) -> dict[str, str]:
     """The tags of a film with those of its marks, in place of those it has.
 
     Args:
         format_name: FFmpeg's name of the muxer.
         marks: of the film.
-        present: its tags so far. A comment stays, in front of the new one; another digital source
-            type becomes the source's.
+        present: its tags so far, those of the input. A comment stays, in front of the new one;
+            another digital source type becomes the source's; marks of an earlier run become one
+            tag, `VIDCOLOR_EARLIER`.
+        said: marks in the XMP packet of the input, by the names of `Marks`.
     """
     tags = dict(present)
 
@@ -37,19 +42,27 @@ def film_tags(format_name: str, marks: Marks, present: Mapping[str, str]) -> dic
         keys = [key for key in tags if key.lower().removeprefix(_MXF) == name]
         return [tags.pop(key) for key in keys][-1] if keys else ""
 
-    own = take(_TAGS["digital_source_type"])
-    earlier = take(_TAGS["source_type"])
-    kept = earlier if own in ("", COLORIZED) else own
+    tagged = {name: text for name, key in _TAGS.items() if (text := take(key))}
+    earlier = tagged or said
+    own, kept = earlier.get("digital_source_type", ""), earlier.get("source_type", "")
+    kept = kept if own in ("", COLORIZED) else own
     marks = replace(marks, source_type=marks.source_type or kept)
     if format_name == "mpegts":
         tags.setdefault("service_provider", f"Colorized by {marks.software}")
         return tags
-    if format_name in ("mxf", "mxf_opatom"):
+    in_mov, in_mxf = format_name in MOV_FAMILY, format_name in ("mxf", "mxf_opatom")
+    known = tagged if in_mov else earlier  # MP4 and MOV hold the XMP packet, with its history
+    if "software" in known:
+        before = take(f"{_PREFIX}earlier")
+        record = json.dumps(dict(known), ensure_ascii=False)
+        key = f"{_MXF}{_PREFIX}earlier" if in_mxf else f"{_PREFIX}earlier".upper()
+        tags[key] = f"{before}\n{record}".strip()
+    if in_mxf:
         return tags | {f"{_MXF}{_TAGS[name]}": text for name, text in marks.to_dict().items()}
     line = f"{marks.sentence} {marks.record}" if format_name == "avi" else marks.sentence
     comment = take("comment")
     tags["comment"] = f"{comment}\n{line}" if comment else line
-    if format_name in MOV_FAMILY or format_name == "avi":
+    if in_mov or format_name == "avi":
         return tags
     return tags | {_TAGS[name].upper(): text for name, text in marks.to_dict().items()}
 
