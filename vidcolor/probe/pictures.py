@@ -10,7 +10,6 @@ from pathlib import Path
 from ..run.colorizer import Colorizer
 from ..run.pictures import WINDOW, colorize_pictures, picture_batch_size
 from ..run.plan import PicturesJob
-from ..run.provenance import UNMARKED
 from ..run.settings import Settings
 from ..sources import PictureSource
 
@@ -70,7 +69,8 @@ def measure_pictures(
 ) -> list[Written]:
     """Colorize `items` into `folder`, with `window` as of `colorize_pictures`; remove the files."""
     pairs = tuple((path, folder / f"{n}{out.suffix}") for n, (path, out) in enumerate(items))
-    settings = replace(settings, marks=UNMARKED, overwrite=True)
+    marks = replace(settings.marks, c2pa_cert=None, c2pa_key=None, dossier=None)
+    settings = replace(settings, marks=marks, overwrite=True)
     source, found, began = PictureSource(pairs), [], time.perf_counter()
     reports = colorize_pictures(PicturesJob(pairs), colorizer, settings, window=window)
     for number, report in enumerate(reports):
