@@ -70,7 +70,7 @@ def test_every_container_says_that_it_is_colorized(
     """And its streams are those of a film without marks."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
     sound = frozenset({"audio"}) if suffix in ("mov", "mkv", "avi") else frozenset()
-    more = {"encoder": encoder(suffix), "copy": sound}
+    more: dict[str, Any] = {"encoder": encoder(suffix), "copy": sound}
     report = run(film, tmp_path / f"a.{suffix}", **more)
     plain = run(film, tmp_path / f"b.{suffix}", PLAIN, **more)
     assert report.status == plain.status == "done", report.error
@@ -169,7 +169,7 @@ def test_a_numbered_sequence_is_hashed_as_a_whole(tmp_path: Path) -> None:
 def test_the_label_is_on_the_first_seconds_or_on_all_frames(tmp_path: Path, label: str) -> None:
     pts = tuple(range(84))
     source = build_film(tmp_path, FilmSpec("in.mkv", pts=pts, video="ffv1", audio=()))
-    more = {"encoder": encoder("mkv"), "exact_luma": True}
+    more: dict[str, Any] = {"encoder": encoder("mkv"), "exact_luma": True}
     plain = run(source, tmp_path / "plain.mkv", **more)
     report = run(source, tmp_path / "o.mkv", ProvenanceSettings(label=label), **more)
     assert report.status == "done" and any("label" in line for line in report.warnings)
