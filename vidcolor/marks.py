@@ -60,6 +60,14 @@ class Marks:
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
 
+def plain(text: str) -> str:
+    """The text with all that XML or UTF-8 does not hold escaped: names of files may hold control
+    characters, and bytes that are no text."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
 NAMES = tuple(each.name for each in fields(Marks))
 
 

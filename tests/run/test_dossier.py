@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import av
+import bagit
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,7 +23,6 @@ from vidcolor.marks import Marks
 from vidcolor.run.dossier import Subject, write_dossier
 from vidcolor.run.provenance import ProvenanceSettings
 
-bagit = pytest.importorskip("bagit")
 PREMIS = "{http://www.loc.gov/premis/v3}"
 # The order of an element's children in the schema, as far as they are written.
 ORDER = {
@@ -121,7 +121,6 @@ def test_a_picture_by_a_model_that_ships(tmp_path: Path) -> None:
 
 
 def test_a_signed_film_with_its_sidecar(tmp_path: Path, film: Path) -> None:
-    pytest.importorskip("c2pa")
     cert, key = write_certificate(tmp_path)
     report = run(film, tmp_path / "o.mkv", tmp_path / "d", c2pa_cert=cert, c2pa_key=key)
     assert report.status == "done", report.error
@@ -159,3 +158,9 @@ def test_a_folder_that_cannot_be_made_stops_the_run(tmp_path: Path, film: Path) 
     with pytest.raises(OutputError, match="dossier"):
         run(film, tmp_path / "o.mkv", tmp_path / "file" / "d")
     assert not (tmp_path / "o.mkv").exists()
+
+
+def test_without_the_library(tmp_path: Path, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bagit", None)
+    with pytest.raises(OutputError, match=r"vidcolor\[dossier\]"):
+        run(film, tmp_path / "o.mkv", tmp_path / "d")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -153,6 +156,23 @@ def test_pictures(tmp_path: Path, suffix: str) -> None:
     assert "stabilize" not in json.loads(found["settings"])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes there alone")
+@pytest.mark.parametrize("suffix", ["png", "mkv", "mp4"])
+def test_a_name_that_is_no_text(tmp_path: Path, film: Path, suffix: str) -> None:
+    source = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\x01<&\n\xff." + suffix.encode()))
+    if suffix == "png":
+        Image.fromarray(np.full((48, 64), 100, np.uint8)).save(source)
+    else:
+        shutil.copy(film, source)
+    dossier = ProvenanceSettings(dossier=tmp_path / "d")
+    more: dict[str, Any] = {"copy": frozenset(), "encoder": EncoderSettings(preset="ultrafast")}
+    report = run(source, tmp_path / f"o.{suffix}", dossier, **more)
+    assert report.status == "done", report.error
+    found = read_marks(report.output)
+    assert found["source"] == f"a\\x01<&\\n\\udcff.{suffix}"
+    assert found["source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+
+
 def test_a_numbered_sequence_is_hashed_as_a_whole(tmp_path: Path) -> None:
     whole = hashlib.sha256()
     for number in range(4):
@@ -194,7 +214,6 @@ def test_the_label_of_a_picture(tmp_path: Path) -> None:
 
 
 def test_outputs_are_signed(tmp_path: Path, film: Path) -> None:
-    pytest.importorskip("c2pa")
     cert, key = write_certificate(tmp_path)
     marks = ProvenanceSettings(c2pa_cert=cert, c2pa_key=key)
     picture = tmp_path / "in.png"
@@ -208,7 +227,6 @@ def test_outputs_are_signed(tmp_path: Path, film: Path) -> None:
 
 
 def test_a_film_that_cannot_be_signed_is_incomplete(tmp_path: Path, film: Path) -> None:
-    pytest.importorskip("c2pa")
     cert, key = write_certificate(tmp_path)
     (tmp_path / "o.c2pa").write_text("another's")
     marks = ProvenanceSettings(c2pa_cert=cert, c2pa_key=key)

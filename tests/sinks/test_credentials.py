@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ from vidcolor.marks import COLORIZED, Marks
 from vidcolor.sinks import PictureSink
 from vidcolor.sinks.credentials import Credentials, read_credentials
 
-pytest.importorskip("c2pa")
 MARKS = Marks("vidcolor 1.2", "fast", "ab" * 32, "{}", "2026-11-28T19:00:00Z", "in.mkv", "cd" * 32)
 FILMS = ["mp4", "mov", "mkv", "ts", "avi"]
 PICTURES = ["jpg", "png", "tif", "webp", "avif"]
@@ -116,3 +116,9 @@ def test_a_certificate_that_cannot_be_used(tmp_path: Path, wrong: str) -> None:
         {"no cert": cert, "no key": key}[wrong].unlink()
     with pytest.raises(OutputError, match=r"c2pa-(cert|key)"):
         Credentials(cert, key)
+
+
+def test_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    with pytest.raises(OutputError, match=r"vidcolor\[c2pa\]"):
+        Credentials(*write_certificate(tmp_path))

@@ -101,3 +101,5 @@ BOMB = b"""<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a
 def test_a_packet_that_cannot_be_read_is_refused(packet: bytes) -> None:
     with pytest.raises(ValueError):
         merged_xmp(packet, MARKS)
+    with pytest.raises(ValueError):
+        read_xmp(packet)

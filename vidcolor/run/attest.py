@@ -15,7 +15,7 @@ from pathlib import Path
 from ..color.label import Label
 from ..errors import VidcolorError
 from ..frames import LumaBatch, VideoInfo
-from ..marks import Marks
+from ..marks import Marks, plain
 from ..sinks.credentials import Credentials
 from ..sinks.marking import FilmMarking
 from ..system.digest import Digest, sha256_of
@@ -163,7 +163,7 @@ class PictureOrigins:
         found = self._sums.get(path) or sha256_of([path])
         if several:
             self._sums[path] = found
-        return replace(self._marks, source=path.name, source_sha256=found)
+        return replace(self._marks, source=plain(path.name), source_sha256=found)
 
     def attest(self, report: Report) -> None:
         """A picture's file is complete: sign it and write its dossier, as far as is wanted."""

@@ -124,7 +124,7 @@ def write_dossier(
         if bag.is_dir():
             shutil.rmtree(bag)
         os.replace(made, bag)
-    except (OSError, library.BagError) as error:
+    except (OSError, ValueError, library.BagError) as error:  # ValueError: a name that is no text
         raise OutputError(
             f"{bag}: cannot be written ({getattr(error, 'strerror', None) or error}); free some "
             "space, or choose another folder with --dossier"
@@ -142,7 +142,7 @@ def _fill(folder: Path, subject: Subject, extras: Iterable[Path]) -> None:
         _link(aside, folder / aside.name)
     sums = [(sha256_of([path]), path) for path in subject.files]
     lines = "".join(f"{sum}  {path.name}\n" for sum, path in sums)
-    (folder / "original.sha256").write_text(lines, encoding="utf-8")
+    (folder / "original.sha256").write_text(lines, encoding="utf-8", errors="surrogateescape")
     frames = folder / _FRAMES
     frames.mkdir()
     before = _write_sums(frames / "original.framehash", *_luma_of(subject.original, subject.source))

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from ..marks import plain
+
 _PREMIS = "http://www.loc.gov/premis/v3"
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 _SCHEMA = "https://www.loc.gov/standards/premis/premis.xsd"
@@ -86,7 +88,7 @@ def premis_xml(files: Sequence[File], events: Sequence[Event], agents: Sequence[
 
 def _add(parent: Element, name: str, text: str | None = None) -> Element:
     made = SubElement(parent, f"premis:{name}")
-    made.text = text
+    made.text = None if text is None else plain(text)
     return made
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..marks import Marks
+from ..marks import Marks, plain
 from ..options import OptionError, check_options, option, words
 from ..system.digest import sha256_of
 
@@ -143,5 +143,5 @@ def make_marks(
         model_sha256=model_sha256(colorizer),
         settings=json.dumps(values),
         date=date,
-        source=source.name,
+        source=plain(source.name),
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import OutputError
-from ..marks import Marks
+from ..marks import Marks, plain
 from ..system.files import replacing
 
 SIDECAR = ".c2pa"
@@ -174,13 +174,13 @@ class Credentials:
         }
         manifest = {
             "claim_generator_info": [agent],
-            "title": path.name,
+            "title": plain(path.name),
             "assertions": [
                 {"label": "c2pa.actions.v2", "data": {"actions": [action]}},
                 {"label": _RECORD, "data": marks.to_dict()},
             ],
         }
-        ingredient = {"title": source.name, "relationship": "parentOf"}
+        ingredient = {"title": plain(source.name), "relationship": "parentOf"}
         with ExitStack() as stack:
             context = stack.enter_context(_context())
             builder = stack.enter_context(self._c2pa.Builder(manifest, context))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _BLOCK = 1 << 20
+_PATIENCE = 5.0  # seconds
 
 
 def sha256_of(paths: Sequence[Path], stop: threading.Event | None = None) -> str:
@@ -56,6 +57,6 @@ class Digest:
         return self._sum, self._error
 
     def close(self) -> None:
-        """End it, done or not."""
+        """End it, done or not; a disk that does not answer is not waited for."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(_PATIENCE)

@@ -108,8 +108,11 @@ def read_xmp(packet: bytes) -> dict[str, str]:
     Raises:
         ValueError: it cannot be read.
     """
-    tree = _parse(packet)
-    found = {name: _take(tree, *place, remove=False) for name, place in _PROPERTIES.items()}
+    try:
+        tree = _parse(packet)
+        found = {name: _take(tree, *place, remove=False) for name, place in _PROPERTIES.items()}
+    except RecursionError as error:
+        raise ValueError("it nests too deeply") from error
     return {name: value for name, value in found.items() if value}
 
 
