@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..color.label import Label
-from ..errors import VidcolorError
+from ..errors import OutputError, VidcolorError
 from ..frames import LumaBatch, VideoInfo
 from ..marks import Marks, plain
 from ..sinks.credentials import Credentials
@@ -53,30 +53,29 @@ def _label(settings: Settings, facts: VideoInfo | None = None) -> Label | None:
     return Label(frames, facts.sample_aspect_ratio)
 
 
-def _sign(
-    report: Report, credentials: Credentials | None, marks: Marks, settings: Settings
-) -> bool:
-    """Sign a finished output; a failure is reported."""
-    if credentials is None or not report.output.is_file():
-        return False
+def _attest(
+    report: Report, subject: Subject, credentials: Credentials | None, settings: Settings
+) -> None:
+    """Sign a finished output and write its dossier, as far as that is wanted. A failure is
+    reported."""
     try:
-        source, overwrite = report.input, settings.overwrite
-        credentials.sign(report.output, marks, source, overwrite=overwrite)
+        if not report.output.is_file():
+            raise OutputError(
+                f"{report.output}: only a single file is signed and put into a dossier; write a "
+                "film, or leave out --c2pa-cert and --dossier"
+            )
+        if credentials is not None:
+            credentials.sign(
+                report.output, subject.marks, report.input, overwrite=settings.overwrite
+            )
+            subject = replace(subject, signed=True)
     except VidcolorError as error:
         _report(report, error)
-        return False
-    return True
-
-
-def _file(report: Report, subject: Subject, settings: Settings) -> None:
-    """Write the dossier of a finished output; a failure is reported."""
-    folder = settings.marks.dossier
-    if folder is None or not report.output.is_file():
-        return
-    try:
-        write_dossier(Path(folder), subject, overwrite=settings.overwrite)
-    except VidcolorError as error:
-        _report(report, error)
+    if settings.marks.dossier is not None and report.output.is_file():
+        try:
+            write_dossier(Path(settings.marks.dossier), subject, overwrite=settings.overwrite)
+        except VidcolorError as error:
+            _report(report, error)
 
 
 def _report(report: Report, error: Exception) -> None:
@@ -110,13 +109,11 @@ class FilmOrigin:
         credentials = _credentials(settings)
         if credentials is None and settings.marks.dossier is None:
             return
-        marks = self._marking.complete()
-        signed = _sign(report, credentials, marks, settings)
         subject = Subject(
-            report.output, job.source, job.input, tuple(job.source.files()), marks,
-            _references(self._colorizer), report.status, signed,
+            report.output, job.source, job.input, tuple(job.source.files()),
+            self._marking.complete(), _references(self._colorizer), report.status,
         )  # fmt: skip
-        _file(report, subject, settings)
+        _attest(report, subject, credentials, settings)
 
 
 @contextmanager
@@ -175,12 +172,11 @@ class PictureOrigins:
         except OSError as error:
             _report(report, error)
             return
-        signed = _sign(report, self._credentials, marks, self._settings)
         subject = Subject(
             report.output, None, report.input, (report.input,), marks,
-            _references(self._colorizer), report.status, signed,
+            _references(self._colorizer), report.status,
         )  # fmt: skip
-        _file(report, subject, self._settings)
+        _attest(report, subject, self._credentials, self._settings)
 
 
 def _references(colorizer: Colorizer) -> tuple[Path, ...]:

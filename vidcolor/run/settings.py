@@ -46,7 +46,6 @@ class Settings:
     """
 
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
-    marks: ProvenanceSettings = field(default_factory=ProvenanceSettings)
     stabilize: bool = option(
         True,
         help="Keep the colors of a film or numbered sequence steady from frame to frame. Photos "
@@ -134,6 +133,7 @@ class Settings:
     restart: bool = option(
         False, help="Delete the finished part that an earlier run has left, and begin anew."
     )
+    marks: ProvenanceSettings = field(default_factory=ProvenanceSettings)
     overwrite: bool = option(False, short="-y", help="Replace existing outputs.")
     skip_existing: bool = option(False, help="Skip inputs whose output exists.")
 
