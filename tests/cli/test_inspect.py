@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.helpers.certificates import write_certificate
 from tests.helpers.command_line import Vidcolor
@@ -68,7 +69,10 @@ def test_a_signature_is_checked(command: Vidcolor, tmp_path: Path, film: Path) -
 def test_what_cannot_be_read(command: Vidcolor, tmp_path: Path) -> None:
     text = tmp_path / "a.mp4"
     text.write_text("no film")
-    for name in (text, tmp_path, tmp_path / "none.png"):
+    whole, damaged = tmp_path / "a.avif", tmp_path / "b.avif"
+    Image.new("L", (64, 48), 90).save(whole)
+    damaged.write_bytes(whole.read_bytes().replace(b"iloc", b"free"))
+    for name in (text, tmp_path, tmp_path / "none.png", damaged):
         answer = command("inspect", name)
         assert answer.code == 1 and answer.err.startswith("error:"), answer
         assert len(answer.err.splitlines()) == 1
