@@ -156,6 +156,27 @@ def test_pictures(tmp_path: Path, suffix: str) -> None:
     assert "stabilize" not in json.loads(found["settings"])
 
 
+@pytest.mark.parametrize("suffix", ["dpx", "tif", "png", "exr"])
+def test_numbered_pictures_as_an_output(tmp_path: Path, film: Path, suffix: str) -> None:
+    pattern, plain = tmp_path / f"a_%03d.{suffix}", tmp_path / f"b_%03d.{suffix}"
+    report, other = run(film, pattern), run(film, plain, PLAIN)
+    assert report.status == other.status == "done", report.error
+    names = sorted(each.name for each in tmp_path.iterdir())
+    numbers = range(1, 13)
+    wanted = [f"a_{n:03}.{suffix}" for n in numbers] + ["a_all.xmp"]
+    assert names == wanted + [f"b_{n:03}.{suffix}" for n in numbers]
+    found = read_marks(tmp_path / "a_all.xmp")
+    assert found["source_sha256"] == hashlib.sha256(film.read_bytes()).hexdigest()
+    for number in (1, 12):
+        one, two = (str(each) % number for each in (pattern, plain))
+        if suffix in ("tif", "png"):
+            assert read_marks(Path(one))["model"] == "_ramp" and not read_marks(Path(two))
+            with Image.open(one) as image, Image.open(two) as bare:
+                assert np.array_equal(np.asarray(image), np.asarray(bare))
+        else:
+            assert Path(one).read_bytes() == Path(two).read_bytes()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes there alone")
 @pytest.mark.parametrize("suffix", ["png", "mkv", "mp4"])
 def test_a_name_that_is_no_text(tmp_path: Path, film: Path, suffix: str) -> None:

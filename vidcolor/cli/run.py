@@ -56,6 +56,7 @@ def run_command(
     vidcolor run old_film.mp4 -o color.mp4
     vidcolor run photos/ scans/*.tif -o color/
     vidcolor run frames/%05d.png --fps 24 -o film.mkv
+    vidcolor run film.mov -o out/%06d.dpx
     vidcolor run old_film.mp4 --preview 6 -o sheet.png
 
     Sound, subtitles, chapters and attachments are copied. An output appears under its name only
@@ -91,22 +92,24 @@ def run_command(
     sys.exit(1 if screen.lost or any(r.is_problem for r in reports) else 0)
 
 
-def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
+def set_memory_policy(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
     """Retain freed memory (`memory.retain_freed_memory`) for films of one size on the CPU.
 
-    Frames of several sizes, and pictures, would leave gaps in the heap.
+    Frames of several sizes, and pictures, would leave gaps in the heap; for them
+    `memory.limit_heaps`.
 
     Returns:
-        Whether it does.
+        Whether freed memory is retained.
     """
     from ..run.plan import FilmJob
-    from ..system.memory import retain_freed_memory
+    from ..system.memory import limit_heaps, retain_freed_memory
 
     sizes = {
         (job.source.facts.width, job.source.facts.height) if isinstance(job, FilmJob) else None
         for job in jobs
     }
     if colorizer.device.type != "cpu" or len(sizes) != 1 or None in sizes:
+        limit_heaps()
         return False
     return retain_freed_memory()
 
@@ -131,7 +134,7 @@ def _work(
     logging.getLogger("vidcolor").info(
         "%s, %s on %s", colorizer.name, colorizer.precision, colorizer.device
     )
-    keep_film_memory(jobs, colorizer)
+    set_memory_policy(jobs, colorizer)
     done = []
     with screen.progress() as on_progress:
         for report in run(jobs, colorizer, settings, on_progress):

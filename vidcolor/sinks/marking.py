@@ -95,6 +95,11 @@ class FilmMarking:
         with writing(file.output):
             return self._finish(file.path)
 
+    @property
+    def packet(self) -> bytes:
+        """The marks as an XMP packet, while the input's SHA-256 is not known."""
+        return merged_xmp(b"", self._marks)
+
     def complete(self) -> Marks:
         """The marks with the input's SHA-256. Waits for it."""
         return replace(self._marks, source_sha256=self._digest.result()[0])
