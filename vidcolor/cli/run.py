@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import logging
+import functools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import VidcolorError
+from ..run.job_options import JobOptions
 from ..run.settings import ColorizerOptions, Report, Settings
+from .log import verbosity
 from .options import make_colorizer, takes
+from .supervisor import supervise
+from .text import say
 
 if TYPE_CHECKING:
     from ..run.colorizer import Colorizer
     from ..run.plan import Job
+    from ..run.record import Record
+    from ..run.watch import Supervised
     from .screen import Screen
 
 
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
     "--output",
     help="A file, or a folder for several inputs [beside each: NAME.color.EXT, FOLDER.color/].",
 )
-@takes(options=ColorizerOptions, settings=Settings)
+@takes(options=ColorizerOptions, settings=Settings, job=JobOptions)
 @click.option(
     "--preview",
     type=click.IntRange(1, 100),
@@ -38,17 +44,17 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line for each finished input.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-@click.option("-v", "--verbose", is_flag=True, help="Also print decisions, such as the device.")
+@verbosity
 def run_command(
     inputs: tuple[str, ...],
     output: str | None,
     options: ColorizerOptions,
     settings: Settings,
+    job: JobOptions,
     preview: int | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
-    verbose: bool,
 ) -> None:
     """Colorize INPUTS: films, pictures, folders, globs, or numbered sequences.
 
@@ -64,32 +70,69 @@ def run_command(
 
     \b
     Exit codes: 0 all done, 1 some input failed, was incomplete or got another name than it would
-    have had, 2 usage, 130 interrupted.
+    have had, 2 usage, 130 interrupted, 143 terminated, 129 terminal closed.
     """
-    from ..system.limits import check_least_memory
-
-    check_least_memory()
-    from ..run.plan import plan
-    from .screen import Screen
-
     if not all(inputs) or output == "":
         raise click.UsageError("an input or the output is an empty name; is a variable unset?")
     if settings.overwrite and settings.skip_existing:
         raise click.UsageError("--overwrite and --skip-existing exclude each other")
-    screen = Screen(quiet=quiet, verbose=verbose, as_json=as_json)
+    if job.watch and (dry_run or preview is not None):
+        raise click.UsageError("--watch excludes --dry-run and --preview")
+    supervised = None
+    if preview is None and not dry_run:
+        supervised = supervise(quiet=quiet)
+    from ..system.limits import check_least_memory
+
+    check_least_memory()
+    from ..run.plan import plan
+    from ..run.state import HeldError
+    from .job import Work
+    from .screen import Screen
+
+    screen = Screen(quiet=quiet, as_json=as_json, watching=job.watch)
     if preview is not None:
         _preview(inputs, output, preview, options, settings, screen)
         return
-    jobs, reports = plan(inputs, output, settings)
     if dry_run:
+        jobs, reports = plan(inputs, output, settings)
         screen.plan(jobs, reports, _describe_model(options), settings.encoder.encoder)
         sys.exit(1 if any(r.status == "failed" for r in reports) else 0)
-    for report in reports:
-        screen.finished(report)
-    if jobs:
-        reports += _work(jobs, options, settings, screen)
-    screen.summary(reports)
-    sys.exit(1 if screen.lost or any(r.is_problem for r in reports) else 0)
+    make = functools.cache(lambda: make_colorizer(options))
+    try:
+        with _open_record(inputs, output, make, settings, supervised) as record:
+            work = Work(make, options, settings, job, screen, record)
+            if job.watch:
+                work.watch(inputs, output)
+            work.run(inputs, output)
+    except HeldError as error:
+        say(f"error: {error}", err=True)
+        sys.exit(1)
+    sys.exit(0 if work.is_good and not screen.lost else 1)
+
+
+def _open_record(
+    inputs: tuple[str, ...],
+    output: str | None,
+    make: Callable[[], Colorizer],
+    settings: Settings,
+    supervised: Supervised | None,
+) -> Record:
+    from ..run.identity import chosen
+    from ..run.record import Record
+    from ..run.state import state_path
+
+    path, stays = state_path(inputs, output)
+    if path.is_file():
+        make()  # what counts as done depends on the model; one that is wrong is a wrong command
+    return Record(
+        path,
+        stays=stays,
+        chosen=lambda picture: chosen(make(), settings, picture=picture),
+        arguments=sys.argv[1:],
+        supervised=supervised,
+        timeout=settings.timeout,
+        splits=settings.on_change == "split",
+    )
 
 
 def set_memory_policy(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
@@ -123,24 +166,6 @@ def _describe_model(options: ColorizerOptions) -> str:
         f"{colorizer.name}, {colorizer.precision} on {colorizer.device}, "
         f"at {colorizer.size} squared pixels{mirrored}{pulled}"
     )
-
-
-def _work(
-    jobs: Sequence[Job], options: ColorizerOptions, settings: Settings, screen: Screen
-) -> list[Report]:
-    from ..run.pipeline import run
-
-    colorizer = make_colorizer(options)
-    logging.getLogger("vidcolor").info(
-        "%s, %s on %s", colorizer.name, colorizer.precision, colorizer.device
-    )
-    set_memory_policy(jobs, colorizer)
-    done = []
-    with screen.progress() as on_progress:
-        for report in run(jobs, colorizer, settings, on_progress):
-            screen.finished(report)
-            done.append(report)
-    return done
 
 
 def _preview(

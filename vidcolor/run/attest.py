@@ -7,7 +7,7 @@ could not be written, is reported as incomplete.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +54,12 @@ def _label(settings: Settings, facts: VideoInfo | None = None) -> Label | None:
 
 
 def _attest(
-    report: Report, subject: Subject, credentials: Credentials | None, settings: Settings
+    report: Report,
+    subject: Subject,
+    credentials: Credentials | None,
+    settings: Settings,
+    *,
+    overwrite: bool,
 ) -> None:
     """Sign a finished output and write its dossier, as far as that is wanted. A failure is
     reported."""
@@ -65,15 +70,13 @@ def _attest(
                 "film, or leave out --c2pa-cert and --dossier"
             )
         if credentials is not None:
-            credentials.sign(
-                report.output, subject.marks, report.input, overwrite=settings.overwrite
-            )
+            credentials.sign(report.output, subject.marks, report.input, overwrite=overwrite)
             subject = replace(subject, signed=True)
     except VidcolorError as error:
         _report(report, error)
     if settings.marks.dossier is not None and report.output.is_file():
         try:
-            write_dossier(Path(settings.marks.dossier), subject, overwrite=settings.overwrite)
+            write_dossier(Path(settings.marks.dossier), subject, overwrite=overwrite)
         except VidcolorError as error:
             _report(report, error)
 
@@ -113,7 +116,8 @@ class FilmOrigin:
             report.output, job.source, job.input, tuple(job.source.files()),
             self._marking.complete(), _references(self._colorizer), report.status,
         )  # fmt: skip
-        _attest(report, subject, credentials, settings)
+        overwrite = settings.overwrite or job.replaces
+        _attest(report, subject, credentials, settings, overwrite=overwrite)
 
 
 @contextmanager
@@ -137,12 +141,18 @@ def film_origin(
 class PictureOrigins:
     """What belongs to the provenance of the pictures of one job.
 
+    Args:
+        colorizer, settings: of the run.
+        replaced: outputs that are replaced.
+
     Attributes:
         label: what draws the label into them; None where none is wanted.
     """
 
-    def __init__(self, colorizer: Colorizer, settings: Settings) -> None:
-        self._settings, self._colorizer = settings, colorizer
+    def __init__(
+        self, colorizer: Colorizer, settings: Settings, replaced: Collection[Path] = ()
+    ) -> None:
+        self._settings, self._colorizer, self._replaced = settings, colorizer, replaced
         self._marks = make_marks(colorizer, settings, Path(), film=False, date=today())
         self._credentials = _credentials(settings)
         self._sums: dict[Path, str] = {}  # of files of several pictures
@@ -176,7 +186,8 @@ class PictureOrigins:
             report.output, None, report.input, (report.input,), marks,
             _references(self._colorizer), report.status,
         )  # fmt: skip
-        _attest(report, subject, self._credentials, self._settings)
+        overwrite = self._settings.overwrite or report.output in self._replaced
+        _attest(report, subject, self._credentials, self._settings, overwrite=overwrite)
 
 
 def _references(colorizer: Colorizer) -> tuple[Path, ...]:

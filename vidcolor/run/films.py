@@ -290,7 +290,8 @@ def _colorize_film(
 def _open_sink(
     job: FilmJob, settings: Settings, journal: Journal | None, origin: FilmOrigin
 ) -> FilmSink | SequenceSink:
-    facts, format, overwrite = job.source.facts, job.plan.format, settings.overwrite
+    facts, format = job.source.facts, job.plan.format
+    overwrite = settings.overwrite or job.replaces
     if is_sequence(job.output):
         return SequenceSink(
             job.output, facts, format=format, overwrite=overwrite, marking=origin.marking
