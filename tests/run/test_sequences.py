@@ -41,7 +41,8 @@ def done(path: Path, output: Path, colorizer: Colorizer, **changes: Any) -> Repo
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(each.name for each in folder.iterdir())
+    """Of the pictures; the marks of their origin lie beside them."""
+    return sorted(each.name for each in folder.iterdir() if each.suffix != ".xmp")
 
 
 def film(folder: Path, depth: int, count: int = 6) -> Path:
