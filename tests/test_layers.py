@@ -18,7 +18,7 @@ PACKAGE = ROOT / "vidcolor"
 # each other. docs/ARCHITECTURE.md says what each is for.
 LAYERS = (
     {"errors"},
-    {"options"},
+    {"options", "marks"},
     {"frames"},
     {"system"},
     {"color", "motion"},

@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .marks import Marks
 from .options import OptionError, option, parse_time
 
 if TYPE_CHECKING:  # the command line imports this module, and torch takes seconds
@@ -232,6 +233,7 @@ class PictureInfo:
         page, pages: number of this picture among those of its file, from 0, and their count.
         delays, loop: milliseconds each frame of an animation is shown, and how often it is played,
             0 for ever.
+        marks: what the output says of its origin, None for nothing.
     """
 
     path: Path
@@ -254,6 +256,7 @@ class PictureInfo:
     pages: int = 1
     delays: tuple[int, ...] = ()
     loop: int = 0
+    marks: Marks | None = None
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ COMMANDS = {
     "eval": (".evaluate:evaluate_command", "Measure a model on color pictures or clips."),
     "models": (".models:models_command", "List the models; describe an architecture."),
     "weights": (".weights:weights_command", "Import weights, such as public checkpoints."),
+    "inspect": (".inspect:inspect_command", "Print what files say of their origin."),
 }
 EXIT_CODES = """\b
 Exit codes:

@@ -197,6 +197,7 @@ def _preview(
             deinterlace=settings.deinterlace,
             large_pictures=settings.large_pictures,
             overwrite=settings.overwrite,
+            provenance=settings.marks.provenance,
         )
     except VidcolorError as error:
         screen.finished(Report(items[0].path, path, "failed", error=str(error)))

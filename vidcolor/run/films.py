@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..color.compose import compose
 from ..color.hdr import is_hdr, is_wide
+from ..color.label import Label
 from ..errors import DamagedInputError, InputError
 from ..frames import Checkpoint, ColorBatch, LumaBatch, PixelFormat, VideoInfo
 from ..motion.bars import mark_bars
@@ -26,6 +27,7 @@ from ..sources.loader import copy_stages, load
 from ..system.opencv import load_problem
 from ..system.stages import Stage, StageTimer, run_stages
 from ..system.threads import share_threads
+from .attest import FilmOrigin, film_origin
 from .batch_cache import cached_batch
 from .batching import BatchRunner
 from .colorizer import Colorizer, Prepared
@@ -85,6 +87,7 @@ def film_stages(
     *,
     spacing: Spacing | None = None,
     resume: Checkpoint | None = None,
+    label: Label | None = None,
 ) -> list[Stage[Any, Any]]:
     """The stages from decoded luma to color, `LumaBatch` to `ColorBatch`, in order.
 
@@ -101,6 +104,7 @@ def film_stages(
         time_base: unit of the frames' pts, seconds; None for frames that do not follow each other.
         spacing: of checkpoints, None for none; only with `time_base`.
         resume: the checkpoint that the frames begin with.
+        label: is drawn into the luma behind the network.
     """
     share = share_threads(colorizer.device, colorizer.gmacs)
     unit = time_base
@@ -131,7 +135,8 @@ def film_stages(
     def make_color(model: Colorizer, given: Predicted) -> ColorBatch:
         assert given.ab is not None
         ab = model.adjust(given.prepared, given.ab)
-        return compose(given.prepared.batch, ab, format, exact_luma=settings.exact_luma)
+        batch = given.prepared.batch if label is None else label(given.prepared.batch)
+        return compose(batch, ab, format, exact_luma=settings.exact_luma)
 
     stages: list[Stage[Any, Any]] = []
     if time_base is not None:
@@ -185,8 +190,13 @@ def colorize_film(
         OutputError: the film cannot be written.
         DeviceError: memory does not suffice for one frame.
     """
-    with _journal(job, colorizer, settings) as journal:
-        return _colorize_film(job, colorizer, settings, on_progress, timer, journal)
+    with (
+        _journal(job, colorizer, settings) as journal,
+        film_origin(job, colorizer, settings, journal.date if journal else "") as origin,
+    ):
+        report = _colorize_film(job, colorizer, settings, on_progress, timer, journal, origin)
+        origin.attest(report)
+        return report
 
 
 def _journal(
@@ -207,6 +217,7 @@ def _colorize_film(
     on_progress: ProgressCallback,
     timer: StageTimer | None,
     journal: Journal | None,
+    origin: FilmOrigin,
 ) -> Report:
     facts = job.source.facts
     earlier = journal.earlier if journal else None
@@ -233,8 +244,9 @@ def _colorize_film(
         facts.time_base,
         spacing=checkpoint_spacing(colorizer) if journal else None,
         resume=point,
+        label=origin.label,
     )
-    sink = _open_sink(job, settings, journal)
+    sink = _open_sink(job, settings, journal, origin)
 
     def encoding(frames: int) -> AbstractContextManager[None]:
         return timer.measure("encode", frames) if timer else nullcontext()
@@ -276,12 +288,14 @@ def _colorize_film(
 
 
 def _open_sink(
-    job: FilmJob, settings: Settings, journal: Journal | None
+    job: FilmJob, settings: Settings, journal: Journal | None, origin: FilmOrigin
 ) -> FilmSink | SequenceSink:
     facts, format = job.source.facts, job.plan.format
     overwrite = settings.overwrite or job.replaces
     if is_sequence(job.output):
-        return SequenceSink(job.output, facts, format=format, overwrite=overwrite)
+        return SequenceSink(
+            job.output, facts, format=format, overwrite=overwrite, marking=origin.marking
+        )
     return FilmSink(
         job.output,
         facts,
@@ -292,6 +306,7 @@ def _open_sink(
         overwrite=overwrite,
         plan=job.plan,
         work=journal.film if journal else None,
+        marking=origin.marking,
     )
 
 

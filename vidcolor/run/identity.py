@@ -28,7 +28,7 @@ Identity = dict[str, str]
 # Settings that do not change a film's frames, pts or streams.
 _FREE = frozenset((
     "batch_size", "resume", "restart", "overwrite", "skip_existing", "quality", "keep_times",
-    "large_pictures", "picture_threads", "timeout",
+    "large_pictures", "picture_threads", "marks", "timeout",
 ))  # fmt: skip
 _OF_PICTURES = ("exact_luma", "quality")  # settings that change a picture
 
@@ -61,7 +61,8 @@ def identity(files: Sequence[Path], colorizer: Colorizer, settings: Settings) ->
         "tta": str(options.tta),
         "adjustment": repr(options.adjustment),
     }
-    return found | _texts(settings, {each.name for each in fields(settings)} - _FREE)
+    names = {each.name for each in fields(settings)} - _FREE
+    return found | _marks(settings) | _texts(settings, names)
 
 
 def chosen(colorizer: Colorizer, settings: Settings, *, picture: bool) -> Identity:
@@ -81,6 +82,7 @@ def chosen(colorizer: Colorizer, settings: Settings, *, picture: bool) -> Identi
         "references": f"{_references(colorizer)} {options.reference_strength}",
     }
     names = {each.name for each in fields(settings)} - _FREE
+    found |= _marks(settings) | {"signed": str(settings.marks.c2pa_cert is not None)}
     return found | _texts(settings, set(_OF_PICTURES) if picture else names)
 
 
@@ -89,6 +91,10 @@ def _references(colorizer: Colorizer) -> str:
     for reference in colorizer.references.pictures:
         total.update(reference.rgb.cpu().numpy().tobytes())
     return total.hexdigest()
+
+
+def _marks(settings: Settings) -> Identity:
+    return {"provenance": str(settings.marks.provenance), "label": settings.marks.label}
 
 
 def _texts(settings: Settings, names: set[str]) -> Identity:

@@ -34,6 +34,7 @@ from ..sinks import EarlierFilm, FilmSink
 from ..system.files import fitting_name, parse_json, replacing
 from ..system.processes import Process, this_process
 from .identity import Identity, changes
+from .provenance import today
 
 WORK_SUFFIX, _OWNER = ".vidcolor", "owner.json"
 _FILES = re.compile(r"(film|journal|state)-\d+\.\w+|owner\.json|\..*\.tmp")  # in the folder
@@ -61,12 +62,14 @@ class Earlier:
         entries: its checkpoints up to the one to resume at.
         batch_size: of that run.
         names: of its files.
+        date: when the film was begun.
     """
 
     film: EarlierFilm
     entries: list[_Entry]
     batch_size: int
     names: set[str]
+    date: str
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -82,6 +85,7 @@ class Journal:
         earlier: what an earlier run has left, None if there is nothing to resume.
         notes: one line each, for the user.
         finished: the film has got its name; to be set by the user of this class.
+        date: when the film was begun, for its marks.
     """
 
     def __init__(self, folder: Path, suffix: str, make_identity: Callable[[], Identity]) -> None:
@@ -91,6 +95,7 @@ class Journal:
         journals = sorted(folder.glob("journal-*.jsonl"))
         found = [each for path in journals if (each := self._read(path)) is not None]
         self.earlier = max(found, key=lambda each: each.checkpoint.frames, default=None)
+        self.date = self.earlier.date if self.earlier else today()
         taken = {path.stem for path in journals}
         number = next(n for n in itertools.count(1) if f"journal-{n}" not in taken)
         self.film = folder / f"film-{number}{suffix}"
@@ -132,7 +137,7 @@ class Journal:
                 if point is not None:
                     entries[-1].point = point
                     names = {path.name, header["film"], state}
-                    return Earlier(film, entries, header["batch_size"], names)
+                    return Earlier(film, entries, header["batch_size"], names, header["date"])
                 entries.pop()
         except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
             self.notes.append("begins anew, because the journal of the last run is damaged")
@@ -203,6 +208,7 @@ class Journal:
                     "boot": _boot(),
                     "batch_size": self._batch_size,
                     "identity": self._identity,
+                    "date": self.date,
                 }
             )
             for old in self.earlier.entries if self.earlier else ():

@@ -19,6 +19,7 @@ import torch
 
 from ..system.disk import DiskGuard, Reserve
 from ..system.stages import StageTimer
+from .attest import check_provenance
 from .colorizer import Colorizer
 from .films import colorize_film
 from .pictures import colorize_pictures
@@ -50,7 +51,12 @@ def run(
         observer: is told what is under way.
         guard: pauses the work while a disk has too little space; None for one with the default
             reserve.
+
+    Raises:
+        OutputError: outputs cannot be signed, or no dossier be written.
+        OptionError: SOURCE_DATE_EPOCH is not a number of seconds.
     """
+    check_provenance(settings)
     observer, guard = observer or Observer(), guard or DiskGuard(Reserve())
     careful = replace(settings, batch_size=1, picture_threads=1)
 
@@ -201,7 +207,8 @@ def colorize(
         A report for each input; look at `status` and `error`.
 
     Raises:
-        OutputError: the output's name cannot be used.
+        OutputError: the output's name cannot be used, outputs cannot be signed, or no dossier be
+            written.
         WeightsError, DeviceError: the default colorizer cannot be made.
     """
     settings = settings or Settings()

@@ -18,6 +18,7 @@ from ..errors import DeviceError, VidcolorError
 from ..frames import COPY_ALL, COPY_KINDS, WHOLE, Segment
 from ..options import OptionError, check_options, option, parse_rate, words
 from ..sinks.encoder_table import EncoderSettings
+from .provenance import ProvenanceSettings
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +134,7 @@ class Settings:
     restart: bool = option(
         False, help="Delete the finished part that an earlier run has left, and begin anew."
     )
+    marks: ProvenanceSettings = field(default_factory=ProvenanceSettings)
     timeout: int = option(
         3600,
         low=0,
