@@ -271,6 +271,7 @@ class LumaBatch:
         bars: for each frame, where it has black bars; empty for none at all.
         cuts: for each frame, whether a shot begins with it; empty before `mark_cuts`.
         shots: for each frame, the number of its shot from 0; empty before `mark_cuts`.
+        numbers: for each frame, its number in the film, where shots are listed; else empty.
         checkpoint: the one before the first frame, if there is one.
     """
 
@@ -291,6 +292,7 @@ class LumaBatch:
     bars: tuple[Bars, ...] = ()
     cuts: tuple[bool, ...] = ()
     shots: tuple[int, ...] = ()
+    numbers: tuple[int, ...] = ()
     checkpoint: Checkpoint | None = None
 
     def __len__(self) -> int:
@@ -308,6 +310,7 @@ class LumaBatch:
             bars=self.bars[part],
             cuts=self.cuts[part],
             shots=self.shots[part],
+            numbers=self.numbers[part],
             checkpoint=None if start else self.checkpoint,
         )
 

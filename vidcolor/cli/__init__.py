@@ -22,6 +22,8 @@ from .text import printable, say
 # A command's name, its place (module:attribute), and its line in `vidcolor --help`.
 COMMANDS = {
     "run": (".run:run_command", "Colorize films, pictures and folders."),
+    "shots": (".shots:shots_command", "Find a film's shots and write stills to color."),
+    "check": (".check:check_command", "Check a folder of shots and its colored stills."),
     "train": (".train:train_command", "Train weights by a recipe."),
     "recipes": (".train:recipes_command", "List the training recipes."),
     "probe": (".probe:probe_command", "Measure this machine, or estimate a run."),

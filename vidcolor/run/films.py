@@ -17,6 +17,7 @@ from ..color.compose import compose
 from ..color.hdr import is_hdr, is_wide
 from ..errors import DamagedInputError, InputError
 from ..frames import Checkpoint, ColorBatch, LumaBatch, PixelFormat, VideoInfo
+from ..motion.listed import mark_listed
 from ..motion.shots import Spacing, mark_checkpoints, mark_cuts
 from ..motion.stabilizer import Stabilizer
 from ..motion.stabilizer_state import StabilizerState
@@ -87,10 +88,11 @@ def film_stages(
 ) -> list[Stage[Any, Any]]:
     """The stages from decoded luma to color, `LumaBatch` to `ColorBatch`, in order.
 
-    `cuts` marks shots; `prepare` makes the network's input and finds the motion; `predict` runs
-    the network; `stabilize` keeps colors steady; `compose` makes the output's pixels. On a GPU
-    `copy` and `receive` bring batches there before `prepare`. Without OpenCV, or if neither
-    stabilizing nor references need shots, `cuts` and `stabilize` are left out.
+    `cuts` marks shots, by the colorizer's list if it has one; `prepare` makes the network's input
+    and finds the motion; `predict` runs the network; `stabilize` keeps colors steady; `compose`
+    makes the output's pixels. On a GPU `copy` and `receive` bring batches there before `prepare`.
+    Without OpenCV, or if neither stabilizing nor references need shots, `cuts` and `stabilize` are
+    left out.
 
     Args:
         colorizer: used by the stages' threads; it is not changed.
@@ -132,7 +134,11 @@ def film_stages(
         return compose(given.prepared.batch, ab, format, exact_luma=settings.exact_luma)
 
     stages: list[Stage[Any, Any]] = []
-    if time_base is not None:
+    if colorizer.shots is not None:
+        locate = partial(colorizer.shots.locate, retimed=settings.fps is not None)
+        mark = partial(mark_listed, locate=locate, time_base=unit, spacing=spacing, resume=resume)
+        stages.append(Stage("cuts", stream=mark, joined=True))
+    elif time_base is not None:
         mark = partial(mark_cuts, time_base=time_base, spacing=spacing, resume=resume)
         stages.append(Stage("cuts", stream=mark, joined=True))
     elif unit is not None and spacing is not None:
@@ -182,6 +188,7 @@ def colorize_film(
         OutputError: the film cannot be written.
         DeviceError: memory does not suffice for one frame.
     """
+    colorizer = colorizer.with_film(job.source)
     with _journal(job, colorizer, settings) as journal:
         return _colorize_film(job, colorizer, settings, on_progress, timer, journal)
 

@@ -42,26 +42,24 @@ def identity(files: Sequence[Path], colorizer: Colorizer, settings: Settings) ->
     """
     options = colorizer.options
     model = hashlib.sha256()
-    for name, tensor in sorted(colorizer.model.state_dict().items()):
-        model.update(f"{name} {tuple(tensor.shape)}".encode())
-        model.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    references = hashlib.sha256()
-    for reference in colorizer.references.pictures:
-        references.update(reference.rgb.cpu().numpy().tobytes())
+    for each in (colorizer, *colorizer.others.values()):
+        for name, tensor in sorted(each.model.state_dict().items()):
+            model.update(f"{name} {tuple(tensor.shape)}".encode())
+            model.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     found = {
         "input": _digest(files),
         "model": f"{colorizer.name} {model.hexdigest()}",
-        "references": f"{references.hexdigest()} {options.reference_strength}",
+        "references": colorizer.references.digest(),
         "device": f"{colorizer.device.type} {colorizer.precision}",
         "versions": f"vidcolor {__version__}, torch {torch.__version__}, PyAV {version('av')}",
         "size": str(colorizer.size),
         "tta": str(options.tta),
         "adjustment": repr(options.adjustment),
     }
-    for each in fields(settings):
-        value = getattr(settings, each.name)
-        if each.name not in _FREE:
-            found[each.name] = repr(sorted(value) if isinstance(value, frozenset) else value)
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if field.name not in _FREE:
+            found[field.name] = repr(sorted(value) if isinstance(value, frozenset) else value)
     return found
 
 

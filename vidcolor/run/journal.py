@@ -138,7 +138,7 @@ class Journal:
         point = Checkpoint(
             line["frames"], line["pts"], line["batch"], line["cut"], line["shot"], line["state"]
         )
-        frames = list(zip(_unpack(line["shown"]), _unpack(line["durations"]), strict=True))
+        frames = list(zip(unpack(line["shown"]), unpack(line["durations"]), strict=True))
         return _Entry(point, frames, line["damage"], line["warnings"])
 
     def _with_state(self, point: Checkpoint) -> Checkpoint | None:
@@ -231,8 +231,8 @@ class Journal:
                 "cut": point.cut,
                 "shot": point.shot,
                 "state": state,
-                "shown": _pack(pts for pts, _ in entry.frames),
-                "durations": _pack(duration for _, duration in entry.frames),
+                "shown": pack(pts for pts, _ in entry.frames),
+                "durations": pack(duration for _, duration in entry.frames),
                 "damage": entry.damage,
                 "warnings": entry.warnings,
                 "bytes": size,
@@ -337,13 +337,13 @@ def _json_lines(path: Path) -> Iterator[Any]:
                 return
 
 
-def _pack(values: Iterable[int]) -> list[list[int]]:
+def pack(values: Iterable[int]) -> list[list[int]]:
     """Whole numbers as runs of equal differences."""
     numbers = [0, *values]
     steps = (b - a for a, b in itertools.pairwise(numbers))
     return [[step, len(list(run))] for step, run in itertools.groupby(steps)]
 
 
-def _unpack(runs: Iterable[Sequence[int]]) -> list[int]:
+def unpack(runs: Iterable[Sequence[int]]) -> list[int]:
     steps = itertools.chain.from_iterable(itertools.repeat(step, count) for step, count in runs)
     return list(itertools.accumulate(steps))
