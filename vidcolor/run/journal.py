@@ -30,6 +30,7 @@ from ..motion.stabilizer_state import StabilizerState
 from ..sinks import EarlierFilm, FilmSink
 from ..system.files import fitting_name, replacing
 from .identity import Identity, changes
+from .packed import pack, unpack
 
 _SUFFIX, _OWNER = ".vidcolor", "owner.json"
 _SYNC_SECONDS = 5.0  # between two times that the film is made safe on the disk
@@ -335,15 +336,3 @@ def _json_lines(path: Path) -> Iterator[Any]:
                 yield json.loads(line)
             except ValueError:
                 return
-
-
-def pack(values: Iterable[int]) -> list[list[int]]:
-    """Whole numbers as runs of equal differences."""
-    numbers = [0, *values]
-    steps = (b - a for a, b in itertools.pairwise(numbers))
-    return [[step, len(list(run))] for step, run in itertools.groupby(steps)]
-
-
-def unpack(runs: Iterable[Sequence[int]]) -> list[int]:
-    steps = itertools.chain.from_iterable(itertools.repeat(step, count) for step, count in runs)
-    return list(itertools.accumulate(steps))

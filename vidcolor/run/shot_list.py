@@ -23,7 +23,7 @@ from ..color.adjust import ColorAdjustment
 from ..errors import InputError
 from ..frames import VideoInfo
 from ..options import OptionError, check_options, option
-from .journal import pack, unpack
+from .packed import pack, unpack
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,6 +32,7 @@ else:
 
 LIST, FILM, GRAYS = "shots.toml", "film.json", "gray"
 _FORMAT = 1  # of film.json
+_MOST_FRAMES = 10**8  # more than a film has; a damaged file must not take all memory
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def _read_film(path: Path) -> FilmFrames:
     text = _read(path)
     try:
         values = json.loads(text)
-        if values["format"] != _FORMAT:
+        if values["format"] != _FORMAT or sum(run[1] for run in values["pts"]) > _MOST_FRAMES:
             raise ValueError
         return FilmFrames(
             Path(values["film"]),
