@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Plane = NDArray[np.float32]
 
 _SIDE = 512  # longer side at which frames are compared, pixels
-_STEPS, _PRECISION = 60, 1e-4  # of the iteration
+_STEPS, _PRECISION = 200, 1e-6  # of the iteration
 _BLUR = 5  # pixels, against grain
 _MOST = 0.2  # of a side: a larger displacement is taken for a failure
 _STILL = 0.3  # pixels of the compared frames below which nothing is moved
@@ -59,7 +59,8 @@ def register(frame: Plane, still: Plane) -> Registration:
     )
     plain = _correlation(one, two)
     none = Registration(np.eye(2, 3), 0.0, plain)
-    (dx, dy), _ = cv2.phaseCorrelate(one, two, cv2.createHanningWindow(size, cv2.CV_32F))
+    window = cv2.createHanningWindow(size, cv2.CV_32F)
+    (dx, dy), _ = cv2.phaseCorrelate(one * window, two * window)
     if plain > _SAME and math.hypot(dx, dy) < _STILL:
         return none
     best = none
@@ -125,4 +126,4 @@ def _corner_shift(warp: NDArray[np.float32], size: tuple[int, int]) -> float:
 def _correlation(one: NDArray[np.float32], two: NDArray[np.float32]) -> float:
     a, b = one - one.mean(), two - two.mean()
     norm = float(np.sqrt(np.square(a).sum() * np.square(b).sum()))
-    return float((a * b).sum()) / norm if norm else 0.0
+    return float((a * b).sum()) / norm if norm > 1e-3 * one.size else 0.0  # of an even plane

@@ -1,0 +1,100 @@
+"""Films of known colors in gray, folders of shots made of them, and colored stills."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from tests.helpers.tiny_encoder import scene
+from vidcolor.color.convert import lab_to_rgb, rgb_to_lab
+from vidcolor.run.shot_list import FILM, GRAYS, LIST, FilmFrames, Shot
+from vidcolor.run.stills import still_name
+from vidcolor.shots.timelines import to_toml
+
+RATE = 10
+HEIGHT, WIDTH = 96, 96
+
+
+def moving(count: int, seed: int, hue: float, step: int = 2) -> list[Tensor]:
+    """`count` frames R'G'B' `(1, 3, H, W)` of a scene that moves left by `step` a frame."""
+    large = scene(seed, hue, HEIGHT, (WIDTH + step * count + 3) // 4 * 4)
+    return [large[..., step * i : step * i + WIDTH] for i in range(count)]
+
+
+def lightness_of(rgb: Tensor) -> Tensor:
+    return rgb_to_lab(rgb)[:, :1]
+
+
+def chroma_of(rgb: Tensor) -> Tensor:
+    return rgb_to_lab(rgb)[:, 1:]
+
+
+def gray_of(rgb: Tensor) -> np.ndarray:
+    """Codes `(H, W)` uint8, full range, of a gray picture with the same L*."""
+    lab = rgb_to_lab(rgb)
+    gray = lab_to_rgb(lab * torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1))[0, 0]
+    return np.asarray((gray * 255).round().to(torch.uint8).numpy())
+
+
+def write_gray_film(path: Path, frames: Sequence[Tensor], rate: int = RATE) -> Path:
+    """A lossless film of the frames in gray."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("ffv1", rate=rate)
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "gray"
+        for i, rgb in enumerate(frames):
+            codes = (16 + gray_of(rgb).astype(float) * 219 / 255).round().astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(codes, format="gray")
+            frame.pts, frame.time_base = i, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_folder(
+    folder: Path, frames: Sequence[Tensor], shots: Sequence[Shot], stills: Sequence[int]
+) -> Path:
+    """A folder of shots of a film with these frames, whose stills are gray.
+
+    It is what `vidcolor shots` would write, without finding anything. Times are those of
+    `write_gray_film`.
+    """
+    (folder / GRAYS).mkdir(parents=True)
+    film = FilmFrames(
+        Path("film.mkv"),
+        WIDTH,
+        HEIGHT,
+        Fraction(1, 1000),
+        Fraction(RATE),
+        "auto",
+        [i * 1000 // RATE for i in range(len(frames))],
+    )
+    for frame in stills:
+        name = still_name(1, frame)
+        for place in (folder / GRAYS / name, folder / name):
+            cv2.imwrite(str(place), gray_of(frames[frame]))
+    (folder / FILM).write_text(film.to_json(), encoding="utf-8")
+    names: dict[int, list[str]] = {shot.number: [] for shot in shots}
+    (folder / LIST).write_text(to_toml(film, shots, names), encoding="utf-8")
+    return folder
+
+
+def paint(folder: Path, frame: int, rgb: Tensor, suffix: str = ".png") -> Path:
+    """Replace the still of a frame by a colored one."""
+    (path,) = folder.glob(f"shot_*_{frame:06d}.png")
+    path.unlink()
+    pixels = (rgb[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    cv2.imwrite(str(path.with_suffix(suffix)), pixels[..., ::-1])
+    return path.with_suffix(suffix)
+
+
+def distance(ab: Tensor, truth: Tensor) -> float:
+    """Mean distance of a*b*."""
+    return float((ab - truth).square().sum(dim=1).sqrt().mean())
