@@ -11,6 +11,7 @@ import av
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tests.helpers.tiny_encoder import scene
@@ -44,22 +45,31 @@ def gray_of(rgb: Tensor) -> np.ndarray:
     return np.asarray((gray * 255).round().to(torch.uint8).numpy())
 
 
-def write_gray_film(path: Path, frames: Sequence[Tensor], rate: int = RATE) -> Path:
-    """A lossless film of the frames in gray."""
+def write_gray_film(path: Path, frames: Sequence[Tensor]) -> Path:
+    """A lossless film of R'G'B' frames in gray."""
+    return write_gray_codes(path, [gray_of(rgb) for rgb in frames])
+
+
+def write_gray_codes(path: Path, pictures: Sequence[np.ndarray]) -> Path:
+    """A lossless film of gray pictures `(H, W)` uint8, full range, which is stored limited."""
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("ffv1", rate=rate)
-        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "gray"
-        for i, rgb in enumerate(frames):
-            codes = (16 + gray_of(rgb).astype(float) * 219 / 255).round().astype(np.uint8)
+        stream: Any = container.add_stream("ffv1", rate=RATE)
+        stream.height, stream.width = pictures[0].shape
+        stream.pix_fmt = "gray"
+        for i, picture in enumerate(pictures):
+            codes = (16 + picture.astype(float) * 219 / 255).round().astype(np.uint8)
             frame = av.VideoFrame.from_ndarray(codes, format="gray")
-            frame.pts, frame.time_base = i, Fraction(1, rate)
+            frame.pts, frame.time_base = i, Fraction(1, RATE)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
 
 
 def write_folder(
-    folder: Path, frames: Sequence[Tensor], shots: Sequence[Shot], stills: Sequence[int]
+    folder: Path,
+    frames: Sequence[Tensor] | Sequence[np.ndarray],
+    shots: Sequence[Shot],
+    stills: Sequence[int],
 ) -> Path:
     """A folder of shots of a film with these frames, whose stills are gray.
 
@@ -67,19 +77,21 @@ def write_folder(
     `write_gray_film`.
     """
     (folder / GRAYS).mkdir(parents=True)
+    height, width = frames[0].shape[-2:]
     film = FilmFrames(
         Path("film.mkv"),
-        WIDTH,
-        HEIGHT,
+        width,
+        height,
         Fraction(1, 1000),
         Fraction(RATE),
         "auto",
         [i * 1000 // RATE for i in range(len(frames))],
     )
-    for frame in stills:
-        name = still_name(1, frame)
-        for place in (folder / GRAYS / name, folder / name):
-            cv2.imwrite(str(place), gray_of(frames[frame]))
+    for number in stills:
+        frame = frames[number]
+        codes = gray_of(frame) if isinstance(frame, Tensor) else frame
+        for place in (folder / GRAYS, folder):
+            cv2.imwrite(str(place / still_name(1, number)), codes)
     (folder / FILM).write_text(film.to_json(), encoding="utf-8")
     names: dict[int, list[str]] = {shot.number: [] for shot in shots}
     (folder / LIST).write_text(to_toml(film, shots, names), encoding="utf-8")
@@ -96,5 +108,6 @@ def paint(folder: Path, frame: int, rgb: Tensor, suffix: str = ".png") -> Path:
 
 
 def distance(ab: Tensor, truth: Tensor) -> float:
-    """Mean distance of a*b*."""
+    """Mean distance of a*b* from the truth, which may be larger."""
+    truth = F.interpolate(truth, ab.shape[-2:], mode="area")
     return float((ab - truth).square().sum(dim=1).sqrt().mean())

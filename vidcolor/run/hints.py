@@ -15,6 +15,7 @@ from .shot_list import Hint
 _SHARPNESS = 30.0  # of the softmax over cosines
 _DOUBT, _TRUST = 0.3, 0.5  # a best cosine that counts nothing, and one that counts fully
 _OUTSIDE, _INSIDE = 0.3, 0.5  # a share of the hinted places that is outside, and one inside
+_AROUND, _SAME = 2, 0.6  # places around a point, and their cosine with it from which on they join
 # a thing is looked for near where it was: standard deviation in longer sides, and more a frame
 _NEAR, _DRIFT = 0.2, 0.02
 
@@ -72,9 +73,22 @@ class HintPalette:
         self._key = Keys(planes)
         self._keys = self._key(planes)
         self._at = _centers(grid).to(device)
-        masks = [_covered(box, grid).to(device) for box in frame.boxes]
+        masks = [self._places(box, grid) for box in frame.boxes]
         self._masks = torch.stack(masks, dim=1)  # (places, hints)
         self._colors = torch.tensor(frame.colors, device=device)  # (hints, 2)
+
+    def _places(self, box: tuple[float, float, float, float], grid: tuple[int, int]) -> Tensor:
+        """`(n,)` float, 1 for the places of a hint.
+
+        A box smaller than a place, so a point too, stands for what looks the same around it.
+        """
+        share = _covered(box, grid).to(self._keys)
+        if (share >= 0.5).any():
+            return (share >= 0.5).float()
+        seed = int(share.argmax())
+        near = ((self._at - self._at[seed]).abs() * max(grid)).amax(dim=1) < _AROUND + 0.5
+        same = self._keys[:, seed] @ self._keys > _SAME
+        return (near & same).float()
 
     def apply(self, ab: Tensor, features: dict[int, Tensor], number: int) -> Tensor:
         """Set the color of the hinted places in a frame.
@@ -109,15 +123,11 @@ def _centers(grid: tuple[int, int]) -> Tensor:
 
 
 def _covered(box: tuple[float, float, float, float], grid: tuple[int, int]) -> Tensor:
-    """`(n,)` float, 1 for the places that a box covers by half, or for the one it covers most."""
+    """`(n,)` share of each place that a box covers."""
     rows, columns = grid
     edges_y = torch.arange(rows + 1) / rows
     edges_x = torch.arange(columns + 1) / columns
     left, top, right, bottom = box
     down = (edges_y[1:].clamp(max=bottom) - edges_y[:-1].clamp(min=top)).clamp_min(0) * rows
     across = (edges_x[1:].clamp(max=right) - edges_x[:-1].clamp(min=left)).clamp_min(0) * columns
-    share = (down[:, None] * across).flatten()
-    mask = (share >= 0.5).float()
-    if not mask.any():
-        mask[share.argmax()] = 1.0
-    return mask
+    return (down[:, None] * across).flatten()
