@@ -66,7 +66,9 @@ def test_a_hint_follows_its_thing(
     left, top = place(HINTED)
     box = [left + 8, top + 8, left + SIDE - 8, top + SIDE - 8]
     with (folder / LIST).open("a") as file:
-        file.write(f"[[hint]]\nframe = {HINTED}\nbox = {box}\ncolor = [50, {color[0]}, {color[1]}]\n")
+        file.write(
+            f"[[hint]]\nframe = {HINTED}\nbox = {box}\ncolor = [50, {color[0]}, {color[1]}]\n"
+        )
     model = Colorizer("fast", device="cpu", shots=folder)
     settings = Settings(encoder=EncoderSettings("ffv1"))
     (report,) = colorize(film, tmp_path / "out.mkv", colorizer=model, settings=settings)
@@ -75,10 +77,10 @@ def test_a_hint_follows_its_thing(
     on = hues(tmp_path / "out.mkv", range(COUNT), (0, 0))
     assert max(abs(hue - wanted) for hue, _ in on) < 10, on
     assert min(chroma for _, chroma in on) > 20, on
-    beside = hues(tmp_path / "out.mkv", range(0, 18), (SIDE, 0))
+    beside = hues(tmp_path / "out.mkv", range(18), (SIDE, 0))
     plain = Colorizer("fast", device="cpu")
     colorize(film, tmp_path / "plain.mkv", colorizer=plain, settings=settings)
-    before = hues(tmp_path / "plain.mkv", range(0, 18), (SIDE, 0))
+    before = hues(tmp_path / "plain.mkv", range(18), (SIDE, 0))
     change = [abs(a[1] - b[1]) for a, b in zip(beside, before, strict=True)]
     assert max(change) < 6, change
 

@@ -25,7 +25,9 @@ def test_a_moved_still_is_laid_back(zoom: float, dx: float, dy: float) -> None:
     frame = picture()
     still = moved(frame, zoom, dx, dy)
     found = register(frame, still * 0.8 + 3)  # darker
-    largest = max(np.hypot((zoom - 1) * x + dx, (zoom - 1) * y + dy) for x in (0, 320) for y in (0, 240))
+    largest = max(
+        np.hypot((zoom - 1) * x + dx, (zoom - 1) * y + dy) for x in (0, 320) for y in (0, 240)
+    )
     assert found.shift * 320 == pytest.approx(largest, abs=0.5)
     back = lay(still[..., None], found, frame.shape)[..., 0]
     inner = np.s_[20:-20, 20:-20]

@@ -59,11 +59,16 @@ def test_irregular_times_are_kept() -> None:
 @pytest.mark.parametrize(
     ("edit", "bounds"),
     [
-        (lambda s: s.replace("last = 59", "last = 62").replace("first = 60", "first = 63"), [0, 30, 63]),
+        (
+            lambda s: s.replace("last = 59", "last = 62").replace("first = 60", "first = 63"),
+            [0, 30, 63],
+        ),
         (lambda s: s.replace("last = 59", "last = 89").split("[[shot]]\nnumber = 3")[0], [0, 30]),
         (
-            lambda s: s.replace("last = 29", "last = 9")
-            + "[[shot]]\nnumber = 7\nfirst = 10\nlast = 29\nskip = true",
+            lambda s: (
+                s.replace("last = 29", "last = 9")
+                + "[[shot]]\nnumber = 7\nfirst = 10\nlast = 29\nskip = true"
+            ),
             [0, 10, 30, 60],
         ),
     ],

@@ -60,7 +60,9 @@ def test_a_still_colors_its_shot_and_no_other(tmp_path: Path) -> None:
     plain = color(colorizer(tmp_path), frames, (3, 14))
     paint(tmp_path, 3, frames[3])
     ab = color(colorizer(tmp_path), frames, (3, 14))
-    assert distance(ab[:1], chroma_of(frames[3])) < 4 < 15 < distance(plain[:1], chroma_of(frames[3]))
+    assert (
+        distance(ab[:1], chroma_of(frames[3])) < 4 < 15 < distance(plain[:1], chroma_of(frames[3]))
+    )
     assert torch.equal(ab[1:], plain[1:])  # its still is gray, so it is not one
 
 
@@ -131,7 +133,9 @@ def test_another_model_for_a_shot(tmp_path: Path) -> None:
     write_folder(tmp_path, frames, TWO, stills=(3,))
     text = (tmp_path / LIST).read_text().replace("number = 2\n", 'number = 2\nmodel = "fast"\n')
     (tmp_path / LIST).write_text(text)
-    with pytest.raises(Exception, match="the model 'fast' cannot color single shots beside '_tiny'"):
+    with pytest.raises(
+        Exception, match="the model 'fast' cannot color single shots beside '_tiny'"
+    ):
         colorizer(tmp_path)
     mixed = Colorizer("fast", device="cpu", size=96, precision="fp32", shots=tmp_path)
     assert not mixed.others  # the run's own

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 
 def pack(values: Iterable[int]) -> list[list[int]]:
-    """Whole numbers as pairs: a step from the one before, at first from 0, and how often it comes."""
+    """Whole numbers as pairs: a step from the one before, at first from 0, and its repetitions."""
     numbers = [0, *values]
     steps = (b - a for a, b in itertools.pairwise(numbers))
     return [[step, len(list(run))] for step, run in itertools.groupby(steps)]

@@ -27,6 +27,7 @@ Description = tuple[Tensor, dict[int, Tensor]]  # a model's a*b* of pictures, an
 Describe = Callable[[Tensor], Description]
 
 STRIDES = (8, 16)  # of the features that are compared; the first is the size of a place
+GRAY = 3.0  # chroma of a*b* below which a pixel or place is gray
 MAX_PLACES = 2048  # of all references that compete; more are thinned out evenly
 _SHARPNESS = 20.0  # of the softmax over cosines
 _DOUBT, _TRUST = 0.3, 0.7  # a best cosine that counts nothing, and one that counts fully
@@ -62,6 +63,8 @@ class Places:
         colors: `(n, 2)` a*b*.
         predicted: `(n, 2)` what the model predicts from the lightness.
         known: `(n,)` bool, False where the reference is transparent.
+        gray: `(n,)` share of gray pixels.
+        vivid: `(n, 2)` a*b* of the others alone.
     """
 
     grid: tuple[int, int]
@@ -69,6 +72,8 @@ class Places:
     colors: Tensor
     predicted: Tensor
     known: Tensor
+    gray: Tensor
+    vivid: Tensor
 
 
 def grid_of(features: dict[int, Tensor]) -> tuple[int, int]:
@@ -100,22 +105,35 @@ def places_of(reference: Reference, describe: Describe, device: torch.device) ->
     lightness = lab[:, :1] if reference.lightness is None else reference.lightness.to(device)
     predicted, features = describe(lightness)
     grid = grid_of(features)
-    share = F.adaptive_avg_pool2d(opaque.float(), grid)
-    mean = F.adaptive_avg_pool2d(lab * opaque, grid) / share.clamp_min(1e-6)
-    colors = mean[:, 1:]
+
+    def mean_of(plane: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
+        part = F.adaptive_avg_pool2d(where.float(), grid)
+        return F.adaptive_avg_pool2d(plane * where, grid) / part.clamp_min(1e-6), part
+
+    colored = opaque & (lab[:, 1:].norm(dim=1, keepdim=True) >= GRAY)
+    mean, share = mean_of(lab, opaque)
+    vivid, colored_share = mean_of(lab[:, 1:], colored)
+    exposure: float | Tensor = 1.0
     if reference.lightness is not None:
-        own = F.adaptive_avg_pool2d(lightness * opaque, grid) / share.clamp_min(1e-6)
-        colors = colors * ((own + 16) / (mean[:, :1] + 16)).clamp(*_EXPOSURE)
+        own, _ = mean_of(lightness, opaque)
+        exposure = ((own + 16) / (mean[:, :1] + 16)).clamp(*_EXPOSURE)
     known = share.flatten() >= 0.5
     if not known.any():  # thin lines on nothing: no place is half covered, so all count
         known = torch.ones_like(known)
     return Places(
         grid,
         planes_of(features, grid),
-        colors[0].flatten(1).T.contiguous(),
-        F.interpolate(predicted.float(), grid, mode="area")[0].flatten(1).T.contiguous(),
+        _rows(mean[:, 1:] * exposure),
+        _rows(F.interpolate(predicted.float(), grid, mode="area")),
         known,
+        1 - (colored_share / share.clamp_min(1e-6)).flatten(),
+        _rows(vivid * exposure),
     )
+
+
+def _rows(plane: Tensor) -> Tensor:
+    """`(1, C, h, w)` to `(n, C)`."""
+    return plane[0].flatten(1).T.contiguous()
 
 
 class Keys:

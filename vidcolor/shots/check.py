@@ -12,8 +12,8 @@ import torch
 from ..color.convert import rgb_to_lab
 from ..models import FeatureModel
 from ..run.colorizer import Colorizer
-from ..run.gray_places import GRAY, left_gray
-from ..run.palette import Palette, Places, places_of
+from ..run.gray_places import left_gray
+from ..run.palette import GRAY, Palette, Places, places_of
 from ..run.shot_list import Shot, ShotList
 from ..run.stills import Still, colored_stills, find_stills, laid, to_reference
 
