@@ -51,14 +51,13 @@ def write_gray_film(path: Path, frames: Sequence[Tensor]) -> Path:
 
 
 def write_gray_codes(path: Path, pictures: Sequence[np.ndarray]) -> Path:
-    """A lossless film of gray pictures `(H, W)` uint8, full range, which is stored limited."""
+    """A lossless film of gray pictures `(H, W)` uint8, full range."""
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("ffv1", rate=RATE)
         stream.height, stream.width = pictures[0].shape
         stream.pix_fmt = "gray"
         for i, picture in enumerate(pictures):
-            codes = (16 + picture.astype(float) * 219 / 255).round().astype(np.uint8)
-            frame = av.VideoFrame.from_ndarray(codes, format="gray")
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="gray")
             frame.pts, frame.time_base = i, Fraction(1, RATE)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -57,6 +57,7 @@ def run_command(
     vidcolor run photos/ scans/*.tif -o color/
     vidcolor run frames/%05d.png --fps 24 -o film.mkv
     vidcolor run old_film.mp4 --preview 6 -o sheet.png
+    vidcolor run old_film.mp4 --shots shots/ -o color.mp4
 
     Sound, subtitles, chapters and attachments are copied. An output appears under its name only
     when it is complete. The readable part of a damaged film goes to NAME.incomplete.EXT.
@@ -80,6 +81,8 @@ def run_command(
         _preview(inputs, output, preview, options, settings, screen)
         return
     jobs, reports = plan(inputs, output, settings)
+    if options.shots is not None and not _is_one_film(jobs):
+        raise click.UsageError("--shots belongs to one film; give that film alone")
     if dry_run:
         screen.plan(jobs, reports, _describe_model(options), settings.encoder.encoder)
         sys.exit(1 if any(r.status == "failed" for r in reports) else 0)
@@ -89,6 +92,12 @@ def run_command(
         reports += _work(jobs, options, settings, screen)
     screen.summary(reports)
     sys.exit(1 if screen.lost or any(r.is_problem for r in reports) else 0)
+
+
+def _is_one_film(jobs: Sequence[Job]) -> bool:
+    from ..run.plan import FilmJob
+
+    return len(jobs) <= 1 and all(isinstance(job, FilmJob) for job in jobs)
 
 
 def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:

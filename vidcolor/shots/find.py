@@ -19,7 +19,7 @@ from ..system.opencv import load_problem
 
 _BATCH = 8
 _SIDE = 256  # longer side at which sharpness is measured, pixels
-_VIEW = (32, 24)  # width and height of what two frames are compared by
+_VIEW = (16, 12)  # width and height of what two frames are compared by
 _KEPT = 2000  # frames of a shot that are looked at; of a longer one every second, fourth ...
 _BLANK = 4.0  # standard deviation of luma, levels of 255, below which a frame shows nothing
 _EDGE = 3  # frames beside a cut that are left out, as they may be blended
@@ -95,8 +95,20 @@ class _Views:
                 other = (views @ views[chosen].T).max(axis=1) < _LIKE
                 if other.mean() < _LEAST_SHARE:
                     break
-                chosen.append(best(other))
+                chosen.append(best(_middle_of_longest(other)))
         return tuple(sorted(int(numbers[i]) for i in set(chosen)))
+
+
+def _middle_of_longest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The middle half of the longest run that is set."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
+    begins, ends = edges[::2], edges[1::2]
+    longest = int(np.argmax(ends - begins))
+    begin, end = int(begins[longest]), int(ends[longest])
+    quarter = (end - begin) // 4
+    middle = np.zeros_like(mask)
+    middle[begin + quarter : end - quarter] = True
+    return middle
 
 
 def find_shots(
