@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -60,7 +61,7 @@ def test_the_edl_is_cmx3600() -> None:
     events = [found.groups() for line in lines if (found := re.fullmatch(form, line))]
     assert [event[0] for event in events] == ["001", "002", "003"]
     assert events[1][2:] == ("00:00:02:00", "00:01:40:00") * 2
-    assert all(a[3] == b[2] for a, b in zip(events, events[1:], strict=False))  # no hole
+    assert all(a[3] == b[2] for a, b in itertools.pairwise(events))  # no hole
     assert lines.count("* FROM CLIP NAME: old film.mp4") == 3
 
 
