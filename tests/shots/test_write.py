@@ -122,6 +122,19 @@ def test_the_round_trip(
         assert len(found) == len(truth)
         errors.append([_error(rgb, true) for rgb, true in zip(found, truth, strict=True)])
     assert max(errors[1]) < 0.5 * min(errors[0]), errors
+    if suffix == ".png":  # a part of the film, whose frames have the same numbers
+        out = tmp_path / "part.mkv"
+        part = ("--start", "1.2", "--end", "2.4", "--encoder", "ffv1", "--shots", folder)
+        answer = command("run", film, "-o", out, *SMALL, *part)
+        assert answer.code == 0, answer.err
+        found = [frame.to_ndarray(format="rgb24") for frame in read_frames(out)]
+        assert len(found) == 12
+        again = [_error(a, b) for a, b in zip(found, truth[12:24], strict=True)]
+        assert again == pytest.approx(errors[1][12:24], abs=0.5)
+        answer = command("run", film, "--preview", 2, "-o", tmp_path / "p.png", *SMALL, *part[-2:])
+        assert answer.code == 0, answer.err
+        sheet = cv2.imread(str(tmp_path / "p.png"))
+        assert np.ptp(sheet.astype(int), axis=2).max() > 40
 
 
 def _error(pixels: np.ndarray, rgb: Tensor) -> float:

@@ -86,10 +86,11 @@ def shots_command(
     if as_json:
         click.echo(json.dumps({**asdict(written), "folder": str(written.folder)}))
     elif not quiet:
-        say(_summary(written))
+        for line in _summary(written):
+            say(line)
 
 
-def _summary(written: Written) -> str:
+def _summary(written: Written) -> list[str]:
     """What was found, and what to do next."""
 
     def count(number: int, what: str) -> str:
@@ -102,4 +103,4 @@ def _summary(written: Written) -> str:
     if written.kept:
         text += f", {written.kept} of them in color already"
     few = len(written.alone) < written.stills
-    return f"{text}\ncolor {'at least ' if few else ''}{', '.join(written.alone)}"
+    return [text, f"color {'at least ' if few else ''}{', '.join(written.alone)}"]
