@@ -23,8 +23,8 @@ def still(count: int, seed: int) -> list[np.ndarray]:
 
 
 def found(path: Path, frames: list[np.ndarray], **options: float) -> list[FoundShot]:
-    shots, pts = find_shots(FilmSource(write_gray_codes(path, frames)), **options)  # type: ignore[arg-type]
-    assert len(pts) == len(frames) and shots[-1].last == len(frames) - 1
+    shots, pts, warnings = find_shots(FilmSource(write_gray_codes(path, frames)), **options)  # type: ignore[arg-type]
+    assert not warnings and len(pts) == len(frames) and shots[-1].last == len(frames) - 1
     return shots
 
 

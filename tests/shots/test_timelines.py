@@ -63,6 +63,8 @@ def test_the_edl_is_cmx3600() -> None:
     assert events[1][2:] == ("00:00:02:00", "00:01:40:00") * 2
     assert all(a[3] == b[2] for a, b in itertools.pairwise(events))  # no hole
     assert lines.count("* FROM CLIP NAME: old film.mp4") == 3
+    odd = to_edl(film(name="a\nb\x1bé.mp4"), SHOTS).splitlines()
+    assert len(odd) == len(lines) and odd[0] == "TITLE: a?b??"
 
 
 def test_the_table_has_a_row_for_each_shot() -> None:

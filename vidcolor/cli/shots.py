@@ -83,6 +83,8 @@ def shots_command(
             overwrite=settings.overwrite,
             on_progress=on_progress,
         )
+    for warning in written.warnings:
+        screen.print_line(f"warning: {warning}")
     if as_json:
         click.echo(json.dumps({**asdict(written), "folder": str(written.folder)}))
     elif not quiet:

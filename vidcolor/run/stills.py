@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from .palette import Describe, Reference
 from .references import References, Shares, cached
 from .registration import Registration, lay, register
 from .shot_list import FILM, GRAYS, LIST, ShotList
+
+logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"shot_\d+_(\d+)(?!\d)")
 _CHROMA, _SHARE = 5.0, 0.005  # a still is colored if so large a share has so much chroma
@@ -211,6 +214,10 @@ class Stills(References):
         super().__init__(pictures, strength, gray=gray)
         self.listed = listed
         self._hints: list[HintFrame] = []
+        if not pictures and not listed.hints:
+            logger.warning(
+                "%s: no still is colored, so the model colors alone; color some", listed.folder
+            )
         homes = [listed.index(frame) for frame in self._frames]
         self._own: list[list[int]] = []  # of each shot the numbers of its stills, by frame
         self._lent: list[list[int]] = []  # and of those of its set-up's other shots

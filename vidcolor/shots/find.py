@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..frames import LumaBatch
 from ..motion.shots import mark_cuts
 from ..sources import FilmSource
 from ..system.opencv import load_problem
@@ -117,7 +116,7 @@ def find_shots(
     per_shot: int | None = None,
     every: float | None = None,
     on_progress: Callable[[int], None] = lambda frames: None,
-) -> tuple[list[FoundShot], array[int]]:
+) -> tuple[list[FoundShot], array[int], list[str]]:
     """Read a film once, and find its shots and the frames to color.
 
     A frame is chosen that is like the others of its shot, and sharp. Without `per_shot` and
@@ -130,15 +129,16 @@ def find_shots(
         on_progress: called with the number of frames read.
 
     Returns:
-        The shots in order, and the pts of every frame.
+        The shots in order, the pts of every frame, and a line for each part that cannot be read.
 
     Raises:
-        InputError: a part of the film cannot be read, or OpenCV is missing.
+        InputError: nothing of the film can be read, or OpenCV is missing.
     """
     if problem := load_problem():
         raise InputError(f"{film.path}: shots cannot be found, because {problem}")
     pts: array[int] = array("q")
     found: list[FoundShot] = []
+    warnings: list[str] = []
     first, views, shot = 0, _Views(), 0
 
     def close(last: int) -> None:
@@ -150,7 +150,7 @@ def find_shots(
         found.append(FoundShot(first, last, views.choose(first, last, parts)))
 
     for batch in mark_cuts(film.batches(_BATCH), film.facts.time_base):
-        _refuse_damage(film, batch)
+        warnings += [each for each in (*batch.damage, *batch.notes) if each not in warnings]
         planes, white = batch.luma.numpy()[:, 0], (1 << batch.bit_depth) - 1
         for plane, at, there in zip(planes, batch.pts, batch.shots, strict=True):
             if there != shot:
@@ -162,10 +162,4 @@ def find_shots(
     if not pts:
         raise InputError(f"{film.path}: no frame could be decoded")
     close(len(pts) - 1)
-    return found, pts
-
-
-def _refuse_damage(film: FilmSource, batch: LumaBatch) -> None:
-    # frames are known by their numbers from now on, which a second reading must find again
-    if batch.damage:
-        raise InputError(f"{batch.damage[0]}; repair {film.path.name} before you cut it into shots")
+    return found, pts, warnings

@@ -22,15 +22,19 @@ def timecode(film: FilmFrames, frame: int) -> str:
 
 def to_edl(film: FilmFrames, shots: Sequence[Shot]) -> str:
     """A CMX3600 list of cuts, an event for each shot. Its ends are behind the last frame."""
-    name = film.path.name.encode("ascii", "replace").decode()
-    lines = [f"TITLE: {film.path.stem.encode('ascii', 'replace').decode()[:70]}"]
+    lines = [f"TITLE: {_plain(film.path.stem)[:70]}"]
     lines += ["FCM: NON-DROP FRAME", ""]
     for i, shot in enumerate(shots, 1):
         begin, end = timecode(film, shot.first), timecode(film, shot.last + 1)
         lines.append(f"{i:03d}  AX       V     C        {begin} {end} {begin} {end}")
-        lines.append(f"* FROM CLIP NAME: {name}")
+        lines.append(f"* FROM CLIP NAME: {_plain(film.path.name)}")
         lines.append(f"* COMMENT: SHOT {shot.number}")
     return "\n".join(lines) + "\n"
+
+
+def _plain(name: str) -> str:
+    """A file's name in printable ASCII, for a line of an EDL."""
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in name)
 
 
 def to_otio(film: FilmFrames, shots: Sequence[Shot]) -> str:

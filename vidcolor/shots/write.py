@@ -42,6 +42,7 @@ class Written:
         setups: of set-ups; None if the model cannot tell them.
         kept: stills that were there in color and stay.
         alone: the stills to color at least, one of each set-up.
+        warnings: one line for each part of the film that could not be read.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Written:
     setups: int | None
     kept: int
     alone: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def write_shots(
@@ -73,7 +75,7 @@ def write_shots(
         on_progress: called with the frames read, in each of the two readings.
 
     Raises:
-        InputError: a part of the film cannot be read.
+        InputError: the film cannot be read.
         OutputError: the folder cannot be written, or holds shots already.
     """
     if (folder / LIST).exists() and not overwrite:
@@ -82,7 +84,7 @@ def write_shots(
             "to make it anew (colored stills stay)"
         )
     total = film.facts.num_frames_from_header
-    found, pts = find_shots(
+    found, pts, warnings = find_shots(
         film,
         per_shot=per_shot,
         every=every,
@@ -123,7 +125,7 @@ def write_shots(
     firsts = {setups.get(i, -i): still_name(i, found[i - 1].stills[0]) for i in reversed(small)}
     alone = tuple(sorted(firsts.values()))
     count = len(set(setups.values())) if setups else None
-    return Written(folder, len(shots), len(home), count, len(kept), alone)
+    return Written(folder, len(shots), len(home), count, len(kept), alone, tuple(warnings))
 
 
 def _frames(
