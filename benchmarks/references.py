@@ -51,15 +51,14 @@ def gray_blocks(rgb: Picture) -> Picture:
     left = random.random((-(-height // _BLOCK), -(-width // _BLOCK))) < 1 / 3
     mask = left.repeat(_BLOCK, 0).repeat(_BLOCK, 1)[:height, :width, None]
     gray = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    return np.where(mask, gray, rgb)
+    return np.where(mask, gray, rgb).astype(np.uint8)
 
 
 def moved(rgb: Picture) -> Picture:
     """Scaled by 2 % and shifted by 3 pixels to the right."""
     matrix = np.array([[_ZOOM, 0, _SHIFT], [0, _ZOOM, 0]])
     size = (rgb.shape[1], rgb.shape[0])
-    moved: Picture = cv2.warpAffine(rgb, matrix, size, borderMode=cv2.BORDER_REPLICATE)
-    return moved
+    return cv2.warpAffine(rgb, matrix, size, borderMode=cv2.BORDER_REPLICATE).astype(np.uint8)
 
 
 def darker(rgb: Picture) -> Picture:

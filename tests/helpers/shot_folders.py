@@ -97,6 +97,13 @@ def write_folder(
     return folder
 
 
+def read_picture(path: Path) -> np.ndarray:
+    """The samples of a picture file as they are, `(H, W)` or `(H, W, 3)` B'G'R'."""
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None
+    return np.asarray(pixels)
+
+
 def paint(folder: Path, frame: int, rgb: Tensor, suffix: str = ".png") -> Path:
     """Replace the still of a frame by a colored one."""
     (path,) = folder.glob(f"shot_*_{frame:06d}.png")

@@ -19,7 +19,8 @@ from vidcolor.frames import ColorTags, LumaBatch, PixelFormat, picture_format
 from vidcolor.models.base import ColorModel
 from vidcolor.models.weights import manifest
 from vidcolor.motion.stabilizer import Stabilizer
-from vidcolor.run.colorizer import Colorizer, model_size
+from vidcolor.run.colorizer import Colorizer
+from vidcolor.run.prepared import model_size
 from vidcolor.run.settings import ColorizerOptions
 from vidcolor.system.devices import PRECISIONS, choose_device, choose_precision, is_out_of_memory
 

@@ -94,10 +94,10 @@ def test_a_hint_ends_with_its_shot(tmp_path: Path, codes: list[np.ndarray]) -> N
         file.write(
             f'[[hint]]\nframe = {HINTED}\npoint = [{left + 28}, {top + 28}]\ncolor = "crimson"\n'
         )
-    results = []
+    results: list[list[np.ndarray]] = []
     for options in ({"shots": folder}, {}):
         path = tmp_path / f"out{len(results)}.mkv"
-        model = Colorizer("fast", device="cpu", **options)  # type: ignore[arg-type]
+        model = Colorizer("fast", device="cpu", **options)
         settings = Settings(encoder=EncoderSettings("ffv1"), stabilize=False)
         (report,) = colorize(film, path, colorizer=model, settings=settings)
         assert report.status == "done", report.error

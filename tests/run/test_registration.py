@@ -24,7 +24,7 @@ def moved(plane: np.ndarray, zoom: float, dx: float, dy: float) -> np.ndarray:
 def test_a_moved_still_is_laid_back(zoom: float, dx: float, dy: float) -> None:
     frame = picture()
     still = moved(frame, zoom, dx, dy)
-    found = register(frame, still * 0.8 + 3)  # darker
+    found = register(frame, np.float32(0.8) * still + np.float32(3))  # darker
     largest = max(
         np.hypot((zoom - 1) * x + dx, (zoom - 1) * y + dy) for x in (0, 320) for y in (0, 240)
     )
@@ -38,7 +38,8 @@ def test_a_moved_still_is_laid_back(zoom: float, dx: float, dy: float) -> None:
 def test_a_still_of_another_size_fits() -> None:
     frame = picture()
     for size in ((640, 480), (200, 200), (317, 241)):
-        found = register(frame, cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
+        still = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+        found = register(frame, still.astype(np.float32))
         assert found.fits and found.correlation > 0.97
         assert np.array_equal(found.matrix, np.eye(2, 3))
 

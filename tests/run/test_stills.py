@@ -18,6 +18,7 @@ from tests.helpers.shot_folders import (
     lightness_of,
     moving,
     paint,
+    read_picture,
     write_folder,
 )
 from tests.helpers.tiny_encoder import scene
@@ -146,7 +147,7 @@ def test_a_moved_and_darker_still_gives_nearly_the_same_colors(tmp_path: Path) -
     write_folder(tmp_path, frames, [Shot(1, 0, 9)], stills=(3,))
     path = paint(tmp_path, 3, frames[3])
     good = color(colorizer(tmp_path), frames, (3, 5))
-    pixels = cv2.imread(str(path)).astype(np.float32) * 0.8
+    pixels = read_picture(path).astype(np.float32) * 0.8
     matrix = np.array([[1.04, 0, 4], [0, 1.04, -3]])
     moved = cv2.warpAffine(pixels, matrix, (96, 96), borderMode=cv2.BORDER_REPLICATE)
     cv2.imwrite(str(path), cv2.resize(moved, (192, 192)))

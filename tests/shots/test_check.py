@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tests.helpers.command_line import Vidcolor
-from tests.helpers.shot_folders import chroma_of, lightness_of, paint, write_folder
+from tests.helpers.shot_folders import chroma_of, lightness_of, paint, read_picture, write_folder
 from tests.helpers.tiny_encoder import scene
 from vidcolor.color.convert import lab_to_rgb
 from vidcolor.run.colorizer import Colorizer
@@ -80,9 +80,7 @@ def test_a_shot_needs_a_still_of_its_setup(folder: Path, frames: list[Tensor]) -
 def test_a_shifted_still(folder: Path) -> None:
     (path,) = folder.glob("*_000014.png")
     matrix = np.array([[1.02, 0, 3], [0, 1.02, 0]])
-    moved = cv2.warpAffine(
-        cv2.imread(str(path)), matrix, (256, 192), borderMode=cv2.BORDER_REPLICATE
-    )
+    moved = cv2.warpAffine(read_picture(path), matrix, (256, 192), borderMode=cv2.BORDER_REPLICATE)
     cv2.imwrite(str(path), moved)
     (found,) = check(folder)
     assert (found.kind, found.shot, found.still) == ("shifted", 2, path.name)
@@ -92,7 +90,7 @@ def test_a_shifted_still(folder: Path) -> None:
 
 def test_a_redrawn_still(folder: Path) -> None:
     (path,) = folder.glob("*_000014.png")
-    pixels = cv2.imread(str(path))
+    pixels = read_picture(path)
     cv2.imwrite(str(path), (pixels * 0.7).astype(np.uint8))  # darker is not redrawn
     assert check(folder) == []
     pixels[60:150, 60:150] = 255 - pixels[60:150, 60:150]

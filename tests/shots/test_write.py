@@ -6,7 +6,6 @@ import json
 import math
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from tests.helpers.clips import encode, frames
 from tests.helpers.command_line import Vidcolor
 from tests.helpers.films import read_frames
-from tests.helpers.shot_folders import gray_of, moving, paint, write_gray_film
+from tests.helpers.shot_folders import gray_of, moving, paint, read_picture, write_gray_film
 from vidcolor.color.convert import rgb_to_lab
 from vidcolor.errors import OutputError
 from vidcolor.run.colorizer import Colorizer
@@ -54,12 +53,12 @@ def test_the_folder(tmp_path: Path, film: Path, truth: list[Tensor], command: Vi
     for i, path in enumerate(stills, 1):
         number = int(path.stem[-6:])
         assert path.stem[5:9] == f"{i:04d}" and listed.index(number) == i - 1
-        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        pixels = read_picture(path)
         assert pixels.dtype == np.uint8 and np.array_equal(pixels, gray_of(truth[number]))
     assert names(folder / GRAYS) == {path.name for path in stills}
     rest = {"film.json", "shots.csv", "shots.edl", "shots.otio", LIST, "sheet.png", GRAYS}
     assert names(folder) == rest | {path.name for path in stills}
-    sheet = cv2.imread(str(folder / "sheet.png"), cv2.IMREAD_UNCHANGED)
+    sheet = read_picture(folder / "sheet.png")
     assert sheet.shape[1] > 3 * 96 and sheet.std() > 20
 
 
@@ -70,7 +69,7 @@ def test_deep_films_give_deep_stills(tmp_path: Path) -> None:
     assert written.setups is None
     assert all(shot.setup is None for shot in read_shots(tmp_path / "shots").shots)
     (path, *_) = sorted((tmp_path / "shots").glob("shot_*.png"))
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    pixels = read_picture(path)
     assert pixels.dtype == np.uint16
     codes = clip.luma[int(path.stem[-6:])].astype(float)
     wanted = codes * 65535 / 1023
@@ -113,7 +112,7 @@ def test_the_round_trip(
     for path in list(folder.glob("shot_*.png")):
         number = int(path.stem[-6:])
         paint(folder, number, truth[number], suffix)
-    errors = []
+    errors: list[list[float]] = []
     for options in ((), ("--shots", folder)):
         out = tmp_path / f"out{len(errors)}.mkv"
         answer = command("run", film, "-o", out, *SMALL, "--encoder", "ffv1", *options)
@@ -133,7 +132,7 @@ def test_the_round_trip(
         assert again == pytest.approx(errors[1][12:24], abs=0.5)
         answer = command("run", film, "--preview", 2, "-o", tmp_path / "p.png", *SMALL, *part[-2:])
         assert answer.code == 0, answer.err
-        sheet = cv2.imread(str(tmp_path / "p.png"))
+        sheet = read_picture(tmp_path / "p.png")
         assert np.ptp(sheet.astype(int), axis=2).max() > 40
 
 

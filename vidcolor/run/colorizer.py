@@ -93,9 +93,10 @@ class Colorizer:
 
     def _other_models(self) -> dict[str, Colorizer]:
         """The models that single shots ask for, by name; they see frames at this one's size."""
-        names = {shot.model for shot in self.shots.shots} if self.shots else set()
+        shots = self.shots.shots if self.shots else ()
+        names = {shot.model for shot in shots if shot.model not in (None, self.name)}
         others = {}
-        for name in sorted(names - {None, self.name}):
+        for name in sorted(filter(None, names)):
             options = replace(self.options, model=name, weights=None, size=self.size, shots=None)
             other = Colorizer(replace(options, references=(), reference_strength=None))
             fits = other.stride == self.stride and other._scale() == self._scale()

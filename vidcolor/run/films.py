@@ -28,10 +28,11 @@ from ..system.stages import Stage, StageTimer, run_stages
 from ..system.threads import share_threads
 from .batch_cache import cached_batch
 from .batching import BatchRunner
-from .colorizer import Colorizer, Prepared
+from .colorizer import Colorizer
 from .identity import checkpoint_spacing, identity
 from .journal import Journal, open_journal
 from .plan import FilmJob, check_memory
+from .prepared import Prepared
 from .settings import Progress, ProgressCallback, Report, Settings
 
 _CPU_PIXELS, _GPU_PIXELS = 8 * 720 * 576, 4 * 1920 * 1080  # of a batch

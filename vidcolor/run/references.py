@@ -23,7 +23,8 @@ from .palette import STRIDES, Describe, Palette, Places, Reference, places_of
 logger = logging.getLogger(__name__)
 
 _PALETTES, _PICTURES = 4, 16  # kept at a time
-Key, Value = TypeVar("Key"), TypeVar("Value")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 Shares = tuple[tuple[int, float], ...]
 """Numbers of the references that count, in order, each with a weight above 0 to 1."""

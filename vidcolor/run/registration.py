@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..system.opencv import opencv
+
 Plane = NDArray[np.float32]
 
 _SIDE = 512  # longer side at which frames are compared, pixels
@@ -49,7 +51,7 @@ def register(frame: Plane, still: Plane) -> Registration:
     Args:
         frame, still: `(H, W)` lightness, of any sizes.
     """
-    import cv2
+    cv2 = opencv()
 
     scale = min(1.0, _SIDE / max(frame.shape))
     size = (max(16, round(frame.shape[1] * scale)), max(16, round(frame.shape[0] * scale)))
@@ -94,7 +96,7 @@ def lay(still: NDArray[np.float32], place: Registration, size: tuple[int, int]) 
     Returns:
         `(h, w, C)`; 0 where the still shows nothing of the frame.
     """
-    import cv2
+    cv2 = opencv()
 
     height, width = size
     to_frame = np.array([[width, 0, 0], [0, height, 0]])  # from shares to pixels

@@ -323,7 +323,7 @@ def _hint(place: str, values: dict[str, Any], frames: int) -> Hint:
         raise InputError(
             f"{place}: needs either point = [x, y] or box = [left, top, right, bottom]"
         )
-    area = values.get("point", values.get("box"))
+    area: Any = values.get("point", values.get("box"))
     if not _numbers(area, 2 if "point" in values else 4) or min(area) < 0:
         raise InputError(f"{place}: write point = [x, y] or box = [left, top, right, bottom]")
     left, top, right, bottom = (*area, area[0] + 1, area[1] + 1) if len(area) == 2 else area

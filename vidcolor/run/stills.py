@@ -250,8 +250,9 @@ class Stills(References):
         other._hints = []
         for number in numbers:
             gray = lightness(read_frame(film, self.listed, number))
-            turned = film.facts.rotation % 180 != 0
-            size = (film.facts.width, film.facts.height)[:: -1 if turned else 1]
+            size = film.facts.width, film.facts.height
+            if film.facts.rotation % 180:
+                size = size[1], size[0]
             hints = [hint for hint in self.listed.hints if hint.frame == number]
             for hint in hints:
                 if hint.box[0] >= size[0] or hint.box[1] >= size[1]:

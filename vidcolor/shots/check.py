@@ -16,6 +16,7 @@ from ..run.gray_places import left_gray
 from ..run.palette import GRAY, Palette, Places, places_of
 from ..run.shot_list import Shot, ShotList
 from ..run.stills import Still, colored_stills, find_stills, laid, to_reference
+from ..system.opencv import opencv
 
 _SHIFT = 1.0  # pixels of the frame that a still may be off
 _GRAY_SHARE = 0.02  # share of a still that may be left gray
@@ -129,7 +130,7 @@ def _strange_share(still: Still) -> float:
         [np.median(own[k]) if (k := known & (tone == t)).any() else 0 for t in range(20)]
     )
     smooth = np.interp(film, np.arange(20) * 5 + 2.5, usual)
-    import cv2
+    cv2 = opencv()
 
     off = cv2.blur((own - smooth).astype(np.float32), (5, 5))
     return float((np.abs(off)[known] > _STRANGE).mean()) if known.any() else 0.0

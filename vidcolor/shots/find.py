@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..motion.shots import mark_cuts
 from ..sources import FilmSource
-from ..system.opencv import load_problem
+from ..system.opencv import load_problem, opencv
 
 _BATCH = 8
 _SIDE = 256  # longer side at which sharpness is measured, pixels
@@ -57,7 +57,7 @@ class _Views:
                 del kept[1::2]
             if (number - first) % self.step:
                 return
-        import cv2
+        cv2 = opencv()
 
         scale = min(1.0, _SIDE / max(plane.shape))
         size = (max(8, round(plane.shape[1] * scale)), max(8, round(plane.shape[0] * scale)))

@@ -23,6 +23,7 @@ from ..run.shot_list import FILM, GRAYS, LIST, FilmFrames, Shot
 from ..run.stills import find_stills, is_colored, still_name
 from ..sources import FilmSource, read_color
 from ..system.files import replacing
+from ..system.opencv import opencv
 from .find import FoundShot, find_shots
 from .setups import describe_view, group
 from .sheet import SHEET, write_sheet
@@ -163,18 +164,17 @@ def _upright_gray(batch: LumaBatch) -> NDArray[np.uint8] | NDArray[np.uint16]:
 
 def _shrunk(gray: NDArray[np.uint8] | NDArray[np.uint16], side: int) -> NDArray[np.uint8]:
     """At most `side` pixels on the longer side, 8 bits."""
-    import cv2
+    cv2 = opencv()
 
     scale = side / max(gray.shape)
     if scale < 1:
         size = (max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale)))
         gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
-    small: NDArray[np.uint8] = (gray // 257).astype(np.uint8) if gray.dtype == np.uint16 else gray
-    return small
+    return (gray // 257 if gray.dtype == np.uint16 else gray).astype(np.uint8)
 
 
 def _write_png(path: Path, pixels: NDArray[np.generic]) -> None:
-    import cv2
+    cv2 = opencv()
 
     _, data = cv2.imencode(".png", pixels)
     with replacing(path) as temporary:
