@@ -2,9 +2,10 @@
 
     python -m benchmarks.references CLIP... --json figures.json
 
-The color clips are turned gray. Of each shot the first frame is given in color, whole or degraded
-as people and image-editing models do it, and the frames of the shot are colored one by one. Each
-figure is the mean PSNR over the frames after the first, in dB.
+The color clips are turned gray, and cut into parts: at shot cuts, and every so many frames. Of each
+part the first frame is given in color, whole or degraded
+as people and image-editing models do it, and its frames are colored one by one. Each figure is the
+mean PSNR over the frames after the first, in dB.
 """
 
 from __future__ import annotations
@@ -94,23 +95,32 @@ CASES = (
 )
 
 
-def shots_of(clip: Path, side: int, most: int) -> Iterator[tuple[str, list[RgbBatch]]]:
-    """The first `most` frames of each shot of at least 12 frames, one by one."""
+def parts_of(clip: Path, side: int, most: int, every: int) -> Iterator[tuple[str, list[RgbBatch]]]:
+    """The first `most` frames of each part of at least 12 frames, one by one."""
     source = ColorFilmSource(clip, long_side=side)
     kept: list[RgbBatch] = []
-    now = 0
+    now = (0, 0)
+    begun = count = 0
     with closing(source.batches(4)) as batches:
         for batch in mark_cuts(batches, source.facts.time_base):
             assert isinstance(batch, RgbBatch)
             for i, shot in enumerate(batch.shots):
-                if shot != now:
+                if shot != now[0]:
+                    begun = count
+                part = shot, (count - begun) // every
+                if part != now:
                     if len(kept) >= 12:
-                        yield f"{clip.stem} {now + 1}", kept
-                    kept, now = [], shot
+                        yield _name(clip, now), kept
+                    kept, now = [], part
                 if len(kept) < most:
                     kept.append(batch[i : i + 1])
+                count += 1
     if len(kept) >= 12:
-        yield f"{clip.stem} {now + 1}", kept
+        yield _name(clip, now), kept
+
+
+def _name(clip: Path, part: tuple[int, int]) -> str:
+    return f"{clip.stem} {part[0] + 1}.{part[1] + 1}"
 
 
 def measure(case: Case, frames: Sequence[RgbBatch], model: str | None) -> list[float]:
@@ -157,7 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.references", description=__doc__)
     parser.add_argument("clips", nargs="+", type=Path, metavar="CLIP")
-    parser.add_argument("--frames", type=int, default=49, help="of each shot at most [49]")
+    parser.add_argument("--frames", type=int, default=49, help="of each part at most [49]")
+    parser.add_argument("--every", type=int, default=240, help="frames, length of a part [240]")
     parser.add_argument("--side", type=int, default=512, help="longer side of a frame [512]")
     parser.add_argument("--model", help="a model by its name")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
@@ -165,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: dict[str, dict[str, float]] = {}
     chroma: dict[str, float] = {}
     for clip in given.clips:
-        for name, frames in shots_of(clip, given.side, given.frames):
+        for name, frames in parts_of(clip, given.side, given.frames, given.every):
             chroma[name] = _chroma(frames)
             for case in CASES:
                 figures = measure(case, frames, given.model)

@@ -33,5 +33,5 @@ def test_a_table_of_all_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     main([str(clip), "--json", str(tmp_path / "figures.json")])
     found = json.loads((tmp_path / "figures.json").read_text())["psnr"]
     assert list(found) == [case.name for case in CASES]
-    assert found["whole"]["clip 1"] > found["no still"]["clip 1"] + 1
+    assert found["whole"]["clip 1.1"] > found["no still"]["clip 1.1"] + 1
     assert "no still" in capsys.readouterr().out
