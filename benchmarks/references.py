@@ -3,9 +3,9 @@
     python -m benchmarks.references CLIP... --json figures.json
 
 The color clips are turned gray, and cut into parts: at shot cuts, and every so many frames. Of each
-part the first frame is given in color, whole or degraded
-as people and image-editing models do it, and its frames are colored one by one. Each figure is the
-mean PSNR over the frames after the first, in dB.
+part the first frame is given in color, whole or degraded as people and image-editing models do it,
+and its frames are colored one by one. Each figure is the mean PSNR over the frames after the first,
+in dB.
 """
 
 from __future__ import annotations
