@@ -142,6 +142,24 @@ def test_another_model_for_a_shot(tmp_path: Path) -> None:
     assert not mixed.others  # the run's own
 
 
+def test_each_shot_gets_its_model(tmp_path: Path) -> None:
+    frames = moving(1, 1, hue=0.5) * 20
+    write_folder(tmp_path, frames, TWO, stills=(3,))
+    alone = {}
+    for name in ("fast", "best"):
+        model = Colorizer(name, device="cpu", size=96, precision="fp32", shots=tmp_path)
+        alone[name] = color(model, frames, (5, 15))
+    text = (tmp_path / LIST).read_text().replace("number = 2\n", 'number = 2\nmodel = "best"\n')
+    (tmp_path / LIST).write_text(text)
+    mixed = Colorizer("fast", device="cpu", size=96, precision="fp32", shots=tmp_path)
+    ab = color(mixed, frames, (5, 15, 6))
+    assert torch.allclose(ab[0], alone["fast"][0], atol=0.01)
+    assert torch.allclose(ab[1], alone["best"][1], atol=0.01)
+    assert torch.allclose(ab[2], ab[0], atol=0.01)
+    assert not torch.allclose(alone["fast"], alone["best"], atol=1)
+    assert mixed.gmacs > Colorizer("fast", device="cpu", size=96).gmacs
+
+
 def test_a_moved_and_darker_still_gives_nearly_the_same_colors(tmp_path: Path) -> None:
     frames = moving(10, 1, hue=0.5)
     write_folder(tmp_path, frames, [Shot(1, 0, 9)], stills=(3,))
