@@ -181,14 +181,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for case in CASES:
                 figures = measure(case, frames, given.model)
                 rows.setdefault(case.name, {})[name] = float(np.mean(figures))
+            if given.json:  # after each part, because the next may take long
+                report = {"chroma": chroma, "psnr": rows}
+                given.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     table = Table("still", *(f"{name}\nchroma {c:.1f}" for name, c in chroma.items()), "mean")
     for name, row in rows.items():
         values = [*row.values(), float(np.mean(list(row.values())))]
         table.add_row(name, *(f"{value:.2f}" for value in values))
     Console(width=max(100, Console().width)).print(table)
-    if given.json:
-        report = {"chroma": chroma, "psnr": rows}
-        given.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
