@@ -84,6 +84,7 @@ def _whole(rgb: Picture) -> Picture:
 CASES = (
     Case("no still", None),
     Case("whole", _whole),
+    Case("whole, gray kept", _whole, gray="keep"),
     Case("whole, all gray left out", _whole, gray="ignore"),
     Case("gray blocks", gray_blocks),
     Case("gray blocks, gray kept", gray_blocks, gray="keep"),
