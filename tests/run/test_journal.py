@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -174,7 +175,19 @@ def test_after_a_power_failure_only_what_was_on_the_disk_counts(tmp_path: Path, 
     assert_same_film(output, whole)
 
 
-@pytest.mark.parametrize("what", ["settings", "input", "restart", "journal", "film"])
+def test_a_damaged_state_of_the_stabilizer_is_passed_over(tmp_path: Path, film: Path) -> None:
+    output, whole = tmp_path / "o.mkv", tmp_path / "whole.mkv"
+    kill(film, output, FFV1, 60)
+    states = list(work_folder(output).glob("state-*"))
+    for state in states:
+        state.write_bytes(b"PK\x03\x04" + state.read_bytes()[4:-30])
+    report = run(film, output, FFV1)
+    assert states and report.status == "done", report.error
+    run(film, whole, FFV1)
+    assert_same_film(output, whole)
+
+
+@pytest.mark.parametrize("what", ["settings", "input", "restart", "journal", "numbers", "film"])
 def test_a_film_begins_anew_where_it_must(tmp_path: Path, film: Path, what: str) -> None:
     source = tmp_path / "in.mkv"
     shutil.copy(film, source)
@@ -187,6 +200,11 @@ def test_a_film_begins_anew_where_it_must(tmp_path: Path, film: Path, what: str)
         source.write_bytes(source.read_bytes() + b"\0")
     elif what == "restart":
         settings = replace(FFV1, restart=True)
+    elif what == "numbers":  # more frames than a machine has memory for
+        (file,) = folder.glob("journal-*")
+        text = file.read_text(encoding="utf-8")
+        runs = f'"shown": [[1, {10**15}]]'
+        file.write_text(re.sub(r'"shown": \[\[.*?\]\]', runs, text), encoding="utf-8")
     else:
         (file,) = folder.glob("journal-*" if what == "journal" else "film-*")
         file.write_bytes(b"\x80nonsense\n" * 3)
@@ -256,6 +274,39 @@ def test_a_film_of_fields_is_resumed(tmp_path: Path, interlaced: Callable[[Path]
     report = run(source, output, settings)
     assert report.status == "done" and report.resumed > 20, report.error
     assert_same_film(output, whole)
+
+
+def test_a_film_whose_bars_change_is_resumed(tmp_path: Path) -> None:
+    """At cuts and within shots; the stabilizer's state is that of the picture between the bars."""
+    source, whole, output = tmp_path / "in.mkv", tmp_path / "whole.mkv", tmp_path / "o.mkv"
+    boxes = [(12, 12, 0, 0), (0, 0, 16, 16), (12, 12, 16, 16)]
+    with av.open(str(source), "w") as container:
+        video: Any = container.add_stream("ffv1", rate=RATE)
+        video.width, video.height, video.pix_fmt = 128, 96, "gray"
+        number = 0
+        for seed, (top, bottom, left, right) in enumerate(boxes):
+            for shot in pan(36, seed):
+                boxed = np.zeros_like(shot)
+                area = slice(top, 96 - bottom), slice(left, 128 - right)
+                boxed[area] = shot[area] // 2 + 60
+                frame = av.VideoFrame.from_ndarray(boxed, format="gray")
+                frame.pts, frame.time_base = number, Fraction(1, RATE)
+                number += 1
+                container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    assert run(source, whole, FFV1).status == "done"
+    for frames in (30, 50, 90):
+        kill(source, output, FFV1, frames)
+    report = run(source, output, FFV1)
+    assert report.status == "done" and report.resumed >= 60, report.error
+    assert_same_film(output, whole)
+    for i, frame in enumerate(read_frames(whole)):
+        top, _, left, _ = boxes[i // 36]
+        cb = np.frombuffer(memoryview(frame.planes[1]), np.uint8)
+        cb = cb.reshape(frame.planes[1].height, -1)[:, : frame.planes[1].width]
+        down, across = 96 // cb.shape[0], 128 // cb.shape[1]
+        assert (cb[: top // down] == 128).all() and (cb[:, : left // across] == 128).all()
+        assert (cb[48 // down] != 128).any()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import click
 from ..errors import InputError
 from ..run.settings import ColorizerOptions
 from .options import FilePath, make_colorizer, takes
-from .text import say
+from .text import json_text, say
 
 
 @click.command("check")
@@ -38,7 +37,7 @@ def check_command(folder: Path, options: ColorizerOptions, as_json: bool) -> Non
     listed = read_shots(folder)
     findings = check_shots(listed, make_colorizer(options))
     if as_json:
-        click.echo(json.dumps({"folder": str(folder), "findings": [vars(f) for f in findings]}))
+        click.echo(json_text({"folder": str(folder), "findings": [vars(f) for f in findings]}))
     else:
         for each in findings:
             say(each.text)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import logging
+import functools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import VidcolorError
+from ..run.job_options import JobOptions
 from ..run.settings import ColorizerOptions, Report, Settings
+from .log import verbosity
 from .options import make_colorizer, takes
+from .supervisor import supervise
+from .text import say
 
 if TYPE_CHECKING:
     from ..run.colorizer import Colorizer
     from ..run.plan import Job
+    from ..run.record import Record
+    from ..run.watch import Supervised
     from .screen import Screen
 
 
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
     "--output",
     help="A file, or a folder for several inputs [beside each: NAME.color.EXT, FOLDER.color/].",
 )
-@takes(options=ColorizerOptions, settings=Settings)
+@takes(options=ColorizerOptions, settings=Settings, job=JobOptions)
 @click.option(
     "--preview",
     type=click.IntRange(1, 100),
@@ -38,17 +44,17 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line for each finished input.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-@click.option("-v", "--verbose", is_flag=True, help="Also print decisions, such as the device.")
+@verbosity
 def run_command(
     inputs: tuple[str, ...],
     output: str | None,
     options: ColorizerOptions,
     settings: Settings,
+    job: JobOptions,
     preview: int | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
-    verbose: bool,
 ) -> None:
     """Colorize INPUTS: films, pictures, folders, globs, or numbered sequences.
 
@@ -56,6 +62,7 @@ def run_command(
     vidcolor run old_film.mp4 -o color.mp4
     vidcolor run photos/ scans/*.tif -o color/
     vidcolor run frames/%05d.png --fps 24 -o film.mkv
+    vidcolor run film.mov -o out/%06d.dpx
     vidcolor run old_film.mp4 --preview 6 -o sheet.png
     vidcolor run old_film.mp4 --shots shots/ -o color.mp4
 
@@ -64,58 +71,98 @@ def run_command(
 
     \b
     Exit codes: 0 all done, 1 some input failed, was incomplete or got another name than it would
-    have had, 2 usage, 130 interrupted.
+    have had, 2 usage, 130 interrupted, 143 terminated, 129 terminal closed.
     """
-    from ..system.limits import check_least_memory
-
-    check_least_memory()
-    from ..run.plan import plan
-    from .screen import Screen
-
     if not all(inputs) or output == "":
         raise click.UsageError("an input or the output is an empty name; is a variable unset?")
     if settings.overwrite and settings.skip_existing:
         raise click.UsageError("--overwrite and --skip-existing exclude each other")
-    screen = Screen(quiet=quiet, verbose=verbose, as_json=as_json)
+    if job.watch and (dry_run or preview is not None):
+        raise click.UsageError("--watch excludes --dry-run and --preview")
+    supervised = None
+    if preview is None and not dry_run:
+        supervised = supervise(quiet=quiet)
+    from ..system.limits import check_least_memory
+
+    check_least_memory()
+    from ..run.plan import plan
+    from ..run.state import HeldError
+    from .job import Work
+    from .screen import Screen
+
+    screen = Screen(quiet=quiet, as_json=as_json, watching=job.watch)
+    if options.shots is not None and not _is_one_film(inputs, settings):
+        raise click.UsageError("--shots belongs to one film; give that film alone")
     if preview is not None:
         _preview(inputs, output, preview, options, settings, screen)
         return
-    jobs, reports = plan(inputs, output, settings)
-    if options.shots is not None and not _is_one_film(jobs):
-        raise click.UsageError("--shots belongs to one film; give that film alone")
     if dry_run:
+        jobs, reports = plan(inputs, output, settings)
         screen.plan(jobs, reports, _describe_model(options), settings.encoder.encoder)
         sys.exit(1 if any(r.status == "failed" for r in reports) else 0)
-    for report in reports:
-        screen.finished(report)
-    if jobs:
-        reports += _work(jobs, options, settings, screen)
-    screen.summary(reports)
-    sys.exit(1 if screen.lost or any(r.is_problem for r in reports) else 0)
+    make = functools.cache(lambda: make_colorizer(options))
+    try:
+        with _open_record(inputs, output, make, settings, supervised) as record:
+            work = Work(make, options, settings, job, screen, record)
+            if job.watch:
+                work.watch(inputs, output)
+            work.run(inputs, output)
+    except HeldError as error:
+        say(f"error: {error}", err=True)
+        sys.exit(1)
+    sys.exit(0 if work.is_good and not screen.lost else 1)
 
 
-def _is_one_film(jobs: Sequence[Job]) -> bool:
-    from ..run.plan import FilmJob
+def _is_one_film(inputs: tuple[str, ...], settings: Settings) -> bool:
+    from ..sources import expand
 
-    return len(jobs) <= 1 and all(isinstance(job, FilmJob) for job in jobs)
+    items = expand(inputs, rate=settings.fps)
+    return len(items) == 1 and not items[0].is_picture
 
 
-def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
+def _open_record(
+    inputs: tuple[str, ...],
+    output: str | None,
+    make: Callable[[], Colorizer],
+    settings: Settings,
+    supervised: Supervised | None,
+) -> Record:
+    from ..run.identity import chosen
+    from ..run.record import Record
+    from ..run.state import state_path
+
+    path, stays = state_path(inputs, output)
+    if path.is_file():
+        make()  # what counts as done depends on the model; one that is wrong is a wrong command
+    return Record(
+        path,
+        stays=stays,
+        chosen=lambda picture: chosen(make(), settings, picture=picture),
+        arguments=sys.argv[1:],
+        supervised=supervised,
+        timeout=settings.timeout,
+        splits=settings.on_change == "split",
+    )
+
+
+def set_memory_policy(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
     """Retain freed memory (`memory.retain_freed_memory`) for films of one size on the CPU.
 
-    Frames of several sizes, and pictures, would leave gaps in the heap.
+    Frames of several sizes, and pictures, would leave gaps in the heap; for them
+    `memory.limit_heaps`.
 
     Returns:
-        Whether it does.
+        Whether freed memory is retained.
     """
     from ..run.plan import FilmJob
-    from ..system.memory import retain_freed_memory
+    from ..system.memory import limit_heaps, retain_freed_memory
 
     sizes = {
         (job.source.facts.width, job.source.facts.height) if isinstance(job, FilmJob) else None
         for job in jobs
     }
     if colorizer.device.type != "cpu" or len(sizes) != 1 or None in sizes:
+        limit_heaps()
         return False
     return retain_freed_memory()
 
@@ -129,24 +176,6 @@ def _describe_model(options: ColorizerOptions) -> str:
         f"{colorizer.name}, {colorizer.precision} on {colorizer.device}, "
         f"at {colorizer.size} squared pixels{mirrored}{pulled}"
     )
-
-
-def _work(
-    jobs: Sequence[Job], options: ColorizerOptions, settings: Settings, screen: Screen
-) -> list[Report]:
-    from ..run.pipeline import run
-
-    colorizer = make_colorizer(options)
-    logging.getLogger("vidcolor").info(
-        "%s, %s on %s", colorizer.name, colorizer.precision, colorizer.device
-    )
-    keep_film_memory(jobs, colorizer)
-    done = []
-    with screen.progress() as on_progress:
-        for report in run(jobs, colorizer, settings, on_progress):
-            screen.finished(report)
-            done.append(report)
-    return done
 
 
 def _preview(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +12,16 @@ import click
 from ..errors import InputError
 from ..run.settings import ColorizerOptions, Settings
 from .options import FilePath, make_colorizer, takes
-from .text import say
+from .text import json_text, say
 
 if TYPE_CHECKING:
+    from ..run.settings import Progress, ProgressCallback
     from ..shots.write import Written
+    from .screen import Screen
 
 # of the run's settings those that decide which frames there are, and of the model's all that
 # concern its encoder
+_EVERY = 60.0  # seconds between two lines of progress
 _SETTINGS = {"deinterlace", "fps", "allow_playlists", "overwrite"}
 _OPTIONS = {"model", "weights", "device", "precision", "size"}
 
@@ -63,7 +66,7 @@ def shots_command(
     from ..sources import FilmSource, expand
     from .screen import Screen
 
-    screen = Screen(quiet=quiet, verbose=False, as_json=as_json)
+    screen = Screen(quiet=quiet, as_json=as_json)
     items = expand([str(film)], rate=settings.fps)
     if len(items) != 1 or items[0].is_picture:
         raise InputError(f"{film}: is not one film; give a single film or numbered sequence")
@@ -73,23 +76,36 @@ def shots_command(
     )
     assert isinstance(source, FilmSource)
     colorizer = make_colorizer(options)
-    with screen.progress() as on_progress:
-        written = write_shots(
-            source,
-            output,
-            colorizer,
-            per_shot=per_shot,
-            every=every,
-            overwrite=settings.overwrite,
-            on_progress=on_progress,
-        )
+    written = write_shots(
+        source,
+        output,
+        colorizer,
+        per_shot=per_shot,
+        every=every,
+        overwrite=settings.overwrite,
+        on_progress=_every_minute(screen),
+    )
     for warning in written.warnings:
         screen.print_line(f"warning: {warning}")
     if as_json:
-        click.echo(json.dumps({**asdict(written), "folder": str(written.folder)}))
+        click.echo(json_text({**asdict(written), "folder": str(written.folder)}))
     elif not quiet:
         for line in _summary(written):
             say(line)
+
+
+def _every_minute(screen: Screen) -> ProgressCallback:
+    """Prints a line every minute."""
+    said = time.monotonic()
+
+    def on_progress(progress: Progress) -> None:
+        nonlocal said
+        if time.monotonic() - said > _EVERY:
+            said = time.monotonic()
+            of = f" of {progress.total}" if progress.total else ""
+            screen.print_line(f"{progress.input.name}: frame {progress.done}{of}")
+
+    return on_progress
 
 
 def _summary(written: Written) -> list[str]:

@@ -17,11 +17,12 @@ from ..color.compose import compose
 from ..color.hdr import is_hdr, is_wide
 from ..errors import DamagedInputError, InputError
 from ..frames import Checkpoint, ColorBatch, LumaBatch, PixelFormat, VideoInfo
+from ..motion.bars import mark_bars
 from ..motion.listed import mark_listed
 from ..motion.shots import Spacing, mark_checkpoints, mark_cuts
 from ..motion.stabilizer import Stabilizer
 from ..motion.stabilizer_state import StabilizerState
-from ..sinks import FilmSink, can_resume
+from ..sinks import FilmSink, SequenceSink, can_resume, is_sequence
 from ..sources.loader import copy_stages, load
 from ..system.opencv import load_problem
 from ..system.stages import Stage, StageTimer, run_stages
@@ -89,11 +90,11 @@ def film_stages(
 ) -> list[Stage[Any, Any]]:
     """The stages from decoded luma to color, `LumaBatch` to `ColorBatch`, in order.
 
-    `cuts` marks shots, by the colorizer's list if it has one; `prepare` makes the network's input
-    and finds the motion; `predict` runs the network; `stabilize` keeps colors steady; `compose`
-    makes the output's pixels. On a GPU `copy` and `receive` bring batches there before `prepare`.
-    Without OpenCV, or if neither stabilizing nor references need shots, `cuts` and `stabilize` are
-    left out.
+    `cuts` marks shots, by the colorizer's list if it has one, `bars` the black bars of each;
+    `prepare` makes the network's input and finds the motion; `predict` runs the network;
+    `stabilize` keeps colors steady; `compose` makes the output's pixels. On a GPU `copy` and
+    `receive` bring batches there before `prepare`. Without OpenCV, or if neither stabilizing nor
+    references need shots, `cuts` and `stabilize` are left out.
 
     Args:
         colorizer: used by the stages' threads; it is not changed.
@@ -145,6 +146,7 @@ def film_stages(
     elif unit is not None and spacing is not None:
         mark = partial(mark_checkpoints, time_base=unit, spacing=spacing)
         stages.append(Stage("checkpoints", stream=mark, joined=True))
+    stages.append(Stage("bars", stream=partial(mark_bars, resume=resume), joined=True))
     if share.prefetch:
         stages += copy_stages(colorizer.device)
     stages += [
@@ -239,17 +241,7 @@ def _colorize_film(
         spacing=checkpoint_spacing(colorizer) if journal else None,
         resume=point,
     )
-    sink = FilmSink(
-        job.output,
-        facts,
-        settings.encoder,
-        format=job.plan.format,
-        segment=job.source.segment,
-        copy=job.source.copyable(settings.copy),
-        overwrite=settings.overwrite,
-        plan=job.plan,
-        work=journal.film if journal else None,
-    )
+    sink = _open_sink(job, settings, journal)
 
     def encoding(frames: int) -> AbstractContextManager[None]:
         return timer.measure("encode", frames) if timer else nullcontext()
@@ -258,6 +250,7 @@ def _colorize_film(
     with sink, closing(run_stages(source, stages, timer=timer)) as results:
         colors: Iterator[ColorBatch] = results
         if journal is not None:
+            assert isinstance(sink, FilmSink)
             journal.begin(sink, size)
             colors = journal.follow(results, sink, found.damage, found.warnings)
         for color in colors:
@@ -287,6 +280,26 @@ def _colorize_film(
         report.status = "incomplete"
         report.error = str(_damaged(job.input, found.damage, written.path))
     return report
+
+
+def _open_sink(
+    job: FilmJob, settings: Settings, journal: Journal | None
+) -> FilmSink | SequenceSink:
+    facts, format = job.source.facts, job.plan.format
+    overwrite = settings.overwrite or job.replaces
+    if is_sequence(job.output):
+        return SequenceSink(job.output, facts, format=format, overwrite=overwrite)
+    return FilmSink(
+        job.output,
+        facts,
+        settings.encoder,
+        format=format,
+        segment=job.source.segment,
+        copy=job.source.copyable(settings.copy),
+        overwrite=overwrite,
+        plan=job.plan,
+        work=journal.film if journal else None,
+    )
 
 
 class _Findings:

@@ -13,7 +13,13 @@ def pack(values: Iterable[int]) -> list[list[int]]:
     return [[step, len(list(run))] for step, run in itertools.groupby(steps)]
 
 
-def unpack(runs: Iterable[Sequence[int]]) -> list[int]:
-    """The numbers that `pack` was given."""
+def unpack(runs: Sequence[Sequence[int]], most: int) -> list[int]:
+    """The numbers that `pack` was given.
+
+    Raises:
+        ValueError: they are more than `most`, as in a damaged file.
+    """
+    if sum(max(0, count) for _, count in runs) > most:
+        raise ValueError("more frames than the film has")
     steps = itertools.chain.from_iterable(itertools.repeat(step, count) for step, count in runs)
     return list(itertools.accumulate(steps))

@@ -223,7 +223,7 @@ def _read_film(path: Path) -> FilmFrames:
     text = _read(path)
     try:
         values = json.loads(text)
-        if values["format"] != _FORMAT or sum(run[1] for run in values["pts"]) > _MOST_FRAMES:
+        if values["format"] != _FORMAT:
             raise ValueError
         return FilmFrames(
             Path(values["film"]),
@@ -232,7 +232,7 @@ def _read_film(path: Path) -> FilmFrames:
             Fraction(values["time_base"]),
             Fraction(values["rate"]),
             str(values["deinterlace"]),
-            unpack(values["pts"]),
+            unpack(values["pts"], _MOST_FRAMES),
         )
     except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise InputError(
