@@ -9,6 +9,7 @@ import click
 
 from ..errors import InputError
 from ..run.settings import ColorizerOptions
+from .log import verbosity
 from .options import FilePath, make_colorizer, takes
 from .text import json_text, say
 
@@ -17,6 +18,7 @@ from .text import json_text, say
 @click.argument("folder", type=FilePath())
 @takes(options=ColorizerOptions, only={"model", "weights", "device", "precision", "size"})
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@verbosity
 def check_command(folder: Path, options: ColorizerOptions, as_json: bool) -> None:
     """Check a FOLDER of shots: its shots.toml and the stills that you have colored.
 

@@ -11,6 +11,7 @@ import click
 
 from ..errors import InputError
 from ..run.settings import ColorizerOptions, Settings
+from .log import verbosity
 from .options import FilePath, make_colorizer, takes
 from .text import json_text, say
 
@@ -41,6 +42,7 @@ _OPTIONS = {"model", "weights", "device", "precision", "size"}
 @takes(options=ColorizerOptions, settings=Settings, only=_SETTINGS | _OPTIONS)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@verbosity
 def shots_command(
     film: Path,
     output: Path,
