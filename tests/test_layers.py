@@ -24,7 +24,7 @@ LAYERS = (
     {"color", "motion"},
     {"models", "sources", "sinks"},
     {"run"},
-    {"evaluation", "probe"},
+    {"evaluation", "probe", "shots"},
     {"training"},
     {"cli"},
 )

@@ -283,6 +283,7 @@ class LumaBatch:
         cuts: for each frame, whether a shot begins with it, or other bars do; empty before
             `mark_cuts`.
         shots: for each frame, the number of its shot from 0; empty before `mark_cuts`.
+        numbers: for each frame, its number in the film, where shots are listed; else empty.
         checkpoint: the one before the first frame, if there is one.
     """
 
@@ -303,6 +304,7 @@ class LumaBatch:
     bars: Bars = NO_BARS
     cuts: tuple[bool, ...] = ()
     shots: tuple[int, ...] = ()
+    numbers: tuple[int, ...] = ()
     checkpoint: Checkpoint | None = None
 
     def __len__(self) -> int:
@@ -319,6 +321,7 @@ class LumaBatch:
             first_index=self.first_index + start,
             cuts=self.cuts[part],
             shots=self.shots[part],
+            numbers=self.numbers[part],
             checkpoint=None if start else self.checkpoint,
         )
 

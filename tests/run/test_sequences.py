@@ -190,7 +190,7 @@ def test_what_a_killed_run_has_left_is_removed(tmp_path: Path, colorizer: Colori
     left = output.parent / ".%03d.png.0123abcd.part"
     left.mkdir(parents=True)
     (left / "001.png").write_bytes(b"part")
-    seen = []
+    seen: list[list[str]] = []
 
     def second(progress: Progress) -> None:
         if not seen:

@@ -64,6 +64,7 @@ def run_command(
     vidcolor run frames/%05d.png --fps 24 -o film.mkv
     vidcolor run film.mov -o out/%06d.dpx
     vidcolor run old_film.mp4 --preview 6 -o sheet.png
+    vidcolor run old_film.mp4 --shots shots/ -o color.mp4
 
     Sound, subtitles, chapters and attachments are copied. An output appears under its name only
     when it is complete. The readable part of a damaged film goes to NAME.incomplete.EXT.
@@ -90,6 +91,8 @@ def run_command(
     from .screen import Screen
 
     screen = Screen(quiet=quiet, as_json=as_json, watching=job.watch)
+    if options.shots is not None and not _is_one_film(inputs, settings):
+        raise click.UsageError("--shots belongs to one film; give that film alone")
     if preview is not None:
         _preview(inputs, output, preview, options, settings, screen)
         return
@@ -108,6 +111,13 @@ def run_command(
         say(f"error: {error}", err=True)
         sys.exit(1)
     sys.exit(0 if work.is_good and not screen.lost else 1)
+
+
+def _is_one_film(inputs: tuple[str, ...], settings: Settings) -> bool:
+    from ..sources import expand
+
+    items = expand(inputs, rate=settings.fps)
+    return len(items) == 1 and not items[0].is_picture
 
 
 def _open_record(

@@ -19,6 +19,7 @@ from ..color.label import Label
 from ..errors import DamagedInputError, InputError
 from ..frames import Checkpoint, ColorBatch, LumaBatch, PixelFormat, VideoInfo
 from ..motion.bars import mark_bars
+from ..motion.listed import mark_listed
 from ..motion.shots import Spacing, mark_checkpoints, mark_cuts
 from ..motion.stabilizer import Stabilizer
 from ..motion.stabilizer_state import StabilizerState
@@ -30,10 +31,11 @@ from ..system.threads import share_threads
 from .attest import FilmOrigin, film_origin
 from .batch_cache import cached_batch
 from .batching import BatchRunner
-from .colorizer import Colorizer, Prepared
+from .colorizer import Colorizer
 from .identity import checkpoint_spacing, identity
 from .journal import Journal, open_journal
 from .plan import FilmJob, check_memory
+from .prepared import Prepared
 from .settings import Progress, ProgressCallback, Report, Settings
 
 _CPU_PIXELS, _GPU_PIXELS = 8 * 720 * 576, 4 * 1920 * 1080  # of a batch
@@ -91,11 +93,11 @@ def film_stages(
 ) -> list[Stage[Any, Any]]:
     """The stages from decoded luma to color, `LumaBatch` to `ColorBatch`, in order.
 
-    `cuts` marks shots, `bars` the black bars of each; `prepare` makes the network's input and finds
-    the motion; `predict` runs the network; `stabilize` keeps colors steady; `compose` makes the
-    output's pixels. On a GPU `copy` and `receive` bring batches there before `prepare`. Without
-    OpenCV, or if neither stabilizing nor references need shots, `cuts` and `stabilize` are left
-    out.
+    `cuts` marks shots, by the colorizer's list if it has one, `bars` the black bars of each;
+    `prepare` makes the network's input and finds the motion; `predict` runs the network;
+    `stabilize` keeps colors steady; `compose` makes the output's pixels. On a GPU `copy` and
+    `receive` bring batches there before `prepare`. Without OpenCV, or if neither stabilizing nor
+    references need shots, `cuts` and `stabilize` are left out.
 
     Args:
         colorizer: used by the stages' threads; it is not changed.
@@ -139,7 +141,11 @@ def film_stages(
         return compose(batch, ab, format, exact_luma=settings.exact_luma)
 
     stages: list[Stage[Any, Any]] = []
-    if time_base is not None:
+    if colorizer.shots is not None:
+        locate = partial(colorizer.shots.locate, retimed=settings.fps is not None)
+        mark = partial(mark_listed, locate=locate, time_base=unit, spacing=spacing, resume=resume)
+        stages.append(Stage("cuts", stream=mark, joined=True))
+    elif time_base is not None:
         mark = partial(mark_cuts, time_base=time_base, spacing=spacing, resume=resume)
         stages.append(Stage("cuts", stream=mark, joined=True))
     elif unit is not None and spacing is not None:
@@ -190,6 +196,7 @@ def colorize_film(
         OutputError: the film cannot be written.
         DeviceError: memory does not suffice for one frame.
     """
+    colorizer = colorizer.with_film(job.source)
     with (
         _journal(job, colorizer, settings) as journal,
         film_origin(job, colorizer, settings, journal.date if journal else "") as origin,

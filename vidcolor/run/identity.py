@@ -48,13 +48,14 @@ def identity(files: Sequence[Path], colorizer: Colorizer, settings: Settings) ->
     """
     options = colorizer.options
     model = hashlib.sha256()
-    for name, tensor in sorted(colorizer.model.state_dict().items()):
-        model.update(f"{name} {tuple(tensor.shape)}".encode())
-        model.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    for each in (colorizer, *colorizer.others.values()):
+        for name, tensor in sorted(each.model.state_dict().items()):
+            model.update(f"{name} {tuple(tensor.shape)}".encode())
+            model.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     found = {
         "input": digest(files),
         "model": f"{colorizer.name} {model.hexdigest()}",
-        "references": f"{_references(colorizer)} {options.reference_strength}",
+        "references": colorizer.references.digest(),
         "device": f"{colorizer.device.type} {colorizer.precision}",
         "versions": f"vidcolor {__version__}, torch {torch.__version__}, PyAV {version('av')}",
         "size": str(colorizer.size),
@@ -79,18 +80,11 @@ def chosen(colorizer: Colorizer, settings: Settings, *, picture: bool) -> Identi
         "size": str(colorizer.size),
         "tta": str(options.tta),
         "adjustment": repr(options.adjustment),
-        "references": f"{_references(colorizer)} {options.reference_strength}",
+        "references": colorizer.references.digest(),
     }
     names = {each.name for each in fields(settings)} - _FREE
     found |= _marks(settings) | {"signed": str(settings.marks.c2pa_cert is not None)}
     return found | _texts(settings, set(_OF_PICTURES) if picture else names)
-
-
-def _references(colorizer: Colorizer) -> str:
-    total = hashlib.sha256()
-    for reference in colorizer.references.pictures:
-        total.update(reference.rgb.cpu().numpy().tobytes())
-    return total.hexdigest()
 
 
 def _marks(settings: Settings) -> Identity:

@@ -34,6 +34,7 @@ from ..sinks import EarlierFilm, FilmSink
 from ..system.files import fitting_name, parse_json, replacing
 from ..system.processes import Process, this_process
 from .identity import Identity, changes
+from .packed import pack, unpack
 from .provenance import today
 
 WORK_SUFFIX, _OWNER = ".vidcolor", "owner.json"
@@ -146,7 +147,7 @@ class Journal:
     def _entry(self, line: dict[str, Any]) -> _Entry:
         keys = ("frames", "pts", "batch", "cut", "shot", "state")
         point = Checkpoint(**{key: line[key] for key in keys}, bars=tuple(line["bars"]))
-        shown, durations = (_unpack(line[key], line["frames"]) for key in ("shown", "durations"))
+        shown, durations = (unpack(line[key], line["frames"]) for key in ("shown", "durations"))
         frames = list(zip(shown, durations, strict=True))
         return _Entry(point, frames, line["damage"], line["warnings"])
 
@@ -241,8 +242,8 @@ class Journal:
                 "shot": point.shot,
                 "state": state,
                 "bars": point.bars,
-                "shown": _pack(pts for pts, _ in entry.frames),
-                "durations": _pack(duration for _, duration in entry.frames),
+                "shown": pack(pts for pts, _ in entry.frames),
+                "durations": pack(duration for _, duration in entry.frames),
                 "damage": entry.damage,
                 "warnings": entry.warnings,
                 "bytes": size,
@@ -386,17 +387,3 @@ def _json_lines(path: Path) -> Iterator[Any]:
                 yield parse_json(line)
             except ValueError:
                 return
-
-
-def _pack(values: Iterable[int]) -> list[list[int]]:
-    """Whole numbers as runs of equal differences."""
-    numbers = [0, *values]
-    steps = (b - a for a, b in itertools.pairwise(numbers))
-    return [[step, len(list(run))] for step, run in itertools.groupby(steps)]
-
-
-def _unpack(runs: Sequence[Sequence[int]], most: int) -> list[int]:
-    if sum(max(0, count) for _, count in runs) > most:
-        raise ValueError("more frames than the film has")
-    steps = itertools.chain.from_iterable(itertools.repeat(step, count) for step, count in runs)
-    return list(itertools.accumulate(steps))

@@ -151,6 +151,13 @@ def write_preview(
     unread: list[str] = []
     limits = not large_pictures
     frames = _frames(items, count, segment, rate, playlists, deinterlace, limits, unread)
+    if colorizer.shots is not None:
+        if len(items) != 1 or items[0].is_picture:
+            raise InputError(f"{items[0].path}: --shots belongs to one film; give that alone")
+        own = rate if items[0].takes_rate else None
+        film = items[0].open(segment, own, playlists=playlists, deinterlace=deinterlace)
+        assert isinstance(film, FilmSource)
+        colorizer = colorizer.with_film(film)
     settings = Settings(stabilize=False)
     stages = film_stages(colorizer, settings, _RGB, time_base=None)
     with closing(run_stages(frames, stages)) as colors:

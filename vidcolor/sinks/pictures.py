@@ -1,9 +1,8 @@
 """`PictureSink`: one color picture in, one picture file out.
 
-PNG, TIFF and AVIF keep 16 (AVIF 12) bits and transparency, WebP keeps transparency; JPEG and BMP
-have neither. EXIF, XMP, IPTC, comments, PNG texts and the resolution are kept where the format has
-a place for them; what it has none for is named in a note. A picture is written in the RGB space of
-its profile, else in sRGB, with its profile (not BMP).
+PNG, TIFF and AVIF keep 16 (AVIF 12) bits and transparency, WebP keeps transparency. EXIF, XMP,
+IPTC, comments, PNG texts and the resolution are kept where the format has a place for them; what it
+has none for is named in a note. A picture is written in the RGB space of its profile, else in sRGB.
 """
 
 from __future__ import annotations
