@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -217,13 +217,11 @@ class State:
         self.path = path
         with _translated(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = _connect(path, "rwc")
-            try:
+            with ExitStack() as unused:
+                self._connection = unused.enter_context(closing(_connect(path, "rwc")))
                 if not _version(path, self._connection):
                     _create(self._connection)
-            except BaseException:
-                self._connection.close()
-                raise
+                unused.pop_all()
 
     @property
     def _output(self) -> Path:
