@@ -129,7 +129,7 @@ def _open_record(
 ) -> Record:
     from ..run.identity import chosen
     from ..run.record import Record
-    from ..run.state import state_path
+    from ..run.state_files import state_path
 
     path, stays = state_path(inputs, output)
     if path.is_file():

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from ..system.disk import DiskGuard, Reserve
+from ..system.disk import DEFAULT_RESERVE, DiskGuard
 from ..system.stages import StageTimer
 from .attest import check_provenance
 from .colorizer import Colorizer
@@ -57,7 +57,7 @@ def run(
         OptionError: SOURCE_DATE_EPOCH is not a number of seconds.
     """
     check_provenance(settings)
-    observer, guard = observer or Observer(), guard or DiskGuard(Reserve())
+    observer, guard = observer or Observer(), guard or DiskGuard(DEFAULT_RESERVE)
     careful = replace(settings, batch_size=1, picture_threads=1)
 
     def notice(progress: Progress) -> None:
