@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -57,22 +57,23 @@ def run(
         OptionError: SOURCE_DATE_EPOCH is not a number of seconds.
     """
     check_provenance(settings)
-    observer, guard = observer or Observer(), guard or DiskGuard(DEFAULT_RESERVE)
-    careful = replace(settings, batch_size=1, picture_threads=1)
+    observer = observer or Observer()
 
     def notice(progress: Progress) -> None:
         observer.progress(progress)
         on_progress(progress)
 
+    guard = guard or DiskGuard(DEFAULT_RESERVE)
+    work = _Work(colorizer, settings, notice, timer, observer, guard)
+    careful = replace(work, settings=replace(settings, batch_size=1, picture_threads=1))
     now, later = _apart(jobs, observer)
     again: list[Job] = []
     for job in now:
-        yield from _work(job, colorizer, settings, notice, timer, observer, guard, again)
+        yield from work.do(job, again)
     for job in later:
-        yield from _work(job, colorizer, careful, notice, timer, observer, guard)
+        yield from careful.do(job)
     for job in again:
-        slow = colorizer.on(torch.device("cpu"))
-        yield from _work(job, slow, careful, notice, timer, observer, guard)
+        yield from replace(careful, colorizer=colorizer.on(torch.device("cpu"))).do(job)
 
 
 def _singles(job: Job) -> Iterator[tuple[Path, Job]]:
@@ -99,90 +100,76 @@ def _apart(jobs: Sequence[Job], observer: Observer) -> tuple[list[Job], list[Job
     return now, later
 
 
-def _work(
-    job: Job,
-    colorizer: Colorizer,
-    settings: Settings,
-    on_progress: ProgressCallback,
-    timer: StageTimer | None,
-    observer: Observer,
-    guard: DiskGuard,
-    again: list[Job] | None = None,
-) -> Iterator[Report]:
-    """Work on one job; what is to be tried again goes to `again` instead of being reported."""
-    singles = dict(_singles(job)) if again is not None else {}
-    done: list[Report] = []
-    for report in _reports(job, colorizer, settings, on_progress, timer, observer, guard):
-        single = singles.pop(report.input, None)  # not after the first part of a film is announced
-        if again is not None and single and report.status == "failed" and report.transient:
-            observer.postpone(report)
-            again.append(single)
-            continue
-        if isinstance(job, FilmJob) and settings.on_change == "split":
-            done.append(report)
-        else:
-            observer.finish(report)
-        yield report
-    if done:  # it may have been split, and is finished with its last part
-        whole = next((report for report in done if report.is_problem), done[0])
-        frames = sum(report.frames for report in done)
-        observer.finish(replace(whole, output=done[0].output, frames=frames))
+@dataclass(frozen=True)
+class _Work:
+    """Works on jobs in one way; see `run`."""
 
+    colorizer: Colorizer
+    settings: Settings
+    on_progress: ProgressCallback
+    timer: StageTimer | None
+    observer: Observer
+    guard: DiskGuard
 
-def _reports(
-    job: Job,
-    colorizer: Colorizer,
-    settings: Settings,
-    on_progress: ProgressCallback,
-    timer: StageTimer | None,
-    observer: Observer,
-    guard: DiskGuard,
-) -> Iterator[Report]:
-    if isinstance(job, FilmJob):
-        observer.working([job.input])
-        with observer.watching([job.input]):
-            yield from _colorize_parts(job, colorizer, settings, on_progress, timer, guard)
-        return
-    for report in colorize_pictures(
-        job, colorizer, settings, on_progress, timer=timer, observer=observer, guard=guard
-    ):
-        report.rename(job.clashes.get(report.input, ""))
-        yield report
+    def do(self, job: Job, again: list[Job] | None = None) -> Iterator[Report]:
+        """Work on one job; what is to be tried again goes to `again` instead of being reported."""
+        singles = dict(_singles(job)) if again is not None else {}
+        done: list[Report] = []
+        for report in self._reports(job):
+            single = singles.pop(report.input, None)  # not after a film's first part is announced
+            if again is not None and single and report.status == "failed" and report.transient:
+                self.observer.postpone(report)
+                again.append(single)
+                continue
+            if isinstance(job, FilmJob) and self.settings.on_change == "split":
+                done.append(report)
+            else:
+                self.observer.finish(report)
+            yield report
+        if done:  # it may have been split, and is finished with its last part
+            whole = next((report for report in done if report.is_problem), done[0])
+            frames = sum(report.frames for report in done)
+            self.observer.finish(replace(whole, output=done[0].output, frames=frames))
 
-
-def _colorize_parts(
-    job: FilmJob,
-    colorizer: Colorizer,
-    settings: Settings,
-    on_progress: ProgressCallback,
-    timer: StageTimer | None,
-    guard: DiskGuard,
-) -> Iterator[Report]:
-    """A report for each part of a film; there is one but where it is split."""
-    first, parts = job.output, itertools.count(2)
-
-    def progress(progress: Progress) -> None:
-        on_progress(progress)
-        guard.wait(first)
-
-    part: FilmJob | None = job
-    while part is not None:
-        began = guard.working_seconds()
-        try:
-            guard.wait(first)
-            report = colorize_film(part, colorizer, settings, progress, timer)
-        except Exception as error:
-            report = failed(part.input, part.output, error)
-        report.seconds = guard.working_seconds() - began
-        report.rename(job.clash)
-        yield report
-        if report.status == "failed":
+    def _reports(self, job: Job) -> Iterator[Report]:
+        if isinstance(job, FilmJob):
+            self.observer.working([job.input])
+            with self.observer.watching([job.input]):
+                yield from self._colorize_parts(job)
             return
-        try:
-            part = plan_rest(part, first, next(parts), settings)
-        except Exception as error:
-            yield failed(job.input, first, error)
-            return
+        for report in colorize_pictures(
+            job, self.colorizer, self.settings, self.on_progress,
+            timer=self.timer, observer=self.observer, guard=self.guard,
+        ):  # fmt: skip
+            report.rename(job.clashes.get(report.input, ""))
+            yield report
+
+    def _colorize_parts(self, job: FilmJob) -> Iterator[Report]:
+        """A report for each part of a film; there is one but where it is split."""
+        first, parts = job.output, itertools.count(2)
+
+        def progress(progress: Progress) -> None:
+            self.on_progress(progress)
+            self.guard.wait(first)
+
+        part: FilmJob | None = job
+        while part is not None:
+            began = self.guard.working_seconds()
+            try:
+                self.guard.wait(first)
+                report = colorize_film(part, self.colorizer, self.settings, progress, self.timer)
+            except Exception as error:
+                report = failed(part.input, part.output, error)
+            report.seconds = self.guard.working_seconds() - began
+            report.rename(job.clash)
+            yield report
+            if report.status == "failed":
+                return
+            try:
+                part = plan_rest(part, first, next(parts), self.settings)
+            except Exception as error:
+                yield failed(job.input, first, error)
+                return
 
 
 def colorize(
