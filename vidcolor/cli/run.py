@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     help="Write one sheet of N before/after pairs instead.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON line for each finished input.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON line for each finished input."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @verbosity
 def run_command(

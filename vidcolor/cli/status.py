@@ -25,7 +25,7 @@ _WORDS = {"renamed": "done under another name", "working": "under way"}
 
 @click.command("status")
 @click.argument("output", type=FilePath(), default=".")
-@click.option("--json", "as_json", is_flag=True, help="One JSON line for each job.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each job.")
 @verbosity
 def status_command(output: Path, as_json: bool) -> None:
     """Tell how far the run is that writes OUTPUT [the current folder].
