@@ -25,8 +25,8 @@ def check_command(folder: Path, options: ColorizerOptions, as_json: bool) -> Non
     \b
     vidcolor check shots/
 
-    Print one line for each still that is gray in parts, shifted or scaled, redrawn, or that disagrees
-    with another, and for each shot without a colored still.
+    Print one line for each still that is gray in parts, shifted or scaled, redrawn, or that
+    disagrees with another, and for each shot without a colored still.
 
     \b
     Exit codes: 0 nothing was found, 1 something was found or cannot be read, 2 usage.

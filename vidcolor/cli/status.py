@@ -35,8 +35,8 @@ def status_command(output: Path, as_json: bool) -> None:
     vidcolor status color.mp4
 
     OUTPUT is the folder or file that 'vidcolor run' writes: what was given with -o, or
-    FOLDER.color, or without either the folder or name of the input. Works while the run works and
-    after it. Nothing is changed.
+    FOLDER.color, or without either the folder or name of the input. Use this while the run works
+    or after it; it changes nothing.
 
     \b
     Exit codes: 0 told, 1 no run is known there.
