@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import VidcolorError
-from ..run.settings import ColorizerOptions, Report, Settings
+from ..run.settings import ColorizerOptions, ProgressCallback, Report, Settings
 from .options import make_colorizer, takes
 
 if TYPE_CHECKING:
@@ -125,19 +128,36 @@ def _describe_model(options: ColorizerOptions) -> str:
 def _work(
     jobs: Sequence[Job], options: ColorizerOptions, settings: Settings, screen: Screen
 ) -> list[Report]:
-    from ..run.pipeline import run
+    done = []
+    with _runner(jobs, options) as run, screen.progress() as on_progress:
+        for report in run(jobs, settings, on_progress):
+            screen.finished(report)
+            done.append(report)
+    return done
 
-    colorizer = make_colorizer(options)
+
+@contextmanager
+def _runner(
+    jobs: Sequence[Job], options: ColorizerOptions
+) -> Iterator[Callable[[Sequence[Job], Settings, ProgressCallback], Iterator[Report]]]:
+    """What does the jobs: this process, or one for each device."""
+    from ..run.pipeline import run
+    from ..system.devices import worker_devices
+
+    devices = worker_devices(options.device)
+    if len(devices) > 1:
+        from ..run.distribute import run_on
+        from ..run.workers import Workers
+
+        with Workers(options, devices) as pool:
+            yield partial(run_on, pool)
+        return
+    colorizer = make_colorizer(replace(options, device=devices[0]))
     logging.getLogger("vidcolor").info(
         "%s, %s on %s", colorizer.name, colorizer.precision, colorizer.device
     )
     keep_film_memory(jobs, colorizer)
-    done = []
-    with screen.progress() as on_progress:
-        for report in run(jobs, colorizer, settings, on_progress):
-            screen.finished(report)
-            done.append(report)
-    return done
+    yield lambda jobs, settings, on_progress: run(jobs, colorizer, settings, on_progress)
 
 
 def _preview(

@@ -318,7 +318,7 @@ def mark_cuts(
             decided = [marker.decided.popleft() for _ in range(len(batch))]
             cuts, shots, _ = zip(*decided, strict=True) if decided else ((), (), ())
             batch = replace(batch, cuts=cuts, shots=shots)
-            yield from _divide(batch, {i: d[2] for i, d in enumerate(decided) if d[2] is not None})
+            yield from divide(batch, {i: d[2] for i, d in enumerate(decided) if d[2] is not None})
 
     for batch in batches:
         waiting.append(batch)
@@ -340,10 +340,10 @@ def mark_checkpoints(
             begun = pts if begun is None else begun
             if (pts - begun) * time_base >= spacing.least:
                 begun, places[i] = pts, -1
-        yield from _divide(batch, places)
+        yield from divide(batch, places)
 
 
-def _divide(batch: LumaBatch, checkpoints: dict[int, int]) -> Iterator[LumaBatch]:
+def divide(batch: LumaBatch, checkpoints: dict[int, int]) -> Iterator[LumaBatch]:
     """Divide a batch at checkpoints, given by their frames and the numbers of the shots before."""
     bounds = sorted({0, *checkpoints, len(batch)})
     if len(bounds) < 2:  # an empty batch

@@ -17,10 +17,11 @@ from ..color.compose import compose
 from ..color.hdr import is_hdr, is_wide
 from ..errors import DamagedInputError, InputError
 from ..frames import Checkpoint, ColorBatch, LumaBatch, PixelFormat, VideoInfo
+from ..motion.marks import Marks
 from ..motion.shots import Spacing, mark_checkpoints, mark_cuts
 from ..motion.stabilizer import Stabilizer
 from ..motion.stabilizer_state import StabilizerState
-from ..sinks import FilmSink, can_resume
+from ..sinks import FilmReport, FilmSink, can_resume
 from ..sources.loader import copy_stages, load
 from ..system.opencv import load_problem
 from ..system.stages import Stage, StageTimer, run_stages
@@ -84,6 +85,7 @@ def film_stages(
     *,
     spacing: Spacing | None = None,
     resume: Checkpoint | None = None,
+    marks: Marks | None = None,
 ) -> list[Stage[Any, Any]]:
     """The stages from decoded luma to color, `LumaBatch` to `ColorBatch`, in order.
 
@@ -99,10 +101,11 @@ def film_stages(
         time_base: unit of the frames' pts, seconds; None for frames that do not follow each other.
         spacing: of checkpoints, None for none; only with `time_base`.
         resume: the checkpoint that the frames begin with.
+        marks: their shots and checkpoints, if they are known; the stages end behind them.
     """
     share = share_threads(colorizer.device, colorizer.gmacs)
     unit = time_base
-    if not _needs_shots(colorizer, settings) or load_problem():
+    if not needs_shots(colorizer, settings) or load_problem():
         time_base = None
     stabilizer = Stabilizer() if time_base is not None and settings.stabilize else None
     if stabilizer is not None and resume is not None and resume.state is not None:
@@ -132,7 +135,9 @@ def film_stages(
         return compose(given.prepared.batch, ab, format, exact_luma=settings.exact_luma)
 
     stages: list[Stage[Any, Any]] = []
-    if time_base is not None:
+    if marks is not None:
+        stages.append(Stage("cuts", stream=marks.apply, joined=True))
+    elif time_base is not None:
         mark = partial(mark_cuts, time_base=time_base, spacing=spacing, resume=resume)
         stages.append(Stage("cuts", stream=mark, joined=True))
     elif unit is not None and spacing is not None:
@@ -157,7 +162,8 @@ def film_stages(
     return stages
 
 
-def _needs_shots(colorizer: Colorizer, settings: Settings) -> bool:
+def needs_shots(colorizer: Colorizer, settings: Settings) -> bool:
+    """Whether shots are looked for in a film."""
     return settings.stabilize or colorizer.references.per_shot
 
 
@@ -208,12 +214,8 @@ def _colorize_film(
     facts = job.source.facts
     earlier = journal.earlier if journal else None
     point = earlier.checkpoint if earlier else None
-    found = _Findings(job)
-    if earlier is not None:
-        found.add(earlier.entries[-1].damage, earlier.entries[-1].warnings)
-    if journal is not None:
-        found.add((), [f"{job.input}: {note}" for note in journal.notes])
-    without_shots = load_problem() if _needs_shots(colorizer, settings) else ""
+    found = Findings(job, journal)
+    without_shots = load_problem() if needs_shots(colorizer, settings) else ""
     if without_shots:
         found.warnings.append(
             f"{job.input}: no shots are found and colors are not kept steady, because "
@@ -228,20 +230,10 @@ def _colorize_film(
         settings,
         job.plan.format,
         facts.time_base,
-        spacing=checkpoint_spacing(colorizer) if journal else None,
+        spacing=checkpoint_spacing(colorizer.gmacs) if journal else None,
         resume=point,
     )
-    sink = FilmSink(
-        job.output,
-        facts,
-        settings.encoder,
-        format=job.plan.format,
-        segment=job.source.segment,
-        copy=job.source.copyable(settings.copy),
-        overwrite=settings.overwrite,
-        plan=job.plan,
-        work=journal.film if journal else None,
-    )
+    sink = film_sink(job, settings, journal)
 
     def encoding(frames: int) -> AbstractContextManager[None]:
         return timer.measure("encode", frames) if timer else nullcontext()
@@ -259,11 +251,7 @@ def _colorize_film(
             shots = max((shots, *(shot + 1 for shot in color.source.shots)))
             on_progress(Progress(job.input, frames, job.frames))
         if frames == 0:
-            raise InputError(
-                f"{job.input}: no frame lies in the chosen segment; check --start and --end"
-                if not job.source.segment.is_full
-                else f"{job.input}: no frame could be decoded"
-            )
+            raise no_frame(job)
         with encoding(0):
             written = sink.finish(incomplete=bool(found.damage), cut=film.changed_at is not None)
     job.source.changed_at = film.changed_at
@@ -271,17 +259,10 @@ def _colorize_film(
         journal.finished = True
     if not without_shots and (note := colorizer.references.unused(shots)):
         found.warnings.append(f"{job.input}: {note}")
-    report = Report(job.input, written.path, "done", frames, warnings=found.warnings)
-    report.resumed = point.frames if point else 0
-    found.damage += written.damage
-    found.warnings += written.notes
-    if written.incomplete:
-        report.status = "incomplete"
-        report.error = str(_damaged(job.input, found.damage, written.path))
-    return report
+    return found.report(written, point)
 
 
-class _Findings:
+class Findings:
     """What is found out about a film while it is read.
 
     Attributes:
@@ -289,10 +270,15 @@ class _Findings:
         damage: one line for each part that could not be read.
     """
 
-    def __init__(self, job: FilmJob) -> None:
+    def __init__(self, job: FilmJob, journal: Journal | None) -> None:
         self.warnings = list(_warnings(job))
         self.damage: list[str] = []
         self._input, self._is_color = job.input, job.source.facts.is_color
+        if journal is not None:
+            if journal.earlier is not None:
+                last = journal.earlier.entries[-1]
+                self.add(last.damage, last.warnings)
+            self.add((), [f"{job.input}: {note}" for note in journal.notes])
 
     def add(self, damage: Iterable[str], warnings: Iterable[str]) -> None:
         """Add lines, each once: a run that is resumed comes by some of them again."""
@@ -309,6 +295,38 @@ class _Findings:
                     self.warnings.append(f"{self._input}: turns to color; only its luma is used")
                 yield batch
                 del batch  # not to be kept while the next one is decoded
+
+    def report(self, written: FilmReport, point: Checkpoint | None) -> Report:
+        """The report of a finished film, which was resumed at `point`."""
+        damage, warnings = [*self.damage, *written.damage], [*self.warnings, *written.notes]
+        report = Report(self._input, written.path, "done", written.frames, warnings=warnings)
+        report.resumed = point.frames if point else 0
+        if written.incomplete:
+            report.status = "incomplete"
+            report.error = str(_damaged(self._input, damage, written.path))
+        return report
+
+
+def film_sink(job: FilmJob, settings: Settings, journal: Journal | None) -> FilmSink:
+    """The sink of a job's film."""
+    return FilmSink(
+        job.output,
+        job.source.facts,
+        settings.encoder,
+        format=job.plan.format,
+        segment=job.source.segment,
+        copy=job.source.copyable(settings.copy),
+        overwrite=settings.overwrite,
+        plan=job.plan,
+        work=journal.film if journal else None,
+    )
+
+
+def no_frame(job: FilmJob) -> InputError:
+    """The error of a film without a frame."""
+    if job.source.segment.is_full:
+        return InputError(f"{job.input}: no frame could be decoded")
+    return InputError(f"{job.input}: no frame lies in the chosen segment; check --start and --end")
 
 
 def _damaged(path: Path, damage: list[str], kept: Path) -> DamagedInputError:

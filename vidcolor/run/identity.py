@@ -27,9 +27,9 @@ _FREE = frozenset((
 ))  # fmt: skip
 
 
-def checkpoint_spacing(colorizer: Colorizer) -> Spacing:
-    """Seconds of film between two checkpoints, less for slow models."""
-    if colorizer.gmacs >= _HEAVY:
+def checkpoint_spacing(gmacs: float) -> Spacing:
+    """Seconds of film between two checkpoints, less for slow models; see `Colorizer.gmacs`."""
+    if gmacs >= _HEAVY:
         return Spacing(Fraction(3), Fraction(10))
     return Spacing(Fraction(10), Fraction(30))
 
@@ -40,6 +40,16 @@ def identity(files: Sequence[Path], colorizer: Colorizer, settings: Settings) ->
     Returns:
         A text for each, by its name.
     """
+    found = {"input": _digest(files), **colorizer_identity(colorizer)}
+    for each in fields(settings):
+        value = getattr(settings, each.name)
+        if each.name not in _FREE:
+            found[each.name] = repr(sorted(value) if isinstance(value, frozenset) else value)
+    return found
+
+
+def colorizer_identity(colorizer: Colorizer) -> Identity:
+    """The part of `identity` that does not depend on the film."""
     options = colorizer.options
     model = hashlib.sha256()
     for name, tensor in sorted(colorizer.model.state_dict().items()):
@@ -48,8 +58,7 @@ def identity(files: Sequence[Path], colorizer: Colorizer, settings: Settings) ->
     references = hashlib.sha256()
     for reference in colorizer.references.pictures:
         references.update(reference.rgb.cpu().numpy().tobytes())
-    found = {
-        "input": _digest(files),
+    return {
         "model": f"{colorizer.name} {model.hexdigest()}",
         "references": f"{references.hexdigest()} {options.reference_strength}",
         "device": f"{colorizer.device.type} {colorizer.precision}",
@@ -58,11 +67,6 @@ def identity(files: Sequence[Path], colorizer: Colorizer, settings: Settings) ->
         "tta": str(options.tta),
         "adjustment": repr(options.adjustment),
     }
-    for each in fields(settings):
-        value = getattr(settings, each.name)
-        if each.name not in _FREE:
-            found[each.name] = repr(sorted(value) if isinstance(value, frozenset) else value)
-    return found
 
 
 def _digest(files: Sequence[Path]) -> str:

@@ -191,6 +191,29 @@ class Journal:
                 self._write({"bytes": sink.sync()})  # the last checkpoint is whole now
                 synced = None
 
+    def join(
+        self,
+        part: EarlierFilm,
+        places: Iterable[tuple[Checkpoint | None, list[tuple[int, int]]]],
+        sink: FilmSink,
+        damage: Sequence[str],
+        warnings: Sequence[str],
+    ) -> None:
+        """Copy a part of the film that another process has colored; write its checkpoints down.
+
+        Args:
+            part: its packets.
+            places: its frames, as pts and duration, up to each of its checkpoints; None for the
+                film's end. A run can be resumed at those where a shot begins.
+            sink: that it is written to.
+            damage, warnings: of the run up to here.
+        """
+        for point, frames in places:
+            sink.replay(part, frames)
+            if point is not None:
+                self._add(_Entry(point, frames, list(damage), list(warnings)), sink.sync())
+                sink.keep = True
+
     def _add(self, entry: _Entry, size: int) -> None:
         if self._file is None:
             self._file = self._path.open("a", encoding="utf-8")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..system.stages import StageTimer
@@ -46,23 +46,29 @@ def run(
                 report.rename(job.clashes.get(report.input, ""))
                 yield report
             continue
-        yield from _colorize_parts(job, colorizer, settings, on_progress, timer)
+
+        def colorize(part: FilmJob) -> Report:
+            return colorize_film(part, colorizer, settings, on_progress, timer)
+
+        yield from colorize_parts(job, settings, colorize)
 
 
-def _colorize_parts(
-    job: FilmJob,
-    colorizer: Colorizer,
-    settings: Settings,
-    on_progress: ProgressCallback,
-    timer: StageTimer | None,
+def colorize_parts(
+    job: FilmJob, settings: Settings, colorize: Callable[[FilmJob], Report]
 ) -> Iterator[Report]:
-    """A report for each part of a film; there is one but where it is split."""
+    """A report for each part of a film; there is one but where it is split.
+
+    Args:
+        job: the film.
+        settings: of the run.
+        colorize: does a part; what it raises becomes that part's report.
+    """
     first, parts = job.output, itertools.count(2)
     part: FilmJob | None = job
     while part is not None:
         began = time.monotonic()
         try:
-            report = colorize_film(part, colorizer, settings, on_progress, timer)
+            report = colorize(part)
         except Exception as error:
             report = failed(part.input, part.output, error)
         report.seconds = time.monotonic() - began

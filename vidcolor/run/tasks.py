@@ -1,0 +1,227 @@
+"""Tasks: pieces of a run that any process with the same colorizer can do.
+
+A task is a picklable object. Files are named by paths that mean the same wherever it is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import DeviceError
+from ..system.opencv import load_problem
+from .colorizer import Colorizer
+from .films import batch_size, colorize_film, needs_shots
+from .identity import Identity, changes, colorizer_identity, identity
+from .pictures import colorize_pictures, picture_batch_size
+from .plan import FilmJob, PicturesJob
+from .segments import FilmSegment, color_segment
+from .settings import Report, Settings
+
+OnFrames = Callable[[int], None]
+
+
+class Task(Protocol):
+    """What a worker does.
+
+    Attributes:
+        input: the file that it is about, for messages.
+        repeatable: two workers may do it at the same time; the first result counts.
+    """
+
+    @property
+    def input(self) -> Path: ...
+
+    @property
+    def repeatable(self) -> bool: ...
+
+    def run(self, colorizer: Colorizer, on_frames: OnFrames) -> Any:
+        """Do it.
+
+        Args:
+            colorizer: of the run.
+            on_frames: called with the number of frames or pictures that are done.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Description:
+    """What must be known of the workers' colorizer to divide a job.
+
+    Attributes:
+        identity: of the run, see `identity`; of pictures that of the colorizer.
+        batch_size: frames or pictures in a batch.
+        gmacs: of the model, see `Colorizer.gmacs`.
+        shots: shots are looked for in films.
+        divisible: a film may be divided; not with a reference for each shot, or without OpenCV.
+    """
+
+    identity: Identity
+    batch_size: int
+    gmacs: float
+    shots: bool
+    divisible: bool
+
+    @property
+    def digest(self) -> str:
+        """A name for the parts of such a run: others have other frames."""
+        text = json.dumps([self.identity, self.batch_size], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Describe:
+    """Tells what a run of `job` is like here: a `Description`."""
+
+    job: FilmJob | PicturesJob
+    settings: Settings
+    repeatable = True
+
+    @property
+    def input(self) -> Path:
+        return self.job.input if isinstance(self.job, FilmJob) else self.job.items[0][0]
+
+    def run(self, colorizer: Colorizer, on_frames: OnFrames) -> Description:
+        """See `Task.run`."""
+        job, settings = self.job, self.settings
+        shots = needs_shots(colorizer, settings)
+        if isinstance(job, FilmJob):
+            found = identity(job.source.files(), colorizer, settings)
+            size = batch_size(colorizer, settings, job.source.facts)
+        else:
+            found = colorizer_identity(colorizer)
+            size = picture_batch_size(colorizer, settings, len(job.items))
+        whole = colorizer.references.per_shot or (shots and bool(load_problem()))
+        return Description(found, size, colorizer.gmacs, shots, not whole)
+
+
+@dataclass(frozen=True)
+class WholeFilm:
+    """Colors a film as one process would.
+
+    Its result is the `Report`, and where the film was last read to if it is to be split.
+    """
+
+    job: FilmJob
+    settings: Settings
+    repeatable = False
+
+    @property
+    def input(self) -> Path:
+        return self.job.input
+
+    def run(self, colorizer: Colorizer, on_frames: OnFrames) -> tuple[Report, Fraction | None]:
+        """See `Task.run`.
+
+        Raises:
+            VidcolorError: see `colorize_film`.
+        """
+        report = colorize_film(
+            self.job, colorizer, self.settings, lambda progress: on_frames(progress.done)
+        )
+        return report, self.job.source.changed_at
+
+
+@dataclass(frozen=True)
+class PartOfFilm:
+    """Colors a segment of a film into a film of its own.
+
+    Attributes:
+        path: of that film.
+        description: of the run; a worker with another model or version refuses.
+    """
+
+    job: FilmJob
+    settings: Settings
+    segment: FilmSegment
+    path: Path
+    description: Description
+    repeatable = True
+
+    @property
+    def input(self) -> Path:
+        return self.job.input
+
+    def run(self, colorizer: Colorizer, on_frames: OnFrames) -> None:
+        """See `Task.run`.
+
+        Raises:
+            DeviceError: this worker would make other frames.
+            VidcolorError: see `color_segment`.
+        """
+        check_alike(colorizer, self.description)
+        color_segment(
+            self.job,
+            self.segment,
+            self.path,
+            self.description.batch_size,
+            colorizer,
+            self.settings,
+            on_frames,
+        )
+
+
+@dataclass(frozen=True)
+class SomePictures:
+    """Colors pictures of a job; its result is a `Report` for each.
+
+    Attributes:
+        job: with these pictures.
+        share: part of the free memory that they may take.
+    """
+
+    job: PicturesJob
+    settings: Settings
+    description: Description
+    share: float
+    repeatable = False
+
+    @property
+    def input(self) -> Path:
+        return self.job.items[0][0]
+
+    def run(self, colorizer: Colorizer, on_frames: OnFrames) -> list[Report]:
+        """See `Task.run`.
+
+        Raises:
+            DeviceError: this worker would make other pictures.
+        """
+        check_alike(colorizer, self.description)
+        # Nothing was there when the run was planned: a worker that died has made what is now.
+        there = {
+            path
+            for path, output in self.job.items
+            if output.exists() and not self.settings.overwrite
+        }
+        left = tuple(item for item in self.job.items if item[0] not in there)
+        reports = {}
+        if left:
+            job = replace(self.job, items=left)
+            for report in colorize_pictures(job, colorizer, self.settings, share=self.share):
+                reports[report.input] = report
+                on_frames(len(reports))
+        return [
+            reports.get(path) or Report(path, output, "done", frames=1)
+            for path, output in self.job.items
+        ]
+
+
+_identity = lru_cache(2)(colorizer_identity)  # by the object; it reads all weights
+
+
+def check_alike(colorizer: Colorizer, description: Description) -> None:
+    """Raise a DeviceError if a colorizer is not that of the run."""
+    here = _identity(colorizer)
+    wanted = {key: description.identity[key] for key in here}
+    if changed := changes(wanted, here):
+        raise DeviceError(
+            f"a worker has another {changed} than the others; give all nodes the same version of "
+            "vidcolor and of its weights, and devices of one kind"
+        )
