@@ -115,12 +115,16 @@ def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
 
 
 def _describe_model(options: ColorizerOptions) -> str:
-    colorizer = make_colorizer(options)
+    from ..system.devices import worker_devices
+
+    devices = worker_devices(options.device)
+    colorizer = make_colorizer(replace(options, device=devices[0]))
+    where = ", ".join(devices) if len(devices) > 1 else colorizer.device
     mirrored = ", mirrored too" if colorizer.options.tta else ""
     count = len(colorizer.references.pictures)
     pulled = f", {count} reference picture{'s' * (count > 1)}" if count else ""
     return (
-        f"{colorizer.name}, {colorizer.precision} on {colorizer.device}, "
+        f"{colorizer.name}, {colorizer.precision} on {where}, "
         f"at {colorizer.size} squared pixels{mirrored}{pulled}"
     )
 

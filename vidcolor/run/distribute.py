@@ -33,10 +33,10 @@ from .journal import Journal, open_journal
 from .pictures import SHARE, WINDOW
 from .pipeline import colorize_parts
 from .plan import FilmJob, Job, PicturesJob, check_memory
+from .pool import Pool
 from .segments import FilmSegment, scan
 from .settings import Progress, ProgressCallback, Report, Settings, failed
 from .tasks import Describe, Description, PartOfFilm, SomePictures, WholeFilm
-from .workers import Pool
 
 logger = logging.getLogger(__name__)
 
@@ -342,9 +342,7 @@ class _Counter:
         self._total, self._numbers = total, itertools.count()
         self._done: dict[int, int] = {}
 
-    def part(
-        self, tell: Callable[[Progress], None], job: PicturesJob
-    ) -> Callable[[int], None]:
+    def part(self, tell: Callable[[Progress], None], job: PicturesJob) -> Callable[[int], None]:
         """A callback for one group."""
         number = next(self._numbers)
 

@@ -199,4 +199,3 @@ def color_segment(
             )
         sink.sync()
         sink.finish()
-

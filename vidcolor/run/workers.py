@@ -4,70 +4,32 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import pickle
 import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from ..errors import DeviceError, VidcolorError
 from .colorizer import Colorizer
+from .pool import Assignment, OnFrames, Pace, portable
 from .settings import ColorizerOptions
 from .tasks import Task
 
 logger = logging.getLogger("vidcolor")
 
 _SILENCE = 600.0  # seconds without a finished batch after which a worker counts as hanging
+_START_SECONDS = 300.0  # that a worker may take to load its model
 _MOST_DEATHS = 3  # of workers over one task, after which the task counts as the cause
 _MOST_FAILURES = 4  # of one worker in a row, after which its device is left out
-_SLOW = 2.0  # times the mean of like tasks after which an idle worker does a task as well
-_LEAST_SLOW = 10.0  # seconds
 _END_SECONDS = 10.0  # that workers have to remove their temporary files
-
-OnFrames = Callable[[int], None]
-
-
-class Pool(Protocol):
-    """Does tasks somewhere else.
-
-    Attributes:
-        size: number of tasks that are done at the same time.
-    """
-
-    @property
-    def size(self) -> int: ...
-
-    def submit(self, task: Task, on_frames: OnFrames = lambda frames: None) -> Future[Any]:
-        """Give a task to the next worker that is free; waits while enough tasks wait.
-
-        Args:
-            task: to do.
-            on_frames: called in another thread with the number of frames that are done. It becomes
-                smaller when another worker begins anew.
-        """
-        ...
-
-    def close(self) -> None:
-        """End all workers. Tasks that are not done are cancelled."""
-        ...
-
-
-@dataclass
-class _Assignment:
-    task: Task
-    on_frames: OnFrames
-    future: Future[Any] = field(default_factory=Future)
-    deaths: int = 0
-    began: float = 0.0
-    running: int = 0  # workers that do it now
 
 
 class Workers:
@@ -96,9 +58,9 @@ class Workers:
         silence: float = _SILENCE,
     ) -> None:
         self.silence, self._closed = silence, False
-        self._waiting: deque[_Assignment] = deque()
-        self._running: list[_Assignment] = []
-        self._seconds: dict[type[Any], tuple[int, float]] = {}  # by kind of task: count and sum
+        self._waiting: deque[Assignment] = deque()
+        self._running: list[Assignment] = []
+        self._pace = Pace()
         self._changed = threading.Condition()
         self._ready = 0
         self._problem: VidcolorError | None = None  # of the last device that was left out
@@ -136,7 +98,7 @@ class Workers:
 
     def submit(self, task: Task, on_frames: OnFrames = lambda frames: None) -> Future[Any]:
         """See `Pool.submit`."""
-        assignment = _Assignment(task, on_frames)
+        assignment = Assignment(task, on_frames)
         with self._changed:
             self._changed.wait_for(
                 lambda: self._closed or not self._usable or len(self._waiting) < self._usable
@@ -173,7 +135,7 @@ class Workers:
 
     # ------------------------------------------------------------------ called by the slots
 
-    def take(self) -> _Assignment | None:
+    def take(self) -> Assignment | None:
         """The next task; waits for it. None if there will be none."""
         with self._changed:
             while not self._closed:
@@ -191,36 +153,27 @@ class Workers:
                 self._changed.wait(1.0)
         return None
 
-    def _slow(self) -> _Assignment | None:
-        """A task that takes too long and has only one worker."""
-        for found in self._running:
-            count, total = self._seconds.get(type(found.task), (0, 0.0))
-            if found.running == 1 and found.task.repeatable and count >= 2:
-                limit = max(_LEAST_SLOW, _SLOW * total / count)
-                if time.monotonic() - found.began > limit:
-                    return found
-        return None
+    def _slow(self) -> Assignment | None:
+        return next((found for found in self._running if self._pace.is_slow(found)), None)
 
-    def finished(self, found: _Assignment, value: Any) -> None:
+    def finished(self, found: Assignment, value: Any) -> None:
         """A worker has done a task; `value` is the result, or an exception."""
         with self._changed:
             self._leave(found)
             if not found.future.done():
-                count, total = self._seconds.get(type(found.task), (0, 0.0))
-                took = time.monotonic() - found.began
-                self._seconds[type(found.task)] = count + 1, total + took
+                self._pace.add(found)
                 if isinstance(value, Exception):
                     found.future.set_exception(value)
                 else:
                     found.future.set_result(value)
             self._changed.notify_all()
 
-    def _leave(self, found: _Assignment) -> None:
+    def _leave(self, found: Assignment) -> None:
         found.running -= 1
         if not found.running:
             self._running.remove(found)
 
-    def died(self, found: _Assignment, how: str) -> None:
+    def died(self, found: Assignment, how: str) -> None:
         """A worker has died over a task; the next that is free does it again."""
         with self._changed:
             self._leave(found)
@@ -265,9 +218,7 @@ class _Died(Exception):
 class _Slot(threading.Thread):
     """Starts the process of one device, gives it tasks, and hears what becomes of them."""
 
-    def __init__(
-        self, pool: Workers, options: ColorizerOptions, threads: int, level: int
-    ) -> None:
+    def __init__(self, pool: Workers, options: ColorizerOptions, threads: int, level: int) -> None:
         super().__init__(name=f"worker on {options.device}", daemon=True)
         self._pool, self._options, self._threads, self._level = pool, options, threads, level
         self.process: multiprocessing.process.BaseProcess | None = None
@@ -319,18 +270,18 @@ class _Slot(threading.Thread):
             raise _Died("was not needed")
         self.process.start()
         other.close()
-        kind, value = self._hear()
+        kind, value = self._hear(_START_SECONDS)
         if kind == "error":
             raise value
 
-    def _do(self, found: _Assignment) -> None:
+    def _do(self, found: Assignment) -> None:
         assert self._connection is not None
         try:
             self._connection.send(found.task)
         except OSError as error:
             raise self._death() from error
         while True:
-            kind, value = self._hear()
+            kind, value = self._hear(self._pool.silence)
             if kind == "frames":
                 found.on_frames(value)
                 continue
@@ -338,13 +289,13 @@ class _Slot(threading.Thread):
             self._pool.finished(found, value)
             return
 
-    def _hear(self) -> tuple[str, Any]:
+    def _hear(self, silence: float) -> tuple[str, Any]:
         assert self._connection is not None
         while True:
             try:
-                if not self._connection.poll(self._pool.silence):
+                if not self._connection.poll(silence):
                     self.kill(0.0)
-                    raise _Died(f"did nothing for {self._pool.silence:g} seconds")
+                    raise _Died(f"did nothing for {silence:g} seconds")
                 kind, value = self._connection.recv()
             except (EOFError, OSError) as error:
                 raise self._death() from error
@@ -386,15 +337,6 @@ class _Sender(logging.Handler):
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)  # unwinds, so that temporary files are removed
-
-
-def portable(error: Exception) -> Exception:
-    """An error that another process can read."""
-    try:
-        pickle.loads(pickle.dumps(error))
-        return error
-    except Exception:
-        return VidcolorError(str(error))
 
 
 def serve(

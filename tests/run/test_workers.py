@@ -1,0 +1,265 @@
+"""Several worker processes make the files that one process makes, whatever happens to them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.helpers.clips import pattern
+from tests.helpers.long_films import assert_same_film, film_of_shots
+from tests.helpers.readback import files_in
+from vidcolor import Colorizer, ColorizerOptions, EncoderSettings, Report, Settings, colorize
+from vidcolor.errors import DeviceError
+from vidcolor.motion.shots import Spacing
+from vidcolor.run import distribute, films
+from vidcolor.run.distribute import run_on
+from vidcolor.run.plan import plan
+from vidcolor.run.settings import Progress
+from vidcolor.run.workers import Workers
+
+SHORT = Spacing(Fraction(1), Fraction(2))
+OPTIONS = ColorizerOptions(model="_ramp", size=64, precision="fp32", device="cpu")
+FFV1 = Settings(encoder=EncoderSettings("ffv1"), batch_size=4)
+SHOTS = (20, 50, 14, 40, 90, 17, 60, 33)
+
+
+@pytest.fixture(autouse=True)
+def _short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (films, distribute):
+        monkeypatch.setattr(module, "checkpoint_spacing", lambda gmacs: SHORT)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return film_of_shots(tmp_path_factory.mktemp("workers") / "film.mkv", SHOTS)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Workers]:
+    with Workers(OPTIONS, ["cpu", "cpu"]) as pool:
+        yield pool
+
+
+def work(
+    pool: Workers,
+    source: Path,
+    output: Path,
+    settings: Settings,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> list[Report]:
+    jobs, reports = plan([source], output, settings)
+    assert not reports, reports
+    return list(run_on(pool, jobs, settings, on_progress))
+
+
+def by_one(source: Path, output: Path, settings: Settings) -> list[Report]:
+    return colorize(source, output, colorizer=Colorizer(OPTIONS), settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("o.mkv", FFV1),
+        ("o.mp4", replace(FFV1, encoder=EncoderSettings("libx264", preset="veryfast"))),
+        ("o.mov", replace(FFV1, encoder=EncoderSettings("libx265", preset="ultrafast"))),
+        ("o.ts", replace(FFV1, encoder=EncoderSettings("libx264", preset="veryfast"))),
+        ("av1.mkv", replace(FFV1, encoder=EncoderSettings("libsvtav1", preset="12"))),
+        ("plain.mkv", replace(FFV1, stabilize=False)),
+    ],
+)
+def test_two_workers_make_the_film_of_one(
+    tmp_path: Path, film: Path, pool: Workers, name: str, settings: Settings
+) -> None:
+    if name.endswith((".ts", ".mp4")):  # they do not hold PCM
+        settings = replace(settings, copy=frozenset())
+    whole, output = tmp_path / f"whole{Path(name).suffix}", tmp_path / name
+    (expected,) = by_one(film, whole, settings)
+    seen: list[int] = []
+    (report,) = work(pool, film, output, settings, lambda progress: seen.append(progress.done))
+    assert report.status == "done" and report.frames == sum(SHOTS) and report.resumed == 0
+    assert report.warnings == expected.warnings
+    assert_same_film(output, whole)
+    assert seen == sorted(seen) and seen[-1] == sum(SHOTS)
+    assert files_in(tmp_path) == sorted([output.name, whole.name])
+
+
+def test_a_damaged_film_is_as_incomplete_as_by_one(tmp_path: Path, pool: Workers) -> None:
+    source = film_of_shots(tmp_path / "in.mkv", SHOTS, codec="libx264", pix_fmt="yuv420p")
+    data = bytearray(source.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4000] = bytes(4000)
+    source.write_bytes(data)
+    settings = replace(FFV1, copy=frozenset())
+    (expected,) = by_one(source, tmp_path / "whole.mkv", settings)
+    (report,) = work(pool, source, tmp_path / "o.mkv", settings)
+    assert (report.status, report.frames) == (expected.status, expected.frames)
+    assert report.status == "incomplete"
+    assert report.error == expected.error.replace("whole", "o")
+    assert_same_film(report.output, expected.output)
+
+
+def test_films_that_are_not_divided_are_done_too(tmp_path: Path, film: Path, pool: Workers) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        film_of_shots(folder / f"{name}.mkv", (9, 14))
+    settings = replace(FFV1, copy=frozenset())
+    reports = work(pool, folder, tmp_path / "out", settings)
+    assert {(r.status, r.frames) for r in reports} == {("done", 23)} and len(reports) == 3
+    by_one(folder, tmp_path / "whole", settings)
+    for name in ("a", "b", "c"):
+        assert_same_film(tmp_path / "out" / f"{name}.mkv", tmp_path / "whole" / f"{name}.mkv")
+    (report,) = work(pool, film, tmp_path / "o.avi", settings)
+    assert report.status == "done" and report.frames == sum(SHOTS)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """150 pictures of three shapes, and one that is none."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(150):
+        shape = ((48, 64), (60, 60), (80, 60))[number % 3]
+        Image.fromarray(pattern(number, *shape)).save(folder / f"{number:03}.png")
+    (folder / "none.png").write_bytes(b"no picture")
+    return folder
+
+
+def assert_same_pictures(folder: Path, other: Path) -> None:
+    assert files_in(folder) == files_in(other)
+    for name in files_in(folder):
+        assert (folder / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_two_workers_make_the_pictures_of_one(tmp_path: Path, photos: Path, pool: Workers) -> None:
+    settings = Settings()
+    expected = by_one(photos, tmp_path / "whole", settings)
+    seen: list[int] = []
+    reports = work(pool, photos, tmp_path / "out", settings, lambda p: seen.append(p.done))
+    assert {(r.input, r.status, r.error) for r in reports} == {
+        (r.input, r.status, r.error) for r in expected
+    }
+    assert sorted(r.status for r in reports) == ["done"] * 150 + ["failed"]
+    assert seen == sorted(seen) and seen[-1] == 151
+    assert_same_pictures(tmp_path / "out", tmp_path / "whole")
+
+
+def kill_one(pool: Workers, number: int, after: int) -> Callable[[Progress], None]:
+    """Send a signal to a worker as soon as so many frames are done."""
+    sent: list[int] = []
+
+    def on_progress(progress: Progress) -> None:
+        if not sent and progress.done >= after:
+            sent.append(pool.processes[0])
+            os.kill(sent[0], number)
+
+    return on_progress
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hangs"])
+def test_a_worker_that_fails_is_replaced(
+    tmp_path: Path, film: Path, photos: Path, number: int
+) -> None:
+    by_one(film, tmp_path / "whole.mkv", FFV1)
+    by_one(photos, tmp_path / "whole", Settings())
+    with Workers(OPTIONS, ["cpu", "cpu"], silence=5.0) as pool:
+        on_progress = kill_one(pool, number, 30)
+        (report,) = work(pool, film, tmp_path / "o.mkv", FFV1, on_progress)
+        assert report.status == "done", report.error
+        on_progress = kill_one(pool, number, 30)
+        reports = work(pool, photos, tmp_path / "out", Settings(), on_progress)
+    assert sorted(r.status for r in reports) == ["done"] * 150 + ["failed"]
+    assert_same_film(tmp_path / "o.mkv", tmp_path / "whole.mkv")
+    assert_same_pictures(tmp_path / "out", tmp_path / "whole")
+
+
+def test_a_device_that_fails_is_left_out(
+    tmp_path: Path, film: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Workers(OPTIONS, ["cpu", "cuda:99"]) as pool:
+        (report,) = work(pool, film, tmp_path / "o.mkv", FFV1)
+        assert report.status == "done" and report.frames == sum(SHOTS)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith("cuda:99 is left out")
+    with pytest.raises(DeviceError, match="cuda:99"):
+        Workers(OPTIONS, ["cuda:99", "cuda:99"])
+
+
+# Does what `run_on` does here, in a process that can be killed.
+DRIVER = """
+import sys
+from pathlib import Path
+from tests.run.test_workers import FFV1, OPTIONS, SHORT, Workers, distribute, work
+distribute.checkpoint_spacing = lambda gmacs: SHORT
+with Workers(OPTIONS, ["cpu"] * int(sys.argv[3])) as pool:
+    tell = lambda progress: print(progress.done, flush=True)
+    (report,) = work(pool, Path(sys.argv[1]), Path(sys.argv[2]), FFV1, tell)
+    print(report.status, report.resumed)
+"""
+
+
+def drive(film: Path, output: Path, workers: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(film), str(output), str(workers)],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_a_killed_run_goes_on_with_another_number_of_workers(tmp_path: Path, film: Path) -> None:
+    whole, output = tmp_path / "whole.mkv", tmp_path / "o.mkv"
+    by_one(film, whole, FFV1)
+    process = drive(film, output, 2)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) > 150:
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    saved = tmp_path / ".o.mkv.vidcolor"
+    assert saved.is_dir() and not output.exists()
+    copy = tmp_path / "copy" / ".o.mkv.vidcolor"
+    shutil.copytree(saved, copy)
+
+    done, _ = drive(film, output, 3).communicate(timeout=120)
+    status, resumed = done.split()[-2:]
+    assert status == "done" and int(resumed) > 0
+    assert_same_film(output, whole)
+    (report,) = by_one(film, copy.parent / "o.mkv", FFV1)  # and by a run of one process
+    assert report.status == "done", report.error
+    assert_same_film(report.output, whole)
+    assert files_in(tmp_path) == ["copy/o.mkv", "o.mkv", "whole.mkv"]
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path, film: Path) -> None:
+    process = drive(film, tmp_path / "o.mkv", 2)
+    assert process.stdout is not None
+    process.stdout.readline()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    workers = [int(word) for word in children.read_text().split()]
+    assert workers
+    process.kill()
+    process.communicate()
+    until = time.monotonic() + 30
+    while any(_is_alive(pid) for pid in workers) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(_is_alive(pid) for pid in workers)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
