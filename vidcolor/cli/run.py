@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 )
 @takes(options=ColorizerOptions, settings=Settings)
 @click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Work on a Ray cluster (pip install 'vidcolor[ray]'): host:6379, auto for the one that "
+    "this machine belongs to, or local to start one here. All nodes must see the inputs and the "
+    "output under the same names.",
+)
+@click.option(
     "--preview",
     type=click.IntRange(1, 100),
     metavar="N",
@@ -47,6 +54,7 @@ def run_command(
     output: str | None,
     options: ColorizerOptions,
     settings: Settings,
+    cluster: str | None,
     preview: int | None,
     dry_run: bool,
     as_json: bool,
@@ -89,7 +97,7 @@ def run_command(
     for report in reports:
         screen.finished(report)
     if jobs:
-        reports += _work(jobs, options, settings, screen)
+        reports += _work(jobs, options, settings, cluster, screen)
     screen.summary(reports)
     sys.exit(1 if screen.lost or any(r.is_problem for r in reports) else 0)
 
@@ -130,10 +138,14 @@ def _describe_model(options: ColorizerOptions) -> str:
 
 
 def _work(
-    jobs: Sequence[Job], options: ColorizerOptions, settings: Settings, screen: Screen
+    jobs: Sequence[Job],
+    options: ColorizerOptions,
+    settings: Settings,
+    cluster: str | None,
+    screen: Screen,
 ) -> list[Report]:
     done = []
-    with _runner(jobs, options) as run, screen.progress() as on_progress:
+    with _runner(jobs, options, cluster) as run, screen.progress() as on_progress:
         for report in run(jobs, settings, on_progress):
             screen.finished(report)
             done.append(report)
@@ -142,12 +154,20 @@ def _work(
 
 @contextmanager
 def _runner(
-    jobs: Sequence[Job], options: ColorizerOptions
+    jobs: Sequence[Job], options: ColorizerOptions, cluster: str | None
 ) -> Iterator[Callable[[Sequence[Job], Settings, ProgressCallback], Iterator[Report]]]:
-    """What does the jobs: this process, or one for each device."""
+    """What does the jobs: this process, one for each device, or a cluster."""
     from ..run.pipeline import run
     from ..system.devices import worker_devices
 
+    if cluster is not None:
+        from ..run.cluster import Cluster
+        from ..run.distribute import run_on
+        from ..run.plan import most_pixels
+
+        with Cluster(cluster, options, most_pixels(jobs)) as nodes:
+            yield partial(run_on, nodes)
+        return
     devices = worker_devices(options.device)
     if len(devices) > 1:
         from ..run.distribute import run_on

@@ -27,6 +27,7 @@ import torch
 from ..errors import InputError, VidcolorError
 from ..sinks import EarlierFilm, FilmSink, can_resume
 from ..sources.loader import load
+from ..system.devices import processors
 from .films import Findings, film_sink, no_frame
 from .identity import checkpoint_spacing
 from .journal import Journal, open_journal
@@ -42,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 _PARTS = "parts"  # folder of the parts, in the hidden one beside the output
 _LONGEST = Fraction(60)  # seconds of a segment, unless checkpoints are farther apart
+_PER_SCAN = 4  # processors of this machine for each film that is scanned at the same time
 _AHEAD = 4  # segments for each worker, between the one that is joined next and the last handed out
 
 
@@ -54,6 +56,8 @@ def run_on(
     jobs: Sequence[Job],
     settings: Settings,
     on_progress: ProgressCallback = lambda progress: None,
+    *,
+    length: Fraction | None = None,
 ) -> Iterator[Report]:
     """Work on the jobs, as `pipeline.run` does; yields a report as each input is finished.
 
@@ -62,9 +66,11 @@ def run_on(
         jobs: by `plan`.
         settings: of the run.
         on_progress: called with a `Progress` as the work goes on, in the calling thread.
+        length: seconds of a film's segment, at least; None for a minute, or less where a film would
+            have too few segments for the workers.
     """
     told: queue.SimpleQueue[Report | Progress | BaseException | None] = queue.SimpleQueue()
-    driver = _Driver(pool, settings, told.put)
+    driver = _Driver(pool, settings, told.put, length)
     works = [work for job in jobs for work in driver.works(job)]
 
     def do(work: Callable[[], None]) -> None:
@@ -105,10 +111,15 @@ class _Driver:
     """
 
     def __init__(
-        self, pool: Pool, settings: Settings, tell: Callable[[Report | Progress], None]
+        self,
+        pool: Pool,
+        settings: Settings,
+        tell: Callable[[Report | Progress], None],
+        length: Fraction | None,
     ) -> None:
-        self._pool, self._settings, self._tell = pool, settings, tell
-        self._scanning = threading.Lock()  # one film after the other, so that few are open
+        self._pool, self._settings, self._tell, self._length = pool, settings, tell, length
+        # few films at once: a scan takes a processor, and open films take memory
+        self._scanning = threading.Semaphore(max(1, processors() // _PER_SCAN))
         self.ended = False
 
     def works(self, job: Job) -> Iterator[Callable[[], None]]:
@@ -180,8 +191,8 @@ class _Driver:
             raise _NotDivisible("it has a reference for each shot, or no shots are found")
         if seconds is not None and seconds < 2 * spacing.most:
             raise _NotDivisible("it is short")
-        longest = Fraction(seconds or 0) / (_AHEAD * self._pool.size)
-        length = max(spacing.least, min(longest, _LONGEST))
+        share = _LONGEST if seconds is None else Fraction(seconds) / (_AHEAD * self._pool.size)
+        length = self._length or max(spacing.least, min(share, _LONGEST))
         restart = self._settings.restart
         with open_journal(job.output, lambda: description.identity, restart=restart) as journal:
             film = _FilmInParts(job, self._settings, self._pool, description, journal, self._tell)
@@ -226,7 +237,7 @@ class _FilmInParts:
         self._resumed = 0
         self._waiting: deque[_Part] = deque()  # to be joined, in order
 
-    def run(self, length: Fraction, scanning: threading.Lock) -> Report:
+    def run(self, length: Fraction, scanning: threading.Semaphore) -> Report:
         """Colorize the film.
 
         Args:
