@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -21,7 +21,10 @@ from .options import make_colorizer, takes
 if TYPE_CHECKING:
     from ..run.colorizer import Colorizer
     from ..run.plan import Job
+    from ..run.pool import Pool
     from .screen import Screen
+
+    Runner = Callable[[Sequence[Job], Settings, ProgressCallback], Iterator[Report]]
 
 
 @click.command("run")
@@ -90,6 +93,11 @@ def run_command(
     if preview is not None:
         _preview(inputs, output, preview, options, settings, screen)
         return
+    if any("://" in text for text in (*inputs, output or "")):
+        if dry_run:
+            raise click.UsageError("--dry-run is for local files")
+        reports = _work_elsewhere(inputs, output, options, settings, cluster, screen)
+        _end(reports, screen)
     jobs, reports = plan(inputs, output, settings)
     if dry_run:
         screen.plan(jobs, reports, _describe_model(options), settings.encoder.encoder)
@@ -98,6 +106,10 @@ def run_command(
         screen.finished(report)
     if jobs:
         reports += _work(jobs, options, settings, cluster, screen)
+    _end(reports, screen)
+
+
+def _end(reports: Sequence[Report], screen: Screen) -> NoReturn:
     screen.summary(reports)
     sys.exit(1 if screen.lost or any(r.is_problem for r in reports) else 0)
 
@@ -145,43 +157,81 @@ def _work(
     screen: Screen,
 ) -> list[Report]:
     done = []
-    with _runner(jobs, options, cluster) as run, screen.progress() as on_progress:
+    with _pool(jobs, options, cluster) as pool, screen.progress() as on_progress:
+        run = _runner(pool, jobs, options)
         for report in run(jobs, settings, on_progress):
             screen.finished(report)
             done.append(report)
     return done
 
 
+def _work_elsewhere(
+    inputs: Sequence[str],
+    output: str | None,
+    options: ColorizerOptions,
+    settings: Settings,
+    cluster: str | None,
+    screen: Screen,
+) -> list[Report]:
+    """Work on files that URLs name."""
+    from ..run.distribute import run_on
+    from ..run.remote import Mirror, StagedPool, run_remote
+
+    done = []
+    with _pool((), options, cluster) as pool, screen.progress() as on_progress:
+        here = None if cluster is not None else _runner(pool, (), options)
+
+        def runner(source: Mirror, target: Mirror) -> Runner:
+            if here is not None:
+                return here
+            assert pool is not None
+            return partial(run_on, StagedPool(pool, source, target))
+
+        for report in run_remote(inputs, output, settings, runner, on_progress):
+            screen.finished(report)
+            done.append(report)
+    return done
+
+
 @contextmanager
-def _runner(
+def _pool(
     jobs: Sequence[Job], options: ColorizerOptions, cluster: str | None
-) -> Iterator[Callable[[Sequence[Job], Settings, ProgressCallback], Iterator[Report]]]:
-    """What does the jobs: this process, one for each device, or a cluster."""
+) -> Iterator[Pool | None]:
+    """The workers of a run; None if this process does the work."""
+    from ..run.plan import most_pixels
+    from ..system.devices import worker_devices
+
+    devices = worker_devices(options.device)
+    if cluster is not None:
+        from ..run.cluster import Cluster
+
+        with Cluster(cluster, options, most_pixels(jobs)) as nodes:
+            yield nodes
+    elif len(devices) > 1:
+        from ..run.workers import Workers
+
+        with Workers(options, devices) as workers:
+            yield workers
+    else:
+        yield None
+
+
+def _runner(pool: Pool | None, jobs: Sequence[Job], options: ColorizerOptions) -> Runner:
+    """What does jobs: the pool, or this process."""
     from ..run.pipeline import run
     from ..system.devices import worker_devices
 
-    if cluster is not None:
-        from ..run.cluster import Cluster
+    if pool is not None:
         from ..run.distribute import run_on
-        from ..run.plan import most_pixels
 
-        with Cluster(cluster, options, most_pixels(jobs)) as nodes:
-            yield partial(run_on, nodes)
-        return
-    devices = worker_devices(options.device)
-    if len(devices) > 1:
-        from ..run.distribute import run_on
-        from ..run.workers import Workers
-
-        with Workers(options, devices) as pool:
-            yield partial(run_on, pool)
-        return
-    colorizer = make_colorizer(replace(options, device=devices[0]))
+        return partial(run_on, pool)
+    (device,) = worker_devices(options.device)
+    colorizer = make_colorizer(replace(options, device=device))
     logging.getLogger("vidcolor").info(
         "%s, %s on %s", colorizer.name, colorizer.precision, colorizer.device
     )
     keep_film_memory(jobs, colorizer)
-    yield lambda jobs, settings, on_progress: run(jobs, colorizer, settings, on_progress)
+    return lambda jobs, settings, on_progress: run(jobs, colorizer, settings, on_progress)
 
 
 def _preview(
@@ -194,7 +244,9 @@ def _preview(
 ) -> None:
     from ..run.preview import write_preview
     from ..sources import PICTURE_SUFFIXES, expand
+    from ..system.devices import worker_devices
 
+    options = replace(options, device=worker_devices(options.device)[0])
     items = expand(inputs, rate=settings.fps)
     path = Path(output) if output else items[0].path.with_name(f"{items[0].path.stem}.preview.png")
     if path.suffix.lower() not in PICTURE_SUFFIXES:

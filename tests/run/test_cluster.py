@@ -1,0 +1,122 @@
+"""A Ray cluster makes the files that one process makes, whatever becomes of its nodes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.helpers.clips import pattern
+from tests.helpers.long_films import assert_same_film, film_of_shots
+from tests.helpers.readback import files_in
+
+pytestmark = pytest.mark.slow
+
+RAMP = ("--model", "_ramp", "--size", "64", "--precision", "fp32", "--device", "cpu")
+FILM = (*RAMP, "--encoder", "ffv1", "--batch-size", "4")
+# More than two minutes, in which there are cuts to begin segments with.
+SHOTS = (150, 200, 60, 500, 90, 140, 300, 77)
+
+
+def vidcolor(*arguments: str | Path) -> subprocess.Popen[str]:
+    """The command line, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "vidcolor", "run", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == code, out
+    return out
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Any]:
+    """Two nodes of one processor each, on this machine."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    given = {"num_cpus": 1, "object_store_memory": 100 << 20, "node_ip_address": "127.0.0.1"}
+    cluster = Cluster(initialize_head=True, head_node_args={**given, "include_dashboard": False})
+    try:
+        cluster.add_node(**given)
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return film_of_shots(tmp_path_factory.mktemp("cluster") / "film.mkv", SHOTS)
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < until, "nothing happened for two minutes"
+        time.sleep(0.05)
+
+
+def test_a_killed_driver_and_a_killed_node(tmp_path: Path, film: Path, nodes: Any) -> None:
+    whole, output = tmp_path / "whole.mkv", tmp_path / "o.mkv"
+    finish(vidcolor(film, "-o", whole, *FILM))
+    folder = tmp_path / ".o.mkv.vidcolor"
+
+    def checkpoints() -> int:
+        lines = [path.read_text().splitlines() for path in folder.glob("journal-*.jsonl")]
+        return max((len(each) - 1 for each in lines), default=0)
+
+    command = (film, "-o", output, *FILM, "--cluster", nodes.address)
+    process = vidcolor(*command)
+    wait_until(lambda: checkpoints() >= 2, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not output.exists()
+
+    before = checkpoints()
+    process = vidcolor(*command, "--json")
+    wait_until(lambda: checkpoints() > before, process)
+    (node,) = nodes.worker_nodes
+    nodes.remove_node(node, allow_graceful=False)
+    out = finish(process)
+    assert '"status": "done"' in out and '"resumed": 0' not in out
+    assert_same_film(output, whole)
+    assert files_in(tmp_path) == ["o.mkv", "whole.mkv"]
+
+
+def test_pictures_and_short_films_on_a_cluster_of_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(70):
+        Image.fromarray(pattern(number, 64, 48)).save(folder / f"{number:02}.png")
+    film_of_shots(folder / "film.mkv", (9, 14))
+    finish(vidcolor(folder, "-o", tmp_path / "whole", *FILM))
+    out = finish(vidcolor(folder, "-o", tmp_path / "out", *FILM, "--cluster", "local"))
+    assert "71 done" in out
+    assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
+    for name in files_in(tmp_path / "out"):
+        if name.endswith(".png"):
+            one, other = tmp_path / "out" / name, tmp_path / "whole" / name
+            assert one.read_bytes() == other.read_bytes()
+    assert_same_film(tmp_path / "out" / "film.mkv", tmp_path / "whole" / "film.mkv")
+
+
+def test_no_cluster_at_an_address(tmp_path: Path, film: Path) -> None:
+    process = vidcolor(film, "-o", tmp_path / "o.mkv", *FILM, "--cluster", "127.0.0.1:1")
+    out = finish(process, 2)
+    assert out.startswith("error: --cluster 127.0.0.1:1: no cluster can be reached there")
+    assert files_in(tmp_path) == []
