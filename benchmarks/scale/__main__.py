@@ -1,9 +1,10 @@
 """How vidcolor scales.
 
-    python -m benchmarks.scale measure --json scale.json      # real runs, on an idle machine
-    python -m benchmarks.scale simulate --costs scale.json --plot docs/scale.png
+    python -m benchmarks.scale measure --json scale.json --write docs/SCALE.md
+    python -m benchmarks.scale simulate --costs scale.json --write docs/SCALE.md
 
-`measure` needs two processors and some ten minutes. `simulate` prints the tables of docs/SCALE.md.
+`measure` runs one and two workers; it needs two idle processors and some minutes. `simulate` takes
+their costs to 10,000 workers. Both put their tables into docs/SCALE.md.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .real import measure
-from .tables import simulated, tables
+from .tables import simulated, tables, write_into
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     real = commands.add_parser("measure", help="run one and two workers on this machine")
     real.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    real.add_argument("--write", type=Path, metavar="FILE", help="put the tables into this text")
     real.add_argument("--seconds", type=float, default=150.0, help="of the film [150]")
     real.add_argument("--pictures", type=int, default=256, help="in the folder [256]")
     real.add_argument("--rounds", type=int, default=3, help="turns of each; medians count [3]")
@@ -35,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = commands.add_parser("simulate", help="simulate 1 to 10,000 workers")
     model.add_argument("--costs", type=Path, metavar="FILE", help="figures of `measure`")
     model.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    model.add_argument("--write", type=Path, metavar="FILE", help="put the tables into this text")
     model.add_argument("--plot", type=Path, metavar="FILE", help="draw efficiency and length")
     model.add_argument("--most", type=int, default=10_000, help="workers [10000]")
     given = parser.parse_args(arguments)
@@ -53,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.json:
         given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     for table in tables(found):
-        console.print(table)
+        console.print(table.rich())
+    if given.write:
+        write_into(given.write, found["kind"], found)
 
 
 if __name__ == "__main__":

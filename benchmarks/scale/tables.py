@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,19 +119,53 @@ def draw(found: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def tables(found: dict[str, Any]) -> Iterator[Table]:
+def tables(found: dict[str, Any]) -> Iterator[Figures]:
     """The figures of `measure` or `simulated`."""
     yield from _measured(found) if found["kind"] == "measured" else _simulated(found)
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for number, name in enumerate(columns):
-        table.add_column(name, justify="right" if number else "left")
-    return table
+@dataclass
+class Figures:
+    """A table: its title, the columns' names, and the rows."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+
+    def add_row(self, *cells: str) -> None:
+        """Add a row."""
+        self.rows.append(cells)
+
+    def rich(self) -> Table:
+        """The table for a screen."""
+        table = Table(title=self.title, title_justify="left")
+        for number, name in enumerate(self.columns):
+            table.add_column(name, justify="right" if number else "left")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        """The table for a document."""
+        lines = [self.columns, ("---", *("---:" for _ in self.columns[1:])), *self.rows]
+        body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return f"{self.title}:\n\n{body}\n"
 
 
-def _measured(found: dict[str, Any]) -> Iterator[Table]:
+def write_into(document: Path, name: str, found: dict[str, Any]) -> None:
+    """Put the tables between the marks `<!-- name -->` and `<!-- /name -->` of a document."""
+    text = document.read_text(encoding="utf-8")
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, rest = text.split(begin)
+    body = "\n".join(each.markdown() for each in tables(found))
+    document.write_text(f"{before}{begin}\n{body}\n{end}{rest.split(end)[1]}", encoding="utf-8")
+
+
+def _table(title: str, *columns: str) -> Figures:
+    return Figures(title, columns)
+
+
+def _measured(found: dict[str, Any]) -> Iterator[Figures]:
     title = f"Real runs: {found['model']}, {found['size']}, {found['processor']}"
     table = _table(title, "run", "seconds", "frames a second", "tasks")
     for name, each in found["runs"].items():
@@ -150,7 +184,7 @@ def _measured(found: dict[str, Any]) -> Iterator[Table]:
     yield table
 
 
-def _simulated(found: dict[str, Any]) -> Iterator[Table]:
+def _simulated(found: dict[str, Any]) -> Iterator[Figures]:
     table = _table(
         f"Simulated: segments of a minute, ${found['price']:g} an hour of a worker",
         "workers",

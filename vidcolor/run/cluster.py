@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 import time
 from concurrent.futures import CancelledError, Future
@@ -31,6 +32,7 @@ _BYTES = 1 << 30  # of memory that a task is given beside its frames: measured a
 _FRAME_BYTES = 100  # a pixel of a film; see `plan.check_memory`
 _STORE_BYTES = 200 << 20  # of the object store of a cluster of one's own: tasks and reports only
 _TRIES = 5  # of a task whose node or process was lost
+_ANSWER = 10.0  # seconds for the cluster's head to answer
 _LOOK = 1.0  # seconds between two looks at the cluster
 
 
@@ -159,6 +161,9 @@ class Cluster:
                     **quiet,
                 )
             else:
+                host, _, port = address.rpartition("://")[2].rpartition(":")
+                if host and port.isdecimal():  # Ray would wait for minutes where nobody answers
+                    socket.create_connection((host, int(port)), _ANSWER).close()
                 self._ray.init(address, **quiet)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
