@@ -122,16 +122,20 @@ def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
     Returns:
         Whether it does.
     """
-    from ..run.plan import FilmJob
     from ..system.memory import retain_freed_memory
+
+    return colorizer.device.type == "cpu" and _of_one_size(jobs) and retain_freed_memory()
+
+
+def _of_one_size(jobs: Sequence[Job]) -> bool:
+    """Whether all jobs are films of one size."""
+    from ..run.plan import FilmJob
 
     sizes = {
         (job.source.facts.width, job.source.facts.height) if isinstance(job, FilmJob) else None
         for job in jobs
     }
-    if colorizer.device.type != "cpu" or len(sizes) != 1 or None in sizes:
-        return False
-    return retain_freed_memory()
+    return len(sizes) == 1 and None not in sizes
 
 
 def _describe_model(options: ColorizerOptions) -> str:
@@ -210,7 +214,8 @@ def _pool(
     elif len(devices) > 1:
         from ..run.workers import Workers
 
-        with Workers(options, devices) as workers:
+        retain = devices[0] == "cpu" and _of_one_size(jobs)
+        with Workers(options, devices, retain=retain) as workers:
             yield workers
     else:
         yield None

@@ -12,7 +12,8 @@ import os
 import socket
 import threading
 import time
-from concurrent.futures import CancelledError, Future
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -185,16 +186,22 @@ class Cluster:
     def size(self) -> int:
         """Number of tasks that fit into the cluster now; it changes as nodes come and go."""
         if time.monotonic() - self._counted > _LOOK:
-            self._size, self._counted = self._slots(), time.monotonic()
+            self._size, self._counted = sum(self._slots()), time.monotonic()
         return self._size
 
-    def _slots(self) -> int:
+    @property
+    def neighbors(self) -> int:
+        """See `Pool.neighbors`."""
+        return max(1, *self._slots(), 1)
+
+    def _slots(self) -> list[int]:
+        """Number of tasks that fit into each node."""
         names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
         needs = {names[name]: need for name, need in self._needs.items() if need}
-        return sum(
+        return [
             min(int(node["Resources"].get(name, 0) // need) for name, need in needs.items())
             for node in self._nodes()
-        )
+        ]
 
     def submit(self, task: Task, on_frames: OnFrames = lambda frames: None) -> Future[Any]:
         """See `Pool.submit`."""
@@ -258,6 +265,10 @@ class Cluster:
                     room = sum(each.running for each in self._running.values()) < self.size
                     if room and self._pace.is_slow(found):
                         self._launch(number)
+
+    def drop(self, futures: Sequence[Future[Any]]) -> None:
+        """See `Pool.drop`; Ray has begun all of them, or is about to."""
+        wait(futures)
 
     def close(self) -> None:
         """See `Pool.close`."""

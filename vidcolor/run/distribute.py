@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -31,7 +31,7 @@ from ..system.devices import processors
 from .films import Findings, film_sink, no_frame
 from .identity import checkpoint_spacing
 from .journal import Journal, open_journal
-from .pictures import SHARE, WINDOW
+from .pictures import WINDOW
 from .pipeline import colorize_parts
 from .plan import FilmJob, Job, PicturesJob, check_memory
 from .pool import Pool
@@ -143,8 +143,7 @@ class _Driver:
         try:
             description: Description = describe()
             settings = replace(self._settings, batch_size=description.batch_size)
-            share = SHARE / self._pool.size
-            task = SomePictures(job, settings, description, share)
+            task = SomePictures(job, settings, description, self._pool.neighbors)
             reports = self._result(task, counted.part(self._tell, job))
         except CancelledError:
             return
@@ -277,9 +276,7 @@ class _FilmInParts:
                 while self._waiting:
                     self._join(sink)
             finally:
-                for part in self._waiting:
-                    part.future.cancel()
-                wait([part.future for part in self._waiting])
+                self._pool.drop([part.future for part in self._waiting])
             if not frames:
                 raise no_frame(job)
             cut = film.changed_at is not None

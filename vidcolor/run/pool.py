@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -23,10 +23,14 @@ class Pool(Protocol):
 
     Attributes:
         size: number of tasks that are done at the same time.
+        neighbors: number of those on one machine, at most.
     """
 
     @property
     def size(self) -> int: ...
+
+    @property
+    def neighbors(self) -> int: ...
 
     def submit(self, task: Task, on_frames: OnFrames = lambda frames: None) -> Future[Any]:
         """Give a task to the next worker that is free; waits while enough tasks wait.
@@ -38,8 +42,12 @@ class Pool(Protocol):
         """
         ...
 
+    def drop(self, futures: Sequence[Future[Any]]) -> None:
+        """Forget the tasks that no worker has begun, and wait for the others."""
+        ...
+
     def close(self) -> None:
-        """End all workers. Tasks that are not done are cancelled."""
+        """End all workers. The futures of tasks that are not done raise CancelledError."""
         ...
 
 

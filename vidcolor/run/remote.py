@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from glob import has_magic
@@ -231,6 +231,15 @@ class StagedPool:
             done = self._pool.submit(Staged(task, self._inputs, self._outputs), on_frames)
             done.add_done_callback(lambda each: self._fetching.submit(fetch, each) and None)
         return future
+
+    @property
+    def neighbors(self) -> int:
+        """See `Pool.neighbors`."""
+        return self._pool.neighbors
+
+    def drop(self, futures: Sequence[Future[Any]]) -> None:
+        """See `Pool.drop`; all have been begun."""
+        wait(futures)
 
     def close(self) -> None:
         """See `Pool.close`."""

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import DeviceError
+from ..system.devices import processors
 from ..system.opencv import load_problem
 from .colorizer import Colorizer
 from .films import batch_size, colorize_film, needs_shots
 from .identity import Identity, changes, colorizer_identity, identity
-from .pictures import colorize_pictures, picture_batch_size
+from .pictures import SHARE, colorize_pictures, picture_batch_size
 from .plan import FilmJob, PicturesJob
 from .segments import FilmSegment, color_segment
 from .settings import Report, Settings
@@ -174,13 +175,13 @@ class SomePictures:
 
     Attributes:
         job: with these pictures.
-        share: part of the free memory that they may take.
+        neighbors: number of workers on one machine, which share its memory and processors.
     """
 
     job: PicturesJob
     settings: Settings
     description: Description
-    share: float
+    neighbors: int
     repeatable = False
 
     @property
@@ -204,7 +205,10 @@ class SomePictures:
         reports = {}
         if left:
             job = replace(self.job, items=left)
-            for report in colorize_pictures(job, colorizer, self.settings, share=self.share):
+            threads = self.settings.picture_threads or max(1, processors() // self.neighbors)
+            settings = replace(self.settings, picture_threads=threads)
+            share = SHARE / self.neighbors
+            for report in colorize_pictures(job, colorizer, settings, share=share):
                 reports[report.input] = report
                 on_frames(len(reports))
         return [

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, wait
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from types import FrameType
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from ..errors import DeviceError, VidcolorError
+from ..system.memory import retain_freed_memory
 from .colorizer import Colorizer
 from .pool import Assignment, OnFrames, Pace, portable
 from .settings import ColorizerOptions
@@ -42,7 +43,8 @@ class Workers:
     Args:
         options: of the colorizer.
         devices: of the workers, one each, all of one kind.
-        threads: torch's, in each worker; 0 for torch's own number, and on the CPU a share of it.
+        threads: torch's, in each worker; 0 for a share of its own number.
+        retain: keep freed memory, see `retain_freed_memory`.
         silence: seconds without progress after which a worker counts as hanging.
 
     Raises:
@@ -55,6 +57,7 @@ class Workers:
         devices: Sequence[str],
         *,
         threads: int = 0,
+        retain: bool = False,
         silence: float = _SILENCE,
     ) -> None:
         self.silence, self._closed = silence, False
@@ -65,10 +68,10 @@ class Workers:
         self._ready = 0
         self._problem: VidcolorError | None = None  # of the last device that was left out
         level = logger.getEffectiveLevel()
-        if not threads and devices[0] == "cpu":
-            threads = max(1, torch.get_num_threads() // len(devices))
+        threads = threads or max(1, torch.get_num_threads() // len(devices))
         self._slots = [
-            _Slot(self, replace(options, device=device), threads, level) for device in devices
+            _Slot(self, (replace(options, device=device), threads, retain, level))
+            for device in devices
         ]
         self._usable = len(self._slots)
         for slot in self._slots:
@@ -90,6 +93,11 @@ class Workers:
     def size(self) -> int:
         """Number of devices that are in use."""
         return max(1, self._usable)
+
+    @property
+    def neighbors(self) -> int:
+        """All are on this machine."""
+        return self.size
 
     @property
     def processes(self) -> list[int]:
@@ -127,8 +135,18 @@ class Workers:
             if slot.is_alive():
                 slot.join()
         for assignment in left:
-            if not assignment.future.cancel() and not assignment.future.done():
+            if not assignment.future.done():
                 assignment.future.set_exception(CancelledError())
+
+    def drop(self, futures: Sequence[Future[Any]]) -> None:
+        """See `Pool.drop`."""
+        with self._changed:
+            for found in list(self._waiting):
+                if found.future in futures:
+                    self._waiting.remove(found)
+                    found.future.set_exception(CancelledError())
+            self._changed.notify_all()
+        wait(futures)
 
     def _lost(self) -> DeviceError:
         return DeviceError(f"no device is left to work on ({self._problem}); run the command again")
@@ -141,9 +159,6 @@ class Workers:
             while not self._closed:
                 found = self._waiting.popleft() if self._waiting else self._slow()
                 if found is not None:
-                    fresh = not (found.running or found.deaths)
-                    if fresh and not found.future.set_running_or_notify_cancel():
-                        continue
                     if not found.running:
                         found.began = time.monotonic()
                         self._running.append(found)
@@ -218,9 +233,10 @@ class _Died(Exception):
 class _Slot(threading.Thread):
     """Starts the process of one device, gives it tasks, and hears what becomes of them."""
 
-    def __init__(self, pool: Workers, options: ColorizerOptions, threads: int, level: int) -> None:
-        super().__init__(name=f"worker on {options.device}", daemon=True)
-        self._pool, self._options, self._threads, self._level = pool, options, threads, level
+    def __init__(self, pool: Workers, given: tuple[ColorizerOptions, int, bool, int]) -> None:
+        self._device = given[0].device
+        super().__init__(name=f"worker on {self._device}", daemon=True)
+        self._pool, self._given = pool, given  # for `serve`
         self.process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection[Any, Any] | None = None
         self._failures = 0
@@ -228,7 +244,7 @@ class _Slot(threading.Thread):
 
     def run(self) -> None:
         """Do tasks until there are none, or the device has failed too often."""
-        pool, device = self._pool, self._options.device
+        pool, device = self._pool, self._device
         try:
             self._begin()
             pool.is_ready()
@@ -263,9 +279,7 @@ class _Slot(threading.Thread):
         """Start the process, and wait until it has its colorizer."""
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
-        self.process = context.Process(
-            target=serve, args=(other, self._options, self._threads, self._level), daemon=True
-        )
+        self.process = context.Process(target=serve, args=(other, *self._given), daemon=True)
         if self._ending:
             raise _Died("was not needed")
         self.process.start()
@@ -340,7 +354,11 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def serve(
-    connection: Connection[Any, Any], options: ColorizerOptions, threads: int, level: int
+    connection: Connection[Any, Any],
+    options: ColorizerOptions,
+    threads: int,
+    retain: bool,
+    level: int,
 ) -> None:
     """The life of a worker process: make a colorizer, then do tasks until the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the starting process's to handle
@@ -348,8 +366,9 @@ def serve(
     log = logging.getLogger("vidcolor")
     log.handlers, log.propagate = [_Sender(connection)], False
     log.setLevel(level)
-    if threads:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads)
+    if retain:
+        retain_freed_memory()
     try:
         try:
             colorizer = Colorizer(options)
