@@ -87,8 +87,8 @@ class Cluster:
     """A `Pool` of the processes of a Ray cluster; a context manager.
 
     Args:
-        address: of the cluster's head (`host:6379`, or `ray://host:10001`); `auto` for the one
-            that this machine belongs to; `local` starts one for this run, on this machine alone.
+        address: of the head (`host:6379`) of a cluster that this machine belongs to; `auto` finds
+            it; `local` starts one for this run, on this machine alone.
         options: of the colorizer. With the device `auto` tasks take GPUs if the cluster has any.
         pixels: of a frame of the largest film, for the memory that is asked for.
 
@@ -100,6 +100,7 @@ class Cluster:
     def __init__(self, address: str, options: ColorizerOptions, pixels: int = 0) -> None:
         try:
             import ray
+            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
         except ImportError as error:
             raise VidcolorError("--cluster needs Ray: pip install 'vidcolor[ray]'") from error
         self._ray = ray
@@ -122,9 +123,7 @@ class Cluster:
             "memory": _BYTES + _FRAME_BYTES * pixels,
         }
         self._remote = ray.remote(_do).options(max_retries=_TRIES, **self._needs)
-        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=True
-        )
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self._board = ray.remote(_Board).options(num_cpus=0, scheduling_strategy=here).remote()
         self._thread = threading.Thread(target=self._watch, name="cluster", daemon=True)
         try:
