@@ -46,16 +46,20 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
     """Two nodes of one processor each, on this machine."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    from ray.cluster_utils import Cluster
-
     given = {"num_cpus": 1, "object_store_memory": 100 << 20, "node_ip_address": "127.0.0.1"}
-    cluster = Cluster(initialize_head=True, head_node_args={**given, "include_dashboard": False})
-    try:
-        cluster.add_node(**given)
-        yield cluster
-    finally:
-        cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        # read when Ray is imported
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # listen on 127.0.0.1 alone
+        from ray.cluster_utils import Cluster
+
+        head = {**given, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            cluster.add_node(**given)
+            yield cluster
+        finally:
+            cluster.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,14 @@ _BYTES = 1 << 30  # of memory that a task is given beside its frames: measured a
 _FRAME_BYTES = 100  # a pixel of a film; see `plan.check_memory`
 _STORE_BYTES = 200 << 20  # of the object store of a cluster of one's own: tasks and reports only
 _TRIES = 5  # of a task whose node or process was lost
+# What Ray reads when it is imported: send no usage statistics, print no warnings on what we mean.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+}
+# A cluster of one machine listens on 127.0.0.1 alone: whoever reaches Ray can run programs.
+_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _ANSWER = 10.0  # seconds for the cluster's head to answer
 _LOOK = 1.0  # seconds between two looks at the cluster
 
@@ -98,6 +106,8 @@ class Cluster:
     """
 
     def __init__(self, address: str, options: ColorizerOptions, pixels: int = 0) -> None:
+        for name, value in (_ENVIRONMENT | (_ALONE if address == "local" else {})).items():
+            os.environ.setdefault(name, value)
         try:
             import ray
             from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -147,8 +157,6 @@ class Cluster:
         """Connect this process to a cluster, unless it is."""
         if not self._own:
             return
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:
             if address == "local":
