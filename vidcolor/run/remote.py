@@ -39,11 +39,6 @@ _KEPT = 3  # films on a node
 Runner = Callable[[Sequence[Job], Settings, ProgressCallback], Iterator[Report]]
 
 
-def is_url(text: str) -> bool:
-    """Whether an input or output is given by a URL."""
-    return "://" in text
-
-
 class UrlPath(type(Path())):  # type: ignore[misc]  # the system's kind of path
     """A path that prints as the URL it was made of; `Path` makes one slash of two."""
 
@@ -126,7 +121,7 @@ class Mirror:
         url = self.place(path)
         with _reaching(url, OutputError):
             files, name = fsspec.core.url_to_fs(url)
-            if "file" in files.protocol or "local" in files.protocol:
+            if _is_local(files):
                 target = Path(name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 partial = temporary_path(target, ".put")
@@ -247,6 +242,10 @@ class StagedPool:
         self._fetching.shutdown(wait=False)
 
 
+def _is_local(files: Any) -> bool:
+    return "file" in files.protocol
+
+
 def _find(text: str) -> tuple[str, list[str]]:
     """The files that a URL means.
 
@@ -272,7 +271,8 @@ def _find(text: str) -> tuple[str, list[str]]:
             found, root = [], ""
         if not found:
             raise InputError(f"{text}: there is no film or picture of that name")
-        return str(files.unstrip_protocol(root)), [each[len(root) :].lstrip("/") for each in found]
+        place = root if _is_local(files) else str(files.unstrip_protocol(root))
+        return place, [each[len(root) :].lstrip("/") for each in found]
 
 
 def _groups(names: Sequence[str]) -> Iterator[list[str]]:
