@@ -59,4 +59,9 @@ def assert_same_film(one: Path, other: Path) -> None:
     for a, b in zip(ours, theirs, strict=True):
         assert np.array_equal(a.to_ndarray(), b.to_ndarray())
     for kind in ("audio", "video"):
-        assert packets(one, kind) == packets(other, kind), kind
+        first, second = packets(one, kind), packets(other, kind)
+        if one.suffix == ".mov" and kind == "audio":  # is read in chunks as long as it was muxed in
+            assert first[0][0] == second[0][0]
+            assert b"".join(each for _, each in first) == b"".join(each for _, each in second)
+        else:
+            assert first == second, kind
