@@ -90,6 +90,9 @@ class VideoInfo:
         combed: the frames are interlaced and stay so: each shows two moments.
         tint: a*, b* of a tinted or toned print; None for any other film.
         notes: what was found out about it and is done, one line each, without its name.
+        timecode: of the first frame, empty for none.
+        first_number: of the files of a numbered sequence; None for a film.
+        guessed_times: its times are a reader's guess; what counts is how long each frame is shown.
     """
 
     path: Path
@@ -120,6 +123,9 @@ class VideoInfo:
     combed: bool = False
     tint: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
+    timecode: str = ""
+    first_number: int | None = None
+    guessed_times: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,7 @@ class Checkpoint:
         cut: whether a shot begins with the next frame.
         shot: number of the last shot before it, -1 for none.
         state: the stabilizer's state, None if a shot begins.
+        bars: of the frame before it.
     """
 
     frames: int
@@ -169,6 +176,7 @@ class Checkpoint:
     cut: bool
     shot: int
     state: Any = None
+    bars: Bars = NO_BARS
 
 
 @dataclass(frozen=True)
@@ -268,8 +276,9 @@ class LumaBatch:
         combed: the frames are interlaced; the network is to look at one field.
         transfer: H.273 code point of the luma's transfer, which counts for PQ and HLG.
         tint: a*, b* that is added to the predicted color.
-        bars: for each frame, where it has black bars; empty for none at all.
-        cuts: for each frame, whether a shot begins with it; empty before `mark_cuts`.
+        bars: where all its frames have black bars; before `mark_bars`, where the film has them.
+        cuts: for each frame, whether a shot begins with it, or other bars do; empty before
+            `mark_cuts`.
         shots: for each frame, the number of its shot from 0; empty before `mark_cuts`.
         checkpoint: the one before the first frame, if there is one.
     """
@@ -288,7 +297,7 @@ class LumaBatch:
     combed: bool = False
     transfer: int = UNSPECIFIED
     tint: tuple[float, float] = (0.0, 0.0)
-    bars: tuple[Bars, ...] = ()
+    bars: Bars = NO_BARS
     cuts: tuple[bool, ...] = ()
     shots: tuple[int, ...] = ()
     checkpoint: Checkpoint | None = None
@@ -305,7 +314,6 @@ class LumaBatch:
             pts=self.pts[part],
             durations=self.durations[part],
             first_index=self.first_index + start,
-            bars=self.bars[part],
             cuts=self.cuts[part],
             shots=self.shots[part],
             checkpoint=None if start else self.checkpoint,

@@ -117,7 +117,7 @@ def test_all_of_it_quickly(tmp_path: Path) -> None:
     assert film["whole_frames"] == 36 and "end to end, 36 frames" in table
     rows = {row["stage"]: row for row in film["rows"]}
     assert list(rows) == [
-        "decode", "cuts", "prepare", "predict", "stabilize", "compose", "encode",
+        "decode", "cuts", "bars", "prepare", "predict", "stabilize", "compose", "encode",
     ]  # fmt: skip
     for row in rows.values():
         assert math.isclose(row["stage_fps"] * row["stage_ms"], 1000)

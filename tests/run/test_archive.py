@@ -97,7 +97,7 @@ def test_numbered_files_of_16_bits(
     for number, moment in enumerate(moments(report.output)):
         assert abs(moment - Fraction(number, 16)) <= Fraction(1, 1000)
     frame = read_frames(report.output)[0]
-    assert frame.format.components[0].bits == 12
+    assert frame.format.components[0].bits == 16
 
 
 def test_exr_files_hold_linear_light(tmp_path: Path, colorizer: Colorizer) -> None:

@@ -105,7 +105,7 @@ def test_a_timer_measures_every_stage_and_changes_nothing(
     settings = replace(STEADY, batch_size=4)
     jobs, _ = plan([film], tmp_path / "o.mkv", settings)
     output = done(list(run(jobs, moody(), settings, timer=timer)))
-    names = ["decode", "cuts", "prepare", "predict", "stabilize", "compose", "encode"]
+    names = ["decode", "cuts", "bars", "prepare", "predict", "stabilize", "compose", "encode"]
     assert sorted(timer.costs) == sorted(names)
     assert {cost.frames for cost in timer.costs.values()} == {35}
     assert all(cost.seconds > 0 for cost in timer.costs.values())
@@ -160,17 +160,20 @@ def test_batches_in_the_model_at_once_change_nothing(
     film: Path, steady: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     """Though a later batch is ready before the first."""
-    plain, second = Worker.predict, threading.Event()
+    plain, first, second = Worker.predict, threading.Event(), threading.Event()
     at_work: list[int] = []
     most: list[int] = []
 
     def predict(self: Worker, prepared: Prepared) -> torch.Tensor | None:
+        if prepared.batch.first_index:
+            assert first.wait(30)
         at_work.append(1)
         most.append(len(at_work))
         if prepared.batch.first_index:
             second.set()
-        elif workers > 1:
-            assert second.wait(30)
+        else:
+            first.set()
+            assert workers == 1 or second.wait(30)
         ab = plain(self, prepared)
         at_work.pop()
         return ab

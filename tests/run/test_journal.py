@@ -222,6 +222,39 @@ def test_a_film_of_fields_is_resumed(tmp_path: Path, interlaced: Callable[[Path]
     assert_same_film(output, whole)
 
 
+def test_a_film_whose_bars_change_is_resumed(tmp_path: Path) -> None:
+    """At cuts and within shots; the stabilizer's state is that of the picture between the bars."""
+    source, whole, output = tmp_path / "in.mkv", tmp_path / "whole.mkv", tmp_path / "o.mkv"
+    boxes = [(12, 12, 0, 0), (0, 0, 16, 16), (12, 12, 16, 16)]
+    with av.open(str(source), "w") as container:
+        video: Any = container.add_stream("ffv1", rate=RATE)
+        video.width, video.height, video.pix_fmt = 128, 96, "gray"
+        number = 0
+        for seed, (top, bottom, left, right) in enumerate(boxes):
+            for shot in pan(36, seed):
+                boxed = np.zeros_like(shot)
+                area = slice(top, 96 - bottom), slice(left, 128 - right)
+                boxed[area] = shot[area] // 2 + 60
+                frame = av.VideoFrame.from_ndarray(boxed, format="gray")
+                frame.pts, frame.time_base = number, Fraction(1, RATE)
+                number += 1
+                container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    assert run(source, whole, FFV1).status == "done"
+    for frames in (30, 50, 90):
+        kill(source, output, FFV1, frames)
+    report = run(source, output, FFV1)
+    assert report.status == "done" and report.resumed >= 60, report.error
+    assert_same_film(output, whole)
+    for i, frame in enumerate(read_frames(whole)):
+        top, _, left, _ = boxes[i // 36]
+        cb = np.frombuffer(memoryview(frame.planes[1]), np.uint8)
+        cb = cb.reshape(frame.planes[1].height, -1)[:, : frame.planes[1].width]
+        down, across = 96 // cb.shape[0], 128 // cb.shape[1]
+        assert (cb[: top // down] == 128).all() and (cb[:, : left // across] == 128).all()
+        assert (cb[48 // down] != 128).any()
+
+
 @pytest.fixture
 def interlaced() -> Iterator[Callable[[Path], Path]]:
     """Writes a film whose two fields show different moments of a pan."""

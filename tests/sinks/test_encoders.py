@@ -68,7 +68,7 @@ def test_the_software_encoders_are_there() -> None:
         (facts("yuv420p9le", 9, (2, 2)), "libx265", "yuv420p10le"),
         (facts("yuv420p12le", 12, (2, 2)), "libx264", "yuv420p10le"),
         (facts("yuv420p12le", 12, (2, 2)), "libx265", "yuv420p12le"),
-        (facts("gray16le", 16, (1, 1)), "ffv1", "yuv444p12le"),
+        (facts("gray16le", 16, (1, 1)), "ffv1", "yuv444p16le"),
         (facts("gray", 8, (1, 1)), "libx264", "yuv420p"),
         (facts("gray", 8, (1, 1)), "ffv1", "yuv444p"),
         (facts("gray", 8, (1, 1)), "prores_ks", "yuv422p10le"),
@@ -87,7 +87,7 @@ def test_the_software_encoders_are_there() -> None:
 def test_default_format(source: VideoInfo, encoder: str, wanted: str) -> None:
     format = choose_pixel_format(source, EncoderSettings(encoder))
     assert format.name == wanted
-    assert format.bit_depth == (12 if "12" in wanted else 10 if "10" in wanted else 8)
+    assert format.bit_depth == next((n for n in (16, 12, 10) if f"p{n}" in wanted), 8)
     assert not format.rgb
     assert format.tags == source.tags
 

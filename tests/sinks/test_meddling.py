@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
 
-from tests.helpers.films import FilmMaker, batches_of
+from tests.helpers.films import FilmMaker, FilmSpec, batches_of, build_film
+from vidcolor import Colorizer, Report, Settings, colorize
 from vidcolor.errors import OutputError
+from vidcolor.run.settings import parse_copy
 from vidcolor.sinks import EncoderSettings, FilmSink, check_container, choose_pixel_format
 from vidcolor.sinks.encoders import encoding
 
@@ -126,3 +130,39 @@ def test_what_an_encoder_refuses_is_not_the_disks_fault(film: FilmMaker, tmp_pat
         raise av.error.ExternalError(1, "Generic error in an external library")
     said = str(caught.value)
     assert str(path) in said and "libx264" in said and "memory" in said
+
+
+def test_what_a_muxer_refuses_within_a_film_has_a_remedy_that_works(tmp_path: Path) -> None:
+    """MP4 takes no E-AC-3 packet that it cannot read; Matroska takes it, and it is heard there."""
+    whole = build_film(tmp_path, FilmSpec(name="in.mkv", pts=tuple(range(36)), audio=("eac3",)))
+    source = tmp_path / "bad.mkv"
+    with av.open(str(whole)) as container, av.open(str(source), "w") as changed:
+        streams = {s.index: changed.add_stream_from_template(s) for s in container.streams}
+        sounds = 0
+        for packet in container.demux():
+            if not packet.size:
+                continue
+            sounds += packet.stream.type == "audio"
+            stream, moments = streams[packet.stream_index], (packet.pts, packet.dts)
+            if packet.stream.type == "audio" and sounds == 40:
+                unit, packet = packet.time_base, av.Packet(b"\x55" * packet.size)
+                packet.time_base, (packet.pts, packet.dts) = unit, moments
+            packet.stream = stream
+            changed.mux(packet)
+    colorizer = Colorizer("_ramp", device="cpu", size=64, precision="fp32")
+
+    def run(output: Path, **changes: Any) -> Report:
+        settings = Settings(encoder=FAST, **changes)
+        (report,) = colorize(source, output, colorizer=colorizer, settings=settings)
+        return report
+
+    report = run(tmp_path / "out.mp4")
+    assert report.status == "failed"
+    assert "out.mp4: .mp4 refuses stream 1 (audio, eac3" in report.error
+    assert " at about " in report.error and "permissions" not in report.error
+    found = re.search(r"use -o (\S+) or leave it out with --copy (\S+)", report.error)
+    assert found is not None
+    other = run(Path(found[1]))
+    assert other.status == "incomplete" and other.frames == 36 and "stream 1" in other.error
+    without = run(tmp_path / "out.mp4", copy=parse_copy(found[2]))
+    assert without.status == "done" and without.frames == 36

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.clips import luma_of, pts_of
+from tests.helpers.field_streams import paff, soft_telecine
 from tests.helpers.interlaced import BOTTOM, TOP, interlace, telecine, weave, write
 from tests.helpers.shots import pan
 from vidcolor.frames import WHOLE, LumaBatch, Segment
@@ -176,3 +177,76 @@ def test_film_that_turns_interlaced_behind_the_samples(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mkv", rest, flag="tff")
     luma = luma_of(read(path))
     assert len(luma) == len(frames) and max(combing(frame) for frame in luma) < 0.01
+
+
+def smooth(count: int, seed: int = 3) -> list[np.ndarray]:
+    """Pictures of 192x256 that move, without noise, so that lossy codecs stay near."""
+    import cv2
+
+    return [
+        cv2.resize(frame, (256, 192), interpolation=cv2.INTER_CUBIC)
+        for frame in moving(count, seed)
+    ]
+
+
+def far(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one.astype(int) - other).mean())
+
+
+@pytest.mark.parametrize("suffix", [".mpg", ".vob", ".ts", ".mkv"])
+def test_the_repeat_flags_of_dvds(tmp_path: Path, suffix: str) -> None:
+    """Film frames shown for three fields and two in turn, by their flags."""
+    film = smooth(72)
+    path = soft_telecine(tmp_path / f"a{suffix}", film)
+    source = FilmSource(path, deinterlace="film")
+    found = list(source.batches(4))
+    facts = source.facts
+    assert [line for batch in found for line in batch.damage] == []
+    luma = luma_of(found)
+    assert len(luma) == 72 and max(far(a, b) for a, b in zip(film, luma, strict=True)) < 3
+    assert facts.average_rate == Fraction(24000, 1001)
+    assert any("soft telecine" in note for note in facts.notes)
+    times = np.array([pts * facts.time_base for pts in pts_of(found)])
+    steps = np.diff(times) - Fraction(1001, 24000)
+    assert max(abs(step) for step in steps) <= Fraction(1, 900)  # Matroska rounds to 1 ms
+    assert abs(times[-1] - times[0] - 71 * Fraction(1001, 24000)) < Fraction(1, 500)
+    plain = list(FilmSource(path).batches(4))  # as they are
+    assert len(luma_of(plain)) == 72 and not any(batch.combed for batch in plain)
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4", ".264"])
+@pytest.mark.parametrize("way", ["auto", "fields", "off"])
+def test_h264_of_single_fields(tmp_path: Path, suffix: str, way: str) -> None:
+    """PAFF: each field is a picture of its own in the stream."""
+    woven = interlace(smooth(60))
+    path = paff(tmp_path / f"a{suffix}", woven)
+    source = FilmSource(path, deinterlace=way)
+    found = list(source.batches(4))
+    facts = source.facts
+    assert [line for batch in found for line in batch.damage] == []
+    luma = luma_of(found)
+    each = 2 if way == "fields" else 1
+    assert len(luma) == 30 * each and facts.average_rate == 25 * each
+    times = [(pts - pts_of(found)[0]) * facts.time_base for pts in pts_of(found)]
+    for number, time in enumerate(times):
+        assert abs(time - Fraction(number, 25 * each)) <= Fraction(1, 900)
+    if way == "off":
+        np.testing.assert_array_equal(luma, np.stack(woven))
+        assert facts.field_order == "tt"
+    else:
+        assert max(combing(frame) for frame in luma) < 0.01
+        np.testing.assert_array_equal(luma[::each, ::2], np.stack(woven)[:, ::2])
+
+
+@pytest.mark.parametrize("order", [TOP, BOTTOM])
+def test_h264_with_interlaced_blocks(tmp_path: Path, order: int) -> None:
+    """MBAFF, as x264 codes interlaced films."""
+    woven = interlace(smooth(60), order)
+    flag = ("tff", "bff")[order]
+    path = write(tmp_path / "a.mp4", woven, flag=flag, codec="libx264", options={"crf": "8"})
+    source = FilmSource(path)
+    luma = luma_of(list(source.batches(4)))
+    assert len(luma) == 30 and source.facts.average_rate == 25
+    assert max(combing(frame) for frame in luma) < 0.01 < combing(woven[0])
+    for before, after in zip(woven, luma, strict=True):
+        assert far(before[order::2], after[order::2]) < 2

@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.helpers.clips import encode, frames
 from vidcolor import Settings
-from vidcolor.cli.run import keep_film_memory
+from vidcolor.cli.run import set_memory_policy
 from vidcolor.run.plan import plan
 from vidcolor.system import memory
 from vidcolor.system.memory import peak_memory, peak_resident_bytes, resident_bytes
@@ -77,6 +77,40 @@ def test_freed_memory_is_retained_and_reused() -> None:
     assert grown < 8
 
 
+_HEAPS = """
+import ctypes, sys, threading
+from vidcolor.system.memory import limit_heaps
+
+made = sys.argv[1] == "limit" and limit_heaps()
+barrier = threading.Barrier(8)
+
+def use():
+    block = bytearray(100_000)
+    barrier.wait()
+
+threads = [threading.Thread(target=use) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+library = ctypes.CDLL(None)
+library.fdopen.restype = ctypes.c_void_p
+library.malloc_info(0, ctypes.c_void_p(library.fdopen(1, b"w")))
+library.fflush(None)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="glibc only")
+def test_threads_share_two_heaps() -> None:
+    def heaps(mode: str) -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", _HEAPS, mode], capture_output=True, text=True, check=True
+        )
+        return done.stdout.count("<heap nr=")
+
+    assert heaps("limit") == 2 < heaps("leave")
+
+
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def loaded(name: str | None) -> None:
         raise AssertionError("loaded the C library")
@@ -84,7 +118,7 @@ def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", loaded)
     for platform in ("darwin", "win32"):
         monkeypatch.setattr(sys, "platform", platform)
-        assert not memory.retain_freed_memory()
+        assert not memory.retain_freed_memory() and not memory.limit_heaps()
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +160,7 @@ def test_memory_is_retained_for_films_of_one_size(
     monkeypatch.setattr(memory, "retain_freed_memory", record)
     jobs, problems = plan([tmp_path / name for name in names], tmp_path / "out", Settings())
     colorizer: Any = SimpleNamespace(device=torch.device(device))
-    assert not problems and keep_film_memory(jobs, colorizer) == kept == bool(calls)
+    assert not problems and set_memory_policy(jobs, colorizer) == kept == bool(calls)
 
 
 def test_a_peak_is_found_after_it_is_over() -> None:

@@ -15,7 +15,7 @@ import click
 from ..options import check_options, option
 from ..run.settings import ColorizerOptions, Settings
 from .options import make_colorizer, parse_frame_size, parse_numbers, repeated, takes
-from .run import keep_film_memory
+from .run import set_memory_policy
 from .text import printable
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _forecast(
     settings = replace(settings, overwrite=True)  # probe writes nothing to the outputs
     jobs, reports = plan(inputs, output, settings)
     colorizer = make_colorizer(options)
-    keep_film_memory(jobs, colorizer)
+    set_memory_policy(jobs, colorizer)
     startup = _seconds_since_start()  # a run does the same up to here
     with Screen(quiet=False, verbose=False, as_json=False).console.status("measuring the run"):
         return forecast(

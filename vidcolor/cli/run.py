@@ -70,6 +70,7 @@ def run_command(
     vidcolor run old_film.mp4 -o color.mp4
     vidcolor run photos/ scans/*.tif -o color/
     vidcolor run frames/%05d.png --fps 24 -o film.mkv
+    vidcolor run film.mov -o out/%06d.dpx
     vidcolor run old_film.mp4 --preview 6 -o sheet.png
 
     Sound, subtitles, chapters and attachments are copied. An output appears under its name only
@@ -114,17 +115,21 @@ def _end(reports: Sequence[Report], screen: Screen) -> NoReturn:
     sys.exit(1 if screen.lost or any(r.is_problem for r in reports) else 0)
 
 
-def keep_film_memory(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
+def set_memory_policy(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
     """Retain freed memory (`memory.retain_freed_memory`) for films of one size on the CPU.
 
-    Frames of several sizes, and pictures, would leave gaps in the heap.
+    Frames of several sizes, and pictures, would leave gaps in the heap; for them
+    `memory.limit_heaps`.
 
     Returns:
-        Whether it does.
+        Whether freed memory is retained.
     """
-    from ..system.memory import retain_freed_memory
+    from ..system.memory import limit_heaps, retain_freed_memory
 
-    return colorizer.device.type == "cpu" and _of_one_size(jobs) and retain_freed_memory()
+    if colorizer.device.type == "cpu" and _of_one_size(jobs):
+        return retain_freed_memory()
+    limit_heaps()
+    return False
 
 
 def _of_one_size(jobs: Sequence[Job]) -> bool:
@@ -235,7 +240,7 @@ def _runner(pool: Pool | None, jobs: Sequence[Job], options: ColorizerOptions) -
     logging.getLogger("vidcolor").info(
         "%s, %s on %s", colorizer.name, colorizer.precision, colorizer.device
     )
-    keep_film_memory(jobs, colorizer)
+    set_memory_policy(jobs, colorizer)
     return lambda jobs, settings, on_progress: run(jobs, colorizer, settings, on_progress)
 
 

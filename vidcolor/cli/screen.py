@@ -214,12 +214,15 @@ class Screen:
 
 def _plan_rows(job: Job, encoder: str) -> Iterator[dict[str, Any]]:
     from ..run.plan import FilmJob
+    from ..sinks import is_sequence
 
     if not isinstance(job, FilmJob):
         for path, output in job.items:
             yield {"input": str(path), "output": str(output), "frames": 1, "video": "picture"}
         return
     facts = job.source.facts
+    if is_sequence(job.output):
+        encoder = job.output.suffix[1:]
     rate = f"{float(facts.average_rate):.5g} fps" if facts.average_rate else "variable"
     yield {
         "input": str(job.input),

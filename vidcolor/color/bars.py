@@ -2,58 +2,35 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
+from dataclasses import replace
 
-import torch
-from torch import Tensor
-
-from ..frames import LumaBatch
+from ..frames import NO_BARS, LumaBatch
 
 
-def fill_bars(plane: Tensor, batch: LumaBatch) -> Tensor:
-    """Mirror the picture into its bars, so that the network sees no black edges.
-
-    Args:
-        plane: `(B, 1, h, w)` of the batch's frames at any size.
-        batch: says where their bars are.
-    """
-    if not any(map(any, batch.bars)):
-        return plane
-    plane = plane.clone()
+def areas(batch: LumaBatch) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of the picture between the bars, then those of each bar. Together they are
+    the frame."""
     height, width = batch.luma.shape[-2:]
-    for frame, (top, bottom, left, right) in zip(plane, batch.bars, strict=True):
-        for view, before, after, side in (
-            (frame, top, bottom, height),
-            (frame.transpose(-1, -2), left, right, width),
-        ):
-            length = view.shape[-2]
-            for part, bar in ((view, before), (view.flip(-2), after)):
-                count = math.ceil(bar * length / side)  # a row that is partly black goes too
-                if count:
-                    mirrored = part[:, count : 2 * count].flip(-2)
-                    if part is view:
-                        view[:, :count] = mirrored
-                    else:
-                        view[:, length - count :] = mirrored.flip(-2)
-    return plane
+    top, bottom, left, right = batch.bars
+    rows, columns = slice(top, height - bottom), slice(left, width - right)
+    yield rows, columns
+    for area in (
+        (slice(0, top), slice(0, width)),
+        (slice(height - bottom, height), slice(0, width)),
+        (rows, slice(0, left)),
+        (rows, slice(width - right, width)),
+    ):
+        if all(side.stop > side.start for side in area):
+            yield area
 
 
-def clear_bars(ab: Tensor, batch: LumaBatch, rows: slice, subsampling: tuple[int, int]) -> Tensor:
-    """a*b* with 0 in the bars.
+def part_of(batch: LumaBatch, area: tuple[slice, slice]) -> LumaBatch:
+    """The batch with these rows and columns of its frames alone, which have no bars."""
+    rows, columns = area
+    return replace(batch, luma=batch.luma[..., rows, columns], bars=NO_BARS)
 
-    Args:
-        ab: `(B, 2, h, w)`, some rows of the frames' a*b*.
-        batch: says where their bars are.
-        rows: which rows these are.
-        subsampling: horizontal and vertical pixels of the frame for each value.
-    """
-    if not any(map(any, batch.bars)):
-        return ab
-    height, width = batch.luma.shape[-2:]
-    across, down = subsampling
-    y = torch.arange(rows.start, rows.start + ab.shape[-2], device=ab.device)[:, None] * down
-    x = torch.arange(ab.shape[-1], device=ab.device) * across
-    bars = torch.tensor(batch.bars, device=ab.device)[..., None, None]
-    top, bottom, left, right = bars.unbind(1)
-    inside = (y >= top) & (y < height - bottom) & (x >= left) & (x < width - right)
-    return ab * inside[:, None]
+
+def without_bars(batch: LumaBatch) -> LumaBatch:
+    """The batch with the picture between its bars alone."""
+    return part_of(batch, next(areas(batch))) if any(batch.bars) else batch

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import OutputError
 from ..frames import ColorBatch, LumaBatch, PixelFormat
-from .bars import clear_bars
+from .bars import areas, part_of
 from .codes import dequantize_chroma, luma_to_gray, quantize_chroma, quantize_luma
 from .convert import (
     gray_to_lightness,
@@ -170,7 +170,7 @@ def _compose_yuv(
     chroma = torch.empty((len(ab), 2, *lightness.shape[-2:]), dtype=luma.dtype, device=ab.device)
     for rows, light, color in upsample_bands(ab, lightness):
         luma_rows = slice(rows.start * ratio[1], rows.stop * ratio[1])
-        fitted = clear_bars(limit_chroma(light, color), batch, rows, ratio)
+        fitted = limit_chroma(light, color)
         if wide:
             signal = _map_codes(batch, _signal_table, codes_of_blocks[..., rows, :])
             yuv = torch.cat([signal, wide_chroma(signal, light, fitted, tags)], dim=1)
@@ -255,7 +255,7 @@ def _rgb_bands(
     large = batch.luma.numel() > LARGE
     lightness = _Rows(batch) if large else film_lightness(batch)
     for rows, light, chroma in upsample_bands(ab, lightness):
-        chroma = clear_bars(limit_chroma(light, chroma), batch, rows, (1, 1))
+        chroma = limit_chroma(light, chroma)
         if format.bit_depth == 8 and not exact:
             yield rows, lab_to_rgb8(light, chroma)
             continue
@@ -309,7 +309,8 @@ def compose(
 
     Args:
         batch: the luma, on any device.
-        ab: `(B, 2, h, w)` a*b* on the same device, any size.
+        ab: `(B, 2, h, w)` a*b* on the same device, any size, of the picture between the bars. The
+            bars get no color.
         format: pixel format of the sink.
         exact_luma: keep the film's Y' codes bit for bit instead of its L*. Needs a Y'CbCr format
             of the batch's bit depth and range; with an RGB format Y' is kept within rounding. A
@@ -323,10 +324,33 @@ def compose(
     """
     if exact_luma or (is_wide(format.tags) and not format.rgb):
         check_exact_luma(format, batch.bit_depth, batch.full_range)
+    ab = ab.to(torch.float32)
+    if any(batch.bars):
+        first, second, third = _compose_areas(batch, ab, format, exact_luma)
+        return ColorBatch((first, second, third), format, batch)
     compose_planes = _compose_rgb if format.rgb else _compose_yuv
-    planes = compose_planes(batch, ab.to(torch.float32), format, exact_luma)
+    planes = compose_planes(batch, ab, format, exact_luma)
     first, second, third = (plane.cpu() for plane in planes)
     return ColorBatch((first, second, third), format, batch)
+
+
+def _compose_areas(batch: LumaBatch, ab: Tensor, format: PixelFormat, exact: bool) -> list[Tensor]:
+    """The planes of frames with bars, on the CPU; bars begin and end at whole chroma samples."""
+    height, width = batch.luma.shape[-2:]
+    across, down = format.subsampling
+    planes = [
+        torch.empty(len(batch), -(-height // y), -(-width // x), dtype=_code_dtype(format))
+        for x, y in ((1, 1), (across, down), (across, down))
+    ]
+    none = ab.new_zeros(len(ab), 2, 2, 2)
+    for number, (rows, columns) in enumerate(areas(batch)):
+        part = part_of(batch, (rows, columns))
+        color = compose(part, none if number else ab, format, exact_luma=exact)
+        for plane, values in zip(planes, color.planes, strict=True):
+            top = rows.start * plane.shape[1] // height  # both even, or whole planes
+            left = columns.start * plane.shape[2] // width
+            plane[:, top : top + values.shape[1], left : left + values.shape[2]] = values
+    return planes
 
 
 def compose_strips(

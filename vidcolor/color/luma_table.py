@@ -43,8 +43,8 @@ class LumaTable:
         gray = luma_to_gray(torch.arange(_CODES), 8, full_range)
         luminance = srgb_to_linear(gray)
         self._gray, self._luminance = gray.to(device), luminance.to(device)
-        # 16 MB. On the CPU that is address space: pages that are never written take no memory.
-        with torch.inference_mode(False):  # so that it can be filled in any mode
+        # 16 MB of address space. On the CPU, pages that are never written take no memory.
+        with torch.inference_mode(False):  # else it could be filled in inference mode only
             self._rows = torch.empty(_CODES * _CODES, _CODES, dtype=torch.uint8, device=device)
             self._known = torch.zeros(_CODES * _CODES, dtype=torch.bool, device=device)
             self._min, self._max = (limit.to(device) for limit in self._limits(luminance))
@@ -57,7 +57,7 @@ class LumaTable:
 
     @torch.inference_mode()
     def __call__(self, luma: Tensor, chroma: Tensor, subsampling: tuple[int, int]) -> Tensor:
-        """ColorAdjustment up the luma codes to write.
+        """Look up the luma codes to write.
 
         Args:
             luma: `(B, H, W)` uint8, the film's codes; H and W multiples of the subsampling.
@@ -82,9 +82,8 @@ class LumaTable:
 
     @torch.inference_mode()
     def in_gamut(self, darkest: Tensor, brightest: Tensor, chroma: Tensor) -> Tensor:
-        """Whether R'G'B' can represent each chroma at the luminance of both luma codes.
-
-        It can then represent the chroma at every luminance between the two.
+        """Whether each chroma is in gamut at the luminance of both luma codes. Then it is in gamut
+        at every luminance between them.
 
         Args:
             darkest, brightest: `(B, h, w)` uint8, the film's codes.
@@ -106,7 +105,7 @@ class LumaTable:
             chroma: `(B, 2, h, w)` Cb, Cr, each in [-0.5, 0.5].
 
         Returns:
-            `(B, 2, h, w)` uint8; `in_gamut` is true everywhere.
+            `(B, 2, h, w)` uint8, all of it in gamut by `in_gamut`.
         """
         codes = self._quantized(chroma)
         outside = true_indices(~self.in_gamut(darkest, brightest, codes))

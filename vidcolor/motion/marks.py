@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..frames import LumaBatch
+from .bars import FRAMES
 from .shots import divide
 
 
@@ -29,16 +30,30 @@ class Marks:
     def apply(self, batches: Iterable[LumaBatch]) -> Iterator[LumaBatch]:
         """Mark batches that begin with the first of these frames, in place of the search for them.
 
-        Ends behind the last of these frames, or with the batches if they have fewer.
+        Behind the last of these frames come some more, which `mark_bars` may look at; they count
+        as of the same shot.
         """
+        done, most = 0, self.frames + FRAMES
+        for batch in batches:
+            for part in (batch[: max(0, self.frames - done)], batch[max(0, self.frames - done) :]):
+                end = done + len(part)
+                cuts, shots = self.cuts[done:end], self.shots[done:end]
+                if done >= self.frames and self.cuts:
+                    cuts, shots = (False,) * len(part), self.shots[-1:] * len(part)
+                here = {i - done: shot for i, shot in self.checkpoints.items() if done <= i < end}
+                if part.pts:
+                    yield from divide(replace(part, cuts=cuts, shots=shots), here)
+                done = end
+            if done >= most:
+                return
+            del batch, part  # not to be kept while the next one is decoded
+
+    def limit(self, batches: Iterable[LumaBatch]) -> Iterator[LumaBatch]:
+        """Pass on the batches up to the last of these frames, where they are divided."""
         done = 0
         for batch in batches:
-            batch = batch[: self.frames - done]
-            end = done + len(batch)
-            batch = replace(batch, cuts=self.cuts[done:end], shots=self.shots[done:end])
-            here = {i - done: shot for i, shot in self.checkpoints.items() if done <= i < end}
-            yield from divide(batch, here)
-            done = end
-            if done == self.frames:
+            yield batch
+            done += len(batch)
+            if done >= self.frames:
                 return
-            del batch  # not to be kept while the next one is decoded
+            del batch

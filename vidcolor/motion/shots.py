@@ -35,6 +35,8 @@ _MAX_REPEATS = 3  # skipped in a row; a longer still picture must not hold back 
 # contrast in levels: below the first a picture counts as blank, from the second on as shown again
 _BLANK_CONTRAST, _SHOWN_CONTRAST = 10.0, 16.0
 _MIN_BLANK_FRAMES = 3  # in a row that end a shot; fewer are a flash
+# Black bars: spread of a row below which it may be part of one, levels; most of a side
+_BAR_SPREAD, _BAR_SHARE = 3.0, 0.25
 _THUMBNAIL_SIDE = 128  # longer side of the small frames, pixels
 _JUMP_SECONDS, _JUMP_STEPS = 1, 4  # a time step longer than both begins a shot
 
@@ -157,7 +159,7 @@ class CutDetector:
 
 
 def _matched_share(old: Array, new: Array) -> float:
-    """Share of `new`, `(h, w)` uint8, that optical flow finds in `old`.
+    """Share of `new`, `(h, w)` uint8, that optical flow finds in `old`, without black bars.
 
     Frames of different shots stay below 0.3: the flow between them is inconsistent, and the warped
     picture differs.
@@ -167,7 +169,18 @@ def _matched_share(old: Array, new: Array) -> float:
     back, forth = flow(new, old), flow(old, new)
     difference = warp(old, back).astype(np.float32) - new
     similar = np.abs(cv2.blur(difference, (3, 3))) < _MAX_DIFFERENCE
-    return float((visible(back, forth, *_FLOW_TOLERANCE) & similar).mean())
+    found = visible(back, forth, *_FLOW_TOLERANCE) & similar
+    return float(found[_lively(old, new, 1), _lively(old, new, 0)].mean())
+
+
+def _lively(old: Array, new: Array, axis: int) -> slice:
+    """Rows (axis 1) or columns without those at both ends that are even in both pictures."""
+    spread = np.maximum(old.std(axis), new.std(axis))
+    places = np.flatnonzero(spread >= _BAR_SPREAD)
+    length = len(spread)
+    most = int(length * _BAR_SHARE)
+    first, last = (places[0], places[-1]) if len(places) else (0, length - 1)
+    return slice(min(int(first), most), max(int(last) + 1, length - most))
 
 
 def _repeats(gray: Array, other: Array) -> bool:
@@ -177,17 +190,20 @@ def _repeats(gray: Array, other: Array) -> bool:
 
 
 def thumbnails(batch: LumaBatch) -> list[Array]:
-    """Convert a batch's frames for `CutDetector`: `(h, w)` uint8, longer side 128 at most."""
+    """Convert a batch's frames for `CutDetector`, without the film's black bars: `(h, w)` uint8,
+    longer side 128 at most."""
     import cv2
 
-    height, width = batch.luma.shape[-2:]
+    top, bottom, left, right = batch.bars
+    height, width = batch.luma.shape[-2] - top - bottom, batch.luma.shape[-1] - left - right
     scale = min(1.0, _THUMBNAIL_SIDE / max(height, width, 1))
     # optical flow needs 16 pixels a side
     size = (max(16, round(width * scale)), max(16, round(height * scale)))
     low, high = (0, 255) if batch.full_range else (16, 235)
     factor = 255 / (high - low) / (1 << (batch.bit_depth - 8))
     small = []
-    for plane in batch.luma.cpu().numpy()[:, 0]:
+    planes = batch.luma.cpu().numpy()[:, 0, top : top + height, left : left + width]
+    for plane in planes:
         shrunk = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
         levels = shrunk.astype(np.float32) * factor - low * 255 / (high - low)
         small.append(np.clip(levels, 0, 255).astype(np.uint8))

@@ -27,6 +27,7 @@ from ..run.colorizer import Colorizer
 from ..run.films import batch_size, colorize_film
 from ..run.plan import FilmJob
 from ..run.settings import Settings
+from ..sinks import is_sequence
 from ..sinks.encoder_table import find_encoder
 from ..sources.film_info import open_film
 from ..system.devices import processors
@@ -193,7 +194,8 @@ def make_measure(
     unknown = find_encoder(settings.encoder.encoder).frames_ahead(settings.encoder.preset)
 
     def measure(place: float, segment: Segment) -> Sample:
-        output = folder / f"part{job.output.suffix}"
+        sequence = is_sequence(job.output)
+        output = folder / f"part{'%06d' if sequence else ''}{job.output.suffix}"
         # copied streams are counted, not measured: their size does not follow the frames
         plan = replace(job.plan, output=output, streams=(), num_chapters=0)
         source = job.source.at(segment)
@@ -207,10 +209,18 @@ def make_measure(
             lambda progress: stamps.append((progress.done, time.perf_counter())),
         )
         seconds = time.perf_counter() - began
-        scan, file_bytes = scan_film(report.output), report.output.stat().st_size
-        report.output.unlink()
-        counted = max(len(scan.sizes) // 2, len(scan.sizes) - unknown)
-        pairs = list(zip(scan.sizes, scan.keys, strict=True))[:counted]
+        files = list(folder.glob(f"part*{output.suffix}"))
+        file_bytes = sum(each.stat().st_size for each in files)
+        if sequence:
+            sizes = [each.stat().st_size for each in files]
+            pairs = [(size, True) for size in sizes]
+        else:
+            scan = scan_film(report.output)
+            sizes = list(scan.sizes)
+            counted = max(len(sizes) // 2, len(sizes) - unknown)
+            pairs = list(zip(sizes, scan.keys, strict=True))[:counted]
+        for each in files:
+            each.unlink()
         keys = [bytes for bytes, key in pairs if key]
         others = [bytes for bytes, key in pairs if not key]
         steady = steady_part(stamps, warm, report.frames - ahead)
@@ -224,7 +234,7 @@ def make_measure(
             len(others),
             sum(others),
             file_bytes,
-            max(0, file_bytes - sum(scan.sizes)),
+            max(0, file_bytes - sum(sizes)),
         )
 
     return measure, ahead

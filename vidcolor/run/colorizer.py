@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..color.bars import fill_bars
+from ..color.bars import without_bars
 from ..color.codes import luma_of_rgb
 from ..color.compose import LARGE, compose, film_gray
 from ..color.convert import gray_to_lightness
@@ -155,7 +155,8 @@ class Colorizer:
                 every frame once, in order.
 
         Returns:
-            `(B, 2, h, w)` float32 a*b* at the model's output size, oriented like the batch's luma.
+            `(B, 2, h, w)` float32 a*b* at the model's output size, oriented like the batch's luma,
+            of the picture between the bars.
         """
         prepared = self.prepare(batch, stabilizer)
         ab = self.predict(prepared)
@@ -238,7 +239,9 @@ class Colorizer:
 
     @torch.inference_mode()
     def lightness(self, batch: LumaBatch) -> Tensor:
-        """The network's input for a batch: L* `(B, 1, h, w)` in [0, 100], upright."""
+        """The network's input for a batch: L* `(B, 1, h, w)` in [0, 100], upright, of the picture
+        between the bars."""
+        batch = without_bars(batch)
         codes = batch.luma
         least = self.input_size(batch)
         if batch.combed:
@@ -256,7 +259,7 @@ class Colorizer:
             height, width = height // 2, width // 2
         gray = torch.rot90(film_gray(batch, codes), -(batch.rotation // 90), (-2, -1))
         upright = least if batch.rotation % 180 == 0 else least[::-1]
-        return gray_to_lightness(fill_bars(_shrink(gray, upright), batch))
+        return gray_to_lightness(_shrink(gray, upright))
 
     def _shrink(self, plane: Tensor) -> Tensor:
         height, width = plane.shape[-2:]

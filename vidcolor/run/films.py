@@ -17,11 +17,12 @@ from ..color.compose import compose
 from ..color.hdr import is_hdr, is_wide
 from ..errors import DamagedInputError, InputError
 from ..frames import Checkpoint, ColorBatch, LumaBatch, PixelFormat, VideoInfo
+from ..motion.bars import mark_bars
 from ..motion.marks import Marks
 from ..motion.shots import Spacing, mark_checkpoints, mark_cuts
 from ..motion.stabilizer import Stabilizer
 from ..motion.stabilizer_state import StabilizerState
-from ..sinks import FilmReport, FilmSink, can_resume
+from ..sinks import FilmReport, FilmSink, SequenceSink, can_resume, is_sequence
 from ..sources.loader import copy_stages, load
 from ..system.opencv import load_problem
 from ..system.stages import Stage, StageTimer, run_stages
@@ -89,10 +90,11 @@ def film_stages(
 ) -> list[Stage[Any, Any]]:
     """The stages from decoded luma to color, `LumaBatch` to `ColorBatch`, in order.
 
-    `cuts` marks shots; `prepare` makes the network's input and finds the motion; `predict` runs
-    the network; `stabilize` keeps colors steady; `compose` makes the output's pixels. On a GPU
-    `copy` and `receive` bring batches there before `prepare`. Without OpenCV, or if neither
-    stabilizing nor references need shots, `cuts` and `stabilize` are left out.
+    `cuts` marks shots, `bars` the black bars of each; `prepare` makes the network's input and finds
+    the motion; `predict` runs the network; `stabilize` keeps colors steady; `compose` makes the
+    output's pixels. On a GPU `copy` and `receive` bring batches there before `prepare`. Without
+    OpenCV, or if neither stabilizing nor references need shots, `cuts` and `stabilize` are left
+    out.
 
     Args:
         colorizer: used by the stages' threads; it is not changed.
@@ -143,6 +145,9 @@ def film_stages(
     elif unit is not None and spacing is not None:
         mark = partial(mark_checkpoints, time_base=unit, spacing=spacing)
         stages.append(Stage("checkpoints", stream=mark, joined=True))
+    stages.append(Stage("bars", stream=partial(mark_bars, resume=resume), joined=True))
+    if marks is not None:
+        stages.append(Stage("end", stream=marks.limit, joined=True))
     if share.prefetch:
         stages += copy_stages(colorizer.device)
     stages += [
@@ -233,7 +238,12 @@ def _colorize_film(
         spacing=checkpoint_spacing(colorizer.gmacs) if journal else None,
         resume=point,
     )
-    sink = film_sink(job, settings, journal)
+    sink: FilmSink | SequenceSink
+    if is_sequence(job.output):
+        overwrite = settings.overwrite
+        sink = SequenceSink(job.output, facts, format=job.plan.format, overwrite=overwrite)
+    else:
+        sink = film_sink(job, settings, journal)
 
     def encoding(frames: int) -> AbstractContextManager[None]:
         return timer.measure("encode", frames) if timer else nullcontext()
@@ -242,6 +252,7 @@ def _colorize_film(
     with sink, closing(run_stages(source, stages, timer=timer)) as results:
         colors: Iterator[ColorBatch] = results
         if journal is not None:
+            assert isinstance(sink, FilmSink)
             journal.begin(sink, size)
             colors = journal.follow(results, sink, found.damage, found.warnings)
         for color in colors:

@@ -135,8 +135,10 @@ class Journal:
         return None
 
     def _entry(self, line: dict[str, Any]) -> _Entry:
+        top, bottom, left, right = line["bars"]
         point = Checkpoint(
-            line["frames"], line["pts"], line["batch"], line["cut"], line["shot"], line["state"]
+            *(line[key] for key in ("frames", "pts", "batch", "cut", "shot", "state")),
+            bars=(top, bottom, left, right),
         )
         frames = list(zip(_unpack(line["shown"]), _unpack(line["durations"]), strict=True))
         return _Entry(point, frames, line["damage"], line["warnings"])
@@ -254,6 +256,7 @@ class Journal:
                 "cut": point.cut,
                 "shot": point.shot,
                 "state": state,
+                "bars": point.bars,
                 "shown": _pack(pts for pts, _ in entry.frames),
                 "durations": _pack(duration for _, duration in entry.frames),
                 "damage": entry.damage,

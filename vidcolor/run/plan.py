@@ -5,10 +5,9 @@ A job is one film, or all the still pictures of a call.
 
 from __future__ import annotations
 
-import glob
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,13 +22,17 @@ from ..sinks import (
     PictureSink,
     check_container,
     check_output,
+    check_sequence,
     encoder_formats,
+    first_number,
+    is_sequence,
+    plan_sequence,
 )
 from ..sinks.encoders import encoder_options
-from ..sources import FilmSource, Input, expand
-from ..sources.inputs import OWN
+from ..sources import FilmSource
 from ..system.files import fitting_name
 from ..system.limits import allocatable_memory
+from .pairs import Pair, find_inputs, make_distinct, pair_up
 from .settings import Report, Settings, failed
 
 logger = logging.getLogger(__name__)
@@ -95,138 +98,6 @@ def expected_frames(facts: VideoInfo, segment: Segment) -> int | None:
     return max(0, round((end - start) * facts.average_rate))
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """An input and the file its color version is written to."""
-
-    item: Input
-    output: Path
-    named: bool = False  # the user chose the file's name, and so its container
-    clash: str = ""  # it has another name than it would have, because an input beside it has that
-
-
-def _find(
-    inputs: Sequence[str], target: Path | None, rate: Fraction | None
-) -> tuple[list[tuple[Input, Path | None]], list[Report]]:
-    """Find the inputs.
-
-    Returns:
-        Each input once, with the folder it was found in; and a report for each that is missing.
-
-    Raises:
-        OutputError: the output lies in a folder that is searched.
-    """
-    found: dict[str, tuple[Input, Path | None]] = {}
-    missing = []
-    for text in inputs:
-        folder = Path(text) if Path(text).is_dir() else None
-        try:
-            problems: list[tuple[Path, str]] = []
-            items = expand([text], rate=rate, problems=problems)
-            missing += [
-                Report(path, target or Path(), "failed", error=f"{path}: cannot be read ({reason})")
-                for path, reason in problems
-            ]
-        except InputError as error:
-            missing.append(Report(Path(text), target or Path(), "failed", error=str(error)))
-            continue
-        if folder and target and folder.resolve() in (target.resolve(), *target.resolve().parents):
-            raise OutputError(
-                f"{target}: lies in the input folder {folder}, so that a second run would colorize "
-                "its pictures again; choose a folder outside with -o"
-            )
-        for item in items:
-            if target and not folder and glob.has_magic(text) and _lies_in(item.path, target):
-                continue  # what an earlier run has written
-            found.setdefault(os.path.abspath(item.path), (item, folder))
-    return list(found.values()), missing
-
-
-def _distinct(pairs: Sequence[_Pair], target: Path | None) -> tuple[list[_Pair], dict[str, Path]]:
-    """Give each input an output of its own.
-
-    Where inputs of several folders want one output, all of them are mirrored with their folders;
-    where inputs of one folder do (`a.tga` and `a.png`), the second keeps its old suffix within its
-    name (`a.tga.png`).
-
-    Returns:
-        The pairs in order, and the input of each absolute output.
-    """
-
-    def places(some: Sequence[_Pair]) -> dict[str, list[_Pair]]:
-        found: dict[str, list[_Pair]] = {}
-        for pair in some:
-            found.setdefault(os.path.abspath(pair.output), []).append(pair)
-        return found
-
-    def folder(pair: _Pair) -> Path:
-        return pair.item.path.absolute().parent
-
-    several = [same for same in places(pairs).values() if len({folder(p) for p in same}) > 1]
-    if target is not None and several:
-        top = os.path.commonpath([folder(pair) for pair in pairs])
-        pairs = [
-            replace(pair, output=target / folder(pair).relative_to(top) / pair.output.name)
-            for pair in pairs
-        ]
-    taken: dict[str, Path] = {}
-    kept: dict[int, _Pair] = {}
-    order = sorted(range(len(pairs)), key=lambda i: pairs[i].item.path.name != pairs[i].output.name)
-    for index in order:
-        pair = pairs[index]
-        first = taken.get(os.path.abspath(pair.output))
-        if first is not None:
-            output = pair.output.with_name(f"{pair.item.path.name}{pair.output.suffix}")
-            number = 2
-            while os.path.abspath(output) in taken:
-                name = f"{pair.item.path.stem}-{number}{pair.output.suffix}"
-                output, number = pair.output.with_name(name), number + 1
-            line = f"{pair.item.path}: {pair.output} is for {first}; written to {output} instead"
-            pair = replace(pair, output=output, clash=line)
-        taken[os.path.abspath(pair.output)] = pair.item.path
-        kept[index] = pair
-    return [kept[index] for index in range(len(pairs))], taken
-
-
-def _lies_in(path: Path, folder: Path) -> bool:
-    return folder.is_dir() and folder.resolve() in path.resolve().parents
-
-
-def _pair(
-    found: Sequence[tuple[Input, Path | None]], target: Path | None, folder: bool
-) -> Iterator[_Pair]:
-    """Pair each input with its output.
-
-    The output is the file that was named; or the input's path mirrored under the folder that was
-    named; or, with no name, `name.color.ext` beside a file and `folder.color/` beside a folder.
-
-    Raises:
-        OutputError: several inputs, and the output is a file's name.
-    """
-    into_folder = target is not None and (folder or target.is_dir() or not target.suffix)
-    several = len(found) > 1 or any(root for _, root in found)
-    if target is not None and several and not into_folder:
-        raise OutputError(
-            f"{target}: several inputs need a folder as output, and this is a file's name; "
-            f"use -o {target.with_suffix('')}{os.sep}"
-        )
-    for item, origin in found:
-        relative = item.output
-        if target is not None:
-            yield _Pair(item, target / relative if into_folder else target, named=not into_folder)
-        elif origin is not None:
-            root = origin.resolve()
-            yield _Pair(item, root.with_name(f"{root.name}{OWN}") / relative)
-        else:
-            stem, rest = Path(relative.name).stem, f"{OWN}{relative.suffix}"
-            output = item.beside.with_name(fitting_name(stem, rest))
-            long = item.is_picture and output.name != stem + rest
-            clash = (
-                f"{item.path}: its name is too long for {OWN}; written to {output}" if long else ""
-            )
-            yield _Pair(item, output, clash=clash)
-
-
 def plan(
     inputs: Sequence[str | Path], output: str | Path | None, settings: Settings
 ) -> tuple[list[Job], list[Report]]:
@@ -249,13 +120,14 @@ def plan(
         raise OutputError("-: nothing is written to standard output; give a file or a folder")
     if target is not None and folder and target.is_file():
         raise OutputError(f"{target}: is a file, not a folder; give another name with -o")
-    _check_encoder(settings.encoder)
+    if target is None or not is_sequence(target):
+        _check_encoder(settings.encoder)
     try:
-        found, reports = _find([os.fspath(each) for each in inputs], target, settings.fps)
-        pairs = list(_pair(found, target, folder))
+        found, reports = find_inputs([os.fspath(each) for each in inputs], target, settings.fps)
+        pairs = list(pair_up(found, target, folder))
     except OSError as error:  # a name that the system refuses, too long for example
         raise OutputError(f"{error.filename}: {error.strerror}; use another name") from error
-    pairs, taken = _distinct(pairs, target)
+    pairs, taken = make_distinct(pairs, target)
     sequences = any(p.item.takes_rate for p in pairs)  # --fps is then theirs, not the films'
     if settings.fps is not None and all(p.item.is_picture for p in pairs):
         logger.warning("--fps is for numbered sequences and films; it is ignored here")
@@ -267,11 +139,11 @@ def plan(
     for pair in pairs:
         item, path = pair.item, pair.output
         try:
-            done = [p for p in _possible(pair) if p.exists()] if settings.skip_existing else []
-            if done:
+            if settings.skip_existing and (done := pair.existing()):
                 reports.append(Report(item.path, done[0], "skipped"))
                 continue
-            check_output(path, item.path, overwrite=settings.overwrite)
+            if not pair.is_sequence:
+                check_output(path, item.path, overwrite=settings.overwrite)
             if (original := originals.get(_identity(path))) is not None:
                 raise OutputError(
                     f"{path}: would replace the input {original}; choose another folder with -o"
@@ -302,13 +174,6 @@ def plan(
     return jobs, reports
 
 
-def _possible(pair: _Pair) -> tuple[Path, ...]:
-    """The files that an earlier run may have written; see `_plan_film`."""
-    if pair.named or pair.item.is_picture:
-        return (pair.output,)
-    return pair.output, pair.output.with_suffix(".mkv")
-
-
 def _identity(path: Path) -> tuple[int, int] | Path:
     """A key that is equal for all names of one file; for a missing file its absolute path."""
     try:
@@ -330,18 +195,17 @@ def _check_encoder(settings: EncoderSettings) -> None:
 
 
 def _plan_film(
-    source: FilmSource, pair: _Pair, settings: Settings, taken: dict[str, Path]
+    source: FilmSource, pair: Pair, settings: Settings, taken: dict[str, Path]
 ) -> FilmJob:
     item, path, facts = pair.item, pair.output, source.facts
     check_memory(facts)
     try:
-        copies = check_container(path, facts, settings.encoder, source.copyable(settings.copy))
+        copies = _check(source, path, settings)
     except ContainerError as error:
         other = path.with_suffix(".mkv")
         if pair.named or other == path or os.path.abspath(other) in taken:
             raise
-        check_output(other, item.path, overwrite=settings.overwrite)
-        copies = check_container(other, facts, settings.encoder, source.copyable(settings.copy))
+        copies = _check(source, other, settings)
         note = f"{item.path}: written as .mkv, because {path.suffix} does not hold it all"
         logger.info("%s", error)
         taken[os.path.abspath(other)] = item.path
@@ -358,6 +222,23 @@ def _plan_film(
         except OutputError as error:
             raise OutputError(f"{item.path}: {error}") from error
     return FilmJob(source, path, copies)
+
+
+def _check(source: FilmSource, output: Path, settings: Settings) -> CopyPlan:
+    """Check that a film can be written to `output`, and say what of it will be there.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    facts, overwrite = source.facts, settings.overwrite
+    if is_sequence(output):
+        plan = plan_sequence(output, facts, settings.encoder)
+        first = first_number(facts, source.segment.start)
+        count = expected_frames(facts, source.segment)
+        check_sequence(output, first, count, overwrite=overwrite, inputs=source.files())
+        return plan
+    check_output(output, source.path, overwrite=overwrite)
+    return check_container(output, facts, settings.encoder, source.copyable(settings.copy))
 
 
 def check_memory(facts: VideoInfo) -> None:
@@ -393,6 +274,4 @@ def plan_rest(job: FilmJob, first: Path, number: int, settings: Settings) -> Fil
     if source is None:
         return None
     output = first.with_name(fitting_name(first.stem, f".part{number}{first.suffix}"))
-    check_output(output, job.input, overwrite=settings.overwrite)
-    plan = check_container(output, source.facts, settings.encoder, source.copyable(settings.copy))
-    return FilmJob(source, output, plan)
+    return FilmJob(source, output, _check(source, output, settings))

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from ..errors import DeviceError, VidcolorError
-from ..system.memory import retain_freed_memory
+from ..system.memory import limit_heaps, retain_freed_memory
 from .colorizer import Colorizer
 from .pool import Assignment, OnFrames, Pace, portable
 from .settings import ColorizerOptions
@@ -44,7 +44,7 @@ class Workers:
         options: of the colorizer.
         devices: of the workers, one each, all of one kind.
         threads: torch's, in each worker; 0 for a share of its own number.
-        retain: keep freed memory, see `retain_freed_memory`.
+        retain: keep freed memory, for films of one size on the CPU; see `system.memory`.
         silence: seconds without progress after which a worker counts as hanging.
 
     Raises:
@@ -369,6 +369,8 @@ def serve(
     torch.set_num_threads(threads)
     if retain:
         retain_freed_memory()
+    else:
+        limit_heaps()
     try:
         try:
             colorizer = Colorizer(options)

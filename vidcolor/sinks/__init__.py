@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .film import FilmReport, FilmSink
     from .muxing import can_resume
     from .pictures import PictureReport, PictureSink
+    from .sequence import SequenceSink
+    from .sequence_plan import check_sequence, first_number, is_sequence, plan_sequence
 
 __all__ = [
     "COPY_ALL",
@@ -35,12 +37,17 @@ __all__ = [
     "FilmSink",
     "PictureReport",
     "PictureSink",
+    "SequenceSink",
     "available_encoders",
     "can_resume",
     "check_container",
     "check_output",
+    "check_sequence",
     "choose_pixel_format",
     "encoder_formats",
+    "first_number",
+    "is_sequence",
+    "plan_sequence",
 ]
 
 _HOME = {
@@ -58,6 +65,11 @@ _HOME = {
     "check_output": "files",
     "choose_pixel_format": "encoders",
     "encoder_formats": "encoders",
+    "SequenceSink": "sequence",
+    "check_sequence": "sequence_plan",
+    "first_number": "sequence_plan",
+    "is_sequence": "sequence_plan",
+    "plan_sequence": "sequence_plan",
 }
 
 

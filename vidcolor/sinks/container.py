@@ -164,7 +164,7 @@ def _try(
             if not written.streams.video:
                 return _Trial(refusal="it cannot be read back")
             lost = [*_lost(written, name, selection.streams, facts, format)]
-            notes = [*_lost_notes(written, source)]
+            notes = [*_lost_notes(written, source, facts)]
         with av.open(io.BytesIO(memory.getvalue()), "r", format=reader) as written:
             if not keeps_times(written, film_stream(written), times, name):
                 lost.append("the times of the frames")
@@ -194,8 +194,8 @@ def _family(stream: Stream) -> str:
     return _ALIKE.get(name, name)
 
 
-def _lost_notes(written: InputContainer, source: InputContainer) -> Iterable[str]:
-    timecode = film_stream(source).metadata.get("timecode")
+def _lost_notes(written: InputContainer, source: InputContainer, facts: VideoInfo) -> Iterable[str]:
+    timecode = facts.timecode or film_stream(source).metadata.get("timecode")
     tags: list[dict[str, str]] = [written.metadata, *(each.metadata for each in written.streams)]
     kept = {value for each in tags for key, value in each.items() if key.lower() == "timecode"}
     if timecode and timecode not in kept:

@@ -12,6 +12,7 @@ from av.format import Flags
 from av.packet import Packet
 
 from ..errors import OutputError
+from ..frames import StreamInfo
 from .container import label, without_kinds
 from .files import is_system_error
 from .streams import stream_info
@@ -29,6 +30,7 @@ class CopyMuxer:
     def __init__(self, output: OutputContainer, path: Path, copy: frozenset[str]) -> None:
         self._output, self._path, self._copy = output, path, copy
         self._last_dts: dict[int, int] = {}  # by stream
+        self._times: dict[StreamInfo, float] = {}  # seconds of the last packet
 
     def mux(self, packet: Packet[Any]) -> None:
         """Mux a copied packet. Muxers refuse a decoding time that is not after the last one, as
@@ -45,17 +47,27 @@ class CopyMuxer:
             packet.dts = max(packet.dts, before + strict)
             packet.pts = max(packet.pts, packet.dts)
         self._last_dts[target.index] = packet.dts
+        self._times[stream_info(target)] = float(packet.dts * unit)
+        self._write(packet, [stream_info(target)])
+
+    def mux_film(self, packet: Packet[Any]) -> None:
+        """Mux a packet of the film itself. The muxer then writes the copied packets that it holds
+        back so as to interleave them, and may refuse one of those only now."""
+        self._write(packet, list(self._times))
+
+    def _write(self, packet: Packet[Any], suspects: list[StreamInfo]) -> None:
         try:
             self._output.mux(packet)
         except FFmpegError as error:
-            if is_system_error(error):
+            if is_system_error(error) or not suspects:
                 raise
-            output, info = self._path, stream_info(target)
+            output = self._path
+            which = " or ".join(label(each) for each in suspects)
             other = f"use -o {output.with_suffix('.mkv')} or "
             raise OutputError(
-                f"{output}: {output.suffix} refuses {label(info)} at "
-                f"{float(packet.dts * unit):.3f} s ({error.strerror}); "
-                f"{other if output.suffix != '.mkv' else ''}{without_kinds([info], self._copy)}"
+                f"{output}: {output.suffix} refuses {which} at about "
+                f"{max(self._times[each] for each in suspects):.3f} s ({error.strerror}); "
+                f"{other if output.suffix != '.mkv' else ''}{without_kinds(suspects, self._copy)}"
             ) from error
 
 

@@ -24,7 +24,7 @@ from ..frames import ColorTags, PixelFormat, VideoInfo
 from .encoder_table import ENCODERS, Encoder, EncoderSettings, find_encoder
 
 _environment_lock = threading.Lock()
-_DEPTHS = {"": 8, "10le": 10, "12le": 12}
+_DEPTHS = {"": 8, "10le": 10, "12le": 12, "16le": 16}
 _LAYOUTS = {"yuv420p": (2, 2), "yuv422p": (2, 1), "yuv444p": (1, 1), "gbrp": (1, 1)}
 # name -> (bit depth, subsampling, rgb): every planar format `compose` writes.
 PLANAR_FORMATS = MappingProxyType(
@@ -200,7 +200,7 @@ def _source_subsampling(facts: VideoInfo, encoder: Encoder) -> tuple[int, int]:
 def _ranked(depth: int, wanted: tuple[int, int]) -> Iterator[tuple[int, tuple[int, int]]]:
     """Pairs of bit depth and subsampling, the nearest first: the wanted depth, then deeper ones,
     then shallower ones; within a depth the wanted subsampling, then finer, then coarser."""
-    depths = sorted({8, 10, 12}, key=lambda each: (each < depth, abs(each - depth)))
+    depths = sorted(_DEPTHS.values(), key=lambda each: (each < depth, abs(each - depth)))
     ladder: list[tuple[int, int]] = [(2, 2), (2, 1), (1, 1)]
     place = ladder.index(wanted)
     chroma = ladder[place:] + ladder[:place][::-1]
@@ -212,9 +212,9 @@ def _ranked(depth: int, wanted: tuple[int, int]) -> Iterator[tuple[int, tuple[in
 def choose_pixel_format(facts: VideoInfo, settings: EncoderSettings) -> PixelFormat:
     """The format a film is written in.
 
-    By default it keeps the source's bit depth (9 and 10 become 10; above that 12, or 10 where the
-    encoder ends there), chroma subsampling, range, matrix, primaries and transfer. Gray, RGB and
-    palette sources get 4:2:0 (ffv1 4:4:4, prores_ks 4:2:2). A source without a luma plane is
+    By default it keeps the source's chroma subsampling, range, matrix, primaries and transfer, and
+    its bit depth, or the next higher one of 8, 10, 12 and 16, as far as the encoder goes. Gray, RGB
+    and palette sources get 4:2:0 (ffv1 4:4:4, prores_ks 4:2:2). A source without a luma plane is
     written in limited range. An odd size that H.264 or HEVC cannot hold in 4:2:0 gets 4:2:2 (odd
     height) or 4:4:4 (odd width), so the picture keeps its size exactly without a padded edge.
 
@@ -243,7 +243,7 @@ def choose_pixel_format(facts: VideoInfo, settings: EncoderSettings) -> PixelFor
         name = settings.pix_fmt
     else:
         by_kind = {PLANAR_FORMATS[each][:2]: each for each in usable if not PLANAR_FORMATS[each][2]}
-        depth = next((step for step in (8, 10, 12) if facts.bit_depth <= step), 12)
+        depth = next(step for step in _DEPTHS.values() if facts.bit_depth <= step)
         pairs = _ranked(depth, _source_subsampling(facts, encoder))
         found = next((by_kind[pair] for pair in pairs if pair in by_kind), None)
         if found is None:

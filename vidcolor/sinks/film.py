@@ -388,7 +388,7 @@ class FilmSink:
             for other in self._feed.until(moment):
                 self._copies.mux(other)
         packet.stream = self._video
-        self._output.mux(packet)
+        self._copies.mux_film(packet)
 
     def _close(self) -> None:
         self._resources.close()

@@ -162,6 +162,8 @@ def open_output(
     options = muxer_options(name, time_base, selection.streams, tags, recoverable=recoverable)
     output = av.open(target, "w", container_options=options)
     output.metadata.update(tags)
+    if facts.first_number is not None and facts.timecode:  # else it is among the copied tags
+        output.metadata["timecode"] = facts.timecode
     return output
 
 

@@ -17,8 +17,9 @@ from .pillow_files import RESTORE, UNREADABLE, UnsuitableError, decode, open_hea
 from .profiles import bands_of, gray_by_profile, gray_of_lightness, is_srgb, of_gamma, usable
 from .tiff_kinds import TiffPage, is_tiff, pages
 
-# A file of more pixels than Pillow opens, and of more a byte than scans have, is taken for a
-# decompression bomb: a blank page of Group 4 has about a thousand a byte, but fewer pixels.
+# A file counts as a decompression bomb if it has more pixels than Pillow's own limit, and more of
+# them for each byte than scans have. A blank page in Group 4 has about a thousand a byte, and is
+# below the first limit.
 MOST_PIXELS, MOST_A_BYTE = 178_956_970, 200
 _START_OF_SCAN, _END_OF_IMAGE = b"\xda", b"\xff\xd9"  # of JPEG
 _HEIF = (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis", b"hevc")
@@ -29,12 +30,13 @@ class Pixels:
     """What a file's pixels are, before they are decoded.
 
     Attributes:
-        image: a libvips image that gives its rows once, from the top: gray, R'G'B', then gray
-            codes of 16 bits by the profile where `by_profile`.
-        colors: bands of gray or R'G'B', 0 where there are gray codes alone.
+        image: a libvips image whose rows can be read once, from the top. Its bands are `colors`
+            bands of gray or R'G'B', then, if `by_profile`, one of 16-bit gray codes.
+        colors: number of bands of color: 1 for gray, 3 for R'G'B', 0 for gray codes alone.
+        by_profile: the last band is the gray of the picture by its color profile.
         alpha: a libvips image of the same type, or None.
-        bits: 8 or 16 a sample, of the file.
-        profile: of the RGB space to write in, empty for sRGB.
+        bits: of a sample in the file, 8 or 16.
+        profile: ICC profile of the RGB space to write in, empty for sRGB.
         notes: a line for each thing that is left out.
         delays, loop: milliseconds of each picture of an animation, and how often it is shown.
     """
@@ -52,13 +54,15 @@ class Pixels:
 
 @dataclass(frozen=True)
 class PictureFile:
-    """A picture file that has been looked at.
+    """What a picture file is, by its first bytes and its header.
 
     Attributes:
-        loader: libvips' name of the format, empty for one that Pillow decodes.
-        head: Pillow's view of it; None for a TIFF file that Pillow does not know.
-        tiff: pages of a TIFF file, else empty.
-        passed_over: smaller copies and masks in a TIFF file.
+        path: of the file.
+        size: in bytes.
+        loader: libvips' name of the format; empty for one that Pillow decodes.
+        head: the file as opened by Pillow; None for a TIFF file that Pillow cannot open.
+        tiff: pages of a TIFF file; empty for other formats.
+        passed_over: number of smaller copies and masks in a TIFF file, which are not read.
     """
 
     path: Path
@@ -70,26 +74,30 @@ class PictureFile:
 
     @property
     def pages(self) -> int:
-        """Pictures in it."""
+        """Number of pictures in the file."""
         if self.loader == "tiff":
             return len(self.tiff)
         animated = self.loader in ("webp", "gif")
         return int(getattr(self.head, "n_frames", 1)) if animated else 1
 
     def shape(self, page: int) -> tuple[int, int]:
-        """Width and height as stored."""
+        """Width and height of a page in pixels, before it is turned upright."""
         if self.loader == "tiff":
             return self.tiff[page].width, self.tiff[page].height
         return (0, 0) if self.head is None else self.head.size
 
 
-def regular(path: Path) -> None:
-    """Raise an UnsuitableError for a pipe or a device, which may never end."""
+def check_regular(path: Path) -> None:
+    """Refuse a pipe or a device, which may never end.
+
+    Raises:
+        UnsuitableError: it is one.
+    """
     if not stat.S_ISREG(path.stat().st_mode):
         raise UnsuitableError("is not a regular file; copy what it gives into one")
 
 
-def look(path: Path, file: IO[bytes]) -> PictureFile:
+def identify(path: Path, file: IO[bytes]) -> PictureFile:
     """Find out what an open file is.
 
     Raises:
@@ -129,7 +137,7 @@ def _loader(start: bytes) -> str:
 
 
 def lacks_end(path: Path) -> bool:
-    """Whether a JPEG file has no end marker behind its header. Source: ITU-T T.81, B.1.1."""
+    """Whether a JPEG file has no end marker after its header. Source: ITU-T T.81, B.1.1."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         at = 2
         while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != _START_OF_SCAN:
@@ -139,10 +147,15 @@ def lacks_end(path: Path) -> bool:
 
 
 def check_size(file: PictureFile, page: int, limits: bool) -> None:
-    """Refuse what looks like a decompression bomb.
+    """Refuse a decompression bomb: very many pixels in a file of few bytes.
+
+    Args:
+        file: from `identify`.
+        page: number of the picture.
+        limits: False accepts any size.
 
     Raises:
-        UnsuitableError: a picture of many pixels in a file of few bytes.
+        UnsuitableError: it may be one.
     """
     width, height = file.shape(page)
     count = width * height
@@ -165,12 +178,12 @@ def open_pixels(
     """Open the pixels of one picture of a file.
 
     Args:
-        file: from `look`.
-        page: its number.
-        limits: keep the limits that protect from decompression bombs.
-        strict: fail at what libvips only warns of.
-        other: a TIFF file that libvips was found not to read.
-        with_end: a JPEG file that lacks its end marker; put one behind it.
+        file: from `identify`.
+        page: number of the picture.
+        limits: keep libvips' limits against decompression bombs.
+        strict: treat libvips' warnings as errors.
+        other: the file is a TIFF that libvips has failed to read; use Pillow.
+        with_end: the file is a JPEG without an end marker; append one.
 
     Raises:
         UnsuitableError: a kind of picture that is not supported.
@@ -200,14 +213,14 @@ def open_pixels(
         finally:
             os.close(number)
         image = getattr(pyvips.Image, f"{file.loader}load_source")(source, **options)
-    pixels = _understood(image, file, page)
+    pixels = _interpreted(image, file, page)
     if file.pages > 1 and image.get_typeof("delay"):
         pixels = replace(pixels, delays=tuple(image.get("delay")), loop=image.get("loop"))
     return pixels
 
 
 def _other_tiff(file: PictureFile) -> Pixels:
-    """A TIFF file that libvips does not read but Pillow does."""
+    """Open a TIFF file with Pillow, because libvips cannot read it."""
     page = file.tiff[0]
     if len(file.tiff) > 1 or file.head is None:
         raise UnsuitableError("its kind of TIFF is not supported; save it with LZW or Deflate")
@@ -242,8 +255,8 @@ def _from_pillow(file: PictureFile) -> Pixels:
     return replace(pixels, notes=(*notes, *pixels.notes))
 
 
-def _understood(image: Any, file: PictureFile, page: int) -> Pixels:
-    """What libvips has opened, by what is known of its samples."""
+def _interpreted(image: Any, file: PictureFile, page: int) -> Pixels:
+    """Separate the bands of an image that libvips has opened into colors and alpha."""
     notes: list[str] = []
     space = image.interpretation
     colors = {"b-w": 1, "grey16": 1, "cmyk": 4}.get(space, 3)
@@ -275,15 +288,23 @@ def _understood(image: Any, file: PictureFile, page: int) -> Pixels:
 
 
 def _colored(image: Any, profile: bytes, alpha: bool, bits: int) -> Pixels:
-    """The image's colors, with gray codes by its profile where that is not sRGB."""
+    """Colors of an image with its color profile. If the profile is not sRGB, the gray codes by it
+    are added.
+
+    Args:
+        image: gray, R'G'B' or CMYK, and alpha if `alpha`.
+        profile: ICC profile, empty for none.
+        alpha: the last band is alpha.
+        bits: of a sample, 8 or 16.
+    """
     notes = []
     colors = image.bands - alpha
     plain = image[:colors] if colors > 1 else image[0]
     if profile and not usable(profile):
-        notes.append("its color profile is damaged or of a strange kind; it is left out")
+        notes.append("its color profile is damaged or of an unknown kind; it is left out")
         profile = b""
     bands = bands_of(profile)
-    if bands == 3 and colors == 1:  # what shows gray as R' = G' = B'
+    if bands == 3 and colors == 1:  # gray with an RGB profile means R' = G' = B'
         plain = plain.bandjoin([plain, plain]).copy(
             interpretation="rgb16" if bits == 16 else "srgb"
         )
@@ -295,7 +316,7 @@ def _colored(image: Any, profile: bytes, alpha: bool, bits: int) -> Pixels:
             "16-bit CMYK without a color profile is not supported; save it as RGB"
         )
     if colors == 4 and not profile:
-        notes.append("CMYK without a color profile: its inks are taken as complements of R, G, B")
+        notes.append("CMYK without a color profile: C, M, Y are taken as complements of R, G, B")
         plain = _complement(plain)
     if not profile or (bands == 3 and is_srgb(profile)):
         keep = profile if bands == 3 else b""
@@ -315,7 +336,7 @@ def _colored(image: Any, profile: bytes, alpha: bool, bits: int) -> Pixels:
 
 
 def _with_alpha(pixels: Pixels, image: Any) -> Pixels:
-    """With the last band of `image`, if there is one, as alpha in the samples' type."""
+    """Add the last band of `image` as alpha, in the type of the samples; None adds nothing."""
     if image is None:
         return pixels
     alpha, kind = image[image.bands - 1], pixels.image.format
@@ -327,7 +348,7 @@ def _with_alpha(pixels: Pixels, image: Any) -> Pixels:
 
 
 def _complement(cmyk: Any) -> Any:
-    """R'G'B' = (1 - CMY) (1 - K), of 8 bits, as Pillow and most viewers do."""
+    """R'G'B' = (1 - CMY) (1 - K), 8 bits, as Pillow and most viewers compute it."""
     light = cmyk.linear(-1, 255)
     return (light[:3] * light[3] / 255).rint().cast("uchar").copy(interpretation="srgb")
 

@@ -178,6 +178,7 @@ class Decoder:
         start = None
         if self.start and origin is not None:
             start = origin + self.start / base
+        start = None if self.facts.guessed_times else start  # those are counted from the beginning
         packets = PacketReader(self.path, container, stream, clock, start)
         for item in self._frames(stream, packets, times, listener, threads):
             if isinstance(item, str):
@@ -213,8 +214,11 @@ class Decoder:
             if segment.end is not None and time >= segment.end:
                 return
             low = pts if low is None else low
-            high = pts
+            step, high = pts - high, pts
             last = item.duration or 0
+            timeless = item.pts is None and item.dts is None  # of a raw stream, which has 1 tick
+            if timeless or (item.interlaced_frame and abs(2 * last - step) <= step // 20):
+                last = step  # it was that of the second field alone
             held = item
         if held is not None:
             yield held, high, last
@@ -297,6 +301,7 @@ class Decoder:
         sent = received = groups = 0
         names = packets.format, stream.codec_context.name, _FILE_READER
         size = SequenceSize(stream.codec_context.name)
+        paired = self.facts.interlaced and stream.codec_context.name == "h264"
         head: list[tuple[int, bool]] = []  # pts before the first frame, and whether of a key frame
         for packet in packets:
             if isinstance(packet, str):
@@ -329,7 +334,9 @@ class Decoder:
             if frames and not received and not self.segment.start:
                 yield from self._lost_head(frames[0], head)
             received += len(frames)
-            if packet is None and threads != 1 and received < sent:
+            # H.264 may have a packet for each field.
+            least = -(-sent // 2) if paired else sent
+            if packet is None and threads != 1 and received < least:
                 # PyAV swallows an error that comes after frames in one call.
                 raise _DecodeError
             heard = listener.take(*names)

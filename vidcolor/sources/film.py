@@ -15,10 +15,10 @@ from ..color.codes import Codes
 from ..errors import InputError
 from ..frames import WHOLE, Checkpoint, LumaBatch, Segment
 from ..system.clock import Clock
-from .bars import confirmed
+from ..system.sequences import sequence_file, sequence_numbers
 from .decoder import Decoder
 from .deinterlace import Deinterlacer, deinterlaced
-from .film_info import open_film, probe, sequence_file, sequence_numbers
+from .film_info import open_film, probe
 from .interlace import Fields, examine
 from .luma import COLOR_THRESHOLD, chroma_amount, luma_plane
 
@@ -94,6 +94,7 @@ class FilmSource:
         self.deinterlace, self.keep_tint, self.retime = deinterlace, keep_tint, retime
         self._probed = probe(self.path, rate, playlists)
         self._fields = Fields() if rate is not None else examine(self._probed)
+        self._probed = replace(self._probed, guessed_times=self._fields.guessed_times)
         self._set_facts()
 
     def _set_facts(self) -> None:
@@ -226,8 +227,6 @@ class FilmSource:
     def _batch(self, pending: _Pending, first_index: int) -> LumaBatch:
         facts = self.facts
         shape = (len(pending.luma), 1, facts.height, facts.width)
-        bars = self._fields.bars
-        found = [confirmed(plane, bars, facts) for plane in pending.luma] if any(bars) else []
         luma = torch.empty(shape, dtype=torch.uint8 if facts.bit_depth == 8 else torch.uint16)
         into = luma.numpy()
         for i, plane in enumerate(pending.luma):
@@ -245,6 +244,6 @@ class FilmSource:
             notes=tuple(pending.notes),
             combed=facts.combed,
             tint=(facts.tint if self.keep_tint else None) or (0.0, 0.0),
-            bars=tuple(found),
+            bars=self._fields.bars,
             transfer=facts.tags.transfer,
         )

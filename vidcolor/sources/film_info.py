@@ -7,6 +7,7 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from av.video.stream import VideoStream
 from ..errors import InputError
 from ..frames import StreamInfo, VideoInfo
 from ..system.clock import Clock
+from ..system.dpx import read_header
 from ..system.media import film_stream, is_playlist, open_media
+from ..system.sequences import sequence_file, sequence_numbers
 from .color_tags import read_tags
 from .graphs import frame_graph
 from .luma import (
@@ -43,49 +46,6 @@ _ALPHA = "the transparency (alpha)"
 _PICTURE_CODECS = frozenset(("apng", "jpegxl", "libjxl", "mjpeg", "png", "tiff", "webp"))
 _COLOR_FRAMES = 8  # examined for color, spread over the first second
 _MAX_PROBED = 64  # frames decoded at most while looking
-_PATTERN = re.compile(r"%(0?)(\d*)d")
-
-
-def is_pattern(path: str | Path) -> bool:
-    """Whether a path names a numbered sequence: a file name with one `%d` or `%05d`."""
-    return len(_PATTERN.findall(Path(path).name)) == 1
-
-
-def sequence_file(path: Path, number: int) -> Path:
-    """One file of a numbered sequence."""
-    return path.with_name(path.name % number)
-
-
-def sequence_numbers(path: Path) -> list[int]:
-    """The numbers of the files of a numbered sequence, ascending, without gaps.
-
-    Raises:
-        InputError: no file matches, or a number is missing between the first and the last.
-    """
-    match = _PATTERN.search(path.name)
-    if match is None:
-        raise InputError(f"{path}: not a numbered sequence; name it like frames/%05d.png")
-    head, tail = path.name[: match.start()], path.name[match.end() :]
-    width = int(match[2] or 1) if match[1] else 1
-    name = re.compile(re.escape(head) + r"(\d+)" + re.escape(tail))
-    numbers = set()
-    try:
-        names = [entry.name for entry in path.parent.iterdir()]
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; check the folder's name") from error
-    for digits in (found[1] for found in map(name.fullmatch, names) if found):
-        if digits == digits.lstrip("0").rjust(width, "0") or digits == "0" * width:
-            numbers.add(int(digits))
-    if not numbers:
-        raise InputError(f"{path}: no file of this numbered sequence exists; check the pattern")
-    first = min(numbers)
-    for number in range(first, max(numbers)):
-        if number not in numbers:
-            missing = path.with_name(f"{head}{number:0{width}d}{tail}")
-            raise InputError(
-                f"{missing}: missing from the numbered sequence; add it or renumber the files"
-            )
-    return sorted(numbers)
 
 
 @contextmanager
@@ -169,12 +129,21 @@ def _pick(container: InputContainer, path: Path) -> VideoStream:
 
 
 def _rate(stream: VideoStream) -> Fraction | None:
-    """Frames a second; of raw streams, which have no times, what the codec's own header says."""
+    """Frames a second; of raw streams, which have no times, and of program streams, which have few,
+    what the codec's own header says."""
     raw = stream.start_time is None and not stream.duration
+    raw = raw or has_few_times(stream)
     rate = (stream.codec_context.framerate if raw else None) or stream.average_rate
     if rate and stream.time_base and rate * stream.time_base == 1:
         rate = stream.guessed_rate or rate  # of DV FFmpeg only knows that a tick may be a frame
     return Fraction(rate) if rate else None
+
+
+def has_few_times(stream: VideoStream) -> bool:
+    """Whether few of the packets have a time, as in the program streams of DVDs. FFmpeg guesses the
+    others, wrongly where fields are repeated."""
+    name = stream.codec_context.name
+    return stream.container.format.name == "mpeg" and name in ("mpeg1video", "mpeg2video")
 
 
 def probe_film(path: str | Path, *, rate: Fraction | None = None) -> VideoInfo:
@@ -214,11 +183,20 @@ def probe(path: Path, rate: Fraction | None, playlists: bool = False) -> VideoIn
                 f"{path}: no frame of its {stream.codec_context.name} video can be decoded; "
                 "it is damaged or encrypted"
             )
-        count = len(sequence_numbers(path)) if rate is not None else stream.frames
+        numbers = [] if rate is None else sequence_numbers(path)
         try:
-            return _facts(path, container, stream, first, count, amount / looked_at)
+            facts = _facts(path, container, stream, first, stream.frames, amount / looked_at)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+        if not numbers:
+            return facts
+        header = read_header(sequence_file(path, numbers[0]))
+        return replace(
+            facts,
+            num_frames_from_header=len(numbers),
+            first_number=numbers[0],
+            timecode=header.timecode if header else "",
+        )
 
 
 def _first_frames(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
@@ -331,8 +309,16 @@ def _facts(
         num_chapters=len(container.chapters()),
         is_color=chroma > COLOR_THRESHOLD,
         is_playlist=is_playlist(container),
+        timecode=_timecode(container, stream),
         **picture,
     )
+
+
+def _timecode(container: InputContainer, stream: VideoStream) -> str:
+    """The timecode among the tags: the picture's own, the file's, or a timecode track's."""
+    tags = (stream.metadata, container.metadata, *(each.metadata for each in container.streams))
+    pairs = (pair for each in tags for pair in each.items())
+    return next((value for key, value in pairs if key.lower() == "timecode"), "")
 
 
 def picture_facts(

@@ -17,8 +17,8 @@ from typing import ClassVar
 
 from ..errors import InputError
 from ..frames import WHOLE, Segment
+from ..system.sequences import is_pattern, sequence_numbers
 from .film import FilmSource
-from .film_info import is_pattern, sequence_numbers
 from .folders import is_regular, search_folder
 from .pictures import PictureSource
 from .pillow_files import UNREADABLE, open_head, quiet

@@ -16,9 +16,10 @@ from av.video.stream import VideoStream
 
 from ..errors import InputError
 from ..frames import NO_BARS, Bars, VideoInfo
-from .bars import BarFinder
-from .film_info import open_film
+from ..motion.bars import BarFinder
+from .film_info import has_few_times, open_film
 from .filters import pulled
+from .luma import luma_plane
 from .tint import TintFinder
 
 _PLACES, _FRAMES = 5, 24  # samples, evenly over the film, and frames of each
@@ -41,6 +42,7 @@ class Fields:
             tell.
         telecined: fields are repeated, as 2:3 pulldown does (hard telecine).
         uneven: whole frames are shown for two or three fields in turn (soft telecine).
+        guessed_times: these frames have times that FFmpeg guesses, wrongly.
         rate: frames a second by the steps between frames, None for unknown.
         bars: black bars that all frames of the samples have.
         tint: a*, b* of the one hue that all of them have; None for black and white, or color.
@@ -51,6 +53,7 @@ class Fields:
     order: str = ""
     telecined: bool = False
     uneven: bool = False
+    guessed_times: bool = False
     rate: Fraction | None = None
     bars: Bars = NO_BARS
     tint: tuple[float, float] | None = None
@@ -106,8 +109,9 @@ def examine(facts: VideoInfo, rate: Fraction | None = None) -> Fields:
     """
     seen: Counter[str] = Counter()
     steps: list[int] = []
-    bars, tint = BarFinder(facts), TintFinder(facts)
+    bars, tint = BarFinder(facts.bit_depth, facts.tags.full_range), TintFinder(facts)
     with open_film(facts.path, rate=rate, playlists=facts.is_playlist) as (container, stream):
+        guessed = has_few_times(stream)
         for place in range(_PLACES):
             if place and not _seek(container, stream, facts, Fraction(place, _PLACES)):
                 break
@@ -117,12 +121,14 @@ def examine(facts: VideoInfo, rate: Fraction | None = None) -> Fields:
     moving = found + against + seen["p"]
     combed = found >= max(_LEAST, _ONE_SIDED * against, _SHARE * moving)
     step = Fraction(median(steps)) * facts.time_base if steps else Fraction(0)
+    uneven = not combed and _uneven(steps, facts.time_base)
     return Fields(
         flagged=bool(seen["flagged"]) or facts.interlaced,
         combed=combed or (facts.interlaced and not moving),
         order=order if combed else facts.field_order,
         telecined=combed and seen["repeated"] >= _REPEATED * seen["frames"],
-        uneven=not combed and _uneven(steps, facts.time_base),
+        uneven=uneven,
+        guessed_times=uneven and guessed,
         rate=1 / step if step else None,
         bars=bars.found(),
         tint=tint.found() if facts.is_color else None,
@@ -156,6 +162,7 @@ def _sample(
     last: int | None = None
     form: tuple[object, ...] = ()
     count = waited = 0
+    few = has_few_times(stream)
     # What is damaged, or changes to what cannot be read, is told by the run.
     with suppress(av.error.FFmpegError, InputError, ValueError):
         for frame in container.decode(stream):
@@ -166,12 +173,14 @@ def _sample(
             if detector is None or now != form:
                 detector, form = FieldDetector(frame), now
             if count % _BAR_STEP == 0:
-                bars.add(frame)
+                bars.add(luma_plane(frame))
                 tint.add(frame)
             count += 1
             seen["frames"] += 1
             seen["flagged"] += frame.interlaced_frame
-            if last is not None and frame.pts is not None and frame.pts > last:
+            if few:
+                steps.append(frame.duration or 0)
+            elif last is not None and frame.pts is not None and frame.pts > last:
                 steps.append(frame.pts - last)
             last = frame.pts
             for kind, again in detector.look(frame):

@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..frames import LumaBatch, PictureInfo
 from ..system.memory import release_freed_memory
 from ..system.vips import libvips
-from .decode import PictureFile, Pixels, check_size, lacks_end, look, open_pixels, regular
+from .decode import PictureFile, Pixels, check_regular, check_size, identify, lacks_end, open_pixels
 from .luma import COLOR_THRESHOLD, chroma_of_rgb
 from .metadata import read_metadata
 from .orientation import upright
@@ -73,8 +73,8 @@ def read_color(path: Path, most: int = 1 << 20) -> ColorPicture:
     """
     try:
         with path.open("rb") as stream, quiet():
-            regular(path)
-            file = look(path, stream)
+            check_regular(path)
+            file = identify(path, stream)
             check_size(file, 0, limits=True)
             metadata, _ = read_metadata(file, stream, 0)
             found = _decode(file, 0, limits=True, with_rgb=True)
@@ -137,9 +137,9 @@ class PictureSource:
         path, output = self.items[index]
         pages = 1
         try:
-            regular(path)
+            check_regular(path)
             with path.open("rb") as stream, quiet():
-                file = look(path, stream)
+                file = identify(path, stream)
                 pages = file.pages
                 return self._read(file, stream, index, page)
         except (UnsuitableError, libvips().Error, *UNREADABLE) as error:
@@ -195,9 +195,9 @@ class PictureSource:
         is refused."""
         path = self.items[index][0]
         try:
-            regular(path)
+            check_regular(path)
             with path.open("rb") as stream, quiet():
-                file = look(path, stream)
+                file = identify(path, stream)
                 return [math.prod(file.shape(page)) for page in range(file.pages)]
         except (UnsuitableError, *UNREADABLE):
             return [0]

@@ -16,6 +16,9 @@ _FAR_BACK = 0.5  # seconds; less is a muxer's rounding or a frame out of order
 _ODD, _FEW = 0.05, 2  # most steps of another length: a share, or a number where there are few
 _NEAR, _FAR = 0.6, 1.6  # a step of one frame, as a multiple of the median step
 _MOST_STEPS = 1000  # different steps; with more, the rate is not constant
+# Guessed times: how far they may be off, in seconds, and how many in a row, before they are right.
+_GUESS, _NEAR_GUESS, _MOST_GUESSES = 0.25, 0.02, 100
+_FIELD = Fraction(1001, 60000)  # seconds, of what repeats fields
 
 
 class FrameTimes:
@@ -39,6 +42,9 @@ class FrameTimes:
         self.path, self.note, self.repaired = facts.path, note, False
         self.exact = Fraction(0)
         self.damage = ""
+        self.guessed, self.unit = facts.guessed_times, facts.time_base
+        self.expected: Fraction | None = None  # time of the next frame, by what was shown before
+        self.off = 0  # guesses in a row that are far from it
 
     def sent(self, packet: av.Packet[Any]) -> None:
         if self.untimed and packet.size and packet.dts is not None:
@@ -49,7 +55,7 @@ class FrameTimes:
             self.dts.pop()
 
     def pts(self, frame: av.VideoFrame) -> int:
-        pts = frame.pts
+        pts = self._counted(frame) if self.guessed else frame.pts
         if pts is None and self.dts:
             # AVI carries decoding times only. Frames leave in the order of their presentation, so
             # the n-th frame out is shown at the n-th decoding time (plus a constant).
@@ -78,6 +84,21 @@ class FrameTimes:
             pts = self.last + 1
         self.last = pts
         return pts
+
+    def _counted(self, frame: av.VideoFrame) -> int | None:
+        """Time of a frame by the fields that those before it are shown for."""
+        own = None if frame.pts is None else Fraction(frame.pts)
+        time = own if self.expected is None else self.expected
+        if own is not None and time is not None:
+            far = float(abs(own - time) * self.unit)
+            self.off = self.off + 1 if far > _NEAR_GUESS else 0
+            if far > _GUESS or self.off > _MOST_GUESSES:
+                time, self.off = own, 0  # the film jumps there, or something is missing
+        if time is None:
+            return None
+        fields = max(1, round((frame.duration or 0) * self.unit / _FIELD))
+        self.expected = time + fields * _FIELD / self.unit
+        return round(time)
 
 
 class FrameGaps:

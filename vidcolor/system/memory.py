@@ -42,17 +42,34 @@ def retain_freed_memory() -> bool:
     Returns:
         Whether the setting was made.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "gnu_get_libc_version"):  # musl, bionic
-        return False
-    settings = (
+    return _set_malloc(
         (_MMAP_MAX, 0),  # map no block separately
         (_TRIM_THRESHOLD, -1),  # never return the heap's free end
         (_TOP_PAD, _PAD_BYTES),  # grow the heap in large pieces
         (_ARENA_MAX, 1),  # one heap for all threads, because a thread's own arenas are small
     )
+
+
+def limit_heaps() -> bool:
+    """Let all threads share two heaps, for blocks of many sizes.
+
+    Under glibc each thread has a heap of its own, with gaps of its own. 120 pictures of 0.1 to 12
+    megapixels took 1.68 GB in two threads, with two heaps 1.32 GB, in the same processor time.
+    Later threads are concerned, until the process ends.
+
+    Returns:
+        Whether the setting was made; it has no effect with a C library other than glibc.
+    """
+    return _set_malloc((_ARENA_MAX, 2))
+
+
+def _set_malloc(*settings: tuple[int, int]) -> bool:
+    """Set parameters of glibc's malloc; False where there is none."""
+    if not sys.platform.startswith("linux"):
+        return False
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "gnu_get_libc_version"):  # musl, bionic
+        return False
     return all(library.mallopt(name, value) == 1 for name, value in settings)
 
 
