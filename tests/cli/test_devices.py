@@ -62,7 +62,7 @@ def test_two_workers_and_a_bad_device(tmp_path: Path, command: Vidcolor) -> None
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_workers(tmp_path: Path) -> None:
-    film = film_of_shots(tmp_path / "film.mkv", (900, 900))
+    film = film_of_shots(tmp_path / "film.mkv", (60,) * 20, rate=4)
     output = tmp_path / "o.mkv"
     process = start("run", film, "-o", output, *RAMP, "--device", "2xcpu")
     parts = tmp_path / ".o.mkv.vidcolor" / "parts"

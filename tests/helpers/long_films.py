@@ -17,13 +17,18 @@ RATE = 12
 
 
 def film_of_shots(
-    path: Path, counts: Iterable[int], *, codec: str = "ffv1", pix_fmt: str = "gray"
+    path: Path,
+    counts: Iterable[int],
+    *,
+    codec: str = "ffv1",
+    pix_fmt: str = "gray",
+    rate: int = RATE,
 ) -> Path:
-    """A film of 128x96 with grain, 12 frames a second; shots of so many frames, and PCM sound."""
+    """A film of 128x96 with grain, in shots of so many frames, and PCM sound."""
     rng = np.random.default_rng(3)
     total = 0
     with av.open(str(path), "w") as container:
-        video = container.add_stream(codec, rate=RATE)
+        video = container.add_stream(codec, rate=rate)
         video.width, video.height, video.pix_fmt = 128, 96, pix_fmt
         sound = container.add_stream("pcm_s16le", rate=8000)
         sound.layout = "mono"
@@ -32,10 +37,10 @@ def film_of_shots(
                 grainy = np.clip(shot * 0.7 + 40 + rng.normal(0, 2, shot.shape), 16, 235)
                 frame = av.VideoFrame.from_ndarray(grainy.astype(np.uint8), format="gray")
                 frame = frame.reformat(format=pix_fmt)
-                frame.pts, frame.time_base = total, Fraction(1, RATE)
+                frame.pts, frame.time_base = total, Fraction(1, rate)
                 container.mux(video.encode(frame))
                 total += 1
-        for first in range(0, 8000 * total // RATE, 1000):
+        for first in range(0, 8000 * total // rate, 1000):
             tone = (8000 * np.sin(np.arange(first, first + 1000) / 6)).astype(np.int16)
             samples = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
             samples.sample_rate, samples.pts = 8000, first

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.slow
 
 RAMP = ("--model", "_ramp", "--size", "64", "--precision", "fp32", "--device", "cpu")
 FILM = (*RAMP, "--encoder", "ffv1", "--batch-size", "4")
-# More than two minutes, in which there are cuts to begin segments with.
-SHOTS = (150, 200, 60, 500, 90, 140, 300, 77)
+# Two minutes at 4 frames a second, with cuts that segments can begin with.
+SHOTS, RATE = (50, 70, 20, 130, 40, 60, 90, 45), 4
 
 
 def vidcolor(*arguments: str | Path) -> subprocess.Popen[str]:
@@ -64,7 +64,7 @@ def nodes() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return film_of_shots(tmp_path_factory.mktemp("cluster") / "film.mkv", SHOTS)
+    return film_of_shots(tmp_path_factory.mktemp("cluster") / "film.mkv", SHOTS, rate=RATE)
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from tests.helpers.clips import pattern
 from tests.helpers.long_films import assert_same_film, film_of_shots
 from tests.helpers.readback import files_in
-from tests.run.test_cluster import FILM, SHOTS, finish, vidcolor
+from tests.run.test_cluster import FILM, RATE, SHOTS, finish, vidcolor
 from vidcolor import Colorizer, ColorizerOptions, EncoderSettings, Settings, colorize
 from vidcolor.run.pipeline import run
 from vidcolor.run.remote import run_remote
@@ -115,7 +115,7 @@ def test_what_is_not_there(url: str) -> None:
 def test_a_film_on_s3_by_one_process_and_by_a_cluster(
     tmp_path: Path, scratch: Path, bucket: str
 ) -> None:
-    film = film_of_shots(tmp_path / "film.mkv", SHOTS)
+    film = film_of_shots(tmp_path / "film.mkv", SHOTS, rate=RATE)
     files = fsspec.filesystem("s3")
     files.put_file(str(film), "archive/in/film.mkv")
     out = finish(vidcolor(f"{bucket}/in/film.mkv", "-o", f"{bucket}/one.mkv", *FILM))
