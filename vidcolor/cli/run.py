@@ -184,7 +184,8 @@ def _work_elsewhere(
 ) -> list[Report]:
     """Work on files that URLs name."""
     from ..run.distribute import run_on
-    from ..run.remote import Mirror, StagedPool, run_remote
+    from ..run.mirror import Mirror, StagedPool
+    from ..run.remote import run_remote
 
     done = []
     with _pool((), options, cluster) as pool, screen.progress() as on_progress:
