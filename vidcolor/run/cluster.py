@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ _ENVIRONMENT = {
 }
 # A cluster of one machine listens on 127.0.0.1 alone: whoever reaches Ray can run programs.
 _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_LONG = 40  # characters of a temporary folder's name; sockets' names have 107 at most
 _ANSWER = 10.0  # seconds for the cluster's head to answer
 _LOOK = 1.0  # seconds between two looks at the cluster
 
@@ -157,9 +159,11 @@ class Cluster:
         """Connect this process to a cluster, unless it is."""
         if not self._own:
             return
-        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:
             if address == "local":
+                if len(tempfile.gettempdir()) > _LONG:
+                    quiet["_temp_dir"] = "/tmp/ray"
                 self._ray.init(
                     "local",
                     num_cpus=processors(),

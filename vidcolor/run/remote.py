@@ -184,9 +184,7 @@ def _group(
         for job in jobs:
             known |= {job.input} if isinstance(job, FilmJob) else {path for path, _ in job.items}
         reports += [
-            Report(
-                path, target.folder, "failed", error=f"{path}: is no film or picture by its name"
-            )
+            failed(path, target.folder, InputError(f"{path}: is no film or picture by its name"))
             for path in paths
             if path not in known
         ]
