@@ -59,7 +59,6 @@ def command(
 ) -> Iterator[Vidcolor]:
     """`command("run", ...)` runs `main` as the console script does."""
     monkeypatch.setenv("COLUMNS", "400")  # so that tables do not break names
-    old = signal.getsignal(signal.SIGTERM)
     logger = logging.getLogger("vidcolor")
     state = logger.handlers, logger.level, logger.propagate
 
@@ -75,5 +74,4 @@ def command(
         return Answer(code, *capsys.readouterr())
 
     yield run
-    signal.signal(signal.SIGTERM, old)
     logger.handlers, logger.level, logger.propagate = state

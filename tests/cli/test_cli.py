@@ -23,6 +23,7 @@ from tests.helpers.readback import (
     read_color,
 )
 from vidcolor.cli import COMMANDS
+from vidcolor.run.state import STATE_NAME
 
 RAMP = ("--model", "_ramp", "--device", "cpu", "--size", "64")
 FFV1 = ("--encoder", "ffv1")
@@ -77,13 +78,83 @@ def test_quiet_says_nothing(command: Vidcolor, film: Path, tmp_path: Path) -> No
     colored = encode(tmp_path / "c.mkv", "ffv1", "yuv420p", frames(2), chroma=40).path
     answer = command("run", film, colored, "-o", tmp_path / "out/", *RAMP, *FFV1, "-q")
     assert answer == Answer(0, "", "")
-    assert files_in(tmp_path / "out") == ["c.mkv", "old film.mkv"]
+    assert files_in(tmp_path / "out") == [STATE_NAME, "c.mkv", "old film.mkv"]
 
 
 def test_verbose_says_the_model_and_the_device(command: Vidcolor, film: Path) -> None:
     answer = command("run", film, *RAMP, *FFV1, "-v")
     assert answer.code == 0 and "_ramp" in answer.err and "fp32 on cpu" in answer.err
     assert film.with_name("old film.color.mkv").is_file()
+
+
+@pytest.mark.parametrize("verbose", [(), ("-v",), ("-vv",)], ids=str)
+def test_any_error_of_an_input_is_its_line(
+    command: Vidcolor,
+    film: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verbose: tuple[str, ...],
+) -> None:
+    """And nothing else is lost by it; where it was raised is told on request alone."""
+    picture(film.parent / "p.png")
+
+    def fail(*given: object, **named: object) -> None:
+        raise ZeroDivisionError("of \x1b[31m nothing")
+
+    monkeypatch.setattr("vidcolor.run.pipeline.colorize_film", fail)
+    answer = command("run", film.parent, "-o", tmp_path / "out", *RAMP, *FFV1, *verbose)
+    assert answer.code == 1 and (tmp_path / "out" / "p.png").is_file()
+    (line,) = [line for line in answer.err.splitlines() if line.startswith("error: ")]
+    assert "old film.mkv" in line and "ZeroDivisionError" in line and "-vv" in line
+    assert ("Traceback" in answer.err) == (verbose == ("-vv",))
+    assert "\x1b" not in answer.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "--data", "x"),
+        ("recipes",),
+        ("probe",),
+        ("eval", "x"),
+        ("models",),
+        ("models", "describe", "fast"),
+        ("weights", "import", "x.pth", "--model", "eccv16"),
+    ],
+    ids=" ".join,
+)
+def test_any_error_of_a_command_is_one_line(
+    command: Vidcolor, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    def fail(*given: object, **named: object) -> None:
+        raise ZeroDivisionError("of nothing\nat all")
+
+    for place in (
+        "training.recipe.load_recipe",
+        "models.weights.manifest",
+        "models.describe.describe",
+        "models.weights.import_weights",
+        "run.colorizer.Colorizer",
+    ):
+        monkeypatch.setattr(f"vidcolor.{place}", fail)
+    answer = command(*arguments)
+    assert answer.code == 1 and answer.out == ""
+    (line,) = answer.err.splitlines()
+    assert line.startswith("error: ") and "ZeroDivisionError" in line and "-vv" in line
+    answer = command(*arguments, "-vv")
+    assert answer.code == 1 and "in fail" in answer.err and "-vv" in answer.err.splitlines()[-1]
+
+
+def test_a_folder_that_cannot_be_written_is_told_once(command: Vidcolor, tmp_path: Path) -> None:
+    for number in range(5):
+        picture(tmp_path / "in" / f"{number}.png")
+    (tmp_path / "file").write_text("no folder")
+    answer = command("run", tmp_path / "in", "-o", tmp_path / "file" / "out", *RAMP)
+    assert answer.code == 1
+    line, count = answer.err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'file'}: ") and count == "5 failed"
+    rows = command("run", tmp_path / "in", "-o", tmp_path / "file" / "out", *RAMP, "--json").out
+    assert [json.loads(row)["status"] for row in rows.splitlines()] == ["failed"] * 5
 
 
 def test_json_lines(command: Vidcolor, film: Path, tmp_path: Path) -> None:
@@ -185,7 +256,7 @@ def test_a_batch_goes_on_past_a_bad_file(command: Vidcolor, film: Path, tmp_path
     output = tmp_path / "out"
     answer = command("run", film.parent, "-o", output, *RAMP, *FFV1)
     assert answer.code == 1
-    assert files_in(output) == sorted([os.path.join("a", "p.png"), "old film.mkv"])
+    assert files_in(output) == sorted([STATE_NAME, os.path.join("a", "p.png"), "old film.mkv"])
     head, table = answer.err.split("not done")
     assert "2 done, 2 failed" in head
     for name in ("bad film.mkv", "bad.png"):

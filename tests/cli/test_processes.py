@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from tests.helpers.clips import encode, frames, pattern
 from tests.helpers.films import read_frames
 from tests.helpers.readback import files_in
 from vidcolor.cli import COMMANDS
+from vidcolor.run.state import STATE_NAME
 
 RAMP = ("--model", "_ramp", "--device", "cpu", "--size", "64", "--encoder", "ffv1")
 
@@ -59,10 +61,20 @@ def wait_for_frames(folder: Path, process: subprocess.Popen[str]) -> Path:
     raise AssertionError(f"no frame within a minute: {process.communicate()}")
 
 
+def wait_for_handlers(process: subprocess.Popen[str]) -> None:
+    """Wait for the first lines of vidcolor. Before, Python itself begins."""
+    status = Path(f"/proc/{process.pid}/status")
+    while status.exists() and process.poll() is None:
+        (caught,) = re.findall(r"SigCgt:\s*(\w+)", status.read_text("ascii"))
+        if int(caught, 16) >> (signal.SIGHUP - 1) & 1:
+            return
+        time.sleep(0.001)
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
-    ids=["ctrl-c", "terminated"],
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["ctrl-c", "terminated", "terminal closed"],
 )
 def test_an_interruption_leaves_no_file(
     tmp_path: Path, long_film: Path, number: int, code: int
@@ -103,7 +115,7 @@ def test_an_interruption_keeps_what_was_there_and_what_is_done(
     assert process.returncode == 130 and err.endswith("interrupted\n")
     assert f'"input": "{short}"' in out and '"status": "done"' in out
     assert len(out.splitlines()) == 1
-    assert files_in(output) == ["a.mkv", "b.mkv"]
+    assert files_in(output) == [STATE_NAME, "a.mkv", "b.mkv"]
     assert (output / "b.mkv").read_bytes() == b"precious"
 
 
@@ -140,7 +152,7 @@ def test_a_name_of_any_bytes(tmp_path: Path) -> None:
     assert (process.returncode, "Traceback" in err) == (0, False), err
     row = json.loads(out)
     assert row["input"] == str(tmp_path / odd)
-    assert files_in(tmp_path / "out") == [odd]
+    assert files_in(tmp_path / "out") == [STATE_NAME, odd]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -220,6 +232,18 @@ def test_a_full_disk_under_standard_output_is_one_line() -> None:
     assert done.stderr == "error: standard output: No space left on device\n"
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux")
+@pytest.mark.parametrize("seconds", [0, 0.03, 0.1, 0.4, 1])
+def test_ctrl_c_during_the_imports(tmp_path: Path, long_film: Path, seconds: float) -> None:
+    process = start("run", long_film, "-o", tmp_path / "out.mkv", *RAMP)
+    wait_for_handlers(process)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "") and err.strip() in ("", "interrupted")
+    assert not [name for name in files_in(tmp_path) if name.endswith("out.mkv")]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 @pytest.mark.parametrize(
     ("streams", "code", "line"),
@@ -248,7 +272,7 @@ def test_the_work_is_done_where_nothing_can_be_printed(
     )
     assert found.returncode == code and "Traceback" not in found.stderr
     assert line in found.stderr
-    written = files_in(tmp_path / "out")
+    written = [name for name in files_in(tmp_path / "out") if name != STATE_NAME]
     assert not [name for name in written if name.startswith(".")]
     if "head" not in streams:  # who reads no more wants no more
         assert written == [f"{number}.png" for number in range(6)]

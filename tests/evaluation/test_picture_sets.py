@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -38,6 +39,24 @@ def test_truncated_pictures_are_unreadable_not_half_gray(tmp_path: Path) -> None
     unreadable: list[str] = []
     assert list(stream_pictures([tmp_path], unreadable)) == []
     assert unreadable == [str(file)]
+
+
+def test_a_bomb_in_a_zip_is_unreadable(tmp_path: Path) -> None:
+    """A small zip whose picture would fill the memory, beside a good one."""
+    path = tmp_path / "pictures.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.write(save(tmp_path / "good.png", photograph(1)), "good.png")
+        with archive.open("bomb.png", "w") as bomb:
+            for _ in range(300):
+                bomb.write(bytes(1 << 20))
+    assert path.stat().st_size < 4 << 20
+    unreadable: list[str] = []
+    tracemalloc.start()
+    (found,) = stream_pictures([path], unreadable)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found[0].endswith("good.png") and unreadable == [f"{path}:bomb.png"]
+    assert peak < 100 << 20
 
 
 def test_16_bit_gray_is_scaled_not_clipped(tmp_path: Path) -> None:

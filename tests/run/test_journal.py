@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -138,7 +139,19 @@ def test_after_a_power_failure_only_what_was_on_the_disk_counts(tmp_path: Path, 
     assert_same_film(output, whole)
 
 
-@pytest.mark.parametrize("what", ["settings", "input", "restart", "journal", "film"])
+def test_a_damaged_state_of_the_stabilizer_is_passed_over(tmp_path: Path, film: Path) -> None:
+    output, whole = tmp_path / "o.mkv", tmp_path / "whole.mkv"
+    kill(film, output, FFV1, 60)
+    states = list(work_folder(output).glob("state-*"))
+    for state in states:
+        state.write_bytes(b"PK\x03\x04" + state.read_bytes()[4:-30])
+    report = run(film, output, FFV1)
+    assert states and report.status == "done", report.error
+    run(film, whole, FFV1)
+    assert_same_film(output, whole)
+
+
+@pytest.mark.parametrize("what", ["settings", "input", "restart", "journal", "numbers", "film"])
 def test_a_film_begins_anew_where_it_must(tmp_path: Path, film: Path, what: str) -> None:
     source = tmp_path / "in.mkv"
     shutil.copy(film, source)
@@ -151,6 +164,11 @@ def test_a_film_begins_anew_where_it_must(tmp_path: Path, film: Path, what: str)
         source.write_bytes(source.read_bytes() + b"\0")
     elif what == "restart":
         settings = replace(FFV1, restart=True)
+    elif what == "numbers":  # more frames than a machine has memory for
+        (file,) = folder.glob("journal-*")
+        text = file.read_text(encoding="utf-8")
+        runs = f'"shown": [[1, {10**15}]]'
+        file.write_text(re.sub(r'"shown": \[\[.*?\]\]', runs, text), encoding="utf-8")
     else:
         (file,) = folder.glob("journal-*" if what == "journal" else "film-*")
         file.write_bytes(b"\x80nonsense\n" * 3)

@@ -334,9 +334,14 @@ def test_an_unexpected_error_fails_one_picture(
 
     monkeypatch.setattr(owner, name, once)
     settings = Settings(batch_size=1, picture_threads=1)
-    reports = colorize(folder, tmp_path / "out", colorizer=ramp(), settings=settings)
+    reports = colorize_pictures(job_of(folder, tmp_path / "out"), ramp(), settings)
     (bad,) = (report for report in reports if report.status != "done")
-    assert bad.status == "failed" and "not enough memory" in bad.error and bad.frames == 0
+    assert (
+        bad.status == "failed"
+        and bad.transient
+        and "not enough memory" in bad.error
+        and bad.frames == 0
+    )
     assert files_in(tmp_path / "out") == [f"{i:02d}.png" for i in range(20) if i != 2]
 
 

@@ -21,7 +21,7 @@ from vidcolor import Colorizer, EncoderSettings, Settings, colorize
 from vidcolor.color.convert import gray_to_lightness, rgb_to_lab
 from vidcolor.errors import OutputError
 from vidcolor.models.base import ColorModel
-from vidcolor.run.plan import plan
+from vidcolor.run.plan import PicturesJob, plan
 
 LOSSLESS = Settings(encoder=EncoderSettings("ffv1"))
 
@@ -475,3 +475,16 @@ def test_a_format_without_color_becomes_png_and_what_was_noticed_is_told(
     first, second = colorize(tmp_path / "in", tmp_path / "out", colorizer=ramp)
     assert (first.status, first.output.name) == ("done", "a.png")
     assert second.status == "done" and any("3 pictures" in line for line in second.warnings)
+
+
+def test_of_a_folder_only_what_is_chosen(tmp_path: Path) -> None:
+    """Names depend on the whole folder, whatever is chosen of it."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a.tga", "a.png", "b.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(pattern(0, 16, 16)).save(folder / name)
+    (folder / "bad.mkv").write_bytes(b"no film")
+    jobs, reports = plan([folder], out, Settings(), only={folder / "a.tga"})
+    assert reports == [] and len(jobs) == 1 and isinstance(jobs[0], PicturesJob)
+    assert jobs[0].items == ((folder / "a.tga", out / "a.tga.png"),)
+    assert plan([folder], out, Settings(), only=()) == ([], [])

@@ -9,7 +9,18 @@ import pytest
 from safetensors import SafetensorError
 
 from vidcolor.errors import OutputError
-from vidcolor.system.files import replacing
+from vidcolor.system.files import parse_json, read_json, replacing
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[" * 100_000, "9" * 5000, b"\xff\xfe", b'{"a": \xe9}', "nan"], ids=range(7)
+)
+def test_what_is_not_json_is_a_value_error(tmp_path: Path, text: str | bytes) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_json(text)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+    (tmp_path / "file.json").write_text('{"a": [1, "é"]}', encoding="utf-8")
+    assert read_json(tmp_path / "file.json") == {"a": [1, "é"]}
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from vidcolor.errors import OutputError, TrainingError
 from vidcolor.training import checkpoint
 from vidcolor.training.checkpoint import (
     CheckpointManager,
+    check_state,
     load_checkpoint,
     load_optimizer_tensors,
     optimizer_tensors,
@@ -35,6 +36,50 @@ def names(folder: Path) -> list[str]:
 
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4])
+
+
+# ------------------------------------------------------------------------------------ its JSON
+
+STATE: dict[str, Any] = {
+    "recipe": {},
+    "epoch": 1,
+    "batch": 0,
+    "step": 10,
+    "schedule": {"stage": 0, "waited": 0},
+    "scaler": {},
+    "stopping": {"best": None, "best_epoch": 0, "waited": 1},
+    "partial": [0.0, 0.0],
+    "history": [{"loss": math.nan, "epoch": 1}],
+    "best_checkpoint": "checkpoint-epoch001-step0000010-loss0.5.safetensors",
+    "seconds": 1.5,
+    "training_seconds": 1,
+    "pictures": 160,
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("epoch", value) for value in (-1, 1.5, True, "1", None, 10**30)),
+        *(("seconds", value) for value in (math.nan, -1, "x")),
+        *(("best_checkpoint", value) for value in ("../x.safetensors", "/x", 5)),
+        ("partial", [1]),
+        ("partial", ["a", "b"]),
+        ("history", {}),
+        ("history", [{"loss": "x"}]),
+        ("schedule", {"stage": 0}),
+        ("schedule", []),
+        ("stopping", {"best": "x", "best_epoch": 0, "waited": 1}),
+        ("recipe", None),
+    ],
+)
+def test_a_value_of_another_kind_is_named(key: str, value: Any) -> None:
+    check_state(STATE, "run")
+    with pytest.raises(TrainingError, match=f"run: .*{key} = ") as caught:
+        check_state({**STATE, key: value}, "run")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(TrainingError, match=f"lacks '{key}'"):
+        check_state({k: v for k, v in STATE.items() if k != key}, "run")
 
 
 # ------------------------------------------------------------------------------------ round trip

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import os
-import signal
 import sys
-import traceback
-from types import FrameType
 
 import click
 
 from .. import __version__
 from ..errors import InputError, RecipeError, TrainingError, VidcolorError
+from ..system.signals import ending
+from .log import show_log
 from .text import printable, say
+
+logger = logging.getLogger(__name__)
 
 # A command's name, its place (module:attribute), and its line in `vidcolor --help`.
 COMMANDS = {
     "run": (".run:run_command", "Colorize films, pictures and folders."),
+    "status": (".status:status_command", "Tell how far a run is."),
+    "clean": (".clean:clean_command", "Remove what killed runs have left."),
     "train": (".train:train_command", "Train weights by a recipe."),
     "recipes": (".train:recipes_command", "List the training recipes."),
     "probe": (".probe:probe_command", "Measure this machine, or estimate a run."),
@@ -35,7 +39,7 @@ Exit codes:
     1  some input failed, was incomplete or got another name than it would have had; the others are
        done
     2  the command line was wrong (an option, encoder, model, recipe or device); nothing was done
-  130  interrupted with Ctrl-C (143: terminated); no half file is left
+  130  interrupted with Ctrl-C (143: terminated, 129: the terminal was closed); no half file is left
 """
 
 
@@ -74,10 +78,6 @@ def cli() -> None:
     """
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)  # unwinds, so that temporary files are removed
-
-
 def _open_streams() -> None:
     """Make standard output and error usable: where one is closed, as in a daemon, into nothing.
 
@@ -111,18 +111,17 @@ def _reason(error: Exception) -> str:
         return "there is not enough memory; close other programs"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'standard output'}: {error.strerror}"
+    said = " ".join(str(error).split())[:200]
     return (
-        f"a fault of vidcolor ({type(error).__name__}: {error}); please report it with the command"
+        f"a fault of vidcolor ({type(error).__name__}: {said}); run the command again with -vv and "
+        "report what it prints"
     )
 
 
 def main() -> None:
-    """The console script: runs the command line and exits with the documented code."""
-    signal.signal(signal.SIGTERM, _terminate)
-    hang_up = getattr(signal, "SIGHUP", None)  # not on Windows
-    if hang_up is not None and signal.getsignal(hang_up) != signal.SIG_IGN:  # not under nohup
-        signal.signal(hang_up, _terminate)
+    """Run the command line and exit with the documented code; signals are `__main__`'s."""
     _open_streams()
+    show_log()
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
@@ -140,12 +139,10 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:
-        # What is no fault of an input became no report. One line; with -v also where it was raised.
-        if "-v" in sys.argv or "--verbose" in sys.argv:
-            traceback.print_exc()
-        say(f"error: {_reason(error)}", err=True)
+        # What is no fault of an input became no report. After a signal it is but its consequence.
+        if not ending.number:
+            logger.debug("an unexpected error", exc_info=error)
+            say(f"error: {_reason(error)}", err=True)
         sys.exit(1)
     finally:
-        # The work is done or undone; what is left of the interpreter's life has nothing to stop.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         _close_streams()

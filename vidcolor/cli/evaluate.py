@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,8 +13,9 @@ from ..errors import OutputError
 from ..frames import WHOLE, Segment
 from ..options import OptionError, check_options, option
 from ..run.settings import ColorizerOptions
+from .log import verbosity
 from .options import flag_of, make_colorizer, takes
-from .text import say
+from .text import json_text, printable, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,6 +84,7 @@ def _refuse(given: PictureOptions | ClipOptions, advice: str) -> None:
 )
 @takes(for_pictures=PictureOptions, for_clips=ClipOptions)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@verbosity
 def evaluate_command(
     paths: tuple[Path, ...],
     options: ColorizerOptions,
@@ -160,8 +161,7 @@ def _pictures(
             progress=progress,
         )
     if as_json:
-        values = table.to_dict(per_picture=chosen.per_picture)
-        click.echo(json.dumps(values, ensure_ascii=False))
+        click.echo(json_text(table.to_dict(per_picture=chosen.per_picture)))
         return
     _show_pictures(table)
     for name in table.unreadable:
@@ -194,6 +194,7 @@ def _show_pictures(table: EvalTable) -> None:
 
 def _show_folders(table: EvalTable, out: Console) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     view = Table(
         "folder", "pictures", "gray", "PSNR", "over gray", "LPIPS", "below gray's", "color"
@@ -203,7 +204,7 @@ def _show_folders(table: EvalTable, out: Console) -> None:
         if row.lpips is not None and row.gray_lpips:
             lpips, below = f"{row.lpips:.4f}", f"{100 * (1 - row.lpips / row.gray_lpips):.1f} %"
         view.add_row(
-            row.name or "(none)",
+            Text(printable(row.name) or "(none)"),
             str(row.num_pictures),
             f"{row.gray_psnr:.2f}",
             f"{row.psnr:.2f}",
@@ -223,6 +224,7 @@ def _clips(
     chosen: ClipOptions,
 ) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     from ..evaluation import evaluate_video
@@ -233,7 +235,8 @@ def _clips(
         task = bar.add_task("measuring", total=None)
 
         def progress(clip: Path, done: int, total: int | None) -> None:
-            bar.update(task, description=clip.name, completed=done, total=total)
+            name = escape(printable(clip.name))
+            bar.update(task, description=name, completed=done, total=total)
 
         table = evaluate_video(
             colorizer,
@@ -245,7 +248,7 @@ def _clips(
             progress=progress,
         )
     if as_json:
-        click.echo(json.dumps(table.to_dict(), ensure_ascii=False))
+        click.echo(json_text(table.to_dict()))
     else:
         for clip in table.clips:
             _show_rows(clip.path, clip.rows)

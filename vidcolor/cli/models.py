@@ -7,13 +7,14 @@ parameters, connections, multiply-adds and memory.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .log import verbosity
 from .options import parse_assignment, parsed
+from .text import json_text, printable
 
 if TYPE_CHECKING:
     from ..models.describe import Description
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 @click.group("models", invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@verbosity
 @click.pass_context
 def models_command(context: click.Context, as_json: bool) -> None:
     """List the models: size, input, license and measured quality.
@@ -55,6 +57,7 @@ def models_command(context: click.Context, as_json: bool) -> None:
     help="Side of the square input, in pixels.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@verbosity
 def describe_command(
     name: str, options: tuple[tuple[str, Any], ...], size: int, as_json: bool
 ) -> None:
@@ -77,7 +80,7 @@ def describe_command(
         raise click.BadParameter(f"{name}: {error}", param_hint="--input") from error
     if as_json:
         report = {"architecture": name, "options": dict(options), **description.to_dict()}
-        click.echo(json.dumps(report, indent=1))
+        click.echo(json_text(report, indent=1))
     else:
         _show(name, description)
 
@@ -123,6 +126,7 @@ def _list(as_json: bool) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from ..models.weights import manifest, shipped_folder, stored_weights, user_folder
 
@@ -130,15 +134,16 @@ def _list(as_json: bool) -> None:
     stored = {name: entry for name, entry in stored_weights().items() if name not in shipped}
     entries = {**shipped, **stored}
     if as_json:
-        click.echo(json.dumps({n: dataclasses.asdict(e) for n, e in entries.items()}, indent=1))
+        values = {name: dataclasses.asdict(entry) for name, entry in entries.items()}
+        click.echo(json_text(values, indent=1))
         return
-    table = Table("model", *map(escape, entries))
+    table = Table("model", *(escape(printable(name)) for name in entries))
     columns = [
         _facts(entry, user_folder() if name in stored else shipped_folder())
         for name, entry in entries.items()
     ]
     for label in columns[0]:
-        table.add_row(label, *(escape(column[label]) for column in columns))
+        table.add_row(label, *(Text(printable(column[label])) for column in columns))
     console = Console()
     console.print(table)
     console.print("Your own weights: vidcolor run --weights FILE.safetensors")

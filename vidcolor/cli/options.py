@@ -63,10 +63,11 @@ def _leaves(group: type[Any]) -> list[tuple[Field[Any], Any]]:
     """The fields that are options, with their types; those of nested dataclasses in their place."""
     hints, found = get_type_hints(group), []
     for each in fields(group):
-        if is_dataclass(hint := hints[each.name]):
-            found += _leaves(hint)  # type: ignore[arg-type]  # hints are classes
-        elif option_of(each) is not None:
+        hint = hints[each.name]
+        if option_of(each) is not None:
             found.append((each, hint))
+        elif is_dataclass(hint):
+            found += _leaves(hint)  # type: ignore[arg-type]  # hints are classes
     return found
 
 
@@ -74,10 +75,11 @@ def _make(group: type[Any], values: dict[str, Any]) -> Any:
     """An instance of `group` from the values of its fields and those of nested dataclasses."""
     hints, chosen = get_type_hints(group), {}
     for each in fields(group):
-        if is_dataclass(hint := hints[each.name]):
+        known = option_of(each)
+        if known is None and is_dataclass(hint := hints[each.name]):
             chosen[each.name] = _make(hint, values)  # type: ignore[arg-type]  # hints are classes
         elif each.name in values:
-            value, known = values[each.name], option_of(each)
+            value = values[each.name]
             chosen[each.name] = known.choices[value] if known and known.choices else value
     try:
         return group(**chosen)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -14,9 +13,10 @@ import click
 
 from ..options import check_options, option
 from ..run.settings import ColorizerOptions, Settings
+from .log import verbosity
 from .options import make_colorizer, parse_frame_size, parse_numbers, repeated, takes
 from .run import set_memory_policy
-from .text import printable
+from .text import json_text, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -67,6 +67,7 @@ class ProbeOptions:
 @click.option("-o", "--output", help="Where the run would write; shows the free space there.")
 @takes(probe=ProbeOptions)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@verbosity
 def probe_command(
     inputs: tuple[str, ...],
     model: tuple[str, ...],
@@ -108,7 +109,7 @@ def probe_command(
         report = _probe_models(chosen, probe)
         lines = models_lines(report)
     if as_json:
-        click.echo(json.dumps(asdict(report), ensure_ascii=False, default=str))
+        click.echo(json_text(asdict(report)))
     else:
         from rich.console import Console
 
@@ -126,7 +127,7 @@ def _probe_models(chosen: list[ColorizerOptions], probe: ProbeOptions) -> Models
     from .screen import Screen
 
     one = chosen[0]
-    with Screen(quiet=False, verbose=False, as_json=False).console.status("measuring") as status:
+    with Screen(quiet=False, as_json=False).console.status("measuring") as status:
         return probe_models(
             [partial(make_colorizer, each) for each in chosen],
             *probe.frame,
@@ -159,7 +160,7 @@ def _forecast(
     colorizer = make_colorizer(options)
     set_memory_policy(jobs, colorizer)
     startup = _seconds_since_start()  # a run does the same up to here
-    with Screen(quiet=False, verbose=False, as_json=False).console.status("measuring the run"):
+    with Screen(quiet=False, as_json=False).console.status("measuring the run"):
         return forecast(
             jobs, reports, colorizer, settings, budget=probe.seconds, startup_seconds=startup
         )

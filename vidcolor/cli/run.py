@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import logging
+import functools
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import VidcolorError
-from ..run.settings import ColorizerOptions, ProgressCallback, Report, Settings
+from ..run.job_options import JobOptions
+from ..run.settings import ColorizerOptions, Report, Settings
+from .log import verbosity
 from .options import make_colorizer, takes
+from .supervisor import supervise
+from .text import say
 
 if TYPE_CHECKING:
     from ..run.colorizer import Colorizer
     from ..run.plan import Job
-    from ..run.pool import Pool
+    from ..run.record import Record
+    from ..run.watch import Supervised
     from .screen import Screen
-
-    Runner = Callable[[Sequence[Job], Settings, ProgressCallback], Iterator[Report]]
 
 
 @click.command("run")
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     "--output",
     help="A file, or a folder for several inputs [beside each: NAME.color.EXT, FOLDER.color/].",
 )
-@takes(options=ColorizerOptions, settings=Settings)
+@takes(options=ColorizerOptions, settings=Settings, job=JobOptions)
 @click.option(
     "--cluster",
     metavar="ADDRESS",
@@ -51,18 +52,18 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line for each finished input.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-@click.option("-v", "--verbose", is_flag=True, help="Also print decisions, such as the device.")
+@verbosity
 def run_command(
     inputs: tuple[str, ...],
     output: str | None,
     options: ColorizerOptions,
     settings: Settings,
+    job: JobOptions,
     cluster: str | None,
     preview: int | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
-    verbose: bool,
 ) -> None:
     """Colorize INPUTS: films, pictures, folders, globs, or numbered sequences.
 
@@ -78,41 +79,76 @@ def run_command(
 
     \b
     Exit codes: 0 all done, 1 some input failed, was incomplete or got another name than it would
-    have had, 2 usage, 130 interrupted.
+    have had, 2 usage, 130 interrupted, 143 terminated, 129 terminal closed.
     """
-    from ..system.limits import check_least_memory
-
-    check_least_memory()
-    from ..run.plan import plan
-    from .screen import Screen
-
     if not all(inputs) or output == "":
         raise click.UsageError("an input or the output is an empty name; is a variable unset?")
     if settings.overwrite and settings.skip_existing:
         raise click.UsageError("--overwrite and --skip-existing exclude each other")
-    screen = Screen(quiet=quiet, verbose=verbose, as_json=as_json)
+    if job.watch and (dry_run or preview is not None):
+        raise click.UsageError("--watch excludes --dry-run and --preview")
+    elsewhere = any("://" in text for text in (*inputs, output or ""))
+    if elsewhere and (dry_run or preview is not None or job.watch):
+        raise click.UsageError("--dry-run, --preview and --watch are for local files")
+    supervised = None
+    if preview is None and not dry_run and not elsewhere:
+        supervised = supervise(quiet=quiet)
+    from ..system.limits import check_least_memory
+
+    check_least_memory()
+    from ..run.plan import plan
+    from ..run.state import HeldError
+    from .job import Work
+    from .screen import Screen
+    from .worker_pool import WorkerPool
+
+    screen = Screen(quiet=quiet, as_json=as_json, watching=job.watch)
     if preview is not None:
         _preview(inputs, output, preview, options, settings, screen)
         return
-    if any("://" in text for text in (*inputs, output or "")):
-        if dry_run:
-            raise click.UsageError("--dry-run is for local files")
-        reports = _work_elsewhere(inputs, output, options, settings, cluster, screen)
-        _end(reports, screen)
-    jobs, reports = plan(inputs, output, settings)
+    if elsewhere:
+        sys.exit(0 if _work_elsewhere(inputs, output, options, settings, cluster, screen) else 1)
     if dry_run:
+        jobs, reports = plan(inputs, output, settings)
         screen.plan(jobs, reports, _describe_model(options), settings.encoder.encoder)
         sys.exit(1 if any(r.status == "failed" for r in reports) else 0)
-    for report in reports:
-        screen.finished(report)
-    if jobs:
-        reports += _work(jobs, options, settings, cluster, screen)
-    _end(reports, screen)
+    workers = WorkerPool(options, cluster, settings.timeout)
+    make = functools.cache(lambda: make_colorizer(workers.own))
+    try:
+        with workers, _open_record(inputs, output, make, settings, supervised) as record:
+            work = Work(make, options, settings, job, screen, record, workers)
+            if job.watch:
+                work.watch(inputs, output)
+            work.run(inputs, output)
+    except HeldError as error:
+        say(f"error: {error}", err=True)
+        sys.exit(1)
+    sys.exit(0 if work.is_good and not screen.lost else 1)
 
 
-def _end(reports: Sequence[Report], screen: Screen) -> NoReturn:
-    screen.summary(reports)
-    sys.exit(1 if screen.lost or any(r.is_problem for r in reports) else 0)
+def _open_record(
+    inputs: tuple[str, ...],
+    output: str | None,
+    make: Callable[[], Colorizer],
+    settings: Settings,
+    supervised: Supervised | None,
+) -> Record:
+    from ..run.identity import chosen
+    from ..run.record import Record
+    from ..run.state import state_path
+
+    path, stays = state_path(inputs, output)
+    if path.is_file():
+        make()  # what counts as done depends on the model; one that is wrong is a wrong command
+    return Record(
+        path,
+        stays=stays,
+        chosen=lambda picture: chosen(make(), settings, picture=picture),
+        arguments=sys.argv[1:],
+        supervised=supervised,
+        timeout=settings.timeout,
+        splits=settings.on_change == "split",
+    )
 
 
 def set_memory_policy(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
@@ -126,13 +162,13 @@ def set_memory_policy(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
     """
     from ..system.memory import limit_heaps, retain_freed_memory
 
-    if colorizer.device.type == "cpu" and _of_one_size(jobs):
+    if colorizer.device.type == "cpu" and of_one_size(jobs):
         return retain_freed_memory()
     limit_heaps()
     return False
 
 
-def _of_one_size(jobs: Sequence[Job]) -> bool:
+def of_one_size(jobs: Sequence[Job]) -> bool:
     """Whether all jobs are films of one size."""
     from ..run.plan import FilmJob
 
@@ -141,6 +177,39 @@ def _of_one_size(jobs: Sequence[Job]) -> bool:
         for job in jobs
     }
     return len(sizes) == 1 and None not in sizes
+
+
+def _work_elsewhere(
+    inputs: Sequence[str],
+    output: str | None,
+    options: ColorizerOptions,
+    settings: Settings,
+    cluster: str | None,
+    screen: Screen,
+) -> bool:
+    """Work on files that URLs name; returns whether all is as wanted."""
+    from ..run.distribute import run_on
+    from ..run.mirror import Mirror, StagedPool
+    from ..run.pipeline import run
+    from ..run.remote import Runner, run_remote
+    from .worker_pool import WorkerPool
+
+    done = []
+    with WorkerPool(options, cluster, settings.timeout) as workers:
+        pool = workers.open(())
+        colorizer = None if pool else make_colorizer(workers.own)
+
+        def runner(source: Mirror, target: Mirror) -> Runner:
+            if pool is None:
+                assert colorizer is not None
+                return lambda jobs, settings, tell: run(jobs, colorizer, settings, tell)
+            return functools.partial(run_on, StagedPool(pool, source, target) if cluster else pool)
+
+        for report in run_remote(inputs, output, settings, runner, lambda progress: None):
+            screen.finished(report)
+            done.append(report)
+    screen.summary(done)
+    return not screen.lost and not any(report.is_problem for report in done)
 
 
 def _describe_model(options: ColorizerOptions) -> str:
@@ -156,93 +225,6 @@ def _describe_model(options: ColorizerOptions) -> str:
         f"{colorizer.name}, {colorizer.precision} on {where}, "
         f"at {colorizer.size} squared pixels{mirrored}{pulled}"
     )
-
-
-def _work(
-    jobs: Sequence[Job],
-    options: ColorizerOptions,
-    settings: Settings,
-    cluster: str | None,
-    screen: Screen,
-) -> list[Report]:
-    done = []
-    with _pool(jobs, options, cluster) as pool, screen.progress() as on_progress:
-        run = _runner(pool, jobs, options)
-        for report in run(jobs, settings, on_progress):
-            screen.finished(report)
-            done.append(report)
-    return done
-
-
-def _work_elsewhere(
-    inputs: Sequence[str],
-    output: str | None,
-    options: ColorizerOptions,
-    settings: Settings,
-    cluster: str | None,
-    screen: Screen,
-) -> list[Report]:
-    """Work on files that URLs name."""
-    from ..run.distribute import run_on
-    from ..run.mirror import Mirror, StagedPool
-    from ..run.remote import run_remote
-
-    done = []
-    with _pool((), options, cluster) as pool, screen.progress() as on_progress:
-        here = None if cluster is not None else _runner(pool, (), options)
-
-        def runner(source: Mirror, target: Mirror) -> Runner:
-            if here is not None:
-                return here
-            assert pool is not None
-            return partial(run_on, StagedPool(pool, source, target))
-
-        for report in run_remote(inputs, output, settings, runner, on_progress):
-            screen.finished(report)
-            done.append(report)
-    return done
-
-
-@contextmanager
-def _pool(
-    jobs: Sequence[Job], options: ColorizerOptions, cluster: str | None
-) -> Iterator[Pool | None]:
-    """The workers of a run; None if this process does the work."""
-    from ..run.plan import most_pixels
-    from ..system.devices import worker_devices
-
-    devices = worker_devices(options.device)
-    if cluster is not None:
-        from ..run.cluster import Cluster
-
-        with Cluster(cluster, options, most_pixels(jobs)) as nodes:
-            yield nodes
-    elif len(devices) > 1:
-        from ..run.workers import Workers
-
-        retain = devices[0] == "cpu" and _of_one_size(jobs)
-        with Workers(options, devices, retain=retain) as workers:
-            yield workers
-    else:
-        yield None
-
-
-def _runner(pool: Pool | None, jobs: Sequence[Job], options: ColorizerOptions) -> Runner:
-    """What does jobs: the pool, or this process."""
-    from ..run.pipeline import run
-    from ..system.devices import worker_devices
-
-    if pool is not None:
-        from ..run.distribute import run_on
-
-        return partial(run_on, pool)
-    (device,) = worker_devices(options.device)
-    colorizer = make_colorizer(replace(options, device=device))
-    logging.getLogger("vidcolor").info(
-        "%s, %s on %s", colorizer.name, colorizer.precision, colorizer.device
-    )
-    set_memory_policy(jobs, colorizer)
-    return lambda jobs, settings, on_progress: run(jobs, colorizer, settings, on_progress)
 
 
 def _preview(

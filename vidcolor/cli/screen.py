@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
-from .text import printable
+from .log import show_errors_only, show_log
+from .progress import show_bars, show_lines
+from .text import json_text, printable
 
 if TYPE_CHECKING:
+    from ..run.job_progress import JobProgress
     from ..run.plan import Job
     from ..run.settings import ProgressCallback, Report
-
-
-class RateColumn(ProgressColumn):
-    """Frames a second over the last half minute."""
-
-    def render(self, task: Task) -> Text:
-        """The rate, or a dash while it is unknown."""
-        rate = task.finished_speed or task.speed
-        return Text(f"{rate:.1f} fps" if rate else "- fps")
 
 
 def width_of(stream: TextIO) -> int | None:
@@ -49,29 +30,19 @@ def _text(value: object) -> Text:
     return Text(printable(str(value)))
 
 
-class _LogHandler(logging.Handler):
-    """Prints log records as lines such as `warning: ...`."""
-
-    def __init__(self, show: Callable[[Any], None]) -> None:
-        super().__init__()
-        self._show = show
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one line."""
-        self._show(_text(f"{record.levelname.lower()}: {record.getMessage()}"))
-
-
 class Screen:
     """Messages and progress on standard error, JSON on standard output."""
 
-    def __init__(self, *, quiet: bool, verbose: bool, as_json: bool) -> None:
+    def __init__(self, *, quiet: bool, as_json: bool, watching: bool = False) -> None:
         self.console = Console(stderr=True, highlight=False, width=width_of(sys.stderr))
         self.quiet, self.as_json = quiet, as_json
         self.lost = False  # standard output cannot be written
-        logger = logging.getLogger("vidcolor")
-        logger.handlers = [_LogHandler(self._show)]
-        logger.setLevel(logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING)
-        logger.propagate = False
+        self._error = ""  # that was printed last
+        # what a search of watched folders has said before is not said again
+        once = "vidcolor.sources" if watching else None
+        show_log(lambda line: self._show(_text(line)), once=once)
+        if quiet:
+            show_errors_only()
 
     def _show(self, what: Any) -> None:
         """Print to standard error; the work goes on if nobody can read it."""
@@ -85,6 +56,10 @@ class Screen:
         if not self.quiet:
             self._show(_text(line))
 
+    def error(self, line: str) -> None:
+        """Print what went wrong to standard error, also if quiet."""
+        self._show(_text(f"error: {line}"))
+
     def _print_json(self, values: dict[str, Any]) -> None:
         """Print one line to standard output.
 
@@ -96,47 +71,18 @@ class Screen:
         if self.lost:
             return
         try:
-            print(json.dumps(values, ensure_ascii=False), flush=True)
+            print(json_text(values), flush=True)
         except BrokenPipeError:
             raise
         except OSError as error:
             self.lost = True
-            self._show(_text(f"error: standard output cannot be written ({error.strerror})"))
+            self.error(f"standard output cannot be written ({error.strerror})")
 
-    @contextmanager
-    def progress(self) -> Iterator[ProgressCallback]:
-        """A live progress bar if standard error is a terminal; otherwise nothing."""
-        if self.quiet or not self.console.is_terminal:
-            yield lambda progress: None
-            return
-        bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            RateColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self.console,
-            transient=True,
-        )
-        with bar:
-            task = bar.add_task("starting", total=None)
-            state: dict[str, Any] = {"key": None}
-
-            def on_progress(progress: Any) -> None:
-                # pictures share one bar: their count restarts only with a new job
-                if progress.done == 1 or progress.done < state.get("done", 0):
-                    bar.reset(task)
-                state["done"] = progress.done
-                bar.update(
-                    task,
-                    description=escape(printable(progress.input.name)),
-                    completed=progress.done,
-                    total=progress.total,
-                )
-
-            yield on_progress
+    def progress(self, job: JobProgress) -> AbstractContextManager[ProgressCallback]:
+        """Show how far a job is: bars if standard error is a terminal, else a line a minute."""
+        if self.console.is_terminal and not self.quiet:
+            return show_bars(job, self.console)
+        return show_lines(job, self.print_line)
 
     def sheet(self, report: Report) -> None:
         """Print the line of a finished preview."""
@@ -153,7 +99,9 @@ class Screen:
         """Print the line of a finished input."""
         self._announce(report)
         if report.is_problem:
-            self._show(_text(f"error: {report.error}"))
+            if report.error != self._error:  # inputs may share one cause, such as their folder
+                self.error(report.error)
+            self._error = report.error
         elif report.status == "skipped":
             self.print_line(f"{report.input}: skipped, {report.output} exists")
         else:
@@ -165,7 +113,8 @@ class Screen:
             )
 
     def summary(self, reports: Sequence[Report]) -> None:
-        """Print how many inputs were done, and a table of the failed ones with the reason."""
+        """Print how many inputs were done, and a table of the failed ones with the reason, unless
+        all have the one that was printed last."""
         failed = [r for r in reports if r.is_problem]
         if len(reports) < 2 or not (failed or not self.quiet):
             return
@@ -174,7 +123,7 @@ class Screen:
             for s in ("done", "skipped", "renamed", "incomplete", "failed")
         }
         self.print_line(", ".join(f"{n} {s}" for s, n in counts.items() if n))
-        if failed:
+        if any(report.error != self._error for report in failed) or len(failed) == 1:
             table = Table("input", "status", "why", title="not done")
             for report in failed:
                 table.add_row(_text(report.input), report.status, _text(report.error))

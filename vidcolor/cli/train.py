@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 import sys
 from collections.abc import Mapping
@@ -13,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..training.options import RecipeChanges, TrainOptions
+from .log import verbosity
 from .options import parse_assignment, parsed, takes
+from .text import json_text
 
 if TYPE_CHECKING:
     from ..training.recipe import RecipeFile
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Trainings of a grid at a time; 0: as many as cores and memory allow.",
 )
+@verbosity
 def train_command(
     recipe: str | None,
     output: Path | None,
@@ -158,6 +160,7 @@ def _run_many(
 
 @click.command("recipes")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@verbosity
 def recipes_command(as_json: bool) -> None:
     """List the recipes that `vidcolor train --recipe NAME` knows."""
     from ..training.recipe import load_recipe, recipe_values, shipped_recipes
@@ -166,6 +169,6 @@ def recipes_command(as_json: bool) -> None:
     files = [load_recipe(path) for path in shipped_recipes().values()]
     if as_json:
         found = {f.name: {"title": f.title, **recipe_values(f.recipe)} for f in files}
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json_text(found, indent=1))
     else:
         print_recipes(files)

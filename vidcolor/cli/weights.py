@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from .log import verbosity
 from .text import say
 
 
@@ -29,6 +30,7 @@ def weights_command() -> None:
 )
 @click.option("--name", help="Name to load the weights by.  [default: the architecture's]")
 @click.option("--overwrite", is_flag=True, help="Replace weights stored under that name.")
+@verbosity
 def import_command(file: Path, architecture: str | None, name: str | None, overwrite: bool) -> None:
     """Check FILE (.pth, .pt or .safetensors) and store it as safetensors.
 

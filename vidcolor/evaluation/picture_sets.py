@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
 import os
 import posixpath
-import struct
 import zipfile
 import zlib
 from collections import deque
@@ -32,11 +32,12 @@ from ..color.convert import rgb_to_lab
 from ..errors import InputError
 from ..sources import PICTURE_SUFFIXES
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Picture = NDArray[np.uint8]
 
-# what Pillow raises for files that are truncated, damaged or not pictures
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+# Bytes of a picture in a zip. A few bytes in a zip can stand for as many as a machine has.
+_LARGEST = 256 << 20
 
 
 @dataclass(frozen=True, order=True)
@@ -91,20 +92,17 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
         raise InputError(f"{path}: damaged zip ({error}); copy it again") from error
 
 
-def _contents(files: Iterable[ArchiveMember]) -> Iterator[tuple[ArchiveMember, bytes | None]]:
-    """Yield the bytes of `files`, in order; None for a file that cannot be read.
-
-    A zip is opened once for all consecutive files in it.
-    """
-    for source, group in itertools.groupby(files, key=lambda file: file.source):
-        with ExitStack() as stack:
-            pack = None if source.is_dir() else stack.enter_context(_open_zip(source))
-            for file in group:
-                try:
-                    yield file, pack.read(file.name) if pack else (source / file.name).read_bytes()
-                # also raised for encryption, unknown compression and broken streams
-                except (OSError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError):
-                    yield file, None
+def _read(file: ArchiveMember, pack: zipfile.ZipFile | None) -> bytes | None:
+    """The bytes of a file, which may lie in an open zip; None if it cannot be read."""
+    try:
+        if pack is None:
+            return (file.source / file.name).read_bytes()
+        if pack.getinfo(file.name).file_size > _LARGEST:
+            return None
+        return pack.read(file.name)
+    # also raised for encryption, unknown compression and broken streams
+    except (OSError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError):
+        return None
 
 
 def decode_picture(data: bytes) -> Picture | None:
@@ -118,7 +116,8 @@ def decode_picture(data: bytes) -> Picture | None:
             if upright.mode.startswith("I"):  # 16-bit gray, which convert("RGB") would clip
                 upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
             return np.array(upright.convert("RGB"))
-    except _DAMAGED:
+    except Exception as error:  # Pillow's formats raise all kinds
+        logger.debug("a picture cannot be decoded", exc_info=error)
         return None
 
 
@@ -144,20 +143,22 @@ def map_pictures(
     If `function` makes the pictures smaller, only a few are in memory at full size.
     """
 
-    def read(data: bytes | None) -> T | None:
-        picture = decode_picture(data or b"")
+    def read(file: ArchiveMember, pack: zipfile.ZipFile | None) -> T | None:
+        picture = decode_picture(_read(file, pack) or b"")
         return None if picture is None else function(picture)
 
     # No more threads than cores: decoding is all they do, and each holds a large picture.
     threads = min(32, os.cpu_count() or 1)
     prefetch = 4 * threads
     waiting: deque[tuple[ArchiveMember, Future[T | None]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for file, data in _contents(files):
-            waiting.append((file, pool.submit(read, data)))
-            if len(waiting) > prefetch:
-                first, future = waiting.popleft()
-                yield first, future.result()
+    with ExitStack() as packs, ThreadPoolExecutor(threads) as pool:
+        for source, group in itertools.groupby(files, key=lambda file: file.source):
+            pack = None if source.is_dir() else packs.enter_context(_open_zip(source))
+            for file in group:
+                waiting.append((file, pool.submit(read, file, pack)))
+                if len(waiting) > prefetch:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
         for file, future in waiting:
             yield file, future.result()
 

@@ -28,7 +28,7 @@ from ..errors import InputError
 from ..frames import WHOLE, LumaBatch, Segment, picture_format
 from ..run.colorizer import Colorizer
 from ..run.films import film_stages
-from ..run.settings import Settings
+from ..run.settings import Settings, error_line
 from ..sources import expand
 from ..system.stages import run_stages
 from .color_film import ColorFilmSource, RgbBatch
@@ -321,25 +321,26 @@ def evaluate_video(
     if limit is not None and limit < LEAST_FRAMES:
         raise ValueError(f"limit must be at least {LEAST_FRAMES}, not {limit}")
     tables: list[ClipTable] = []
-    failed: list[InputError] = []
+    failed: list[str] = []
     for clip in _clips([str(clip) for clip in clips]):
+        if isinstance(clip, InputError):
+            failed.append(str(clip))
+            continue
+        path, rate = clip
         try:
-            if isinstance(clip, InputError):
-                raise clip
-            path, rate = clip
             source = ColorFilmSource(path, long_side=long_side, segment=segment, rate=rate)
             watch = partial(_tell, progress, path, _length(source, segment, limit))
             table = evaluate_clip(colorizer, source, limit=limit, name=name, progress=watch)
             tables.append(table)
-        except InputError as error:
-            failed.append(error)
+        except Exception as error:  # one clip does not stop the others
+            failed.append(error_line(path, error))
     if not tables:
         more = f" (and {len(failed) - 1} more clips that failed)" if len(failed) > 1 else ""
         raise InputError(f"{failed[0]}{more}" if failed else "no clip among the inputs")
     return VideoTable(
         clips=tuple(tables),
         mean=_means(tables),
-        failed=tuple(str(error) for error in failed),
+        failed=tuple(failed),
         notes=_notes(tables, long_side),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import reprlib
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import WeightsError
+from ..system import files
 
 
 @dataclass(frozen=True)
@@ -160,10 +160,9 @@ def parse_json(text: str | bytes, origin: str, remedy: str) -> Any:
             message names `origin` and ends in `remedy`.
     """
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = str(error).partition(";")[0]  # of numbers Python goes on to advise its programmer
-        raise WeightsError(f"{origin}: not readable as JSON ({reason}); {remedy}") from error
+        return files.parse_json(text)
+    except ValueError as error:
+        raise WeightsError(f"{origin}: not readable as JSON ({error}); {remedy}") from error
 
 
 def parse_manifest(text: str | bytes, origin: str, remedy: str) -> Mapping[str, Entry]:

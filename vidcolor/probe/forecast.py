@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import VidcolorError
 from ..run.colorizer import Colorizer
 from ..run.plan import FilmJob, Job, PicturesJob
-from ..run.settings import Report, Settings
+from ..run.settings import Report, Settings, error_line
 from ..system.devices import device_memory, device_name
+from ..system.disk import disk_space
 from ..system.memory import peak_memory
 from .films import (
     Costs,
@@ -96,11 +95,8 @@ class ForecastReport:
 
 def free_space(path: Path) -> int | None:
     """Free bytes of the disk where `path` lies or will lie; None if unknown."""
-    folder = next((each for each in path.absolute().parents if each.is_dir()), None)
-    try:
-        return None if folder is None else shutil.disk_usage(folder).free
-    except OSError:
-        return None
+    space = disk_space(path)
+    return None if space is None else space.free
 
 
 def estimate_from_others(job: FilmJob, known: Sequence[tuple[FilmJob, Costs]]) -> Costs:
@@ -158,8 +154,8 @@ def forecast(
             copied = [each.index for each in job.plan.streams]
             try:
                 scan = scan_film(job.source.path, job.source.rate, copied)
-            except VidcolorError as error:
-                problems.append(str(error))
+            except Exception as error:
+                problems.append(error_line(job.input, error))
             else:
                 films.append((-count_frames(job, scan), index, job, scan))
     known: list[tuple[FilmJob, Costs]] = []
@@ -178,8 +174,8 @@ def forecast(
                 try:
                     measure, ahead = make_measure(job, colorizer, settings, folder)
                     found = estimate_film(job, settings, scan, measure, ahead, left)
-                except VidcolorError as error:
-                    problems.append(str(error))
+                except Exception as error:
+                    problems.append(error_line(job.input, error))
                     continue
                 known.append((job, found.costs))
             facts = job.source.facts

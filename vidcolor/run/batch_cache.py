@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..errors import OutputError
 from ..system.devices import device_name
-from ..system.files import replacing
+from ..system.files import read_json, replacing
 from .colorizer import Colorizer
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def batch_key(colorizer: Colorizer, width: int, height: int) -> str:
 def _read_once(path: Path, changed: int, size: int) -> dict[str, int]:
     """The file's batch sizes. A broken file is reported once, not for every film."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         if values["version"] != _VERSION:
             return {}
         found: dict[str, int] = values["batches"]

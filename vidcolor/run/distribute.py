@@ -28,6 +28,7 @@ from ..errors import InputError, VidcolorError
 from ..sinks import EarlierFilm, FilmSink, can_resume
 from ..sources.loader import load
 from ..system.devices import processors
+from ..system.disk import DiskGuard, Reserve
 from .films import Findings, film_sink, no_frame
 from .identity import checkpoint_spacing
 from .journal import Journal, open_journal
@@ -38,6 +39,7 @@ from .pool import Pool
 from .segments import FilmSegment, scan
 from .settings import Progress, ProgressCallback, Report, Settings, failed
 from .tasks import Describe, Description, PartOfFilm, SomePictures, WholeFilm
+from .watch import Observer
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,10 @@ _PARTS = "parts"  # folder of the parts, in the hidden one beside the output
 _LONGEST = Fraction(60)  # seconds of a segment, unless checkpoints are farther apart
 _PER_SCAN = 4  # processors of this machine for each film that is scanned at the same time
 _AHEAD = 4  # segments for each worker, between the one that is joined next and the last handed out
+
+
+# A report, progress, or the inputs that are under way from now on.
+_Told = Report | Progress | list[Path]
 
 
 class _NotDivisible(Exception):
@@ -58,6 +64,8 @@ def run_on(
     on_progress: ProgressCallback = lambda progress: None,
     *,
     length: Fraction | None = None,
+    observer: Observer | None = None,
+    guard: DiskGuard | None = None,
 ) -> Iterator[Report]:
     """Work on the jobs, as `pipeline.run` does; yields a report as each input is finished.
 
@@ -68,9 +76,13 @@ def run_on(
         on_progress: called with a `Progress` as the work goes on, in the calling thread.
         length: seconds of a film's segment, at least; None for a minute, or less where a film would
             have too few segments for the workers.
+        observer: is told what is under way and what is done.
+        guard: pauses the work while a disk has too little space; None for one with the default
+            reserve.
     """
-    told: queue.SimpleQueue[Report | Progress | BaseException | None] = queue.SimpleQueue()
-    driver = _Driver(pool, settings, told.put, length)
+    observer, guard = observer or Observer(), guard or DiskGuard(Reserve())
+    told: queue.SimpleQueue[_Told | BaseException | None] = queue.SimpleQueue()
+    driver = _Driver(pool, settings, told.put, length, guard)
     works = [work for job in jobs for work in driver.works(job)]
 
     def do(work: Callable[[], None]) -> None:
@@ -91,9 +103,13 @@ def run_on(
                 if isinstance(item, BaseException):
                     raise item
                 if isinstance(item, Report):
+                    observer.finish(item)
                     yield item
                 elif isinstance(item, Progress):
+                    observer.progress(item)
                     on_progress(item)
+                elif item is not None:
+                    observer.working(item)
                 else:
                     left -= 1
         finally:
@@ -114,9 +130,11 @@ class _Driver:
         self,
         pool: Pool,
         settings: Settings,
-        tell: Callable[[Report | Progress], None],
+        tell: Callable[[_Told], None],
         length: Fraction | None,
+        guard: DiskGuard,
     ) -> None:
+        self._guard = guard
         self._pool, self._settings, self._tell, self._length = pool, settings, tell, length
         # few films at once: a scan takes a processor, and open films take memory
         self._scanning = threading.Semaphore(max(1, processors() // _PER_SCAN))
@@ -141,6 +159,8 @@ class _Driver:
     def _pictures(self, job: PicturesJob, describe: _Once, counted: _Counter) -> None:
         began = time.monotonic()
         try:
+            self._guard.wait(job.items[0][1])
+            self._tell([path for path, _ in job.items])
             description: Description = describe()
             settings = replace(self._settings, batch_size=description.batch_size)
             task = SomePictures(job, settings, description, self._pool.neighbors)
@@ -158,7 +178,8 @@ class _Driver:
 
     def _film(self, job: FilmJob) -> None:
         try:
-            for report in colorize_parts(job, self._settings, self._part):
+            self._tell([job.input])
+            for report in colorize_parts(job, self._settings, self._part, self._guard):
                 if not self.ended:
                     self._tell(report)
         except CancelledError:
@@ -194,7 +215,9 @@ class _Driver:
         length = self._length or max(spacing.least, min(share, _LONGEST))
         restart = self._settings.restart
         with open_journal(job.output, lambda: description.identity, restart=restart) as journal:
-            film = _FilmInParts(job, self._settings, self._pool, description, journal, self._tell)
+            film = _FilmInParts(
+                job, self._settings, self._pool, description, journal, self._tell, self._guard
+            )
             return film.run(length, self._scanning)
 
 
@@ -227,7 +250,9 @@ class _FilmInParts:
         description: Description,
         journal: Journal,
         tell: Callable[[Progress], None],
+        guard: DiskGuard,
     ) -> None:
+        self._guard = guard
         self._job, self._settings, self._pool, self._tell = job, settings, pool, tell
         self._description, self._journal = description, journal
         self._folder = journal.film.parent / _PARTS
@@ -270,6 +295,7 @@ class _FilmInParts:
                 with scanning:
                     for segment in segments:
                         frames += segment.marks.frames
+                        self._guard.wait(job.output)
                         self._waiting.append(self._begin(segment))
                         while self._waiting and self._is_next():
                             self._join(sink)

@@ -240,7 +240,7 @@ def _colorize_film(
     )
     sink: FilmSink | SequenceSink
     if is_sequence(job.output):
-        overwrite = settings.overwrite
+        overwrite = settings.overwrite or job.replaces
         sink = SequenceSink(job.output, facts, format=job.plan.format, overwrite=overwrite)
     else:
         sink = film_sink(job, settings, journal)
@@ -327,7 +327,7 @@ def film_sink(job: FilmJob, settings: Settings, journal: Journal | None) -> Film
         format=job.plan.format,
         segment=job.source.segment,
         copy=job.source.copyable(settings.copy),
-        overwrite=settings.overwrite,
+        overwrite=settings.overwrite or job.replaces,
         plan=job.plan,
         work=journal.film if journal else None,
     )

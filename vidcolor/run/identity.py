@@ -1,8 +1,12 @@
-"""Identify a run by what decides its frames, to tell whether it can resume an earlier one."""
+"""What decides the frames of a film or picture: its input, the model, settings and versions.
+
+By it a run knows whether it can resume an earlier one, and whether the work is done already.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import fields
 from fractions import Fraction
@@ -12,6 +16,7 @@ from pathlib import Path
 import torch
 
 from .. import __version__
+from ..models.weights import sha256_of
 from ..motion.shots import Spacing
 from .colorizer import Colorizer
 from .settings import Settings
@@ -23,8 +28,9 @@ Identity = dict[str, str]
 # Settings that do not change a film's frames, pts or streams.
 _FREE = frozenset((
     "batch_size", "resume", "restart", "overwrite", "skip_existing", "quality", "keep_times",
-    "large_pictures", "picture_threads",
+    "large_pictures", "picture_threads", "timeout",
 ))  # fmt: skip
+_OF_PICTURES = ("exact_luma", "quality")  # settings that change a picture
 
 
 def checkpoint_spacing(gmacs: float) -> Spacing:
@@ -40,12 +46,8 @@ def identity(files: Sequence[Path], colorizer: Colorizer, settings: Settings) ->
     Returns:
         A text for each, by its name.
     """
-    found = {"input": _digest(files), **colorizer_identity(colorizer)}
-    for each in fields(settings):
-        value = getattr(settings, each.name)
-        if each.name not in _FREE:
-            found[each.name] = repr(sorted(value) if isinstance(value, frozenset) else value)
-    return found
+    found = {"input": digest(files), **colorizer_identity(colorizer)}
+    return found | _texts(settings, {each.name for each in fields(settings)} - _FREE)
 
 
 def colorizer_identity(colorizer: Colorizer) -> Identity:
@@ -55,12 +57,9 @@ def colorizer_identity(colorizer: Colorizer) -> Identity:
     for name, tensor in sorted(colorizer.model.state_dict().items()):
         model.update(f"{name} {tuple(tensor.shape)}".encode())
         model.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    references = hashlib.sha256()
-    for reference in colorizer.references.pictures:
-        references.update(reference.rgb.cpu().numpy().tobytes())
     return {
         "model": f"{colorizer.name} {model.hexdigest()}",
-        "references": f"{references.hexdigest()} {options.reference_strength}",
+        "references": f"{_references(colorizer)} {options.reference_strength}",
         "device": f"{colorizer.device.type} {colorizer.precision}",
         "versions": f"vidcolor {__version__}, torch {torch.__version__}, PyAV {version('av')}",
         "size": str(colorizer.size),
@@ -69,19 +68,52 @@ def colorizer_identity(colorizer: Colorizer) -> Identity:
     }
 
 
-def _digest(files: Sequence[Path]) -> str:
+def chosen(colorizer: Colorizer, settings: Settings, *, picture: bool) -> Identity:
+    """What the user has chosen that decides the pixels of an output: model, options, settings.
+
+    Device, precision and versions are left out: a job that goes on elsewhere, or after an update,
+    keeps what is done.
+    """
+    options, entry = colorizer.options, colorizer.entry
+    file = entry.sha256 if options.weights is None else sha256_of(Path(options.weights))
+    sums = [file, *sorted(entry.shards.values()), str(entry.chroma_gain)]
+    found = {
+        "model": " ".join([colorizer.name, *sums]),
+        "size": str(colorizer.size),
+        "tta": str(options.tta),
+        "adjustment": repr(options.adjustment),
+        "references": f"{_references(colorizer)} {options.reference_strength}",
+    }
+    names = {each.name for each in fields(settings)} - _FREE
+    return found | _texts(settings, set(_OF_PICTURES) if picture else names)
+
+
+def _references(colorizer: Colorizer) -> str:
+    total = hashlib.sha256()
+    for reference in colorizer.references.pictures:
+        total.update(reference.rgb.cpu().numpy().tobytes())
+    return total.hexdigest()
+
+
+def _texts(settings: Settings, names: set[str]) -> Identity:
+    values = {name: getattr(settings, name) for name in sorted(names)}
+    return {k: repr(sorted(v) if isinstance(v, frozenset) else v) for k, v in values.items()}
+
+
+def digest(files: Sequence[Path]) -> str:
     """Name, size and time of files; if there is one, also its ends."""
-    digest = hashlib.sha256()
+    total = hashlib.sha256()
     for path in files:
         found = path.stat()
-        digest.update(f"{path.name} {found.st_size} {found.st_mtime_ns}".encode())
+        total.update(os.fsencode(path.name))
+        total.update(f" {found.st_size} {found.st_mtime_ns}".encode())
         if len(files) > 1 or not path.is_file():
             continue
         with path.open("rb") as file:
-            digest.update(file.read(_ENDS))
+            total.update(file.read(_ENDS))
             file.seek(max(0, found.st_size - _ENDS))
-            digest.update(file.read(_ENDS))
-    return digest.hexdigest()
+            total.update(file.read(_ENDS))
+    return total.hexdigest()
 
 
 def changes(before: Identity, now: Identity) -> str:

@@ -9,15 +9,18 @@ colorizes the frames after it. The result has the frames, times and pixels of a 
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
+import re
 import shutil
-import socket
 import time
+import zipfile
+import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -28,10 +31,14 @@ from ..errors import OutputError
 from ..frames import Checkpoint, ColorBatch
 from ..motion.stabilizer_state import StabilizerState
 from ..sinks import EarlierFilm, FilmSink
-from ..system.files import fitting_name, replacing
+from ..system.files import fitting_name, parse_json, replacing
+from ..system.processes import Process, this_process
 from .identity import Identity, changes
+from .journal_lines import json_lines, pack, unpack
 
-_SUFFIX, _OWNER = ".vidcolor", "owner.json"
+WORK_SUFFIX, _OWNER = ".vidcolor", "owner.json"
+_FILES = re.compile(r"(film|journal|state)-\d+\.\w+|owner\.json|\..*\.tmp")  # in the folder
+SILENT_SECONDS = 86_400.0  # after which a file of a process that cannot be seen is a leftover
 _SYNC_SECONDS = 5.0  # between two times that the film is made safe on the disk
 
 
@@ -98,11 +105,9 @@ class Journal:
     def _identity(self) -> Identity:
         return self._make_identity()
 
-    # ------------------------------------------------------------------ reading
-
     def _read(self, path: Path) -> Earlier | None:
         """What the journal at `path` can resume; None if it is of another film or holds nothing."""
-        lines = list(_json_lines(path))
+        lines = list(json_lines(path))
         try:
             header, *lines = lines
             if changed := changes(header["identity"], self._identity):
@@ -135,12 +140,10 @@ class Journal:
         return None
 
     def _entry(self, line: dict[str, Any]) -> _Entry:
-        top, bottom, left, right = line["bars"]
-        point = Checkpoint(
-            *(line[key] for key in ("frames", "pts", "batch", "cut", "shot", "state")),
-            bars=(top, bottom, left, right),
-        )
-        frames = list(zip(_unpack(line["shown"]), _unpack(line["durations"]), strict=True))
+        keys = ("frames", "pts", "batch", "cut", "shot", "state")
+        point = Checkpoint(**{key: line[key] for key in keys}, bars=tuple(line["bars"]))
+        shown, durations = (unpack(line[key], line["frames"]) for key in ("shown", "durations"))
+        frames = list(zip(shown, durations, strict=True))
         return _Entry(point, frames, line["damage"], line["warnings"])
 
     def _with_state(self, point: Checkpoint) -> Checkpoint | None:
@@ -148,12 +151,11 @@ class Journal:
         if not point.state:
             return replace(point, state=None)
         try:
-            with np.load(self._folder / point.state, allow_pickle=False) as arrays:
+            with (self._folder / point.state).open("rb") as file:
+                arrays = np.load(file, allow_pickle=False)
                 return replace(point, state=StabilizerState.from_arrays(arrays))
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
-
-    # ------------------------------------------------------------------ writing
 
     def begin(self, sink: FilmSink, batch_size: int) -> None:
         """Begin to write; replay what the earlier run has left."""
@@ -257,8 +259,8 @@ class Journal:
                 "shot": point.shot,
                 "state": state,
                 "bars": point.bars,
-                "shown": _pack(pts for pts, _ in entry.frames),
-                "durations": _pack(duration for _, duration in entry.frames),
+                "shown": pack(pts for pts, _ in entry.frames),
+                "durations": pack(duration for _, duration in entry.frames),
                 "damage": entry.damage,
                 "warnings": entry.warnings,
                 "bytes": size,
@@ -293,8 +295,7 @@ def open_journal(
     Raises:
         OutputError: another process holds it.
     """
-    output = output.absolute()
-    folder = output.with_name(fitting_name(f".{output.name}", _SUFFIX))
+    output, folder = output.absolute(), work_folder(output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -319,28 +320,70 @@ def _empty(folder: Path, kept: set[str]) -> None:
             path.unlink()
 
 
+def work_folder(output: Path) -> Path:
+    """Where the journal of `output` lies."""
+    return output.absolute().with_name(fitting_name(f".{output.name}", WORK_SUFFIX))
+
+
+def is_abandoned(folder: Path, *, remove: bool = False) -> bool:
+    """Whether a folder is that of a journal, and no process holds it.
+
+    Args:
+        folder: a folder with the name of one. That of a process which cannot be seen, as on another
+            machine, counts as abandoned when nothing was written there for a day.
+        remove: remove it in that case.
+    """
+    try:
+        files = list(folder.iterdir())
+        if not all(_FILES.fullmatch(path.name) for path in files):
+            return False
+        with (folder / _OWNER).open("r+", encoding="utf-8") as file:
+            if not _lock(file):
+                return False
+            running: bool | None = False
+            with suppress(ValueError, KeyError, TypeError):  # its process ended before it wrote it
+                running = Process(**parse_json(file.read())["process"]).is_running()
+            newest = max(path.stat().st_mtime for path in files)
+            free = not running and (running is False or time.time() - newest > SILENT_SECONDS)
+            if free and remove:
+                shutil.rmtree(folder)
+            return free
+    except OSError:
+        return False
+
+
+def _lock(file: IO[str]) -> bool:
+    """Lock a file until it is closed or the process ends; whether no other process holds it."""
+    try:
+        import fcntl
+    except ImportError:
+        return True  # Windows has no such lock
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:  # a file system without such locks
+        return error.errno != errno.EACCES
+    return True
+
+
 @contextmanager
 def _held(folder: Path, output: Path) -> Iterator[None]:
     """Lock a folder; the system frees the lock when the process ends, however it does."""
     with (folder / _OWNER).open("a+", encoding="utf-8") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass  # Windows has no such lock
-        except OSError as error:
+        if not _lock(file):
             file.seek(0)
             with suppress(ValueError, KeyError, TypeError):
-                owner = json.loads(file.read())
+                owner = parse_json(file.read())
+                process = Process(**owner["process"])
                 raise OutputError(
-                    f"{output}: process {owner['pid']} on {owner['host']} has been writing it "
+                    f"{output}: process {process.pid} on {process.host} has been writing it "
                     f"since {owner['since']}; wait for it, or choose another output with -o"
-                ) from error
-            raise OutputError(f"{output}: another process is writing it") from error
+                )
+            raise OutputError(f"{output}: another process is writing it")
         file.truncate(0)
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        json.dump({"host": socket.gethostname(), "pid": os.getpid(), "since": since}, file)
+        json.dump({"process": asdict(this_process()), "since": since}, file)
         file.flush()
         yield
 
@@ -351,25 +394,3 @@ def _boot() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
-
-
-def _json_lines(path: Path) -> Iterator[Any]:
-    """The lines of a file, up to the first that is not whole."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                yield json.loads(line)
-            except ValueError:
-                return
-
-
-def _pack(values: Iterable[int]) -> list[list[int]]:
-    """Whole numbers as runs of equal differences."""
-    numbers = [0, *values]
-    steps = (b - a for a, b in itertools.pairwise(numbers))
-    return [[step, len(list(run))] for step, run in itertools.groupby(steps)]
-
-
-def _unpack(runs: Iterable[Sequence[int]]) -> list[int]:
-    steps = itertools.chain.from_iterable(itertools.repeat(step, count) for step, count in runs)
-    return list(itertools.accumulate(steps))

@@ -12,8 +12,7 @@ from pathlib import Path
 from ..errors import InputError, OutputError
 from ..sinks import is_sequence
 from ..sources import Input, expand
-from ..sources.inputs import OWN
-from ..system.files import fitting_name
+from ..system.files import OWN, fitting_name
 from ..system.sequences import existing_numbers, is_pattern, sequence_file
 from .settings import Report
 

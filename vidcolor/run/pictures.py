@@ -8,12 +8,13 @@ thread colors, and the pool reads and saves.
 
 from __future__ import annotations
 
-import threading
+import itertools
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,12 +25,16 @@ from ..frames import ColorBatch, LumaBatch, PictureInfo, PixelFormat, picture_fo
 from ..sinks import PictureReport, PictureSink
 from ..sources import PictureSource
 from ..system.devices import free_memory, processors
+from ..system.disk import DiskGuard
 from ..system.stages import Stage, StageTimer, run_stages
 from ..system.threads import thread_budget
 from .batching import BatchRunner
 from .colorizer import Colorizer
+from .disk_need import free_room
 from .plan import PicturesJob
 from .settings import Progress, ProgressCallback, Report, Settings, failed
+from .watch import Observer
+from .windows import Room, windows
 
 _MOST_THREADS = 16
 _CPU_BATCH, _GPU_BATCH = 4, 16  # on the CPU larger batches gain nothing
@@ -77,7 +82,7 @@ class _Picture:
     pixels: int
     ends_window: bool
     report: Report
-    room: _Room
+    room: Room
     luma: LumaBatch | None = None
     color: ColorBatch | torch.Tensor | None = None
     info: PictureInfo | None = None
@@ -86,8 +91,9 @@ class _Picture:
     def fail(self, error: Exception) -> None:
         """The picture has failed; it takes no further part."""
         self.luma = self.color = None
-        line = failed(self.report.input, self.report.output, error).error
-        self.report.status, self.report.error, self.report.frames = "failed", line, 0
+        found = failed(self.report.input, self.report.output, error)
+        self.report.status, self.report.error, self.report.frames = "failed", found.error, 0
+        self.report.transient = found.transient
 
 
 @dataclass(frozen=True)
@@ -104,66 +110,6 @@ class _Group:
 
     def to(self, device: torch.device) -> _Group:
         return _Group(tuple(picture.to(device) for picture in self.pictures))
-
-
-class _Room:
-    """Bounds the pictures under way, by their number and pixels.
-
-    Args:
-        pixels: of all of them at most; a larger picture enters when no other is inside.
-        count: of pictures at most.
-    """
-
-    def __init__(self, pixels: int, count: int) -> None:
-        self.pixels, self._count = pixels, count
-        self._inside: list[int] = []  # pixels of each
-        self._closed = False
-        self._changed = threading.Condition()
-
-    def enter(self, pixels: int) -> bool:
-        """Wait until a picture fits in; False if the room was closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._fits(pixels))
-            if not self._closed:
-                self._inside.append(pixels)
-            return not self._closed
-
-    def _fits(self, pixels: int) -> bool:
-        fits = len(self._inside) < self._count and sum(self._inside) + pixels <= self.pixels
-        return fits or not self._inside
-
-    def leave(self, pixels: int) -> None:
-        """A picture is done."""
-        with self._changed:
-            self._inside.remove(pixels)
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Let no more pictures in."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-
-def _windows(sizes: Iterable[int], count: int, pixels: int) -> Iterator[tuple[int, bool]]:
-    """Divide pictures into windows of at most `count` pictures and `pixels`, in order.
-
-    Args:
-        sizes: pixels of each picture.
-
-    Yields:
-        The pixels of each picture, and whether it is the last of its window.
-    """
-    held: list[int] = []  # of the window so far
-    for size in sizes:
-        if held:
-            ends = len(held) >= count or sum(held) + size > pixels
-            yield held[-1], ends
-            if ends:
-                held = []
-        held.append(size)
-    if held:
-        yield held[-1], True
 
 
 def _format(luma: LumaBatch) -> PixelFormat:
@@ -189,7 +135,12 @@ def _check_memory(picture: _Picture) -> None:
 
 
 def picture_stages(
-    source: PictureSource, sink: PictureSink, colorizer: Colorizer, settings: Settings
+    source: PictureSource,
+    sink: PictureSink,
+    colorizer: Colorizer,
+    settings: Settings,
+    observer: Observer | None = None,
+    guard: DiskGuard | None = None,
 ) -> list[Stage[Any, Any]]:
     """The stages of pictures, `_Picture` to `_Picture`, in order: `read`, `group`, `color`, `save`.
 
@@ -201,7 +152,10 @@ def picture_stages(
         source, sink: of the job's pictures.
         colorizer: used by the stages' threads; it is not changed.
         settings: of them `batch_size`, `picture_threads` and `exact_luma` count.
+        observer: is told which pictures are under way.
+        guard: waited for before each picture is written.
     """
+    watching = (observer or Observer()).watching
     count = len(source.items)
     size = picture_batch_size(colorizer, settings, count)
     runner = BatchRunner(colorizer)
@@ -209,8 +163,9 @@ def picture_stages(
     def read(picture: _Picture) -> list[_Picture]:
         report = picture.report
         try:
-            _check_memory(picture)
-            luma = source.read(picture.index, picture.page)
+            with watching([report.input]):
+                _check_memory(picture)
+                luma = source.read(picture.index, picture.page)
         except Exception as error:
             picture.info = source.info(picture.index, picture.page, picture.pages)
             picture.fail(error)
@@ -252,9 +207,10 @@ def picture_stages(
 
     def color(pictures: list[_Picture]) -> list[_Picture]:
         left = [(picture, picture.luma) for picture in pictures if picture.luma is not None]
+        group = _Group(tuple(luma for _, luma in left))
         try:
-            for colors in runner.run(predict, _Group(tuple(luma for _, luma in left))):
-                for made in colors:
+            with watching([picture.report.input for picture, _ in left]):
+                for made in itertools.chain.from_iterable(runner.run(predict, group)):
                     picture, luma = left.pop(0)
                     if isinstance(made, ColorBatch):
                         made = replace(made, source=luma)  # nothing stays on the device
@@ -278,7 +234,9 @@ def picture_stages(
 
     def save(picture: _Picture) -> list[_Picture]:
         try:
-            written = write(picture)
+            room = free_room(guard, picture.report, picture.pages, picture.room.is_closed)
+            with room, watching([picture.report.input]):
+                written = write(picture)
             if written is not None:
                 if written.failure is not None:
                     picture.fail(written.failure)
@@ -321,6 +279,7 @@ def _merged(pictures: list[_Picture]) -> Report:
     report.output = max((each.output for each in reports), key=lambda path: path != report.output)
     report.error = "; ".join(dict.fromkeys(errors))
     report.status = ("incomplete" if report.frames else "failed") if errors else "done"
+    report.transient = any(each.transient for each in reports)
     return report
 
 
@@ -333,6 +292,8 @@ def colorize_pictures(
     window: int | None = None,
     share: float = SHARE,
     timer: StageTimer | None = None,
+    observer: Observer | None = None,
+    guard: DiskGuard | None = None,
 ) -> Generator[Report, None, None]:
     """Colorize still pictures.
 
@@ -352,37 +313,43 @@ def colorize_pictures(
         share: part of the free memory that they may take.
         timer: measures the stages: those of `picture_stages`, and before them `list`, which reads
             the files' headers and waits for room.
+        observer: is told which pictures are under way, before their files are opened.
+        guard: pauses the work while the disk has too little space.
 
     Yields:
         A report for each picture in the order of the job, as soon as it and those before it are
         done; `seconds` is the time since the report before.
     """
-    window = window or WINDOW
+    window, observer = window or WINDOW, observer or Observer()
     source = PictureSource(job.items, limits=not settings.large_pictures)
+    overwrite: bool | frozenset[Path] = settings.overwrite or job.replaced
     sink = PictureSink(
-        overwrite=settings.overwrite, quality=settings.quality, keep_times=settings.keep_times
+        overwrite=overwrite, quality=settings.quality, keep_times=settings.keep_times
     )
     pixels = int(free_memory(torch.device("cpu")) * share / _BYTES_A_PIXEL)
-    room = _Room(pixels, 2 * window)
+    room = Room(pixels, 2 * window)
 
     def pictures() -> Iterator[_Picture]:
         pages: deque[tuple[int, int, int]] = deque()
 
         def sizes() -> Iterator[int]:
             for index in range(len(job.items)):
-                found = source.page_sizes(index)
+                if index % window == 0:
+                    observer.working([path for path, _ in job.items[index : index + window]])
+                with observer.watching([job.items[index][0]]):
+                    found = source.page_sizes(index)
                 for page, size in enumerate(found):
                     pages.append((index, page, len(found)))
                     yield size if size <= LARGE else size * _LARGE_BYTES // _BYTES_A_PIXEL
 
-        for size, last in _windows(sizes(), window, pixels // 2):
+        for size, last in windows(sizes(), window, pixels // 2):
             if not room.enter(size):
                 return
             index, page, count = pages.popleft()
             report = Report(*source.items[index], "done", frames=1)
             yield _Picture(index, page, count, size, last, report, room)
 
-    stages = picture_stages(source, sink, colorizer, settings)
+    stages = picture_stages(source, sink, colorizer, settings, observer, guard)
     began, done = time.monotonic(), 0
     waiting: dict[int, list[_Picture]] = {}  # for other pages, and for those before them
     running = run_stages(pictures(), stages, timer=timer, name="list", unblock=room.close)

@@ -11,16 +11,20 @@ in `films.py` and `picture_stages` in `pictures.py` name them in order, `run_sta
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+
+from ..system.disk import DiskGuard, Reserve
 from ..system.stages import StageTimer
 from .colorizer import Colorizer
 from .films import colorize_film
 from .pictures import colorize_pictures
-from .plan import FilmJob, Job, PicturesJob, plan, plan_rest
-from .settings import ProgressCallback, Report, Settings, failed
+from .plan import FilmJob, Job, plan, plan_rest
+from .settings import Progress, ProgressCallback, Report, Settings, failed
+from .watch import Observer
 
 
 def run(
@@ -29,8 +33,13 @@ def run(
     settings: Settings,
     on_progress: ProgressCallback = lambda progress: None,
     timer: StageTimer | None = None,
+    observer: Observer | None = None,
+    guard: DiskGuard | None = None,
 ) -> Iterator[Report]:
-    """Work on the jobs; yields a report as each input is finished. Errors become reports.
+    """Work on the jobs; yields one report for each input as it is finished. Errors become reports.
+
+    An input whose failure may pass is tried once more at the end: alone, in batches of one frame,
+    and on the CPU. Inputs that an observer suspects come at the end too, one by one.
 
     Args:
         jobs: by `plan`.
@@ -38,23 +47,113 @@ def run(
         settings: of the run.
         on_progress: called with a `Progress` after every batch.
         timer: measures the stages of all jobs.
+        observer: is told what is under way.
+        guard: pauses the work while a disk has too little space; None for one with the default
+            reserve.
     """
+    observer, guard = observer or Observer(), guard or DiskGuard(Reserve())
+    careful = replace(settings, batch_size=1, picture_threads=1)
+
+    def notice(progress: Progress) -> None:
+        observer.progress(progress)
+        on_progress(progress)
+
+    now, later = _apart(jobs, observer)
+    again: list[Job] = []
+    for job in now:
+        yield from _work(job, colorizer, settings, notice, timer, observer, guard, again)
+    for job in later:
+        yield from _work(job, colorizer, careful, notice, timer, observer, guard)
+    for job in again:
+        slow = colorizer.on(torch.device("cpu"))
+        yield from _work(job, slow, careful, notice, timer, observer, guard)
+
+
+def _singles(job: Job) -> Iterator[tuple[Path, Job]]:
+    """Each input with a job of its own."""
+    if isinstance(job, FilmJob):
+        yield job.input, job
+        return
+    for path, output in job.items:
+        yield path, replace(job, items=((path, output),))
+
+
+def _apart(jobs: Sequence[Job], observer: Observer) -> tuple[list[Job], list[Job]]:
+    """The jobs without those inputs that are to come last, and a job for each of these."""
+    now: list[Job] = []
+    later: list[Job] = []
     for job in jobs:
-        if isinstance(job, PicturesJob):
-            pictures = colorize_pictures(job, colorizer, settings, on_progress, timer=timer)
-            for report in pictures:
-                report.rename(job.clashes.get(report.input, ""))
-                yield report
+        later += [single for path, single in _singles(job) if observer.is_suspect(path)]
+        if isinstance(job, FilmJob):
+            now += [] if job in later else [job]
             continue
+        kept = tuple(item for item in job.items if not observer.is_suspect(item[0]))
+        if kept:
+            now.append(replace(job, items=kept))
+    return now, later
+
+
+def _work(
+    job: Job,
+    colorizer: Colorizer,
+    settings: Settings,
+    on_progress: ProgressCallback,
+    timer: StageTimer | None,
+    observer: Observer,
+    guard: DiskGuard,
+    again: list[Job] | None = None,
+) -> Iterator[Report]:
+    """Work on one job; what is to be tried again goes to `again` instead of being reported."""
+    singles = dict(_singles(job)) if again is not None else {}
+    done: list[Report] = []
+    for report in _reports(job, colorizer, settings, on_progress, timer, observer, guard):
+        single = singles.pop(report.input, None)  # not after the first part of a film is announced
+        if again is not None and single and report.status == "failed" and report.transient:
+            observer.postpone(report)
+            again.append(single)
+            continue
+        if isinstance(job, FilmJob) and settings.on_change == "split":
+            done.append(report)
+        else:
+            observer.finish(report)
+        yield report
+    if done:  # it may have been split, and is finished with its last part
+        whole = next((report for report in done if report.is_problem), done[0])
+        frames = sum(report.frames for report in done)
+        observer.finish(replace(whole, output=done[0].output, frames=frames))
+
+
+def _reports(
+    job: Job,
+    colorizer: Colorizer,
+    settings: Settings,
+    on_progress: ProgressCallback,
+    timer: StageTimer | None,
+    observer: Observer,
+    guard: DiskGuard,
+) -> Iterator[Report]:
+    if isinstance(job, FilmJob):
+        observer.working([job.input])
+
+        def progress(progress: Progress) -> None:
+            on_progress(progress)
+            guard.wait(job.output)
 
         def colorize(part: FilmJob) -> Report:
-            return colorize_film(part, colorizer, settings, on_progress, timer)
+            return colorize_film(part, colorizer, settings, progress, timer)
 
-        yield from colorize_parts(job, settings, colorize)
+        with observer.watching([job.input]):
+            yield from colorize_parts(job, settings, colorize, guard)
+        return
+    for report in colorize_pictures(
+        job, colorizer, settings, on_progress, timer=timer, observer=observer, guard=guard
+    ):
+        report.rename(job.clashes.get(report.input, ""))
+        yield report
 
 
 def colorize_parts(
-    job: FilmJob, settings: Settings, colorize: Callable[[FilmJob], Report]
+    job: FilmJob, settings: Settings, colorize: Callable[[FilmJob], Report], guard: DiskGuard
 ) -> Iterator[Report]:
     """A report for each part of a film; there is one but where it is split.
 
@@ -62,16 +161,18 @@ def colorize_parts(
         job: the film.
         settings: of the run.
         colorize: does a part; what it raises becomes that part's report.
+        guard: pauses the work before a part while the disk has too little space.
     """
     first, parts = job.output, itertools.count(2)
     part: FilmJob | None = job
     while part is not None:
-        began = time.monotonic()
+        began = guard.working_seconds()
         try:
+            guard.wait(first)
             report = colorize(part)
         except Exception as error:
             report = failed(part.input, part.output, error)
-        report.seconds = time.monotonic() - began
+        report.seconds = guard.working_seconds() - began
         report.rename(job.clash)
         yield report
         if report.status == "failed":

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..color.compose import check_exact_luma
 from ..color.hdr import is_wide
@@ -34,6 +36,10 @@ from ..system.files import fitting_name
 from ..system.limits import allocatable_memory
 from .pairs import Pair, find_inputs, make_distinct, pair_up
 from .settings import Report, Settings, failed
+from .state import HeldError
+
+if TYPE_CHECKING:
+    from .record import Record
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +56,8 @@ class FilmJob:
     output: Path
     plan: CopyPlan
     clash: str = ""  # why it has another name than it would have
+    planned: Path = Path()  # the output, but for a container that does not hold all of it
+    replaces: bool = False  # an existing output is replaced
 
     @property
     def input(self) -> Path:
@@ -67,6 +75,7 @@ class PicturesJob:
 
     items: tuple[tuple[Path, Path], ...]
     clashes: Mapping[Path, str] = field(default_factory=dict)  # by input; see `FilmJob.clash`
+    replaced: frozenset[Path] = frozenset()  # existing outputs that are replaced
 
     @property
     def frames(self) -> int:
@@ -99,7 +108,11 @@ def expected_frames(facts: VideoInfo, segment: Segment) -> int | None:
 
 
 def plan(
-    inputs: Sequence[str | Path], output: str | Path | None, settings: Settings
+    inputs: Sequence[str | Path],
+    output: str | Path | None,
+    settings: Settings,
+    record: Record | None = None,
+    only: Container[Path] | None = None,
 ) -> tuple[list[Job], list[Report]]:
     """Decide which input is written to which output.
 
@@ -107,6 +120,8 @@ def plan(
         inputs: films, pictures, folders, globs and numbered sequences.
         output: a file for one input, a folder for several; None writes beside each input.
         settings: see `Settings`.
+        record: of what earlier runs have done.
+        only: of the inputs those to work on; the others only have their names kept free.
 
     Returns:
         The jobs in order, and a report for each input that is skipped or cannot be used.
@@ -128,6 +143,8 @@ def plan(
     except OSError as error:  # a name that the system refuses, too long for example
         raise OutputError(f"{error.filename}: {error.strerror}; use another name") from error
     pairs, taken = make_distinct(pairs, target)
+    if only is not None:
+        pairs = [pair for pair in pairs if pair.item.path in only]
     sequences = any(p.item.takes_rate for p in pairs)  # --fps is then theirs, not the films'
     if settings.fps is not None and all(p.item.is_picture for p in pairs):
         logger.warning("--fps is for numbered sequences and films; it is ignored here")
@@ -135,43 +152,71 @@ def plan(
     jobs: list[Job] = []
     pictures: list[tuple[Path, Path]] = []
     clashes: dict[Path, str] = {}
-    sink = PictureSink(overwrite=settings.overwrite, quality=settings.quality)
+    replaced: set[Path] = set()
     for pair in pairs:
         item, path = pair.item, pair.output
         try:
-            if settings.skip_existing and (done := pair.existing()):
-                reports.append(Report(item.path, done[0], "skipped"))
+            earlier = _earlier(pair, settings, record)
+            if isinstance(earlier, Report):
+                reports.append(earlier)
                 continue
+            overwrite = settings.overwrite or earlier
             if not pair.is_sequence:
-                check_output(path, item.path, overwrite=settings.overwrite)
+                check_output(path, item.path, overwrite=overwrite)
             if (original := originals.get(_identity(path))) is not None:
                 raise OutputError(
                     f"{path}: would replace the input {original}; choose another folder with -o"
                 )
-            source = item.open(
-                settings.segment,
-                settings.fps if item.takes_rate or not sequences else None,
-                playlists=settings.allow_playlists,
-                split=settings.on_change == "split",
-                deinterlace=settings.deinterlace,
-                keep_tint=settings.tint_source == "keep",
-            )
+            with (
+                record.examining(item.path, path)
+                if record and not item.is_picture
+                else nullcontext()
+            ):
+                source = item.open(
+                    settings.segment,
+                    settings.fps if item.takes_rate or not sequences else None,
+                    playlists=settings.allow_playlists,
+                    split=settings.on_change == "split",
+                    deinterlace=settings.deinterlace,
+                    keep_tint=settings.tint_source == "keep",
+                )
             if isinstance(source, FilmSource):
-                job = _plan_film(source, pair, settings, taken)
+                job = _plan_film(source, pair, replace(settings, overwrite=overwrite), taken)
                 jobs.append(replace(job, clash=pair.clash))
             else:
-                sink.check(PictureInfo(item.path, path))
+                PictureSink(overwrite=overwrite).check(PictureInfo(item.path, path))
                 pictures.append((item.path, path))
+                if overwrite:
+                    replaced.add(path)
                 if pair.clash:
                     clashes[item.path] = pair.clash
+        except HeldError:
+            raise
         except OSError as error:  # a name that the system refuses, too long for example
             line = f"{path}: {error.strerror}; use another name or folder with -o"
             reports.append(Report(item.path, path, "failed", error=line))
         except Exception as error:
             reports.append(failed(item.path, path, error))
     if pictures:
-        jobs.insert(0, PicturesJob(tuple(pictures), clashes))
+        jobs.insert(0, PicturesJob(tuple(pictures), clashes, frozenset(replaced)))
     return jobs, reports
+
+
+def _earlier(pair: Pair, settings: Settings, record: Record | None) -> Report | bool:
+    """The report of an input that needs no work; else whether its output may be replaced.
+
+    Raises:
+        OutputError: it was done with other settings.
+    """
+    by_name = settings.skip_existing
+    known: Report | bool = False
+    if record is not None:
+        replacing = settings.overwrite or by_name
+        known = record.earlier(pair.item, pair.output, overwrite=replacing)
+    if by_name and not known:
+        done = pair.existing()
+        return Report(pair.item.path, done[0], "skipped") if done else False
+    return known
 
 
 def _identity(path: Path) -> tuple[int, int] | Path:
@@ -221,7 +266,7 @@ def _plan_film(
             check_exact_luma(copies.format, facts.bit_depth, facts.tags.full_range)
         except OutputError as error:
             raise OutputError(f"{item.path}: {error}") from error
-    return FilmJob(source, path, copies)
+    return FilmJob(source, path, copies, planned=pair.output, replaces=settings.overwrite)
 
 
 def _check(source: FilmSource, output: Path, settings: Settings) -> CopyPlan:
@@ -274,4 +319,5 @@ def plan_rest(job: FilmJob, first: Path, number: int, settings: Settings) -> Fil
     if source is None:
         return None
     output = first.with_name(fitting_name(first.stem, f".part{number}{first.suffix}"))
-    return FilmJob(source, output, _check(source, output, settings))
+    plan = _check(source, output, replace(settings, overwrite=job.replaces))
+    return replace(job, source=source, output=output, plan=plan, clash="")

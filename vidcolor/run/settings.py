@@ -5,6 +5,7 @@ Importing this module must not import torch: the command line's help is made fro
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..color.adjust import ColorAdjustment
-from ..errors import VidcolorError
+from ..errors import DeviceError, VidcolorError
 from ..frames import COPY_ALL, COPY_KINDS, WHOLE, Segment
 from ..options import OptionError, check_options, option, parse_rate, words
 from ..sinks.encoder_table import EncoderSettings
@@ -132,8 +133,20 @@ class Settings:
     restart: bool = option(
         False, help="Delete the finished part that an earlier run has left, and begin anew."
     )
+    timeout: int = option(
+        3600,
+        low=0,
+        metavar="SECONDS",
+        help="Give up a picture or film of which nothing was finished for so long, and go on with "
+        "the others; try it once more at the end. 0: never give up.",
+    )
     overwrite: bool = option(False, short="-y", help="Replace existing outputs.")
-    skip_existing: bool = option(False, help="Skip inputs whose output exists.")
+    skip_existing: bool = option(
+        False,
+        help="Skip inputs whose output exists, whatever it was made from. Without this option, "
+        "skip those that an earlier run has finished with the same settings, if neither input nor "
+        "output has changed since.",
+    )
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -221,6 +234,8 @@ class Report:
         seconds: wall time.
         error: one line, for `failed`, `incomplete` and `renamed`.
         warnings: one line each.
+        transient: the cause of the failure may pass, or not be met on another device.
+        restored: an earlier process of the same job has finished the input and announced it.
     """
 
     input: Path
@@ -231,6 +246,8 @@ class Report:
     error: str = ""
     warnings: list[str] = field(default_factory=list)
     resumed: int = 0
+    transient: bool = False
+    restored: bool = False
 
     @property
     def fps(self) -> float | None:
@@ -262,20 +279,46 @@ class Report:
         }
 
 
-def failed(path: Path, output: Path, error: Exception) -> Report:
-    """The report of an input that an error ended. An error that is not vidcolor's own is a fault of
-    the program, and one line too; `vidcolor -v` shows where it comes from."""
-    text = str(error)
+def error_line(path: str | Path, error: Exception) -> str:
+    """One line on an error that ended the work on `path`. An error that is not vidcolor's own is a
+    fault of the program; with `-vv` the log shows where it was raised."""
     if isinstance(error, MemoryError):
-        text = f"{path}: there is not enough memory; close other programs or lower --batch-size"
-    elif not isinstance(error, VidcolorError):
-        logger.info("%s: unexpected error", path, exc_info=error)
-        said = " ".join(text.split())[:200]
-        text = (
-            f"{path}: could not be worked on, by a fault of vidcolor ({type(error).__name__}: "
-            f"{said}); please report it with the file"
-        )
-    return Report(path, output, "failed", error=text)
+        return f"{path}: there is not enough memory; close other programs or lower --batch-size"
+    if isinstance(error, VidcolorError):
+        return str(error)
+    logger.debug("%s: an unexpected error", path, exc_info=error)
+    said = " ".join(str(error).split())[:200]
+    return (
+        f"{path}: could not be worked on, by a fault of vidcolor ({type(error).__name__}: {said}); "
+        "run it again with -vv, and report what that prints, with the file"
+    )
+
+
+def failed(path: Path, output: Path, error: Exception) -> Report:
+    """The report of an input that an error ended; see `error_line`."""
+    line = error_line(path, error)
+    return Report(path, output, "failed", error=line, transient=is_transient(error))
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether the cause of an error may pass, or not be met on another device or with less work at
+    a time: anything but what is plainly the input's or the user's."""
+    if isinstance(error, VidcolorError) and not isinstance(error, DeviceError):
+        cause = error.__cause__
+        return isinstance(cause, OSError) and cause.errno in _PASSING
+    return not isinstance(error, OSError) or error.errno not in _LASTING
+
+
+# What a disk or a network drive says that may be gone later; and what will still be so.
+_PASSING = frozenset((
+    errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN,
+    errno.EBUSY, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENETDOWN, errno.EHOSTDOWN,
+    errno.ECONNRESET,
+))  # fmt: skip
+_LASTING = frozenset((
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS,
+    errno.ENAMETOOLONG, errno.ELOOP,
+))  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Workers:
         devices: of the workers, one each, all of one kind.
         threads: torch's, in each worker; 0 for a share of its own number.
         retain: keep freed memory, for films of one size on the CPU; see `system.memory`.
-        silence: seconds without progress after which a worker counts as hanging.
+        silence: seconds without progress after which a worker counts as hanging; None for never.
 
     Raises:
         VidcolorError: no worker can make a colorizer.
@@ -58,7 +58,7 @@ class Workers:
         *,
         threads: int = 0,
         retain: bool = False,
-        silence: float = _SILENCE,
+        silence: float | None = _SILENCE,
     ) -> None:
         self.silence, self._closed = silence, False
         self._waiting: deque[Assignment] = deque()
@@ -303,13 +303,13 @@ class _Slot(threading.Thread):
             self._pool.finished(found, value)
             return
 
-    def _hear(self, silence: float) -> tuple[str, Any]:
+    def _hear(self, silence: float | None) -> tuple[str, Any]:
         assert self._connection is not None
         while True:
             try:
                 if not self._connection.poll(silence):
                     self.kill(0.0)
-                    raise _Died(f"did nothing for {silence:g} seconds")
+                    raise _Died(f"did nothing for {silence or 0:g} seconds")
                 kind, value = self._connection.recv()
             except (EOFError, OSError) as error:
                 raise self._death() from error

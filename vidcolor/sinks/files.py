@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from av.error import FFmpegError
@@ -35,7 +35,8 @@ def same_file(one: Path, other: Path) -> bool:
 
 
 def check_output(output: Path, source: Path, *, overwrite: bool) -> None:
-    """Refuse an output that is the input, is a folder, or exists without leave to replace it.
+    """Refuse an output that is the input, is a folder, exists without leave to replace it, or lies
+    in a folder that cannot be written.
 
     Raises:
         OutputError: with the reason and the remedy.
@@ -48,6 +49,22 @@ def check_output(output: Path, source: Path, *, overwrite: bool) -> None:
         raise OutputError(
             f"{output}: already exists; give --overwrite to replace it or --skip-existing"
         )
+    _check_folder(output)
+
+
+def _check_folder(output: Path) -> None:
+    """Raise OutputError where the folder of `output`, or the one to create it in, cannot be
+    written. The line names that folder alone, so that it is the same for all its files."""
+    folder = next((each for each in output.absolute().parents if each.exists()), None)
+    if folder is None or os.access(folder, os.W_OK | os.X_OK):
+        return
+    reason = errno.EACCES if folder.is_dir() else errno.ENOTDIR
+    if hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY:
+        reason = errno.EROFS
+    raise OutputError(
+        f"{folder}: cannot be written ({os.strerror(reason)}); check the folder and its "
+        "permissions, or choose another with -o"
+    )
 
 
 def is_system_error(error: OSError | FFmpegError) -> bool:
@@ -163,7 +180,16 @@ class PendingFile:
 
     def _rename(self, target: Path) -> Path:
         with writing(target):
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
             os.replace(self.path, target)
+            if os.name == "posix":  # the name too is on the disk, before anybody is told of it
+                folder = os.open(target.parent, os.O_RDONLY)
+                try:
+                    with suppress(OSError):  # a file system that cannot
+                        os.fsync(folder)
+                finally:
+                    os.close(folder)
         return target
 
     def _marked(self, mark: str) -> Path:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -91,14 +91,18 @@ class PictureSink:
     """Writes pictures, each beside its name first and renamed when read back.
 
     Args:
-        overwrite: replace existing outputs.
+        overwrite: replace existing outputs, or these alone.
         quality: of JPEG (4:4:4), WebP and AVIF, 1 to 100; a JPEG file of higher quality keeps its
             own. PNG, TIFF and BMP are lossless, and WebP where the input is.
         keep_times: give the output the input's time of modification.
     """
 
     def __init__(
-        self, *, overwrite: bool = False, quality: int = 95, keep_times: bool = False
+        self,
+        *,
+        overwrite: bool | Collection[Path] = False,
+        quality: int = 95,
+        keep_times: bool = False,
     ) -> None:
         if not 1 <= quality <= 100:
             raise OutputError(f"picture quality {quality} is not in 1 to 100")
@@ -120,7 +124,10 @@ class PictureSink:
             OutputError: it exists, is the input, or its suffix is not one of a picture.
         """
         self._format(picture.output)
-        check_output(picture.output, picture.path, overwrite=self._overwrite)
+        check_output(picture.output, picture.path, overwrite=self._may_replace(picture.output))
+
+    def _may_replace(self, output: Path) -> bool:
+        return self._overwrite if isinstance(self._overwrite, bool) else output in self._overwrite
 
     def write(self, batch: ColorBatch) -> PictureReport:
         """Write a batch of one still picture to `batch.source.picture.output`.
@@ -200,7 +207,8 @@ class PictureSink:
         with self._lock:
             book = self._books.get(picture.output)
             if book is None:
-                file = PendingFile(picture.output, picture.path, overwrite=self._overwrite)
+                overwrite = self._may_replace(picture.output)
+                file = PendingFile(picture.output, picture.path, overwrite=overwrite)
                 book = _Book(file, picture.pages if form.pages else 1)
                 if book.left > 1:
                     self._books[picture.output] = book

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import av
 import numpy as np
@@ -153,7 +153,7 @@ class SequenceSink:
                 rows = np.frombuffer(memoryview(target), ">u2").reshape(height, -1)
                 rows[:, :width] = values
         else:
-            array = codes.numpy().astype(np.uint8 if depth == 8 else np.uint16)
+            array: Any = codes.numpy().astype(np.uint8 if depth == 8 else np.uint16)
             frame = av.VideoFrame.from_ndarray(array, format=name)
         frame.color_range = 2
         frame.color_primaries, frame.color_trc = SRGB_PRIMARIES, SRGB_TRANSFER

@@ -17,7 +17,8 @@ from typing import ClassVar
 
 from ..errors import InputError
 from ..frames import WHOLE, Segment
-from ..system.sequences import is_pattern, sequence_numbers
+from ..system.files import OWN
+from ..system.sequences import is_pattern, sequence_file, sequence_numbers
 from .film import FilmSource
 from .folders import is_regular, search_folder
 from .pictures import PictureSource
@@ -25,7 +26,6 @@ from .pillow_files import UNREADABLE, open_head, quiet
 
 logger = logging.getLogger(__name__)
 
-OWN = ".color"  # ends the name of an output that lies beside its input
 _CONVERT = "convert them to PNG, TIFF or FFV1 in Matroska"
 
 # fmt: off
@@ -94,6 +94,10 @@ class Input(ABC):
         """The path that an output with no folder of its own lies beside."""
         return self.path
 
+    def files(self) -> list[Path]:
+        """The files that it consists of."""
+        return [self.path]
+
     @abstractmethod
     def open(
         self,
@@ -160,6 +164,10 @@ class SequenceInput(FilmInput):
     def beside(self) -> Path:
         """The folder of its frames, so that the film does not lie among them."""
         return self.path.absolute().parent
+
+    def files(self) -> list[Path]:
+        """The pictures, in order."""
+        return [sequence_file(self.path, number) for number in sequence_numbers(self.path)]
 
 
 class PictureInput(Input):

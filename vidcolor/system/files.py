@@ -1,20 +1,51 @@
-"""Atomic writing: a file appears complete or not at all."""
+"""Atomic writing: a file appears complete or not at all; whether another program writes a file."""
 
 from __future__ import annotations
 
+import errno
+import json
 import os
-import secrets
+import re
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
 from ..errors import OutputError
+from .processes import Process, this_process
 
+OWN = ".color"  # ends the name of an output that lies beside its input
 _LONGEST_NAME = 255  # bytes, on the file systems in use
 _LONGEST = 180  # bytes of a name that go into a temporary one; names end at 255
+_TEMPORARY = re.compile(r"\..+\.([^.]+)(?:\.tmp|\.part(?:\.[^.]*)?)", re.DOTALL)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is not JSON, nests too deep, or holds a number of too many digits.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it nests too deep") from error
+    except ValueError as error:  # of long numbers Python goes on to advise its programmer
+        raise ValueError(str(error).partition(";")[0]) from error
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: see `parse_json`.
+    """
+    return parse_json(path.read_bytes())
 
 
 def fitting_name(stem: str, rest: str) -> str:
@@ -30,11 +61,28 @@ def fitting_name(stem: str, rest: str) -> str:
 def temporary_path(path: Path, suffix: str) -> Path:
     """A new hidden path in the folder of `path`, so that a rename to `path` is atomic.
 
+    Its name tells this process, so that it is known as a leftover if the process is killed.
+
     Args:
-        suffix: how it ends.
+        suffix: how it ends: `.tmp`, or `.part` and the suffix of `path`.
     """
     name = os.fsencode(path.name)[:_LONGEST].decode(sys.getfilesystemencoding(), "ignore")
-    return path.with_name(f".{name}.{secrets.token_hex(4)}{suffix}")
+    return path.with_name(f".{name}.{this_process().token()}{suffix}")
+
+
+def maker_of(path: Path) -> Process | None:
+    """The process that a path by `temporary_path` tells; None for any other path."""
+    found = _TEMPORARY.fullmatch(path.name)
+    return Process.from_token(found[1]) if found else None
+
+
+def stamp_of(path: Path) -> tuple[int, int] | None:
+    """Size, bytes, and time of change, nanoseconds, of a file; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 @contextmanager
@@ -69,3 +117,23 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary.is_file():
             temporary.unlink()
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a program of this machine has a file open for writing; False where nobody can tell.
+
+    Linux grants a lease for reading only if nobody writes. Source: fcntl(2), F_SETLEASE.
+    """
+    try:
+        import fcntl
+
+        with path.open("rb") as file:
+            # what announces a writer that comes meanwhile; SIGIO would end the program
+            fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except (ImportError, AttributeError):  # another system
+        return False
+    except OSError as error:
+        return error.errno in (errno.EAGAIN, errno.EWOULDBLOCK)
+    return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import reprlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import TrainingError
-from ..system.files import replacing
+from ..system.files import read_json, replacing
 
 _NEWEST = 2  # if the newest is damaged, the one before is left
-_NAME = re.compile(r"checkpoint-epoch(\d+)-step(\d+)-loss.+\.safetensors")
+_NAME = re.compile(r"checkpoint-epoch(\d{1,15})-step(\d{1,15})-loss[-+.\w]{1,30}\.safetensors")
 
 
 def _position(path: Path) -> tuple[int, int]:
@@ -49,12 +50,83 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         tensors = load_file(path)
-        state = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, SafetensorError, ValueError) as error:
+        state = read_json(path.with_suffix(".json"))
+    # safetensors raises many kinds for a bad header
+    except (OSError, SafetensorError, ValueError, TypeError, LookupError, RuntimeError) as error:
         raise TrainingError(f"{path}: not a usable checkpoint: {error}") from error
     if not isinstance(state, dict):
         raise TrainingError(f"{path}: not a usable checkpoint: its JSON is not an object")
     return tensors, state
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _is_seconds(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < 2**53  # nan compares with nothing
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        each is None or type(each) in (int, float) for each in value.values()
+    )
+
+
+def _has(value: Any, **tests: Callable[[Any], bool]) -> bool:
+    return isinstance(value, dict) and all(
+        name in value and test(value[name]) for name, test in tests.items()
+    )
+
+
+_TESTS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "recipe": (lambda value: isinstance(value, dict), "a table"),
+    **dict.fromkeys(("epoch", "batch", "step", "pictures"), (_is_count, "a count")),
+    **dict.fromkeys(("seconds", "training_seconds"), (_is_seconds, "a number of seconds")),
+    "partial": (
+        lambda value: (
+            isinstance(value, list)
+            and len(value) == 2
+            and all(type(each) in (int, float) for each in value)
+        ),
+        "two numbers",
+    ),
+    "history": (
+        lambda value: isinstance(value, list) and all(map(_is_row, value)),
+        "a list of tables of numbers",
+    ),
+    "schedule": (lambda value: _has(value, stage=_is_count, waited=_is_count), "two counts"),
+    "scaler": (lambda value: isinstance(value, dict), "a table"),
+    "stopping": (
+        lambda value: _has(
+            value,
+            best=lambda best: best is None or type(best) in (int, float),
+            best_epoch=_is_count,
+            waited=_is_count,
+        ),
+        "a table of best, best_epoch and waited",
+    ),
+    "best_checkpoint": (
+        lambda value: value == "" or (isinstance(value, str) and bool(_NAME.fullmatch(value))),
+        "a checkpoint's name",
+    ),
+}
+
+
+def check_state(state: dict[str, Any], origin: str) -> None:
+    """Check the JSON of a checkpoint: every key there, each of its kind.
+
+    Raises:
+        TrainingError: it is not; the message begins with `origin`.
+    """
+    for key, (test, wanted) in _TESTS.items():
+        if key not in state:
+            raise TrainingError(f"{origin}: its checkpoint lacks '{key}'; remove its files")
+        if not test(state[key]):
+            raise TrainingError(
+                f"{origin}: its checkpoint has {key} = {reprlib.repr(state[key])}, not {wanted}; "
+                "remove its files"
+            )
 
 
 class CheckpointManager:

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from ..errors import DivergedError, TrainingError, VidcolorError
+from ..errors import DivergedError, TrainingError
+from ..run.settings import error_line
 from ..system.devices import free_memory, processors
 from .checkpoint import CheckpointManager
 from .data.dataset import DataSet
@@ -102,8 +103,8 @@ def _one(file: RecipeFile, output: Path, options: TrainOptions) -> dict[str, Any
         )
     except DivergedError:
         return read_results(found)
-    except VidcolorError as error:
-        return str(error)
+    except Exception as error:  # one run does not stop the others
+        return error_line(output, error)
 
 
 def _work(file: RecipeFile, output: Path, options: TrainOptions) -> dict[str, Any] | str:

@@ -1,4 +1,4 @@
-"""Handle Ctrl-C and SIGTERM between two steps, never within one."""
+"""Handle Ctrl-C, SIGTERM and SIGHUP between two steps, never within one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from ..system.signals import ENDING
 
 _TWICE = 2.0  # seconds; a terminal and torchrun may both send the same Ctrl-C
 
@@ -32,7 +34,7 @@ class Interruption:
         self.signal, self.noted = self.signal or number, time.monotonic()
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt for a noted SIGINT, SystemExit(143) for SIGTERM."""
+        """Raise KeyboardInterrupt for a noted SIGINT, SystemExit(128 + number) for another."""
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt
         if self.signal:
@@ -41,12 +43,14 @@ class Interruption:
 
 @contextmanager
 def interruption() -> Iterator[Interruption]:
-    """Handle SIGINT and SIGTERM in this block; does nothing outside the main thread."""
+    """Handle the signals in this block, but for SIGHUP under nohup; does nothing outside the main
+    thread."""
     noted = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield noted
         return
-    before = {n: signal.signal(n, noted.note) for n in (signal.SIGINT, signal.SIGTERM)}
+    handled = [n for n in ENDING if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
+    before = {n: signal.signal(n, noted.note) for n in handled}
     try:
         yield noted
     finally:

@@ -112,7 +112,13 @@ class Schedule:
         return {"stage": self.stage, "waited": self.waited}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Load what `state_dict` returned."""
+        """Load what `state_dict` returned.
+
+        Raises:
+            ValueError: the recipe has no such stage.
+        """
+        if state["stage"] >= len(self.recipe.lr):
+            raise ValueError(f"the recipe has no stage {state['stage']} of learning rates")
         self.stage, self.waited = state["stage"], state["waited"]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import DivergedError, TrainingError
 from ..models import ColorModel
-from .checkpoint import load_optimizer_tensors, optimizer_tensors
+from .checkpoint import check_state, load_optimizer_tensors, optimizer_tensors
 from .data.batch import Batch
 from .data.loaders import derive_seed
 from .distributed import Distributed
@@ -271,8 +271,7 @@ class TrainState:
         Raises:
             TrainingError: the checkpoint is of another recipe or model.
         """
-        if lacking := [key for key in self.to_dict() if key not in state]:
-            raise TrainingError(f"{origin}: its checkpoint lacks '{lacking[0]}'; remove its files")
+        check_state(state, origin)
         plain = recipe_values(Recipe(self.recipe.model, self.recipe.model_options))
         for key, ours in recipe_values(self.recipe).items():
             theirs = state["recipe"].get(key, plain[key])  # a key newer than the checkpoint
@@ -295,13 +294,13 @@ class TrainState:
             self.model.load_state_dict(part("model."))
             if self.recipe.ema:
                 self.average.load_state_dict(part("ema."))
-        except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
+            self.objective.load_state_dict(part("objective."))
+            load_optimizer_tensors(self.optimizer, tensors)
+            self.scaler.load_state_dict(state["scaler"])
+            self.schedule.load_state_dict(state["schedule"])
+        except (RuntimeError, ValueError, LookupError, TypeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
             raise TrainingError(f"{origin}: not a checkpoint of this model: {reason}") from error
-        self.objective.load_state_dict(part("objective."))
-        load_optimizer_tensors(self.optimizer, tensors)
-        self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
         self.stopping.load_state_dict(state["stopping"])
         self.epoch, self.batch, self.step = (state[key] for key in ("epoch", "batch", "step"))
         self.partial, self.history = list(state["partial"]), list(state["history"])

@@ -325,7 +325,7 @@ class Trainer:
         self.saved, self.saved_step = time.monotonic(), state.step
         if not self.distributed.is_main:
             return
-        loss = state.history[-1]["loss"] if state.history else math.nan
+        loss = state.history[-1].get("loss", math.nan) if state.history else math.nan
         try:
             tensors, values = state.tensors(), state.to_dict()
             path = self.checkpoints.save(state.epoch, state.step, loss, tensors, values)

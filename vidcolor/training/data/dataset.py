@@ -18,7 +18,7 @@ import torch
 
 from ...errors import InputError, TrainingError
 from ...evaluation.picture_sets import ArchiveMember, list_pictures, map_pictures, mean_chroma
-from ...system.files import replacing
+from ...system.files import read_json, replacing
 from .cifar10 import find_cifar10
 from .picture_cache import Decoded, MemoryStore, PictureCache, Store
 
@@ -200,7 +200,7 @@ def check_split(data: DataSet, path: Path) -> None:
             cannot be read.
     """
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = read_json(path)
         parts = {part: [str(name) for name in before[part]] for part in PARTS}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(

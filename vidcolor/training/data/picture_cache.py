@@ -19,7 +19,7 @@ import numpy as np
 
 from ...errors import OutputError, TrainingError
 from ...evaluation.picture_sets import ArchiveMember
-from ...system.files import replacing
+from ...system.files import read_json, replacing
 
 _FORMAT = 1  # version of the files; others are ignored
 
@@ -188,7 +188,7 @@ def _index(made: Decoded, writer: _Writer) -> dict[str, Any]:
 def _load(path: Path) -> Decoded | None:
     """Read what `part` wrote; None if a file is missing or not valid."""
     try:
-        index = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        index = read_json(path.with_suffix(".json"))
         if path.stat().st_size != index["bytes"]:
             return None
         names, places = index["names"], index["places"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ...evaluation.metrics import colorfulness
+from ...system.files import parse_json
 from ..data.batch import Batch
 from ..distributed import Distributed
 from .report import write_file
@@ -72,14 +74,23 @@ class FolderFigures:
         }
 
 
+def _epoch(line: bytes) -> float:
+    """The epoch of a line of figures; infinity for a damaged one."""
+    try:
+        return float(parse_json(line)["epoch"])
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return math.inf
+
+
 def write_figures(path: Path, row: dict[str, Any]) -> None:
-    """Append a line of JSON to `path`; lines of `row["epoch"]` and later are removed first.
+    """Append a line of JSON to `path`; lines of `row["epoch"]` and later are removed first, and
+    damaged ones.
 
     A training that resumes from an older checkpoint writes the same epoch again.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    kept = [line for line in lines if json.loads(line)["epoch"] < row["epoch"]]
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    kept = [line.decode() for line in lines if _epoch(line) < row["epoch"]]
     write_file(path, "\n".join([*kept, json.dumps(row)]) + "\n")

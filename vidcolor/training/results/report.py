@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ...errors import TrainingError
-from ...system.files import replacing
+from ...system.files import read_json, replacing
 from .tables import NO_MEASURE, cell, duration, finite, setting, table
 
 _DIGITS = 6  # significant digits of a float in results.json
@@ -55,7 +55,7 @@ def read_results(path: Path) -> dict[str, Any]:
         TrainingError: the file cannot be read, or is not a JSON object.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except (OSError, ValueError) as error:
         raise TrainingError(
             f"{path}: not readable as a training's results ({error}); run the training again"
