@@ -43,7 +43,8 @@ def colorize(source: Path, output: Path, *options: str) -> int:
     with tempfile.TemporaryDirectory() as cache:  # no batch sizes that were measured here before
         done = subprocess.run(
             command,
-            env={**os.environ, "VIDCOLOR_CACHE": cache},
+            # pictures say when they were made
+            env={**os.environ, "VIDCOLOR_CACHE": cache, "SOURCE_DATE_EPOCH": "0"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

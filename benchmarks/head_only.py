@@ -28,7 +28,8 @@ from vidcolor.system.memory import peak_memory, resident_bytes, retain_freed_mem
 from vidcolor.training.data.batch import Batch
 from vidcolor.training.distributed import Distributed
 from vidcolor.training.prepare import initial_model
-from vidcolor.training.recipe import Recipe, find_recipe, load_recipe
+from vidcolor.training.recipe import Recipe
+from vidcolor.training.recipe_file import find_recipe, load_recipe
 from vidcolor.training.state import TrainState
 
 _ROOT = Path(__file__).resolve().parents[1]

@@ -31,7 +31,8 @@ from vidcolor.training import trainer as loop
 from vidcolor.training.data.dataset import DataSet, Part
 from vidcolor.training.distributed import Distributed
 from vidcolor.training.options import TrainCallbacks, TrainOptions
-from vidcolor.training.recipe import Recipe, RecipeFile, find_recipe, load_recipe
+from vidcolor.training.recipe import Recipe
+from vidcolor.training.recipe_file import RecipeFile, find_recipe, load_recipe
 
 _RECIPE = "S0"
 _HELD = 2  # pictures to validate and to test on: the loop wants some, and nobody times them

@@ -18,13 +18,13 @@ PACKAGE = ROOT / "vidcolor"
 # each other. docs/ARCHITECTURE.md says what each is for.
 LAYERS = (
     {"errors"},
-    {"options"},
+    {"options", "marks"},
     {"frames"},
     {"system"},
     {"color", "motion"},
     {"models", "sources", "sinks"},
     {"run"},
-    {"evaluation", "probe"},
+    {"evaluation", "probe", "shots"},
     {"training"},
     {"cli"},
 )

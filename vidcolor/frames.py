@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .marks import Marks
 from .options import OptionError, option, parse_time
 
 if TYPE_CHECKING:  # the command line imports this module, and torch takes seconds
@@ -232,6 +233,7 @@ class PictureInfo:
         page, pages: number of this picture among those of its file, from 0, and their count.
         delays, loop: milliseconds each frame of an animation is shown, and how often it is played,
             0 for ever.
+        marks: what the output says of its origin, None for nothing.
     """
 
     path: Path
@@ -254,6 +256,7 @@ class PictureInfo:
     pages: int = 1
     delays: tuple[int, ...] = ()
     loop: int = 0
+    marks: Marks | None = None
 
 
 @dataclass(frozen=True)
@@ -280,6 +283,7 @@ class LumaBatch:
         cuts: for each frame, whether a shot begins with it, or other bars do; empty before
             `mark_cuts`.
         shots: for each frame, the number of its shot from 0; empty before `mark_cuts`.
+        numbers: for each frame, its number in the film, where shots are listed; else empty.
         checkpoint: the one before the first frame, if there is one.
     """
 
@@ -300,6 +304,7 @@ class LumaBatch:
     bars: Bars = NO_BARS
     cuts: tuple[bool, ...] = ()
     shots: tuple[int, ...] = ()
+    numbers: tuple[int, ...] = ()
     checkpoint: Checkpoint | None = None
 
     def __len__(self) -> int:
@@ -316,6 +321,7 @@ class LumaBatch:
             first_index=self.first_index + start,
             cuts=self.cuts[part],
             shots=self.shots[part],
+            numbers=self.numbers[part],
             checkpoint=None if start else self.checkpoint,
         )
 

@@ -18,7 +18,7 @@ import torch
 from vidcolor.models import create_model
 from vidcolor.models.entry import Entry
 from vidcolor.models.weights import save_weights
-from vidcolor.training.recipe import shipped_recipes
+from vidcolor.training.recipe_file import shipped_recipes
 
 from .inputs import FORMATS, KINDS, OPTIONS, Shelf, count_packets, picture_digest, reports
 from .mutate import mutate_bytes, mutate_recipe, mutate_safetensors, mutate_values

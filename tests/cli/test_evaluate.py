@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from pathlib import Path
@@ -17,6 +19,8 @@ from tests.helpers.color_clips import pan, write_clip
 from tests.helpers.command_line import Vidcolor
 from vidcolor.evaluation.color_film import ColorFilmSource
 from vidcolor.evaluation.metrics import psnr
+from vidcolor.evaluation.picture_sets import square
+from vidcolor.evaluation.sheets import CAPTION, GUTTER, LABEL
 
 RAMP = ("--model", "_ramp", "--device", "cpu", "--size", "64")
 
@@ -59,6 +63,55 @@ def test_pictures_of_several_folders_have_a_table_of_their_own(
         assert mean == pytest.approx(whole[key])
     assert rows[0]["lpips"] is rows[0]["gray_lpips"] is None
     assert rows[0]["psnr"] - rows[0]["gray_psnr"] == pytest.approx(rows[0]["psnr_over_gray"])
+
+
+# ---------------------------------------------------------------- pages for people
+
+
+def test_ten_pictures_side_by_side(
+    command: Vidcolor, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ("eval", folder, *RAMP, "--at", "96", "--compare", "4")
+    assert command(*arguments).code == 0
+    with Image.open("comparison.png") as sheet:
+        pixels = np.asarray(sheet.convert("RGB")).astype(int)
+    row, column = 96 + GUTTER + LABEL, 96 + GUTTER
+    assert pixels.shape[:2] == (CAPTION + GUTTER + 4 * row, GUTTER + 3 * column)
+    for number, seed in enumerate((0, 2, 4, 6)):  # spread over the seven
+        y = CAPTION + GUTTER + number * row
+        gray, colored, original = (
+            pixels[y : y + 96, GUTTER + k * column : GUTTER + k * column + 96] for k in range(3)
+        )
+        assert (gray.max(axis=2) - gray.min(axis=2)).max() <= 1
+        assert (colored != gray).any() and (colored != original).any()
+        truth = square(photograph(seed), 96)
+        assert (original == truth.permute(1, 2, 0).numpy()).all()
+    answer = command(*arguments)
+    assert answer.code == 2 and "comparison.png: already exists" in answer.err
+    assert command(*arguments, "--overwrite").code == 0
+
+
+def test_a_page_to_judge_by(command: Vidcolor, tmp_path: Path, folder: Path) -> None:
+    page = tmp_path / "judge.html"
+    answer = command("eval", folder, *RAMP, "--at", "64", "--judge", page)
+    assert answer.code == 0, answer.err
+    text = page.read_text(encoding="utf-8")
+    (data,) = re.findall(r"^const pictures = (.*);$", text, re.MULTILINE)
+    pictures = json.loads(data)
+    assert sorted(p["name"] for p in pictures) == [f"{seed}.png" for seed in range(7)]
+    assert [p["name"] for p in pictures] != sorted(p["name"] for p in pictures)
+    assert sum(p["real"] for p in pictures) in (3, 4)
+    for shown in pictures:
+        url = shown["source"].removeprefix("data:image/png;base64,")
+        with Image.open(io.BytesIO(base64.b64decode(url))) as png:
+            pixels = np.asarray(png)
+        seed = int(shown["name"].removesuffix(".png"))
+        truth = square(photograph(seed), 64)
+        assert (pixels == truth.permute(1, 2, 0).numpy()).all() == shown["real"]
+    assert "src=" not in text and "http" not in text  # nothing is fetched
+    answer = command("eval", folder, *RAMP, "--judge", tmp_path / "page.png")
+    assert answer.code == 2 and "--judge must be HTML" in answer.err
 
 
 # ---------------------------------------------------------------- clips

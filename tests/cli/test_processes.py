@@ -35,9 +35,13 @@ def start(*arguments: str | Path, code: str = "") -> subprocess.Popen[str]:
         # as in most languages' settings, but not in C
         env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
         start_new_session=True,
-        # a shell's background jobs ignore it
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=_hear_signals,
     )
+
+
+def _hear_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):  # ignored in the background and under nohup
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,8 @@ from vidcolor.errors import InputError
 from vidcolor.evaluation import VideoRow, VideoTable, evaluate_video, video
 from vidcolor.evaluation.color_film import RgbBatch
 from vidcolor.frames import LumaBatch, Segment
-from vidcolor.run.colorizer import Colorizer, Prepared
+from vidcolor.run.colorizer import Colorizer
+from vidcolor.run.prepared import Prepared
 
 
 class Predicts(Colorizer):

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.helpers.command_line import Vidcolor
 from vidcolor.models import ColorModel, create_model
 from vidcolor.models.describe import describe
+from vidcolor.models.entry import Entry
 from vidcolor.models.fast import Fast
 from vidcolor.models.reproductions.plain_cnn import PlainCNN
 from vidcolor.models.reproductions.pool_cnn import PoolCNN, PoolUNet
+from vidcolor.models.weights import save_weights
 
 SIZES = pytest.mark.parametrize("size", [32, 64])
 NETS = pytest.mark.parametrize(("nf", "nc"), [(1, 2), (8, 5), (32, 24)])
@@ -188,3 +192,44 @@ def test_command_says_what_is_wrong(
 def test_list_is_still_there(command: Vidcolor) -> None:
     assert "fast" in command("models").out
     assert "fast" in json.loads(command("models", "--json").out)
+
+
+def test_doubling_the_input_is_shown(command: Vidcolor) -> None:
+    """Document 003, 3(e): the parameters stay, and what depends on the pixels is four times."""
+    report = json.loads(command("models", "describe", "pool_cnn", "--input", "32", "--json").out)
+    doubled = report["doubled"]
+    assert doubled["input"] == [1, 1, 64, 64]
+    assert doubled["parameters"] == report["parameters"]
+    assert doubled["outputs"] == 4 * report["outputs"]
+    assert doubled["connections"] == 4 * report["connections"]
+    # the statistics of batch norm stay
+    assert doubled["kept_bytes"] == pytest.approx(4 * report["kept_bytes"], rel=2e-3)
+    out = command("models", "describe", "pool_cnn", "--input", "32").out
+    assert "with input 64x64: parameters x1.00, outputs x4.00, connections x4.00" in out
+
+
+def test_the_mean_color_of_pictures_is_printed(command: Vidcolor, tmp_path: Path) -> None:
+    weights = tmp_path / "mean.safetensors"
+    model = create_model("mean_chroma_cnn", variant=1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        # by the units of document 004 the last layer's biases are (a* + 128) / 255
+        model.layers[-1].bias.copy_(torch.tensor([138.0, 108.0]) / 255)  # type: ignore[index, union-attr]
+    entry = Entry("mean_chroma_cnn", input_size=128, options={"variant": 1})
+    save_weights(weights, model.state_dict(), entry, torch.float32)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (60, 40), (200, 40, 30)).save(folder / "red.png")
+    Image.new("L", (40, 60), 99).save(folder / "gray.png")
+    (folder / "cut.png").write_bytes((folder / "red.png").read_bytes()[:30])
+    arguments = ("models", "mean-color", folder, "--weights", weights, "--device", "cpu")
+    rows = [json.loads(x) for x in command(*arguments, "--json").out.splitlines()]
+    assert [Path(row["picture"]).name for row in rows] == ["gray.png", "red.png"]
+    for row in rows:
+        assert row["predicted"] == pytest.approx([10.0, -20.0], abs=0.01)
+    assert rows[0]["own"] == pytest.approx([0, 0], abs=0.01)
+    assert rows[1]["own"][0] > 50 and rows[1]["own"][1] > 40
+    answer = command(*arguments)
+    assert "a* +10.00, b* -20.00 (its own +0.00, +0.00)  " in answer.out.replace("-0.00", "+0.00")
+    assert "unreadable: " in answer.err and "cut.png" in answer.err

@@ -21,6 +21,7 @@ from vidcolor.probe.pictures import (
 )
 from vidcolor.run.pictures import picture_batch_size
 from vidcolor.run.plan import PicturesJob
+from vidcolor.run.provenance import UNMARKED
 from vidcolor.sources import PictureSource
 
 Items = list[tuple[Path, Path]]
@@ -86,13 +87,14 @@ def test_few_pictures_are_all_measured(tmp_path: Path) -> None:
     items.append((tmp_path / "bad.png", tmp_path / "out" / "bad.png"))
     folder = tmp_path / "probe"
     folder.mkdir()
-    found = forecast_pictures(PicturesJob(tuple(items)), colorizer, Settings(), folder)
+    plain = Settings(marks=UNMARKED)  # marks take as much in a small file as in a large one
+    found = forecast_pictures(PicturesJob(tuple(items)), colorizer, plain, folder)
     assert (found.files, found.sampled) == (7, 7) and found.seconds > 0
     pixels = sum(48 * (40 + 8 * n) for n in range(6))
     assert list(folder.iterdir()) == [] and not (tmp_path / "out").exists()
     from vidcolor import colorize
 
-    colorize(tmp_path / "0.png", tmp_path / "one.png", colorizer=colorizer)
+    colorize(tmp_path / "0.png", tmp_path / "one.png", colorizer=colorizer, settings=plain)
     one = (tmp_path / "one.png").stat().st_size
     assert found.bytes == pytest.approx(one * pixels / (48 * 40), rel=0.2)
 

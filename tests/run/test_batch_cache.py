@@ -17,7 +17,7 @@ from vidcolor import Colorizer, EncoderSettings, Settings, colorize
 from vidcolor.frames import LumaBatch
 from vidcolor.motion.stabilizer import Stabilizer
 from vidcolor.run.batch_cache import batch_key, cache_file, cached_batch, size_class, store_batch
-from vidcolor.run.colorizer import Prepared
+from vidcolor.run.prepared import Prepared
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +18,8 @@ from vidcolor.frames import ColorTags, LumaBatch, PixelFormat, picture_format
 from vidcolor.models.base import ColorModel
 from vidcolor.models.weights import manifest
 from vidcolor.motion.stabilizer import Stabilizer
-from vidcolor.run.colorizer import Colorizer, model_size
+from vidcolor.run.colorizer import Colorizer
+from vidcolor.run.prepared import model_size
 from vidcolor.run.settings import ColorizerOptions
 from vidcolor.system.devices import PRECISIONS, choose_device, choose_precision, is_out_of_memory
 
@@ -315,11 +315,11 @@ def test_the_network_takes_fewer_frames_the_larger_they_are(
     model = Colorizer("_ramp", device="cpu")
     seen: list[int] = []
 
-    def network(lightness: torch.Tensor, shots: Sequence[int]) -> torch.Tensor:
+    def network(lightness: torch.Tensor) -> torch.Tensor:
         seen.append(len(lightness))
         return torch.zeros(len(lightness), 2, 8, 8)
 
-    monkeypatch.setattr(model, "_network", network)
+    monkeypatch.setattr(model.model, "forward", network)
     for count, side in ((9, 224), (3, 512), (5, 32), (0, 64)):
         assert model.network(torch.zeros(count, 1, side, side)).shape[0] == count
     assert seen == [5, 4, 1, 1, 1, 5, 0]

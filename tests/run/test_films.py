@@ -25,9 +25,9 @@ from vidcolor.models.base import ColorModel
 from vidcolor.motion.stabilizer import Stabilizer
 from vidcolor.run import films
 from vidcolor.run.colorizer import Colorizer as Worker
-from vidcolor.run.colorizer import Prepared
 from vidcolor.run.pipeline import run
 from vidcolor.run.plan import plan
+from vidcolor.run.prepared import Prepared
 from vidcolor.system.stages import StageTimer
 from vidcolor.system.threads import StageThreads
 

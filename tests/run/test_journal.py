@@ -22,7 +22,9 @@ from tests.helpers.shots import pan
 from vidcolor import Colorizer, EncoderSettings, Report, Settings, colorize
 from vidcolor.motion.shots import Spacing
 from vidcolor.run import films
+from vidcolor.run.provenance import ProvenanceSettings
 from vidcolor.run.settings import Progress
+from vidcolor.sources.marks import read_marks
 
 SHORT = Spacing(Fraction(1), Fraction(2))
 
@@ -201,6 +203,21 @@ def test_every_frame_of_an_mp4_is_shown(
     assert report.status == "done", report.error
     shown = [frame.pts * frame.time_base for frame in read_frames(output)]
     assert shown == [number / rate for number in range(40)]
+
+
+def test_the_date_of_a_resumed_film_is_that_of_its_first_run(
+    tmp_path: Path, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "o.mkv"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
+    kill(film, output, FFV1, 60)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1100000000")
+    report = run(film, output, FFV1)
+    assert report.status == "done" and report.resumed > 20
+    assert read_marks(output)["date"] == "2001-09-09T01:46:40Z"
+    kill(film, output.with_name("p.mkv"), FFV1, 60)
+    unmarked = replace(FFV1, marks=ProvenanceSettings(provenance=False))
+    assert run(film, output.with_name("p.mkv"), unmarked).resumed == 0
 
 
 def test_without_resuming_nothing_is_left(tmp_path: Path, film: Path) -> None:

@@ -70,7 +70,8 @@ def test_a_picture(tmp_path: Path, ramp: Colorizer, suffix: str) -> None:
     output = tmp_path / f"couleur{suffix}"
     settings = Settings(quality=100)
     (report,) = colorize(source, output, colorizer=ramp, settings=settings)
-    assert (report.status, report.frames, report.warnings) == ("done", 1, [])
+    assert (report.status, report.frames) == ("done", 1)
+    assert len(report.warnings) == (suffix == ".bmp")  # which holds no marks of its origin
     if suffix in (".png", ".tif", ".bmp"):
         assert assert_picture_is_colored(output, gray, 0.4).dtype == np.uint8
     else:

@@ -18,7 +18,8 @@ from vidcolor.errors import InputError, WeightsError
 from vidcolor.frames import LumaBatch
 from vidcolor.motion.shots import mark_cuts
 from vidcolor.run.colorizer import Colorizer
-from vidcolor.run.references import MAX_PLACES, Palette, Reference, References, find_references
+from vidcolor.run.palette import MAX_PLACES, Palette, Reference, places_of
+from vidcolor.run.references import find_references, read_references
 
 
 def colorizer(*references: Path | str, **options: Any) -> Colorizer:
@@ -80,7 +81,12 @@ def palette_of(rgb: Tensor, count: int = 1) -> Palette:
     opaque = torch.ones_like(pixels[:, :1], dtype=torch.bool)
     with torch.inference_mode():
         reference = Reference(Path("r.png"), pixels, opaque)
-        return Palette([reference] * count, Tiny().features, torch.device("cpu"))
+        return Palette([places_of(reference, describe, torch.device("cpu"))] * count)
+
+
+def describe(lightness: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
+    features = Tiny().features(lightness)
+    return Tiny().from_features(features), features
 
 
 def test_a_place_unlike_all_others_keeps_its_own_color() -> None:
@@ -90,18 +96,18 @@ def test_a_place_unlike_all_others_keeps_its_own_color() -> None:
     features = {
         stride: (mean[:, 0] + spread[:, 0] * side).view(1, -1, 1, 1).expand(1, -1, 6, 6)
         for stride, mean, spread, side in zip(
-            (8, 16), palette.means, palette.spreads, away, strict=True
+            (8, 16), palette.key.means, palette.key.spreads, away, strict=True
         )
     }
     own = torch.full((1, 2, 12, 12), 7.0)
-    assert torch.equal(palette.pull(own, features, 1.0), own)
+    assert torch.equal(palette.pull(own, features, [1.0], 1.0), own)
     near = {
         stride: (mean + spread * keys[:, :1]).view(1, -1, 1, 1).expand(1, -1, 6, 6)
         for stride, mean, spread, keys in zip(
-            (8, 16), palette.means, palette.spreads, palette.keys.split(48), strict=True
+            (8, 16), palette.key.means, palette.key.spreads, palette.keys.split(48), strict=True
         )
     }
-    pulled = palette.pull(own, near, 1.0)
+    pulled = palette.pull(own, near, [1.0], 1.0)
     assert distance(pulled, palette.colors[0].view(1, 2, 1, 1)) < 1
 
 
@@ -221,7 +227,7 @@ def test_what_cannot_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
         Colorizer("_ramp", device="cpu", references=good)
     for strength in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match="reference_strength must lie between 0 and 1"):
-            References([good], lambda x: x, strength)
+            read_references([good], lambda x: x, strength)
     assert not caplog.text
     Image.new("L", (40, 40), 120).save(tmp_path / "gray.png")
     colorizer(tmp_path / "gray.png")

@@ -14,9 +14,9 @@ from tests.helpers.clips import encode, frames, pattern
 from tests.helpers.films import read_frames
 from vidcolor import Colorizer, EncoderSettings, Settings
 from vidcolor.errors import DeviceError, InputError, OutputError
-from vidcolor.run.colorizer import Prepared
 from vidcolor.run.pipeline import run
 from vidcolor.run.plan import plan
+from vidcolor.run.prepared import Prepared
 from vidcolor.run.settings import Report, is_transient
 from vidcolor.run.watch import Observer, Watch
 

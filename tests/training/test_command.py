@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -12,12 +13,14 @@ import pytest
 from tests.helpers.clips import encode, frames
 from tests.helpers.command_line import Vidcolor
 from tests.training.conftest import write_picture
-from vidcolor.training.recipe import shipped_recipes
+from vidcolor.models.weights import load_model, manifest
+from vidcolor.training.recipe_file import shipped_recipes
 
 # what makes each recipe tiny; the fully connected net of S4a is a variant and too large for a test
 TINY = {
     "best": ("size=64", "batch_size=2", "epoch_size=4", "input_size=64", "model_options.width=64"),
     "fast": ("size=64", "batch_size=2", "epoch_size=4", "input_size=64", "warmup=1"),
+    "fine_tune": ("size=64", "batch_size=2", "epoch_size=4", "input_size=64"),
     "S0": ("size=16", "batch_size=4"),
     "S1a": ("size=32", "batch_size=2", "limit=2"),
     "S1b": ("size=32", "batch_size=2", "model_options.width=4"),
@@ -72,6 +75,92 @@ def test_every_recipe_trains_and_its_weights_run(
         assert len(list(container.decode(video=0))) == 2
 
 
+@pytest.mark.parametrize("lpips", [True, False], ids=["with AlexNet", "without"])
+def test_a_folder_alone_fine_tunes_fast(
+    command: Vidcolor,
+    tmp_path: Path,
+    pictures: Path,
+    film: Path,
+    alexnet_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lpips: bool,
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(alexnet_file.parents[2] if lpips else tmp_path))
+    output = tmp_path / "out"
+    short = ("--epochs", "1", "--set", "epoch_size=8", "--batch-size", "4", "--workers", "0")
+    arguments = ("train", "--data", pictures, "--device", "cpu", "-o", output)
+    answer = command(*arguments, *short)
+    assert answer.code == 0, answer.err
+    objective = "ab_perceptual" if lpips else "ab_huber"
+    for part in (
+        *("recipe:   fine_tune", "model:    fast, 4,9", "start:    the weights fast"),
+        *("16 train, 2 validation, 2 test", f"loss:     {objective}", "1 thread"),
+        *("steps:    2 at most (1 epochs) of 4 pictures", "epoch 0, the starting weights:"),
+        *("epoch 1/1", " start "),
+    ):
+        assert part in answer.out, part
+    assert ("LPIPS" in answer.out) == (not lpips)
+    assert answer.out.index("steps:") < answer.out.index("epoch 0") < answer.out.index("epoch 1/1")
+
+    shipped = manifest()["fast"]
+    _, entry = load_model(file=output / "weights.safetensors")
+    assert (entry.architecture, entry.recipe) == ("fast", "fine_tune")
+    assert (entry.input_size, entry.chroma_gain) == (shipped.input_size, shipped.chroma_gain)
+    color = tmp_path / "color.mkv"
+    weights = output / "weights.safetensors"
+    answer = command("run", film, "--weights", weights, "--device", "cpu", "-o", color)
+    assert answer.code == 0, answer.err
+
+    # going on needs nothing but the folder, and keeps what was changed
+    answer = command("train", "-o", output, "--resume", "--epochs", "2", "--workers", "0")
+    assert answer.code == 0, answer.err
+    assert "start:    the checkpoint of epoch 1, step 2" in answer.out and "epoch 2/2" in answer.out
+    results = json.loads((output / "results.json").read_text(encoding="utf-8"))
+    assert results["changed"]["batch_size"] == 4 and results["changed"]["epochs"] == 2
+    assert results["recipe"]["objective"] == objective
+
+
+def test_random_values_are_said(command: Vidcolor, tmp_path: Path, pictures: Path) -> None:
+    changes = [part for change in TINY["fast"] for part in ("--set", change)]
+    plain = ("--set", "objective=ab_huber", "--set", "objective_options={}", "--epochs", "1")
+    answer = command(
+        *("train", "--recipe", "fast", "--data", pictures, "-o", tmp_path / "out"),
+        *("--workers", "0", "--device", "cpu", *plain, *changes),
+    )
+    assert answer.code == 0, answer.err
+    assert "start:    random values, in the encoder too" in answer.out
+
+
+def test_measures_of_the_own_picture_are_called_so(
+    command: Vidcolor, tmp_path: Path, pictures: Path
+) -> None:
+    arguments = ("train", "--recipe", "S2", "--data", pictures, "--epochs", "1", "--device", "cpu")
+    tiny = [part for change in TINY["S2"] for part in ("--set", change)]
+    answer = command(*arguments, "-o", tmp_path / "out", *tiny)
+    assert answer.code == 0, answer.err
+    assert "over gray (own picture) " in answer.out
+    assert "own picture, with its own lightness; at the end of its a*b* under the true L*" in (
+        answer.out
+    )
+
+
+def test_a_piped_run_prints_lines_between_epochs(
+    command: Vidcolor, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidcolor.cli.training_screen._LINE_SECONDS", 0.0)
+    for name in ("_REPORT_SECONDS", "_FORECAST_SECONDS"):
+        monkeypatch.setattr(f"vidcolor.training.pace.{name}", 0.0)
+    arguments = ("train", "--recipe", "S2", "--data", pictures, "--epochs", "2", "--device", "cpu")
+    tiny = [part for change in TINY["S2"] for part in ("--set", change)]
+    answer = command(*arguments, "-o", tmp_path / "out", *tiny, "--batch-size", "2")
+    assert answer.code == 0, answer.err
+    lines = answer.out.splitlines()
+    (predicted,) = (line for line in lines if line.startswith("predicted: "))
+    assert " at most, " in predicted and " GiB of memory (" in predicted
+    (line,) = (line for line in lines if line.startswith("epoch 2/2  4 of 12 pictures"))
+    assert re.search(r"train loss [\d.e-]+  [\d.]+ images/s  [\d.]+ s left$", line)
+
+
 def test_cifar10_without_a_recipe_is_s0(command: Vidcolor, tmp_path: Path) -> None:
     picture = tmp_path / "picture.webp"
     with zipfile.ZipFile(tmp_path / "cifar10-00.zip", "w") as pack:
@@ -86,9 +175,8 @@ def test_cifar10_without_a_recipe_is_s0(command: Vidcolor, tmp_path: Path) -> No
     results = json.loads((output / "results.json").read_text(encoding="utf-8"))
     assert results["recipe"]["name"] == "S0" and results["data"]["train"] == 12
 
-    # going on from the end, with more epochs
-    again = ("--epochs", "2", "--set", "size=16", "--set", "split=[0.6,0.2,0.2]", "--resume")
-    answer = command("train", "--data", "cifar10", "--data-root", tmp_path, "-o", output, *again)
+    # going on from the end, with more epochs; where the pictures are and the rest is remembered
+    answer = command("train", "--recipe", "S0", "-o", output, "--epochs", "2", "--resume")
     assert answer.code == 0, answer.err
     assert "epoch 2/2" in answer.out and "epoch 1/2" not in answer.out
 

@@ -40,6 +40,7 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("epoch 3/3") == 1  # one process speaks
+        assert "Warning" not in done.stderr and "[rank" not in done.stderr, done.stderr
     one, two = (json.loads((tmp_path / n / "results.json").read_text()) for n in launchers)
     assert (one["processes"], two["processes"]) == (1, 2)
     for first, second in zip(one["history"], two["history"], strict=True):

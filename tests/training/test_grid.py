@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.training.conftest import write_picture
 from vidcolor.errors import TrainingError
 from vidcolor.training import grid
+from vidcolor.training.checkpoint import CheckpointManager
 from vidcolor.training.grid import combinations
 from vidcolor.training.options import TrainOptions
-from vidcolor.training.recipe import Recipe, RecipeFile
+from vidcolor.training.recipe import Recipe, overridden
+from vidcolor.training.recipe_file import RecipeFile, write_recipe
 from vidcolor.training.results.tables import pivot_markdown
 from vidcolor.training.trainer import train
 
@@ -103,6 +111,73 @@ def test_failed_runs_are_named(tmp_path: Path, file: RecipeFile) -> None:
     assert len(lines) == 1 and lines[0].startswith("bad: recipe key 'size'")
     with pytest.raises(TrainingError, match="none of the 1 runs succeeded"):
         grid.run_grid(file, {"bad": runs["bad"]}, tmp_path / "none", TrainOptions(), title="t")
+
+
+def test_the_command_line_counts_more_than_a_runs_own_keys(
+    tmp_path: Path, file: RecipeFile
+) -> None:
+    given = {"epochs": 1, "model_options.kernels": 2, "lr": 0.05}
+    recipe = dataclasses.replace(file.recipe, epochs=1, model_options={"kernels": 2}, lr=(0.05,))
+    changed = dataclasses.replace(file, recipe=recipe, changed=given)
+    runs = {"long": {"epochs": 3, "model_options.kernels": 4, "flip": True}}
+    (row,) = grid.run_grid(changed, runs, tmp_path / "variants", TrainOptions(), title="t")
+    results = json.loads((tmp_path / "variants" / "long" / "results.json").read_text())
+    assert row["epochs"] == results["epochs"] == 1
+    trained = results["recipe"]
+    assert trained["model_options"] == {"kernels": 2} and trained["flip"] is True
+    assert results["changed"] == given
+
+    runs = combinations({"lr": [0.1, 0.01], "model_options.kernels": [2, 4], "flip": [True]}, given)
+    assert list(runs) == ["lr=0.05,kernels=2,flip=True"]  # one value is left of each given key
+    grid.run_grid(changed, runs, tmp_path / "grid", TrainOptions(), title="t")
+    assert trained["lr"] == [0.05]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="there is no kill -9 on Windows")
+def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path, file: RecipeFile) -> None:
+    """They write a checkpoint, from which the same command goes on, and end."""
+    recipe = tmp_path / "mine.toml"
+    write_recipe(dataclasses.replace(file, recipe=overridden(file.recipe, ENDLESS, "")), recipe)
+    with recipe.open("a", encoding="utf-8") as text:
+        text.write("[grid]\nlr = [0.1, 0.01]\n")
+    output = tmp_path / "out"
+    arguments = ("train", "--recipe", str(recipe), "--grid", "--jobs", "2", "-o", str(output))
+    parent = subprocess.Popen(
+        [sys.executable, "-m", "vidcolor", *arguments, "--save-minutes", "60"],
+        stdout=subprocess.DEVNULL,
+    )
+    folders = [output / "grid" / f"lr={lr}" for lr in ("0.1", "0.01")]
+    try:
+        _wait_for(lambda: all((f / "weights.safetensors").exists() for f in folders), 120)
+        workers = [
+            each
+            for each in psutil.Process(parent.pid).children(recursive=True)
+            if "multiprocessing.spawn" in " ".join(each.cmdline())
+        ]
+        assert len(workers) == 2
+    finally:
+        parent.kill()
+        parent.wait()
+    began = {folder: CheckpointManager(folder).paths()[0] for folder in folders}
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    for each in alive:
+        each.kill()
+    assert not alive
+    for folder, before in began.items():
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        assert results["status"] == "interrupted"
+        assert CheckpointManager(folder).paths()[0].name >= before.name
+
+
+ENDLESS = {"epochs": 100_000, "patience": 0}
+
+
+def _wait_for(is_true: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_jobs_follow_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:

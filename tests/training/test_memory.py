@@ -10,7 +10,7 @@ import pytest
 from vidcolor.training import trainer as loop
 from vidcolor.training.options import TrainOptions
 from vidcolor.training.prepare import open_dataset
-from vidcolor.training.recipe import find_recipe, load_recipe
+from vidcolor.training.recipe_file import find_recipe, load_recipe
 from vidcolor.training.trainer import train
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def weights(path: Path, architecture: str = "plain_cnn", **options: Any) -> nn.M
 
 def refused(settings: Recipe, init: str | None = None) -> str:
     with pytest.raises(VidcolorError) as caught:
-        initial_model(settings, init)
+        initial_model(dataclasses.replace(settings, init=init or ""))
     line = str(caught.value)
     assert "\n" not in line
     return line
@@ -81,7 +82,7 @@ def test_the_frozen_part_is_marked() -> None:
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     saved = weights(path, kernels=4)
-    model = initial_model(recipe(model_options={"kernels": 4}), str(path))
+    model = initial_model(recipe(model_options={"kernels": 4}, init=str(path)))
     assert same(model, saved)
     assert all(p.requires_grad for p in model.parameters())
 
@@ -90,13 +91,13 @@ def test_stored_weights_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("VIDCOLOR_WEIGHTS", str(tmp_path / "stored"))
     saved = weights(tmp_path / "w.safetensors")
     import_weights(tmp_path / "w.safetensors", "faces.v2")  # a name with a dot is no file's
-    assert same(initial_model(recipe(), "faces.v2"), saved)
+    assert same(initial_model(recipe(init="faces.v2")), saved)
 
 
 def test_a_public_checkpoint_is_of_the_recipes_model(tmp_path: Path) -> None:
     model = create_model("plain_cnn")
     torch.save(model.state_dict(), tmp_path / "public.pth")
-    assert same(initial_model(recipe(), str(tmp_path / "public.pth")), model)
+    assert same(initial_model(recipe(init=str(tmp_path / "public.pth"))), model)
 
 
 def test_weights_of_another_architecture(tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_a_missing_file_is_not_taken_for_a_name(suffix: str) -> None:
 
 def test_unknown_names_and_broken_files(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no model is called 'mine'"):
-        initial_model(recipe(), "mine")
+        initial_model(recipe(init="mine"))
     path = tmp_path / "w.safetensors"
     path.write_bytes(b"no tensors")
     assert str(path) in refused(recipe(), str(path))
@@ -151,7 +152,7 @@ def test_initial_weights_go_before_pretrained_ones(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     saved = weights(path)
     settings = recipe(encoder=str(tmp_path / "missing.safetensors"))
-    assert same(initial_model(settings, str(path)), saved)
+    assert same(initial_model(dataclasses.replace(settings, init=str(path))), saved)
 
 
 # ------------------------------------------------------------------------------ pretrained values

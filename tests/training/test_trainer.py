@@ -18,11 +18,15 @@ from safetensors.torch import load_file, save_file
 from tests.helpers.pretend_cuda import CUDA, pretend_cuda
 from tests.training.conftest import write_picture
 from vidcolor.errors import DivergedError, InputError, RecipeError, TrainingError
-from vidcolor.models.weights import load_model
+from vidcolor.models import create_model
+from vidcolor.models.entry import Entry
+from vidcolor.models.weights import load_model, save_weights
 from vidcolor.training import checkpoint
 from vidcolor.training.data.batch import Batch
-from vidcolor.training.options import TrainCallbacks, TrainOptions, TrainProgress
-from vidcolor.training.recipe import Recipe, RecipeFile, recipe_values
+from vidcolor.training.options import TrainCallbacks, TrainHeader, TrainOptions, TrainProgress
+from vidcolor.training.prepare import describe_start
+from vidcolor.training.recipe import Recipe, recipe_values
+from vidcolor.training.recipe_file import RecipeFile
 from vidcolor.training.state import TrainState
 from vidcolor.training.trainer import train
 
@@ -53,11 +57,10 @@ def run(
     callbacks: TrainCallbacks | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
-    """Train `file` on the pictures of `data`."""
+    """Train `file` on the pictures of `data`, with one thread, so that all runs are alike."""
     recipe = dataclasses.replace(file.recipe, data=(str(data),))
-    return train(
-        dataclasses.replace(file, recipe=recipe), output, TrainOptions(**changes), callbacks
-    )
+    options = TrainOptions(**{"threads": 1, **changes})
+    return train(dataclasses.replace(file, recipe=recipe), output, options, callbacks)
 
 
 def tensors_of(folder: Path, name: str = "weights.safetensors") -> dict[str, torch.Tensor]:
@@ -306,7 +309,7 @@ def test_progress_and_notices(tmp_path: Path, pictures: Path) -> None:
     lines: list[str] = []
     seen: list[TrainProgress] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vidcolor.training.trainer._REPORT_SECONDS", 0.0)
+        patch.setattr("vidcolor.training.pace._REPORT_SECONDS", 0.0)
         callbacks = TrainCallbacks(on_progress=seen.append, on_notice=lines.append)
         run(tiny(epochs=1, min_chroma=2.0), tmp_path / "out", data, callbacks)
     assert lines == [
@@ -373,13 +376,146 @@ def test_estimations_of_the_first_test_pictures(tmp_path: Path, pictures: Path) 
 
 def test_transfer_and_head_only(tmp_path: Path, pictures: Path, trained: Path) -> None:
     start = load_file(trained / "weights.safetensors")
-    file = tiny(epochs=1, lr=(1e-9,))
     init = str(trained / "weights.safetensors")
-    run(file, tmp_path / "transfer", pictures, init=init)
+    run(tiny(epochs=1, lr=(1e-9,), init=init), tmp_path / "transfer", pictures)
     for key, value in tensors_of(tmp_path / "transfer").items():
         assert torch.allclose(value, start[key], atol=1e-6), key
     with pytest.raises(TrainingError, match="this model has no head"):
         run(tiny(freeze="backbone"), tmp_path / "frozen", pictures)
+
+
+def test_nothing_better_keeps_the_starting_weights(
+    tmp_path: Path, pictures: Path, trained: Path
+) -> None:
+    """Epoch 0 is measured before the first step; its weights stay bit for bit."""
+    init = tmp_path / "start.safetensors"
+    options = {"layers": 2, "kernels": 4}
+    entry = Entry("plain_cnn", input_size=16, options=options, chroma_gain=1.25)
+    tensors = tensors_of(trained)
+    save_weights(init, tensors, entry, torch.float32)
+    rows: list[tuple[dict[str, float], bool]] = []
+    file = tiny(epochs=3, lr=(30.0,), init=str(init), patience=2)
+    callbacks = TrainCallbacks(on_epoch=lambda row, best: rows.append((row, best)))
+    results = run(file, tmp_path / "out", pictures, callbacks)
+    first, best = rows[0]
+    assert best and first["epoch"] == 0 and "train_loss" not in first and "lr" not in first
+    before = json.loads((trained / "results.json").read_text(encoding="utf-8"))["best"]
+    assert first["loss"] == pytest.approx(before["loss"], rel=1e-5)
+    assert [best for _, best in rows[1:]] == [False, False]
+    assert (results["status"], results["best_epoch"], results["epochs"]) == ("stopped early", 0, 2)
+    assert "starting weights, which are kept" in results["reason"]
+    kept = tensors_of(tmp_path / "out")
+    assert all(torch.equal(kept[name], value) for name, value in tensors.items())
+    assert load_model(file=tmp_path / "out" / "weights.safetensors")[1].chroma_gain == 1.25
+    # the table sets the starting weights beside the new ones: here they are the same
+    start, new = results["test"]["rows"][-2:]
+    assert start["name"] == "start" and start["psnr"] == new["psnr"]
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_fixed_norms_keep_their_statistics(tmp_path: Path, pictures: Path, fixed: bool) -> None:
+    model = {"model": "skip_cnn", "model_options": {}}
+    run(tiny(epochs=1, **model), tmp_path / "start", pictures)
+    init = str(tmp_path / "start" / "weights.safetensors")
+    file = tiny(epochs=1, init=init, lr=(1e-3,), ema=0.5, fixed_norms=fixed, **model)
+    run(file, tmp_path / "out", pictures)
+    before, after = tensors_of(tmp_path / "start"), load_file(newest(tmp_path / "out"))
+    norms = [name for name in before if name.endswith("running_mean")]
+    assert norms
+    for name in norms:
+        assert torch.equal(before[name], after[f"model.{name}"]) == fixed
+    moved = [name for name in before if not torch.equal(before[name], after[f"model.{name}"])]
+    assert any(name.endswith("weight") for name in moved)
+
+
+def test_a_better_epoch_replaces_the_starting_weights(
+    tmp_path: Path, pictures: Path, trained: Path
+) -> None:
+    file = tiny(epochs=2, init=str(trained / "weights.safetensors"))
+    results = run(file, tmp_path, pictures)
+    assert results["best_epoch"] == 2 and results["epochs"] == 2
+    rows = results["history"]
+    assert rows[2]["loss"] < rows[0]["loss"]
+    assert results["test"]["rows"][-2]["psnr"] != results["test"]["rows"][-1]["psnr"]
+
+
+def test_checkpoints_within_an_epoch_bear_no_epochs_loss(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    save = checkpoint.CheckpointManager.save
+
+    def noted(self: Any, *arguments: Any) -> Path:
+        path = save(self, *arguments)
+        names.append(path.name)
+        return path
+
+    monkeypatch.setattr(checkpoint.CheckpointManager, "save", noted)
+    results = run(tiny(epochs=2), tmp_path, pictures, save_minutes=0)
+    losses = [row["loss"] for row in results["history"]]
+    ends = {f"epoch{e:03d}-step{3 * e:07d}-loss{losses[e - 1]:.6g}" for e in (1, 2)}
+    found = {name.removeprefix("checkpoint-").removesuffix(".safetensors") for name in names}
+    assert ends <= found
+    within = found - ends
+    assert within and all(name.endswith("-lossnone") for name in within)
+    # so the file with the lowest loss in its name is the best epoch's
+    best = json.loads(newest(tmp_path).with_suffix(".json").read_text())["best_checkpoint"]
+    assert best.endswith(f"loss{min(losses):.6g}.safetensors")
+
+
+def test_the_rate_shown_is_the_one_used(tmp_path: Path, pictures: Path) -> None:
+    used: list[float] = []
+    step = TrainState.train_step
+
+    def noted(self: TrainState, *arguments: Any) -> None:
+        step(self, *arguments)
+        used.append(self.optimizer.param_groups[0]["lr"])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainState, "train_step", noted)
+        file = tiny(epochs=2, schedule="linear", warmup=2, decay_share=0.8)
+        results = run(file, tmp_path, pictures)
+    assert [row["lr"] for row in results["history"]] == [used[2], used[5]]
+    assert used[5] < used[2]
+
+
+def test_the_header_comes_before_the_first_step(tmp_path: Path, pictures: Path) -> None:
+    order: list[str] = []
+    headers: list[TrainHeader] = []
+    step = TrainState.train_step
+
+    def noted(self: TrainState, *arguments: Any) -> None:
+        order.append("step")
+        step(self, *arguments)
+
+    def began(header: TrainHeader) -> None:
+        order.append("header")
+        headers.append(header)
+
+    callbacks = TrainCallbacks(
+        on_start=began,
+        on_validation=lambda epoch: order.append(f"validation {epoch}"),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainState, "train_step", noted)
+        run(tiny(epochs=1), tmp_path, pictures, callbacks)
+    assert order == ["header", "step", "step", "step", "validation 1"]
+    (header,) = headers
+    assert header.parts == {"train": 12, "validation": 4, "test": 4}
+    assert (header.steps, header.epochs, header.batch_size, header.size) == (3, 1, 4, 16)
+    assert (header.model, header.parameters, header.start) == ("plain_cnn", 151, "random values")
+    assert header.threads == 1 and header.note  # rgb_mse measures the network's own picture
+    run(tiny(epochs=2), tmp_path, pictures, callbacks, resume=True)
+    assert headers[1].start == "the checkpoint of epoch 1, step 3"
+
+
+def test_the_first_weights_are_said() -> None:
+    fast = Recipe("fast")
+    assert "random values, in the encoder too" in describe_start(fast, create_model("fast"))
+    named = dataclasses.replace(fast, encoder="mobilenet.safetensors")
+    assert "encoder of mobilenet.safetensors" in describe_start(named, create_model("fast"))
+    named = dataclasses.replace(fast, init="fast")
+    assert describe_start(named, create_model("fast")) == "the weights fast"
 
 
 def test_crops_by_worker_processes(tmp_path: Path, photographs: Path) -> None:

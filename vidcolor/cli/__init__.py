@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 # A command's name, its place (module:attribute), and its line in `vidcolor --help`.
 COMMANDS = {
     "run": (".run:run_command", "Colorize films, pictures and folders."),
+    "shots": (".shots:shots_command", "Find a film's shots and write stills to color."),
+    "check": (".check:check_command", "Check a folder of shots and its colored stills."),
     "status": (".status:status_command", "Tell how far a run is."),
     "clean": (".clean:clean_command", "Remove what killed runs have left."),
     "train": (".train:train_command", "Train weights by a recipe."),
@@ -32,6 +34,7 @@ COMMANDS = {
     "eval": (".evaluate:evaluate_command", "Measure a model on color pictures or clips."),
     "models": (".models:models_command", "List the models; describe an architecture."),
     "weights": (".weights:weights_command", "Import weights, such as public checkpoints."),
+    "inspect": (".inspect:inspect_command", "Print what files say of their origin."),
 }
 EXIT_CODES = """\b
 Exit codes:

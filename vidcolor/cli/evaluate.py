@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..evaluation import EvalTable, VideoRow
+    from ..evaluation.stills import Page
+
+
+COMPARISON = Path("comparison.png")
+_JUDGED = 40  # pictures
 
 
 @dataclass(frozen=True)
@@ -38,16 +44,37 @@ class PictureOptions:
     sheet_each: int | None = option(
         None, low=1, high=50, metavar="N", help="Pictures of each of the three [4]."
     )
-    overwrite: bool = option(False, short="-y", help="Replace an existing sheet.")
+    compare: int | None = option(
+        None,
+        low=1,
+        high=100,
+        metavar="N",
+        help="Write comparison.png: N pictures spread over the set, gray, colored and original "
+        "side by side.",
+    )
+    judge: Path | None = option(
+        None,
+        metavar="FILE.html",
+        help="Write a page on which people judge 40 pictures, real or colored, and that counts.",
+    )
+    overwrite: bool = option(False, short="-y", help="Replace existing sheets and pages.")
     per_picture: bool = option(False, help="With --json: also the figures of every picture.")
 
     def __post_init__(self) -> None:
         check_options(self)
-        for name in ("overwrite", "sheet_each"):
-            if self.sheet is None and getattr(self, name):
-                raise OptionError(name, "needs --sheet")
+        if self.sheet_each and self.sheet is None:
+            raise OptionError("sheet_each", "needs --sheet")
+        if self.overwrite and not self.files():
+            raise OptionError("overwrite", "needs --sheet, --compare or --judge")
+        if self.judge is not None and self.judge.suffix.lower() not in (".html", ".htm"):
+            raise OptionError("judge", f"must be HTML; use {self.judge.with_suffix('.html')}")
         if self.sheet is not None and self.sheet.suffix.lower() != ".png":
             raise OptionError("sheet", f"must be a PNG file; use {self.sheet.with_suffix('.png')}")
+
+    def files(self) -> list[Path]:
+        """What is written."""
+        compare = COMPARISON if self.compare else None
+        return [path for path in (self.sheet, compare, self.judge) if path is not None]
 
 
 @dataclass(frozen=True)
@@ -98,6 +125,7 @@ def evaluate_command(
 
     \b
     vidcolor eval photos/ --sheet sheet.png
+    vidcolor eval photos/ --weights mine.safetensors --compare 10 --judge judge.html
     vidcolor eval --video clip.mp4 "clips/*.mkv" --limit 100
 
     PATHS are folders and zips of pictures, or clips with --video.
@@ -134,9 +162,17 @@ def _pictures(
     from rich.progress import Progress
 
     from ..evaluation import evaluate_folders
+    from ..evaluation.judgment import write_judgment_page
+    from ..evaluation.sheets import write_comparison
 
-    if chosen.sheet is not None and chosen.sheet.exists() and not chosen.overwrite:
-        raise OutputError(f"{chosen.sheet}: already exists; give --overwrite to replace it")
+    for path in chosen.files():
+        if path.exists() and not chosen.overwrite:
+            raise OutputError(f"{path}: already exists; give --overwrite to replace it")
+    pages: list[Page] = []
+    if chosen.compare:
+        pages.append(partial(write_comparison, COMPARISON, chosen.compare))
+    if chosen.judge is not None:
+        pages.append(partial(write_judgment_page, chosen.judge, _JUDGED, 0))
     colorizer = make_colorizer(options)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -158,6 +194,7 @@ def _pictures(
             name=colorizer.name,
             sheet=chosen.sheet,
             each=chosen.sheet_each or 4,
+            pages=pages,
             progress=progress,
         )
     if as_json:

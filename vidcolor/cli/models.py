@@ -12,13 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..run.settings import ColorizerOptions
 from .log import verbosity
-from .options import parse_assignment, parsed
-from .text import json_text, printable
+from .options import FilePath, make_colorizer, parse_assignment, parsed, takes
+from .text import json_text, printable, say
 
 if TYPE_CHECKING:
     from ..models.describe import Description
     from ..models.entry import Entry
+
+
+# what `describe` compares with the same at twice the input's sides
+_COMPARED = {
+    "parameters": "parameters",
+    "outputs": "outputs",
+    "connections": "connections",
+    "inference_bytes": "memory in inference",
+    "kept_bytes": "memory of a picture in training",
+    "training_bytes": "memory in training with Adam",
+}
 
 
 @click.group("models", invoke_without_command=True)
@@ -78,11 +90,45 @@ def describe_command(
         description = describe(model, size)
     except ValueError as error:
         raise click.BadParameter(f"{name}: {error}", param_hint="--input") from error
+    doubled = describe(model, 2 * size)
     if as_json:
         report = {"architecture": name, "options": dict(options), **description.to_dict()}
+        report["doubled"] = {key: getattr(doubled, key) for key in ("input", *_COMPARED)}
         click.echo(json_text(report, indent=1))
     else:
         _show(name, description)
+        _show_doubled(description, doubled)
+
+
+@models_command.command("mean-color")
+@click.argument("paths", nargs=-1, required=True, type=FilePath())
+@takes(options=ColorizerOptions)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a picture.")
+@verbosity
+def mean_color_command(paths: tuple[Path, ...], options: ColorizerOptions, as_json: bool) -> None:
+    """Print the mean a* and b* that a model predicts of pictures, beside their own.
+
+    \b
+    vidcolor models mean-color photos/ --weights runs/S4a/weights.safetensors
+
+    PATHS are folders and zips. The networks of S4a predict nothing else. A gray picture's own mean
+    is 0.
+    """
+    from ..color.convert import rgb_to_lab
+    from ..evaluation.picture_sets import stream_pictures
+
+    colorizer, unreadable = make_colorizer(options), list[str]()
+    for name, picture in stream_pictures(list(paths), unreadable):
+        lab = rgb_to_lab(picture[None].float() / 255)
+        predicted = colorizer.predict_full_size(lab[:, :1]).float().mean(dim=(0, 2, 3)).tolist()
+        own = lab[:, 1:].mean(dim=(0, 2, 3)).tolist()
+        if as_json:
+            click.echo(json_text({"picture": name, "predicted": predicted, "own": own}))
+        else:
+            (a, b), (own_a, own_b) = predicted, own
+            say(f"a* {a:+.2f}, b* {b:+.2f} (its own {own_a:+.2f}, {own_b:+.2f})  {name}")
+    for name in unreadable:
+        say(f"unreadable: {name}", err=True)
 
 
 def _show(name: str, description: Description) -> None:
@@ -120,6 +166,16 @@ def _show(name: str, description: Description) -> None:
     console.print(table)
     for label, text in totals.items():
         console.print(f"{label}: {text}")
+
+
+def _show_doubled(description: Description, doubled: Description) -> None:
+    """Print what grows, and how, where the input's sides are doubled."""
+    grown = [
+        f"{label} x{getattr(doubled, key) / getattr(description, key):.2f}"
+        for key, label in _COMPARED.items()
+        if getattr(description, key)
+    ]
+    click.echo(f"with input {doubled.input[-2]}x{doubled.input[-1]}: {', '.join(grown)}")
 
 
 def _list(as_json: bool) -> None:

@@ -25,7 +25,9 @@ Result = TypeVar("Result")
 Decorator = Callable[[Callable[..., Result]], Callable[..., Result]]
 
 
-def takes(*, without: Collection[str] = (), **groups: type[Any]) -> Decorator[Any]:
+def takes(
+    *, without: Collection[str] = (), only: Collection[str] | None = None, **groups: type[Any]
+) -> Decorator[Any]:
     """Give a command an option for every field of some dataclasses.
 
     The command gets an instance of each dataclass. A value that the dataclass refuses is a usage
@@ -33,6 +35,7 @@ def takes(*, without: Collection[str] = (), **groups: type[Any]) -> Decorator[An
 
     Args:
         without: fields that are no options of this command and keep their defaults.
+        only: the fields that are; None for all others.
         **groups: the dataclasses, by the name of the command's parameter.
     """
 
@@ -40,7 +43,7 @@ def takes(*, without: Collection[str] = (), **groups: type[Any]) -> Decorator[An
         each.name: (each, hint)
         for group in groups.values()
         for each, hint in _leaves(group)
-        if each.name not in without
+        if each.name not in without and (only is None or each.name in only)
     }
 
     def decorate(command: Callable[..., Result]) -> Callable[..., Result]:
@@ -196,7 +199,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     Raises:
         ValueError: no equals sign.
     """
-    from ..training.recipe import parse_value
+    from ..training.recipe_file import parse_value
 
     key, equals, value = text.partition("=")
     if not equals:

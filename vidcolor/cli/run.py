@@ -73,6 +73,7 @@ def run_command(
     vidcolor run frames/%05d.png --fps 24 -o film.mkv
     vidcolor run film.mov -o out/%06d.dpx
     vidcolor run old_film.mp4 --preview 6 -o sheet.png
+    vidcolor run old_film.mp4 --shots shots/ -o color.mp4
 
     Sound, subtitles, chapters and attachments are copied. An output appears under its name only
     when it is complete. The readable part of a damaged film goes to NAME.incomplete.EXT.
@@ -103,6 +104,8 @@ def run_command(
     from .worker_pool import WorkerPool
 
     screen = Screen(quiet=quiet, as_json=as_json, watching=job.watch)
+    if options.shots is not None and not _is_one_film(inputs, settings):
+        raise click.UsageError("--shots belongs to one film; give that film alone")
     if preview is not None:
         _preview(inputs, output, preview, options, settings, screen)
         return
@@ -124,6 +127,13 @@ def run_command(
         say(f"error: {error}", err=True)
         sys.exit(1)
     sys.exit(0 if work.is_good and not screen.lost else 1)
+
+
+def _is_one_film(inputs: tuple[str, ...], settings: Settings) -> bool:
+    from ..sources import expand
+
+    items = expand(inputs, rate=settings.fps)
+    return len(items) == 1 and not items[0].is_picture
 
 
 def _open_record(
@@ -258,6 +268,7 @@ def _preview(
             deinterlace=settings.deinterlace,
             large_pictures=settings.large_pictures,
             overwrite=settings.overwrite,
+            provenance=settings.marks.provenance,
         )
     except VidcolorError as error:
         screen.finished(Report(items[0].path, path, "failed", error=str(error)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -17,12 +18,15 @@ from .options import parse_assignment, parsed, takes
 from .text import json_text
 
 if TYPE_CHECKING:
-    from ..training.recipe import RecipeFile
+    from ..training.recipe_file import RecipeFile
+    from .training_screen import TrainingScreen
 
 
 @click.command("train")
 @click.option(
-    "--recipe", help="Name of a recipe ('vidcolor recipes' lists them) or a TOML file [S0]."
+    "--recipe",
+    help="Name of a recipe ('vidcolor recipes' lists them) or a TOML file [fine_tune; S0 for "
+    "cifar10].",
 )
 @click.option(
     "-o",
@@ -64,33 +68,42 @@ def train_command(
     variants: str | None,
     jobs: int,
 ) -> None:
-    """Train weights by a recipe.
+    """Train weights on color pictures.
+
+    Without --recipe the shipped model `fast` is fine-tuned on your pictures. Give it some hundred
+    of the kind that you want to colorize.
 
     \b
+    vidcolor train --data photos/
+    vidcolor run old_film.mp4 --weights runs/fine_tune/weights.safetensors -o color.mp4
     vidcolor train --data cifar10
     vidcolor train --recipe S1b --data photos/ --set size=128 -o runs/mine
     vidcolor train --recipe S2 --grid --jobs 0
     torchrun --nproc-per-node 2 -m vidcolor train --recipe S0
-    vidcolor run old_film.mp4 --weights runs/mine/weights.safetensors -o color.mp4
 
     Training stops early if the recipe's measure does not improve; the weights of the best epoch
     are kept. Checkpoints are written every few minutes, at every best epoch and on Ctrl-C;
     --resume continues from the newest.
     """
+    if "torch" not in sys.modules:
+        # OpenMP reads this when torch is loaded. Its threads wait for each other at every layer; by
+        # default they spin, which takes the processor from the one that is waited for
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from ..system.devices import choose_device
     from ..training.checkpoint import CheckpointManager
-    from ..training.recipe import DEFAULT, find_recipe, load_recipe
+    from ..training.distributed import is_main_process
+    from ..training.start import choose_recipe
+    from .training_screen import training_screen
 
-    if grid and variants:
+    many = grid or variants is not None
+    if grid and variants is not None:
         raise click.UsageError("--grid and --variants exclude each other")
-    if jobs != 1 and not (grid or variants):
+    if jobs != 1 and not many:
         raise click.UsageError("--jobs needs --grid or --variants")
-    # a resumed training has the settings of its start
-    begun = (output or Path("runs") / DEFAULT) / "recipe.toml"
-    resumed = (options.resume or options.resume_or_begin) and recipe is None and begun.is_file()
-    path = begun if resumed else find_recipe(recipe or DEFAULT)
-    file = load_recipe(path, {**changes.to_dict(), **dict(overrides)})
-    folder = output or Path("runs") / file.name
+    resume = (options.resume or options.resume_or_begin) and not many  # a grid always resumes
+    file, folder, lines = choose_recipe(
+        recipe, output, {**changes.to_dict(), **dict(overrides)}, resume=resume
+    )
     found = options.resume_or_begin and bool(CheckpointManager(folder).paths())
     options = dataclasses.replace(
         options,
@@ -98,28 +111,31 @@ def train_command(
         device=str(choose_device(options.device)),
         command=shlex.join(["vidcolor", *sys.argv[1:]]),
     )
-    if grid or variants:
-        _run_many(file, folder, options, variants, jobs)
-    else:
-        _run_one(file, folder, options)
+    with training_screen(file) as screen:
+        for line in lines if is_main_process() else ():
+            screen.notice(line)
+        if many:
+            _run_many(file, folder, options, variants, jobs, screen)
+        else:
+            _run_one(file, folder, options, screen)
 
 
-def _run_one(file: RecipeFile, folder: Path, options: TrainOptions) -> None:
+def _run_one(file: RecipeFile, folder: Path, options: TrainOptions, screen: TrainingScreen) -> None:
     from ..training.distributed import is_main_process
     from ..training.trainer import train
-    from .training_screen import training_screen
 
-    with training_screen(file) as screen:
-        results = train(file, folder, options, screen.callbacks())
-        if is_main_process():
-            screen.finished(results, folder)
+    results = train(file, folder, options, screen.callbacks())
+    if is_main_process():
+        screen.finished(results, folder)
 
 
 def _chosen_runs(file: RecipeFile, variants: str | None) -> Mapping[str, Mapping[str, Any]]:
     from ..training.grid import combinations
 
     if variants is None:
-        runs: Mapping[str, Mapping[str, Any]] = combinations(file.grid) if file.grid else {}
+        runs: Mapping[str, Mapping[str, Any]] = (
+            combinations(file.grid, file.changed) if file.grid else {}
+        )
     else:
         chosen = list(file.variants) if variants == "all" else variants.split(",")
         unknown = [name for name in chosen if name not in file.variants]
@@ -134,26 +150,30 @@ def _chosen_runs(file: RecipeFile, variants: str | None) -> Mapping[str, Mapping
 
 
 def _run_many(
-    file: RecipeFile, folder: Path, options: TrainOptions, variants: str | None, jobs: int
+    file: RecipeFile,
+    folder: Path,
+    options: TrainOptions,
+    variants: str | None,
+    jobs: int,
+    screen: TrainingScreen,
 ) -> None:
     from ..training.grid import jobs_that_fit, run_grid
-    from .training_screen import training_screen
 
     runs = _chosen_runs(file, variants)
     what = "grid" if variants is None else "variants"
     folder = folder / what
-    with training_screen(file) as screen:
-        rows = run_grid(
-            file,
-            runs,
-            folder,
-            options,
-            title=f"{file.name}: {what}",
-            jobs=jobs_that_fit(jobs),
-            on_row=screen.grid_row,
-            on_notice=screen.notice,
-        )
-        screen.grid_finished(rows, folder)
+    screen.grid_started(len(runs))
+    rows = run_grid(
+        file,
+        runs,
+        folder,
+        options,
+        title=f"{file.name}: {what}",
+        jobs=jobs_that_fit(jobs),
+        on_row=screen.grid_row,
+        on_notice=screen.notice,
+    )
+    screen.grid_finished(rows, folder)
     if len(rows) < len(runs):
         raise SystemExit(1)
 
@@ -163,7 +183,8 @@ def _run_many(
 @verbosity
 def recipes_command(as_json: bool) -> None:
     """List the recipes that `vidcolor train --recipe NAME` knows."""
-    from ..training.recipe import load_recipe, recipe_values, shipped_recipes
+    from ..training.recipe import recipe_values
+    from ..training.recipe_file import load_recipe, shipped_recipes
     from .training_screen import print_recipes
 
     files = [load_recipe(path) for path in shipped_recipes().values()]

@@ -213,6 +213,12 @@ def _lpips_heads() -> list[Tensor]:
     return heads
 
 
+def find_alexnet() -> Path | None:
+    """AlexNet's file in torch's hub cache, if there is one."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / _HUB_NAME
+    return path if path.is_file() else None
+
+
 def load_lpips(weights: Path | None = None) -> Lpips | None:
     """Load the LPIPS network on the CPU; None if AlexNet's features are not available.
 
@@ -227,8 +233,8 @@ def load_lpips(weights: Path | None = None) -> Lpips | None:
         WeightsError: the file is missing, truncated or not AlexNet's, or torchmetrics lacks the
             heads.
     """
-    path = weights or Path(torch.hub.get_dir()) / "checkpoints" / _HUB_NAME
-    if weights is None and not path.is_file():
+    path = weights or find_alexnet()
+    if path is None:
         return None
     return Lpips(_alexnet(_read_features(path), path), _lpips_heads()).eval()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,6 +146,39 @@ def choose_pictures(scores: Sequence[PictureScore], each: int) -> dict[int, str]
         for index in indices:
             chosen.setdefault(index, kind)
     return chosen
+
+
+def spread(total: int, count: int) -> list[int]:
+    """`count` indices below `total`, as evenly spread as possible; all of them if there are fewer.
+
+    >>> spread(10, 4)
+    [0, 3, 6, 9]
+    """
+    if count >= total:
+        return list(range(total))
+    return [round(i * (total - 1) / max(1, count - 1)) for i in range(count)]
+
+
+def write_comparison(
+    path: Path,
+    count: int,
+    scores: Sequence[PictureScore],
+    render: Callable[[Sequence[int]], tuple[Tensor, Tensor, Tensor]],
+) -> None:
+    """Write a contact sheet of `count` pictures spread over the set, good and bad alike.
+
+    Args:
+        path: the PNG; replaced atomically.
+        count: of pictures.
+        scores: of all pictures.
+        render: see `stills.Page`.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    chosen = spread(len(scores), count)
+    pictures = [(str(number), scores[index]) for number, index in enumerate(chosen, start=1)]
+    write_score_sheet(path, pictures, *render(chosen))
 
 
 def _label(kind: str, score: PictureScore) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +37,13 @@ from .sheets import PictureScore, choose_pictures, write_score_sheet
 _BATCH = 8
 MIN_SIZE = 11  # side of SSIM's window, pixels
 _MIN_LPIPS_SIZE = 64  # pixels; below, AlexNet's last feature map is empty
+
+
+Page = Callable[
+    [Sequence[PictureScore], Callable[[Sequence[int]], tuple[Tensor, Tensor, Tensor]]], None
+]
+"""Writes something about the pictures. It gets their scores, and a function that makes gray,
+prediction and truth of chosen ones, each R'G'B' `(N, 3, S, S)` in [0, 255]."""
 
 
 class Predictor(Protocol):
@@ -196,6 +204,7 @@ def evaluate(
     unreadable: Sequence[str] = (),
     sheet: Path | None = None,
     each: int = 4,
+    pages: Sequence[Page] = (),
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> EvalTable:
     """Measure `colorizer` on color pictures.
@@ -215,6 +224,7 @@ def evaluate(
         sheet: a PNG to write, atomically: gray, prediction and truth of the pictures with the best,
             median and worst LPIPS (PSNR if there is no LPIPS).
         each: number of pictures of each of the three kinds; fewer if the set is small.
+        pages: called at the end; see `Page`.
         progress: called with the number of pictures done and in all; the latter is None while the
             pictures are read.
 
@@ -270,8 +280,13 @@ def evaluate(
 
     gray, true = tallies[0], tallies[3]
     scores = tallies[4].scores(titles, gray)
+    render = partial(_render, colorizer, squares)
     if sheet is not None:
-        _write_sheet(sheet, colorizer, squares, scores, each)
+        chosen = choose_pictures(scores, each)
+        kinds = [(kind, scores[index]) for index, kind in chosen.items()]
+        write_score_sheet(sheet, kinds, *render(list(chosen)))
+    for page in pages:
+        page(scores, render)
     return EvalTable(
         rows=tuple(t.row(n, gray, true) for n, t in zip(names, tallies, strict=True)),
         num_pictures=len(squares),
@@ -284,23 +299,17 @@ def evaluate(
     )
 
 
-def _write_sheet(
-    path: Path,
-    colorizer: Predictor,
-    squares: Sequence[Tensor],
-    scores: Sequence[PictureScore],
-    each: int,
-) -> None:
-    """Write the sheet of the best, median and worst pictures, predicting them again."""
-    chosen = choose_pictures(scores, each)
+def _render(
+    colorizer: Predictor, squares: Sequence[Tensor], indices: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gray, prediction (made again) and truth of some squares; see `Page`."""
     truths, grays, predictions = [], [], []
-    for truth, lab in _batches([squares[index] for index in chosen]):
+    for truth, lab in _batches([squares[index] for index in indices]):
         lightness, ab = lab[:, :1], lab[:, 1:]
         truths.append(truth)
         grays.append(_to_rgb8(lightness, torch.zeros_like(ab)))
         predictions.append(_to_rgb8(lightness, colorizer.predict_full_size(lightness).to(ab)))
-    columns = (torch.cat(grays), torch.cat(predictions), torch.cat(truths))
-    write_score_sheet(path, [(kind, scores[index]) for index, kind in chosen.items()], *columns)
+    return torch.cat(grays), torch.cat(predictions), torch.cat(truths)
 
 
 def _notes(
@@ -328,6 +337,7 @@ def evaluate_folders(
     name: str = "model",
     sheet: Path | None = None,
     each: int = 4,
+    pages: Sequence[Page] = (),
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> EvalTable:
     """Call `evaluate` on every picture of the folders and zips `paths`.
@@ -348,5 +358,6 @@ def evaluate_folders(
         unreadable=unreadable,
         sheet=sheet,
         each=each,
+        pages=pages,
         progress=progress,
     )

@@ -26,6 +26,7 @@ from ..motion.shots import LOOKAHEAD
 from ..run.colorizer import Colorizer
 from ..run.films import batch_size, colorize_film
 from ..run.plan import FilmJob
+from ..run.provenance import UNMARKED
 from ..run.settings import Settings
 from ..sinks import is_sequence
 from ..sinks.encoder_table import find_encoder
@@ -199,7 +200,9 @@ def make_measure(
         # copied streams are counted, not measured: their size does not follow the frames
         plan = replace(job.plan, output=output, streams=(), num_chapters=0)
         source = job.source.at(segment)
-        chosen = replace(settings, segment=segment, copy=frozenset(), overwrite=True)
+        chosen = replace(
+            settings, marks=UNMARKED, segment=segment, copy=frozenset(), overwrite=True
+        )
         stamps: list[tuple[int, float]] = []
         began = time.perf_counter()
         report = colorize_film(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ..errors import VidcolorError
 from ..run.batch_cache import store_batch
-from ..run.colorizer import Colorizer, model_size
+from ..run.colorizer import Colorizer
+from ..run.prepared import model_size
 from ..system.devices import device_memory, device_name
 from .batches import Row, fastest_batch, largest_batch, measure_batches
 

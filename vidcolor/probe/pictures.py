@@ -69,7 +69,8 @@ def measure_pictures(
 ) -> list[Written]:
     """Colorize `items` into `folder`, with `window` as of `colorize_pictures`; remove the files."""
     pairs = tuple((path, folder / f"{n}{out.suffix}") for n, (path, out) in enumerate(items))
-    settings = replace(settings, overwrite=True)
+    marks = replace(settings.marks, c2pa_cert=None, c2pa_key=None, dossier=None)
+    settings = replace(settings, marks=marks, overwrite=True)
     source, found, began = PictureSource(pairs), [], time.perf_counter()
     reports = colorize_pictures(PicturesJob(pairs), colorizer, settings, window=window)
     for number, report in enumerate(reports):

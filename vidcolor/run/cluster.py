@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -42,9 +42,23 @@ _ENVIRONMENT = {
 }
 # A cluster of one machine listens on 127.0.0.1 alone: whoever reaches Ray can run programs.
 _ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+_PASSED = ("SOURCE_DATE_EPOCH",)  # variables that decide what is written
 _LONG = 40  # characters of a temporary folder's name; sockets' names have 107 at most
 _ANSWER = 10.0  # seconds for the cluster's head to answer
 _LOOK = 1.0  # seconds between two looks at the cluster
+
+
+@dataclass(frozen=True)
+class _Here:
+    """What a task has as if it were done in the process that began it.
+
+    Attributes:
+        folder: the current one.
+        variables: of the environment.
+    """
+
+    folder: str
+    variables: dict[str, str]
 
 
 @lru_cache(1)
@@ -53,14 +67,15 @@ def _colorizer(options: ColorizerOptions) -> Colorizer:
     return Colorizer(options)
 
 
-def _do(options: ColorizerOptions, folder: str, task: Task | None, board: Any, number: int) -> Any:
+def _do(options: ColorizerOptions, here: _Here, task: Task | None, board: Any, number: int) -> Any:
     """Do a task in a process of Ray.
 
     Returns:
         Its result, or the exception; without a task the precision of this node.
     """
     try:
-        os.chdir(folder)  # so that relative paths mean the same
+        os.chdir(here.folder)  # so that relative paths mean the same
+        os.environ.update(here.variables)
         colorizer = _colorizer(options)
         if task is None:
             return colorizer.precision
@@ -127,7 +142,8 @@ class Cluster:
         if options.device == "auto":
             gpus = ray.cluster_resources().get("GPU", 0) >= 1
             options = replace(options, device="cuda" if gpus else "cpu")
-        self._options, self._folder = options, os.getcwd()
+        passed = {key: os.environ[key] for key in _PASSED if key in os.environ}
+        self._options, self._here = options, _Here(os.getcwd(), passed)
         most = max((node["Resources"].get("CPU", 0) for node in self._nodes()), default=0)
         self._needs = {
             "num_cpus": max(1, min(_PROCESSORS, int(most) // 2)),
@@ -146,7 +162,7 @@ class Cluster:
                     "task; add a node"
                 )
             # What `auto` means may differ from node to node; it is to mean the same.
-            precision = ray.get(self._remote.remote(options, self._folder, None, self._board, 0))
+            precision = ray.get(self._remote.remote(options, self._here, None, self._board, 0))
             if isinstance(precision, Exception):
                 raise precision
             self._options = replace(options, precision=precision)
@@ -232,9 +248,7 @@ class Cluster:
     def _launch(self, number: int) -> None:
         found = self._running[number]
         found.running += 1
-        reference = self._remote.remote(
-            self._options, self._folder, found.task, self._board, number
-        )
+        reference = self._remote.remote(self._options, self._here, found.task, self._board, number)
         reference.future().add_done_callback(partial(self._land, number))
 
     def _land(self, number: int, done: Future[Any]) -> None:

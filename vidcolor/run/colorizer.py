@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..color.bars import without_bars
 from ..color.codes import luma_of_rgb
@@ -24,59 +23,18 @@ from ..frames import LumaBatch, picture_format
 from ..models import MODELS, FeatureModel
 from ..models.fusion import optimize_for_inference
 from ..models.weights import load_model, manifest
-from ..motion.stabilizer import Motion, Stabilizer
-from ..motion.stabilizer_state import Tracking
-from ..system.devices import PRECISIONS, choose_device, choose_precision
+from ..motion.stabilizer import Stabilizer
+from ..sources import FilmSource
+from ..system.devices import PRECISIONS, choose_device, choose_precision, copy_network
 from .batching import BatchRunner
-from .references import STRIDES, References
+from .palette import STRIDES
+from .prepared import Prepared, area_means, model_size, shrink
+from .references import References, read_references
 from .settings import ColorizerOptions
+from .shot_list import read_shots
+from .stills import Stills
 
-Network = TypeVar("Network", bound=nn.Module)
 _CPU_PIXELS = 4 * 256**2  # in the network at once; more do not fit into the processor's cache
-
-
-def model_size(height: int, width: int, size: int, stride: int) -> tuple[int, int]:
-    """Height and width of the model's input: `size` squared pixels in the frame's shape, both
-    rounded to multiples of `stride`. A frame is stretched by no more than this rounding."""
-    ratio = math.sqrt(height / width)
-    return (
-        max(1, round(size * ratio / stride)) * stride,
-        max(1, round(size / ratio / stride)) * stride,
-    )
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A batch before the network.
-
-    Attributes:
-        batch: the luma.
-        lightness: `(B, 1, h, w)` L* in [0, 100], upright, at the model's size.
-        motions: how each frame moves, for the stabilizer; empty without one.
-        tracking: state of the stabilizer's tracking before the batch, at a checkpoint.
-    """
-
-    batch: LumaBatch
-    lightness: Tensor
-    motions: tuple[Motion, ...] = ()
-    tracking: Tracking | None = None
-
-    def __len__(self) -> int:
-        return len(self.batch)
-
-    @property
-    def inference_indices(self) -> list[int]:
-        """Numbers of the frames that need the network: without a stabilizer, all."""
-        return [i for i in range(len(self)) if not self.motions or self.motions[i].needs_inference]
-
-    def __getitem__(self, part: slice) -> Prepared:
-        batch = self.batch[part]
-        tracking = self.tracking if batch.checkpoint else None
-        return Prepared(batch, self.lightness[part], self.motions[part], tracking)
-
-    def to(self, device: torch.device) -> Prepared:
-        """The same on `device`."""
-        return replace(self, batch=self.batch.to(device), lightness=self.lightness.to(device))
 
 
 class Colorizer:
@@ -114,8 +72,14 @@ class Colorizer:
         self.stride = network.stride
         self.size = options.size or self.entry.input_size
         strength = 1.0 if options.reference_strength is None else options.reference_strength
-        self.references = References(options.references, self._shrink, strength)
-        if self.references.pictures and not isinstance(network, FeatureModel):
+        gray, self.shots = options.reference_gray, None
+        if options.shots is not None:
+            self.shots = read_shots(Path(options.shots))
+            self.references: References = Stills(self.shots, self.shrink, strength, gray=gray)
+        else:
+            self.references = read_references(options.references, self.shrink, strength, gray=gray)
+        hinted = self.shots is not None and self.shots.hints
+        if (self.references.pictures or hinted) and not isinstance(network, FeatureModel):
             suitable = [
                 name
                 for name, entry in manifest().items()
@@ -125,11 +89,54 @@ class Colorizer:
                 f"the model '{self.name}' has no encoder features to compare pictures by; "
                 f"reference pictures work with: {', '.join(suitable)}"
             )
+        self.others = self._other_models()
+
+    def _other_models(self) -> dict[str, Colorizer]:
+        """The models that single shots ask for, by name; they see frames at this one's size."""
+        shots = self.shots.shots if self.shots else ()
+        names = {shot.model for shot in shots if shot.model not in (None, self.name)}
+        others = {}
+        for name in sorted(filter(None, names)):
+            options = replace(self.options, model=name, weights=None, size=self.size, shots=None)
+            other = Colorizer(replace(options, references=(), reference_strength=None))
+            fits = other.stride == self.stride and other._scale() == self._scale()
+            if not fits or (self.references and not isinstance(other.model, FeatureModel)):
+                raise WeightsError(
+                    f"{self.options.shots}: the model '{name}' cannot color single shots beside "
+                    f"'{self.name}'; run it on the whole film"
+                )
+            other.references = self.references.copy()
+            others[name] = other
+        return others
+
+    @torch.inference_mode()
+    def _scale(self) -> int:
+        """Sides of the network's input divided by those of its output."""
+        blank = torch.zeros(1, 1, 2 * self.stride, 2 * self.stride, device=self.device)
+        return 2 * self.stride // self._forward(blank, False)[0].shape[-1]
+
+    def with_film(self, film: FilmSource) -> Colorizer:
+        """A copy for the film that the listed shots are of, which knows the frames of the hints.
+
+        Raises:
+            InputError: it is another film.
+        """
+        if self.shots is None:
+            return self
+        self.shots.film.check(film.path, film.facts, film.deinterlace, self.shots.folder)
+        other = copy.copy(self)
+        assert isinstance(self.references, Stills)
+        other.references = self.references.with_hints(film, self.lightness)
+        other.others = {name: copy.copy(each) for name, each in self.others.items()}
+        for each in other.others.values():
+            each.references = other.references.copy()
+        return other
 
     @property
     def gmacs(self) -> float:
         """Billions of multiply-adds for a frame, by what the weights say; 0 for unknown."""
-        return self.entry.gmacs * (self.size / self.entry.input_size) ** 2
+        own = self.entry.gmacs * (self.size / self.entry.input_size) ** 2
+        return max(own, *(each.gmacs for each in self.others.values()), 0.0)
 
     def on(self, device: torch.device) -> Colorizer:
         """A copy on another device, which shares nothing with this one that changes. If `device`
@@ -142,8 +149,9 @@ class Colorizer:
             other.precision = choose_precision(self.options.precision, device, self._mixed)
         except DeviceError:
             other.precision = choose_precision("auto", device, self._mixed)
-        other.model = _copy_to(self.model, device)
+        other.model = copy_network(self.model, device)
         other.references = self.references.copy()
+        other.others = {name: each.on(device) for name, each in self.others.items()}
         return other
 
     def __call__(self, batch: LumaBatch, stabilizer: Stabilizer | None = None) -> Tensor:
@@ -186,12 +194,13 @@ class Colorizer:
             `(n, 2, h, w)` float32 a*b*, on the CPU if there is a stabilizer; None if n is 0.
         """
         needed, lightness = prepared.inference_indices, prepared.lightness
-        shots = prepared.batch.shots
+        shots, numbers = prepared.batch.shots, prepared.batch.numbers
         if not needed:
             return None
         if len(needed) < len(prepared):
             lightness, shots = lightness[needed], tuple(shots[i] for i in needed if shots)
-        ab = self.network(lightness, shots)
+            numbers = tuple(numbers[i] for i in needed if numbers)
+        ab = self.network(lightness, shots, numbers)
         return ab.cpu() if prepared.motions else ab
 
     @torch.inference_mode()
@@ -211,7 +220,7 @@ class Colorizer:
     @torch.inference_mode()
     def adjust(self, prepared: Prepared, ab: Tensor) -> Tensor:
         """Apply the color adjustment to a*b* of all frames, and turn it like the batch's luma."""
-        ab = self._adjust(ab.to(prepared.lightness), prepared.lightness)
+        ab = self._adjust(ab.to(prepared.lightness), prepared.lightness, prepared.batch.shots)
         if any(prepared.batch.tint):
             ab = ab + ab.new_tensor(prepared.batch.tint)[:, None, None]
         return torch.rot90(ab, prepared.batch.rotation // 90, (-2, -1))
@@ -259,17 +268,22 @@ class Colorizer:
             height, width = height // 2, width // 2
         gray = torch.rot90(film_gray(batch, codes), -(batch.rotation // 90), (-2, -1))
         upright = least if batch.rotation % 180 == 0 else least[::-1]
-        return gray_to_lightness(_shrink(gray, upright))
+        return gray_to_lightness(shrink(gray, upright))
 
-    def _shrink(self, plane: Tensor) -> Tensor:
+    def shrink(self, plane: Tensor) -> Tensor:
         height, width = plane.shape[-2:]
-        return _shrink(plane, model_size(height, width, self.size, self.stride))
+        return shrink(plane, model_size(height, width, self.size, self.stride))
 
-    def _adjust(self, ab: Tensor, lightness: Tensor) -> Tensor:
-        adjustment = self.options.adjustment
-        if adjustment.shifts:
-            lightness = F.interpolate(lightness, size=ab.shape[-2:], mode="area")
-        return adjustment.apply(ab, lightness)
+    def _adjust(self, ab: Tensor, lightness: Tensor, shots: Sequence[int] = ()) -> Tensor:
+        usual = self.options.adjustment
+        if self.shots is None or not shots:
+            return usual.apply(ab, area_means(lightness, ab) if usual.shifts else lightness)
+        lightness, parts = area_means(lightness, ab), []
+        for i, shot in enumerate(self.shots.shots[each] for each in shots):
+            one = slice(i, i + 1)
+            own = shot.adjustment(usual).apply(ab[one], lightness[one])
+            parts.append(torch.zeros_like(own) if shot.skip else own)
+        return torch.cat(parts)
 
     def _forward(self, lightness: Tensor, with_features: bool) -> tuple[Tensor, dict[int, Tensor]]:
         """The network's a*b* in Lab units, and its features where they are asked for."""
@@ -292,12 +306,20 @@ class Colorizer:
         )
 
     @torch.inference_mode()
-    def network(self, lightness: Tensor, shots: Sequence[int] = ()) -> Tensor:
+    def describe(self, lightness: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
+        """The network's a*b* and features of L* `(B, 1, h, w)`; only of a `FeatureModel`."""
+        return self._forward(lightness, True)
+
+    @torch.inference_mode()
+    def network(
+        self, lightness: Tensor, shots: Sequence[int] = (), numbers: Sequence[int] = ()
+    ) -> Tensor:
         """What the network predicts, before stabilizing and adjusting.
 
         Args:
             lightness: `(B, 1, h, w)` L* at the model's size, from `lightness`.
             shots: number of each frame's shot, for references.
+            numbers: number of each frame in its film, for references that are placed by it.
 
         Returns:
             `(B, 2, h', w')` float32 a*b*.
@@ -308,16 +330,28 @@ class Colorizer:
             most = max(1, _CPU_PIXELS // (height * width))
         step = math.ceil(count / math.ceil(count / most))  # parts of about one size
         parts = (slice(first, first + step) for first in range(0, count, step))
-        return torch.cat([self._network(lightness[part], shots[part]) for part in parts])
+        return torch.cat([self._each(lightness[p], shots[p], numbers[p]) for p in parts])
 
-    def _network(self, lightness: Tensor, shots: Sequence[int]) -> Tensor:
+    def _each(self, lightness: Tensor, shots: Sequence[int], numbers: Sequence[int]) -> Tensor:
+        """`_network`, with the model of each frame's shot."""
+        if not (self.others and self.shots and shots):
+            return self._network(lightness, shots, numbers)
+        names = [self.shots.shots[shot].model or self.name for shot in shots]
+        frames: list[Tensor] = [lightness] * len(names)
+        for name in dict.fromkeys(names):
+            same = [i for i, each in enumerate(names) if each == name]
+            rows = [tuple(each[i] for i in same if each) for each in (shots, numbers)]
+            ab = self.others.get(name, self)._network(lightness[same], *rows)
+            for i, one in zip(same, ab.split(1), strict=True):
+                frames[i] = one
+        return torch.cat(frames)
+
+    def _network(self, lightness: Tensor, shots: Sequence[int], numbers: Sequence[int]) -> Tensor:
         ab, features = self._forward(lightness, bool(self.references))
         if self.options.tta:
             ab = (ab + self._forward(lightness.flip(-1), False)[0].flip(-1)) / 2
         if self.references:
-            ab = self.references.pull(
-                ab, features, lambda gray: self._forward(gray, True)[1], shots
-            )
+            ab = self.references.pull(ab, features, self.describe, shots, numbers)
         return ab
 
     @torch.inference_mode()
@@ -331,7 +365,7 @@ class Colorizer:
             `(B, 2, H, W)` float32 a*b* on the colorizer's device, upsampled along L*'s edges.
         """
         lightness = lightness.to(self.device)
-        small = self._shrink(lightness)
+        small = self.shrink(lightness)
         return upsample_chroma(self._adjust(self.network(small), small), lightness)
 
     def colorize(self, picture: np.ndarray) -> np.ndarray:
@@ -363,15 +397,3 @@ class Colorizer:
         (color,) = runner.run(lambda model, part: compose(part, model(part), format), batch)
         rgb = torch.stack([plane[0] for plane in color.planes], dim=-1)
         return rgb.numpy().astype(picture.dtype)
-
-
-def _shrink(plane: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(plane, size=size, mode="bilinear", antialias=True)
-
-
-def _copy_to(network: Network, device: torch.device) -> Network:
-    """A copy of a network on another device, which takes no memory on the network's own."""
-    copies: dict[int, Any] = {id(each): each.to(device) for each in network.buffers()}
-    for each in network.parameters():
-        copies[id(each)] = nn.Parameter(each.detach().to(device), requires_grad=False)
-    return copy.deepcopy(network, copies)

@@ -12,49 +12,37 @@ import logging
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass, replace
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ..errors import InputError, VidcolorError
-from ..sinks import EarlierFilm, FilmSink, can_resume
-from ..sources.loader import load
+from ..sinks import can_resume
 from ..system.devices import processors
 from ..system.disk import DiskGuard, Reserve
-from .films import Findings, film_sink, no_frame
+from .attest import check_provenance, film_origin
+from .film_parts import AHEAD, FilmInParts, NotDivisibleError
 from .identity import checkpoint_spacing
-from .journal import Journal, open_journal
+from .journal import open_journal
 from .pictures import WINDOW
-from .pipeline import colorize_parts
-from .plan import FilmJob, Job, PicturesJob, check_memory
+from .pipeline import Outcome, apart, carefully, colorize_parts
+from .plan import FilmJob, Job, PicturesJob
 from .pool import Pool
-from .segments import FilmSegment, scan
 from .settings import Progress, ProgressCallback, Report, Settings, failed
-from .tasks import Describe, Description, PartOfFilm, SomePictures, WholeFilm
+from .tasks import Describe, Description, SomePictures, WholeFilm
 from .watch import Observer
 
 logger = logging.getLogger(__name__)
 
-_PARTS = "parts"  # folder of the parts, in the hidden one beside the output
 _LONGEST = Fraction(60)  # seconds of a segment, unless checkpoints are farther apart
 _PER_SCAN = 4  # processors of this machine for each film that is scanned at the same time
-_AHEAD = 4  # segments for each worker, between the one that is joined next and the last handed out
 
-
-# A report, progress, or the inputs that are under way from now on.
-_Told = Report | Progress | list[Path]
-
-
-class _NotDivisible(Exception):
-    """A film has to be colored as a whole."""
+# What work threads tell the calling one: a report of a job, or None at the job's end; progress; the
+# inputs that are under way from now on.
+_Told = tuple[Outcome, Report | None] | Progress | list[Path]
 
 
 def run_on(
@@ -69,6 +57,9 @@ def run_on(
 ) -> Iterator[Report]:
     """Work on the jobs, as `pipeline.run` does; yields a report as each input is finished.
 
+    An input whose failure may pass, or that the observer suspects, comes at the end, as it does
+    there: one by one, by one worker.
+
     Args:
         pool: of workers; closed if this is ended early.
         jobs: by `plan`.
@@ -79,68 +70,93 @@ def run_on(
         observer: is told what is under way and what is done.
         guard: pauses the work while a disk has too little space; None for one with the default
             reserve.
+
+    Raises:
+        OutputError, OptionError: see `pipeline.run`.
     """
+    check_provenance(settings)
     observer, guard = observer or Observer(), guard or DiskGuard(Reserve())
-    told: queue.SimpleQueue[_Told | BaseException | None] = queue.SimpleQueue()
-    driver = _Driver(pool, settings, told.put, length, guard)
-    works = [work for job in jobs for work in driver.works(job)]
-
-    def do(work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException as error:  # a fault of this program; raised in the calling thread
-            told.put(error)
-        finally:
-            told.put(None)
-
-    left = len(works)
-    with ThreadPoolExecutor(pool.size + 1, thread_name_prefix="job") as threads:
-        try:
-            for work in works:
-                threads.submit(do, work)
-            while left:
-                item = told.get()
-                if isinstance(item, BaseException):
-                    raise item
-                if isinstance(item, Report):
-                    observer.finish(item)
-                    yield item
-                elif isinstance(item, Progress):
-                    observer.progress(item)
-                    on_progress(item)
-                elif item is not None:
-                    observer.working(item)
-                else:
-                    left -= 1
-        finally:
-            if left:
-                driver.ended = True
-                threads.shutdown(wait=False, cancel_futures=True)
-                pool.close()
+    now, later = apart(jobs, observer)
+    again: list[Job] = []
+    driver = partial(_Driver, pool, observer=observer, guard=guard)
+    yield from driver(settings, length=length, again=again).run(now, on_progress)
+    for job in later:
+        yield from driver(carefully(settings)).run([job], on_progress)
+    for job in again:
+        yield from driver(carefully(settings), slowly=True).run([job], on_progress)
 
 
 class _Driver:
     """Turns jobs into tasks, and their results into reports.
 
-    Attributes:
-        ended: nothing more is wanted.
+    Args:
+        pool: of workers.
+        settings: of the run.
+        observer, guard, length: see `run_on`.
+        again: see `Outcome`. Without it films are not divided.
+        slowly: work on the CPU, whatever the workers' devices.
     """
 
     def __init__(
         self,
         pool: Pool,
         settings: Settings,
-        tell: Callable[[_Told], None],
-        length: Fraction | None,
+        *,
+        observer: Observer,
         guard: DiskGuard,
+        length: Fraction | None = None,
+        again: list[Job] | None = None,
+        slowly: bool = False,
     ) -> None:
-        self._guard = guard
-        self._pool, self._settings, self._tell, self._length = pool, settings, tell, length
+        self._pool, self._settings, self._length = pool, settings, length
+        self._observer, self._guard = observer, guard
+        self._again, self._slowly = again, slowly
+        self._told: queue.SimpleQueue[_Told | BaseException | None] = queue.SimpleQueue()
+        self._tell: Callable[[_Told], None] = self._told.put
         # few films at once: a scan takes a processor, and open films take memory
         self._scanning = threading.Semaphore(max(1, processors() // _PER_SCAN))
-        self.ended = False
+        self._ended = False  # nothing more is wanted
 
-    def works(self, job: Job) -> Iterator[Callable[[], None]]:
+    def run(self, jobs: Sequence[Job], on_progress: ProgressCallback) -> Iterator[Report]:
+        """Do jobs; closes the pool if it is ended early."""
+        works = [work for job in jobs for work in self._works(job)]
+        left = len(works)
+        with ThreadPoolExecutor(self._pool.size + 1, thread_name_prefix="job") as threads:
+            try:
+                for work in works:
+                    threads.submit(self._do, work)
+                while left:
+                    item = self._told.get()
+                    if isinstance(item, BaseException):
+                        raise item
+                    if isinstance(item, tuple):
+                        outcome, report = item
+                        if report is None:
+                            outcome.end()
+                        elif outcome.take(report):
+                            yield report
+                    elif isinstance(item, Progress):
+                        self._observer.progress(item)
+                        on_progress(item)
+                    elif item is not None:
+                        self._observer.working(item)
+                    else:
+                        left -= 1
+            finally:
+                if left:
+                    self._ended = True
+                    threads.shutdown(wait=False, cancel_futures=True)
+                    self._pool.close()
+
+    def _do(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # a fault of this program; raised in the calling thread
+            self._told.put(error)
+        finally:
+            self._told.put(None)
+
+    def _works(self, job: Job) -> Iterator[Callable[[], None]]:
         """Functions that do a job when all of them are called, in any order and thread."""
         if isinstance(job, FilmJob):
             yield partial(self._film, job)
@@ -151,19 +167,22 @@ class _Driver:
             some = replace(job, items=job.items[first : first + WINDOW])
             yield partial(self._pictures, some, describe, counted)
 
+    def _outcome(self, job: Job) -> Outcome:
+        return Outcome(job, self._settings, self._observer, self._again)
+
     def _result(self, task: Any, on_frames: Callable[[int], None] = lambda frames: None) -> Any:
         return self._pool.submit(task, on_frames).result()
 
     # ------------------------------------------------------------------ pictures
 
     def _pictures(self, job: PicturesJob, describe: _Once, counted: _Counter) -> None:
-        began = time.monotonic()
+        began, outcome = time.monotonic(), self._outcome(job)
         try:
             self._guard.wait(job.items[0][1])
             self._tell([path for path, _ in job.items])
             description: Description = describe()
             settings = replace(self._settings, batch_size=description.batch_size)
-            task = SomePictures(job, settings, description, self._pool.neighbors)
+            task = SomePictures(job, settings, description, self._pool.neighbors, self._slowly)
             reports = self._result(task, counted.part(self._tell, job))
         except CancelledError:
             return
@@ -172,16 +191,19 @@ class _Driver:
         for report in reports:
             report.rename(job.clashes.get(report.input, ""))
             report.seconds = report.seconds or (time.monotonic() - began) / len(reports)
-            self._tell(report)
+            self._tell((outcome, report))
+        self._tell((outcome, None))
 
     # ------------------------------------------------------------------ films
 
     def _film(self, job: FilmJob) -> None:
+        outcome = self._outcome(job)
         try:
             self._tell([job.input])
             for report in colorize_parts(job, self._settings, self._part, self._guard):
-                if not self.ended:
-                    self._tell(report)
+                if not self._ended:
+                    self._tell((outcome, report))
+            self._tell((outcome, None))
         except CancelledError:
             pass
 
@@ -189,170 +211,50 @@ class _Driver:
         """Colorize a film, or a part of one that is to be split."""
         try:
             return self._in_segments(job)
-        except _NotDivisible as reason:
+        except NotDivisibleError as reason:
             logger.info("%s: goes to one worker, because %s", job.input, reason)
 
         def on_frames(frames: int) -> None:
             self._tell(Progress(job.input, frames, job.frames))
 
-        report, job.source.changed_at = self._result(WholeFilm(job, self._settings), on_frames)
+        report, job.source.changed_at = self._result(
+            WholeFilm(job, self._settings, self._slowly), on_frames
+        )
         assert isinstance(report, Report)
         return report
 
     def _in_segments(self, job: FilmJob) -> Report:
+        if self._again is None:
+            raise NotDivisibleError("it is tried once more")
         if not (self._settings.resume and can_resume(job.output)):
-            raise _NotDivisible("its finished part could not be kept")
+            raise NotDivisibleError("its finished part could not be kept")
         if not job.source.seeks:
-            raise _NotDivisible("it cannot be entered in its middle")
+            raise NotDivisibleError("it cannot be entered in its middle")
         description = self._result(Describe(job, self._settings))
         spacing = checkpoint_spacing(description.gmacs)
         seconds = job.source.facts.duration_seconds
         if not description.divisible:
-            raise _NotDivisible("it has a reference for each shot, or no shots are found")
+            raise NotDivisibleError("it has references for single shots, or no shots are found")
         if seconds is not None and seconds < 2 * spacing.most:
-            raise _NotDivisible("it is short")
-        share = _LONGEST if seconds is None else Fraction(seconds) / (_AHEAD * self._pool.size)
+            raise NotDivisibleError("it is short")
+        share = _LONGEST if seconds is None else Fraction(seconds) / (AHEAD * self._pool.size)
         length = self._length or max(spacing.least, min(share, _LONGEST))
         restart = self._settings.restart
         with open_journal(job.output, lambda: description.identity, restart=restart) as journal:
-            film = _FilmInParts(
-                job, self._settings, self._pool, description, journal, self._tell, self._guard
-            )
-            return film.run(length, self._scanning)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A segment that is being colored.
-
-    Attributes:
-        segment: what is colored.
-        path: of the film that it becomes.
-        future: done when that is there.
-        damage, warnings: of the film, as far as it was read when the segment was found.
-    """
-
-    segment: FilmSegment
-    path: Path
-    future: Future[Any]
-    damage: list[str]
-    warnings: list[str]
-
-
-class _FilmInParts:
-    """Scans a film, has its segments colored, and joins the parts."""
-
-    def __init__(
-        self,
-        job: FilmJob,
-        settings: Settings,
-        pool: Pool,
-        description: Description,
-        journal: Journal,
-        tell: Callable[[Progress], None],
-        guard: DiskGuard,
-    ) -> None:
-        self._guard = guard
-        self._job, self._settings, self._pool, self._tell = job, settings, pool, tell
-        self._description, self._journal = description, journal
-        self._folder = journal.film.parent / _PARTS
-        self._found = Findings(job, journal)
-        self._done: dict[int, int] = {}  # frames that are colored, by the first of their segment
-        self._resumed = 0
-        self._waiting: deque[_Part] = deque()  # to be joined, in order
-
-    def run(self, length: Fraction, scanning: threading.Semaphore) -> Report:
-        """Colorize the film.
-
-        Args:
-            length: seconds of a segment, at least.
-            scanning: held while the film is scanned.
-
-        Raises:
-            _NotDivisible: a part could not be made.
-            VidcolorError: see `colorize_film`.
-        """
-        job, journal, facts = self._job, self._journal, self._job.source.facts
-        check_memory(facts)
-        point = journal.earlier.checkpoint if journal.earlier else None
-        if journal.earlier:
-            size = journal.earlier.batch_size
-            self._description = replace(self._description, batch_size=size)
-        size = self._description.batch_size
-        film = job.source.resumed(point) if point else job.source
-        frames = self._done[-1] = self._resumed = point.frames if point else 0
-        segments = scan(
-            self._found.read(load(film, batch_size=size, device=torch.device("cpu"))),
-            facts.time_base,
-            checkpoint_spacing(self._description.gmacs),
-            shots=self._description.shots,
-            length=length,
-            begin=point,
-        )
-        with film_sink(job, self._settings, journal) as sink, closing(segments):
-            journal.begin(sink, size)
-            try:
-                with scanning:
-                    for segment in segments:
-                        frames += segment.marks.frames
-                        self._guard.wait(job.output)
-                        self._waiting.append(self._begin(segment))
-                        while self._waiting and self._is_next():
-                            self._join(sink)
-                while self._waiting:
-                    self._join(sink)
-            finally:
-                self._pool.drop([part.future for part in self._waiting])
-            if not frames:
-                raise no_frame(job)
-            cut = film.changed_at is not None
-            written = sink.finish(incomplete=bool(self._found.damage), cut=cut)
-        job.source.changed_at = film.changed_at
-        journal.finished = True
-        report = self._found.report(written, point)
-        report.resumed = self._resumed
-        return report
-
-    def _is_next(self) -> bool:
-        """Whether the next part is to be joined before another segment is looked for."""
-        return self._waiting[0].future.done() or len(self._waiting) > _AHEAD * self._pool.size
-
-    def _join(self, sink: FilmSink) -> None:
-        """Join the next part, when it is done."""
-        part = self._waiting.popleft()
-        segment, path = part.segment, part.path
-        try:
-            part.future.result()
-            film = EarlierFilm(path, path.stat().st_size)
-            if len(film.pts) != segment.marks.frames:
-                raise InputError(f"{path} has {len(film.pts)} frames")
-        except (VidcolorError, OSError) as error:
-            raise _NotDivisible(f"a part of it failed ({error})") from error
-        self._journal.join(film, segment.places, sink, part.damage, part.warnings)
-        film.close()
-        path.unlink(missing_ok=True)
-        self._progress(segment.first, segment.marks.frames)
-
-    def _begin(self, segment: FilmSegment) -> _Part:
-        """Have a segment colored, unless an earlier run has done that."""
-        first, count = segment.first, segment.marks.frames
-        name = f"{first:09}-{first + count:09}-{self._description.digest}"
-        path = self._folder / f"{name}{self._job.output.suffix}"
-        if path.exists() and len(EarlierFilm(path, path.stat().st_size).pts) == count:
-            future: Future[Any] = Future()
-            future.set_result(None)
-            self._resumed += count
-        else:
-            task = PartOfFilm(self._job, self._settings, segment, path, self._description)
-            future = self._pool.submit(task, partial(self._progress, first))
-        found = self._found
-        return _Part(segment, path, future, list(found.damage), list(found.warnings))
-
-    def _progress(self, first: int, frames: int) -> None:
-        """So many frames of the segment that begins with frame `first` are colored."""
-        if frames > self._done.get(first, 0):
-            self._done[first] = frames
-            self._tell(Progress(self._job.input, sum(self._done.values()), self._job.frames))
+            marks = replace(description.marks, date=journal.date)
+            with film_origin(job, self._settings, marks, description.references) as origin:
+                report = FilmInParts(
+                    job,
+                    self._settings,
+                    self._pool,
+                    description,
+                    journal,
+                    origin.marking,
+                    self._tell,
+                    self._guard,
+                ).run(length, self._scanning)
+                origin.attest(report)
+                return report
 
 
 class _Once:

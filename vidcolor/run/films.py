@@ -15,24 +15,30 @@ from torch import Tensor
 
 from ..color.compose import compose
 from ..color.hdr import is_hdr, is_wide
+from ..color.label import Label
 from ..errors import DamagedInputError, InputError
 from ..frames import Checkpoint, ColorBatch, LumaBatch, PixelFormat, VideoInfo
 from ..motion.bars import mark_bars
+from ..motion.listed import mark_listed
 from ..motion.marks import Marks
 from ..motion.shots import Spacing, mark_checkpoints, mark_cuts
 from ..motion.stabilizer import Stabilizer
 from ..motion.stabilizer_state import StabilizerState
 from ..sinks import FilmReport, FilmSink, SequenceSink, can_resume, is_sequence
+from ..sinks.marking import FilmMarking
 from ..sources.loader import copy_stages, load
 from ..system.opencv import load_problem
 from ..system.stages import Stage, StageTimer, run_stages
 from ..system.threads import share_threads
+from .attest import FilmOrigin, film_origin, reference_files
 from .batch_cache import cached_batch
 from .batching import BatchRunner
-from .colorizer import Colorizer, Prepared
+from .colorizer import Colorizer
 from .identity import checkpoint_spacing, identity
 from .journal import Journal, open_journal
 from .plan import FilmJob, check_memory
+from .prepared import Prepared
+from .provenance import make_marks, today
 from .settings import Progress, ProgressCallback, Report, Settings
 
 _CPU_PIXELS, _GPU_PIXELS = 8 * 720 * 576, 4 * 1920 * 1080  # of a batch
@@ -87,14 +93,15 @@ def film_stages(
     spacing: Spacing | None = None,
     resume: Checkpoint | None = None,
     marks: Marks | None = None,
+    label: Label | None = None,
 ) -> list[Stage[Any, Any]]:
     """The stages from decoded luma to color, `LumaBatch` to `ColorBatch`, in order.
 
-    `cuts` marks shots, `bars` the black bars of each; `prepare` makes the network's input and finds
-    the motion; `predict` runs the network; `stabilize` keeps colors steady; `compose` makes the
-    output's pixels. On a GPU `copy` and `receive` bring batches there before `prepare`. Without
-    OpenCV, or if neither stabilizing nor references need shots, `cuts` and `stabilize` are left
-    out.
+    `cuts` marks shots, by the colorizer's list if it has one, `bars` the black bars of each;
+    `prepare` makes the network's input and finds the motion; `predict` runs the network;
+    `stabilize` keeps colors steady; `compose` makes the output's pixels. On a GPU `copy` and
+    `receive` bring batches there before `prepare`. Without OpenCV, or if neither stabilizing nor
+    references need shots, `cuts` and `stabilize` are left out.
 
     Args:
         colorizer: used by the stages' threads; it is not changed.
@@ -104,6 +111,7 @@ def film_stages(
         spacing: of checkpoints, None for none; only with `time_base`.
         resume: the checkpoint that the frames begin with.
         marks: their shots and checkpoints, if they are known; the stages end behind them.
+        label: is drawn into the luma behind the network.
     """
     share = share_threads(colorizer.device, colorizer.gmacs)
     unit = time_base
@@ -134,11 +142,16 @@ def film_stages(
     def make_color(model: Colorizer, given: Predicted) -> ColorBatch:
         assert given.ab is not None
         ab = model.adjust(given.prepared, given.ab)
-        return compose(given.prepared.batch, ab, format, exact_luma=settings.exact_luma)
+        batch = given.prepared.batch if label is None else label(given.prepared.batch)
+        return compose(batch, ab, format, exact_luma=settings.exact_luma)
 
     stages: list[Stage[Any, Any]] = []
     if marks is not None:
         stages.append(Stage("cuts", stream=marks.apply, joined=True))
+    elif colorizer.shots is not None:
+        locate = partial(colorizer.shots.locate, retimed=settings.fps is not None)
+        mark = partial(mark_listed, locate=locate, time_base=unit, spacing=spacing, resume=resume)
+        stages.append(Stage("cuts", stream=mark, joined=True))
     elif time_base is not None:
         mark = partial(mark_cuts, time_base=time_base, spacing=spacing, resume=resume)
         stages.append(Stage("cuts", stream=mark, joined=True))
@@ -193,8 +206,14 @@ def colorize_film(
         OutputError: the film cannot be written.
         DeviceError: memory does not suffice for one frame.
     """
+    colorizer = colorizer.with_film(job.source)
+    marks = make_marks(colorizer, settings, job.input, film=True)
     with _journal(job, colorizer, settings) as journal:
-        return _colorize_film(job, colorizer, settings, on_progress, timer, journal)
+        marks = replace(marks, date=journal.date if journal else today())
+        with film_origin(job, settings, marks, reference_files(colorizer)) as origin:
+            report = _colorize_film(job, colorizer, settings, on_progress, timer, journal, origin)
+            origin.attest(report)
+            return report
 
 
 def _journal(
@@ -215,6 +234,7 @@ def _colorize_film(
     on_progress: ProgressCallback,
     timer: StageTimer | None,
     journal: Journal | None,
+    origin: FilmOrigin,
 ) -> Report:
     facts = job.source.facts
     earlier = journal.earlier if journal else None
@@ -237,13 +257,9 @@ def _colorize_film(
         facts.time_base,
         spacing=checkpoint_spacing(colorizer.gmacs) if journal else None,
         resume=point,
+        label=origin.label,
     )
-    sink: FilmSink | SequenceSink
-    if is_sequence(job.output):
-        overwrite = settings.overwrite or job.replaces
-        sink = SequenceSink(job.output, facts, format=job.plan.format, overwrite=overwrite)
-    else:
-        sink = film_sink(job, settings, journal)
+    sink = _open_sink(job, settings, journal, origin)
 
     def encoding(frames: int) -> AbstractContextManager[None]:
         return timer.measure("encode", frames) if timer else nullcontext()
@@ -271,6 +287,20 @@ def _colorize_film(
     if not without_shots and (note := colorizer.references.unused(shots)):
         found.warnings.append(f"{job.input}: {note}")
     return found.report(written, point)
+
+
+def _open_sink(
+    job: FilmJob, settings: Settings, journal: Journal | None, origin: FilmOrigin
+) -> FilmSink | SequenceSink:
+    if is_sequence(job.output):
+        return SequenceSink(
+            job.output,
+            job.source.facts,
+            format=job.plan.format,
+            overwrite=settings.overwrite or job.replaces,
+            marking=origin.marking,
+        )
+    return film_sink(job, settings, journal, origin.marking)
 
 
 class Findings:
@@ -318,8 +348,10 @@ class Findings:
         return report
 
 
-def film_sink(job: FilmJob, settings: Settings, journal: Journal | None) -> FilmSink:
-    """The sink of a job's film."""
+def film_sink(
+    job: FilmJob, settings: Settings, journal: Journal | None, marking: FilmMarking | None
+) -> FilmSink:
+    """The sink of a job's film, with the marks of its origin."""
     return FilmSink(
         job.output,
         job.source.facts,
@@ -330,6 +362,7 @@ def film_sink(job: FilmJob, settings: Settings, journal: Journal | None) -> Film
         overwrite=settings.overwrite or job.replaces,
         plan=job.plan,
         work=journal.film if journal else None,
+        marking=marking,
     )
 
 

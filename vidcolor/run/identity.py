@@ -28,7 +28,7 @@ Identity = dict[str, str]
 # Settings that do not change a film's frames, pts or streams.
 _FREE = frozenset((
     "batch_size", "resume", "restart", "overwrite", "skip_existing", "quality", "keep_times",
-    "large_pictures", "picture_threads", "timeout",
+    "large_pictures", "picture_threads", "marks", "timeout",
 ))  # fmt: skip
 _OF_PICTURES = ("exact_luma", "quality")  # settings that change a picture
 
@@ -47,19 +47,21 @@ def identity(files: Sequence[Path], colorizer: Colorizer, settings: Settings) ->
         A text for each, by its name.
     """
     found = {"input": digest(files), **colorizer_identity(colorizer)}
-    return found | _texts(settings, {each.name for each in fields(settings)} - _FREE)
+    names = {each.name for each in fields(settings)} - _FREE
+    return found | _marks(settings) | _texts(settings, names)
 
 
 def colorizer_identity(colorizer: Colorizer) -> Identity:
     """The part of `identity` that does not depend on the film."""
     options = colorizer.options
     model = hashlib.sha256()
-    for name, tensor in sorted(colorizer.model.state_dict().items()):
-        model.update(f"{name} {tuple(tensor.shape)}".encode())
-        model.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    for each in (colorizer, *colorizer.others.values()):
+        for name, tensor in sorted(each.model.state_dict().items()):
+            model.update(f"{name} {tuple(tensor.shape)}".encode())
+            model.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return {
         "model": f"{colorizer.name} {model.hexdigest()}",
-        "references": f"{_references(colorizer)} {options.reference_strength}",
+        "references": colorizer.references.digest(),
         "device": f"{colorizer.device.type} {colorizer.precision}",
         "versions": f"vidcolor {__version__}, torch {torch.__version__}, PyAV {version('av')}",
         "size": str(colorizer.size),
@@ -82,17 +84,15 @@ def chosen(colorizer: Colorizer, settings: Settings, *, picture: bool) -> Identi
         "size": str(colorizer.size),
         "tta": str(options.tta),
         "adjustment": repr(options.adjustment),
-        "references": f"{_references(colorizer)} {options.reference_strength}",
+        "references": colorizer.references.digest(),
     }
     names = {each.name for each in fields(settings)} - _FREE
+    found |= _marks(settings) | {"signed": str(settings.marks.c2pa_cert is not None)}
     return found | _texts(settings, set(_OF_PICTURES) if picture else names)
 
 
-def _references(colorizer: Colorizer) -> str:
-    total = hashlib.sha256()
-    for reference in colorizer.references.pictures:
-        total.update(reference.rgb.cpu().numpy().tobytes())
-    return total.hexdigest()
+def _marks(settings: Settings) -> Identity:
+    return {"provenance": str(settings.marks.provenance), "label": settings.marks.label}
 
 
 def _texts(settings: Settings, names: set[str]) -> Identity:

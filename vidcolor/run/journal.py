@@ -31,13 +31,14 @@ from ..errors import OutputError
 from ..frames import Checkpoint, ColorBatch
 from ..motion.stabilizer_state import StabilizerState
 from ..sinks import EarlierFilm, FilmSink
-from ..system.files import fitting_name, parse_json, replacing
+from ..system.files import fitting_name, json_lines, parse_json, replacing
 from ..system.processes import Process, this_process
 from .identity import Identity, changes
-from .journal_lines import json_lines, pack, unpack
+from .packed import pack, unpack
+from .provenance import today
 
-WORK_SUFFIX, _OWNER = ".vidcolor", "owner.json"
-_FILES = re.compile(r"(film|journal|state)-\d+\.\w+|owner\.json|\..*\.tmp")  # in the folder
+WORK_SUFFIX, PARTS, _OWNER = ".vidcolor", "parts", "owner.json"
+_FILES = re.compile(r"(film|journal|state)-\d+\.\w+|owner\.json|parts|\..*\.tmp")  # in the folder
 SILENT_SECONDS = 86_400.0  # after which a file of a process that cannot be seen is a leftover
 _SYNC_SECONDS = 5.0  # between two times that the film is made safe on the disk
 
@@ -62,12 +63,14 @@ class Earlier:
         entries: its checkpoints up to the one to resume at.
         batch_size: of that run.
         names: of its files.
+        date: when the film was begun.
     """
 
     film: EarlierFilm
     entries: list[_Entry]
     batch_size: int
     names: set[str]
+    date: str
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -83,6 +86,7 @@ class Journal:
         earlier: what an earlier run has left, None if there is nothing to resume.
         notes: one line each, for the user.
         finished: the film has got its name; to be set by the user of this class.
+        date: when the film was begun, for its marks.
     """
 
     def __init__(self, folder: Path, suffix: str, make_identity: Callable[[], Identity]) -> None:
@@ -92,6 +96,7 @@ class Journal:
         journals = sorted(folder.glob("journal-*.jsonl"))
         found = [each for path in journals if (each := self._read(path)) is not None]
         self.earlier = max(found, key=lambda each: each.checkpoint.frames, default=None)
+        self.date = self.earlier.date if self.earlier else today()
         taken = {path.stem for path in journals}
         number = next(n for n in itertools.count(1) if f"journal-{n}" not in taken)
         self.film = folder / f"film-{number}{suffix}"
@@ -133,7 +138,7 @@ class Journal:
                 if point is not None:
                     entries[-1].point = point
                     names = {path.name, header["film"], state}
-                    return Earlier(film, entries, header["batch_size"], names)
+                    return Earlier(film, entries, header["batch_size"], names, header["date"])
                 entries.pop()
         except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
             self.notes.append("begins anew, because the journal of the last run is damaged")
@@ -186,8 +191,7 @@ class Journal:
             batch = color.source
             if batch.checkpoint is not None:
                 size = sink.checkpoint()
-                entry = _Entry(batch.checkpoint, frames, list(damage), list(warnings))
-                self._add(entry, size)
+                self._add(_Entry(batch.checkpoint, frames, list(damage), list(warnings)), size)
                 sink.keep, synced, frames = True, time.monotonic(), []
             yield color
             frames += zip(batch.pts, batch.durations, strict=True)
@@ -207,8 +211,7 @@ class Journal:
 
         Args:
             part: its packets.
-            places: its frames, as pts and duration, up to each of its checkpoints; None for the
-                film's end. A run can be resumed at those where a shot begins.
+            places: pts and duration of its frames up to each checkpoint; None for the film's end.
             sink: that it is written to.
             damage, warnings: of the run up to here.
         """
@@ -227,6 +230,7 @@ class Journal:
                     "boot": _boot(),
                     "batch_size": self._batch_size,
                     "identity": self._identity,
+                    "date": self.date,
                 }
             )
             for old in self.earlier.entries if self.earlier else ():

@@ -35,7 +35,8 @@ class UrlPath(type(Path())):  # type: ignore[misc]  # the system's kind of path
     """A path that prints as the URL it was made of; `Path` makes one slash of two."""
 
     def __str__(self) -> str:
-        return super().__str__().replace(":/", "://", 1)
+        text: str = super().__str__()
+        return text.replace(":/", "://", 1)
 
 
 def is_film(path: Path | PurePosixPath) -> bool:

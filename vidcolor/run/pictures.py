@@ -28,6 +28,7 @@ from ..system.devices import free_memory, processors
 from ..system.disk import DiskGuard
 from ..system.stages import Stage, StageTimer, run_stages
 from ..system.threads import thread_budget
+from .attest import PictureOrigins
 from .batching import BatchRunner
 from .colorizer import Colorizer
 from .disk_need import free_room
@@ -36,8 +37,7 @@ from .settings import Progress, ProgressCallback, Report, Settings, failed
 from .watch import Observer
 from .windows import Room, windows
 
-_MOST_THREADS = 16
-_CPU_BATCH, _GPU_BATCH = 4, 16  # on the CPU larger batches gain nothing
+_MOST_THREADS, _CPU_BATCH, _GPU_BATCH = 16, 4, 16  # on the CPU larger batches gain nothing
 WINDOW = 64  # pictures among which those of one size are looked for
 # Memory of a picture at most, from its file to its new file (in 16 bits, while it is encoded), and
 # the part of the free memory that all pictures together may take.
@@ -139,6 +139,7 @@ def picture_stages(
     sink: PictureSink,
     colorizer: Colorizer,
     settings: Settings,
+    origins: PictureOrigins,
     observer: Observer | None = None,
     guard: DiskGuard | None = None,
 ) -> list[Stage[Any, Any]]:
@@ -149,7 +150,7 @@ def picture_stages(
     picture that fails passes through the later stages untouched.
 
     Args:
-        source, sink: of the job's pictures.
+        source, sink, origins: of the job's pictures.
         colorizer: used by the stages' threads; it is not changed.
         settings: of them `batch_size`, `picture_threads` and `exact_luma` count.
         observer: is told which pictures are under way.
@@ -158,14 +159,14 @@ def picture_stages(
     watching = (observer or Observer()).watching
     count = len(source.items)
     size = picture_batch_size(colorizer, settings, count)
-    runner = BatchRunner(colorizer)
+    runner, label = BatchRunner(colorizer), origins.label or (lambda luma: luma)
 
     def read(picture: _Picture) -> list[_Picture]:
         report = picture.report
         try:
             with watching([report.input]):
                 _check_memory(picture)
-                luma = source.read(picture.index, picture.page)
+                luma = origins.mark(source.read(picture.index, picture.page))
         except Exception as error:
             picture.info = source.info(picture.index, picture.page, picture.pages)
             picture.fail(error)
@@ -201,7 +202,7 @@ def picture_stages(
         return [
             ab.cpu()
             if luma.luma.numel() > LARGE
-            else compose(luma, ab, _format(luma), exact_luma=settings.exact_luma)
+            else compose(label(luma), ab, _format(luma), exact_luma=settings.exact_luma)
             for luma, ab in zip(group.pictures, chroma, strict=True)
         ]
 
@@ -212,6 +213,7 @@ def picture_stages(
             with watching([picture.report.input for picture, _ in left]):
                 for made in itertools.chain.from_iterable(runner.run(predict, group)):
                     picture, luma = left.pop(0)
+                    picture.luma = luma = label(luma)
                     if isinstance(made, ColorBatch):
                         made = replace(made, source=luma)  # nothing stays on the device
                     picture.color = made
@@ -250,8 +252,7 @@ def picture_stages(
         return [picture]
 
     workers, own = _thread_count(settings, count), thread_budget.available()
-    threads = max(1, own // max(1, workers))
-    on_cpu = colorizer.device.type == "cpu"
+    threads, on_cpu = max(1, own // max(1, workers)), colorizer.device.type == "cpu"
     return [
         Stage("read", read, threads=threads, workers=workers, joined=True),
         Stage("group", stream=group),
@@ -306,8 +307,7 @@ def colorize_pictures(
     Args:
         job: the pictures, and where they go.
         colorizer: used by threads until the iterator ends; it is not changed.
-        settings: of them `batch_size`, `picture_threads`, `quality`, `overwrite` and `exact_luma`
-            count.
+        settings: of the run.
         on_progress: called before each report.
         window: pictures in a window at most; None for 64.
         share: part of the free memory that they may take.
@@ -349,7 +349,8 @@ def colorize_pictures(
             report = Report(*source.items[index], "done", frames=1)
             yield _Picture(index, page, count, size, last, report, room)
 
-    stages = picture_stages(source, sink, colorizer, settings, observer, guard)
+    origins = PictureOrigins(colorizer, settings, job.replaced)
+    stages = picture_stages(source, sink, colorizer, settings, origins, observer, guard)
     began, done = time.monotonic(), 0
     waiting: dict[int, list[_Picture]] = {}  # for other pages, and for those before them
     running = run_stages(pictures(), stages, timer=timer, name="list", unblock=room.close)
@@ -359,6 +360,7 @@ def colorize_pictures(
             while done in waiting and len(waiting[done]) == waiting[done][0].pages:
                 report = _merged(waiting.pop(done))
                 done += 1
+                origins.attest(report)
                 report.seconds, began = time.monotonic() - began, time.monotonic()
                 on_progress(Progress(report.input, done, len(job.items)))
                 yield report

@@ -19,6 +19,7 @@ import torch
 
 from ..system.disk import DiskGuard, Reserve
 from ..system.stages import StageTimer
+from .attest import check_provenance
 from .colorizer import Colorizer
 from .films import colorize_film
 from .pictures import colorize_pictures
@@ -50,15 +51,20 @@ def run(
         observer: is told what is under way.
         guard: pauses the work while a disk has too little space; None for one with the default
             reserve.
+
+    Raises:
+        OutputError: outputs cannot be signed, or no dossier be written.
+        OptionError: SOURCE_DATE_EPOCH is not a number of seconds.
     """
+    check_provenance(settings)
     observer, guard = observer or Observer(), guard or DiskGuard(Reserve())
-    careful = replace(settings, batch_size=1, picture_threads=1)
+    careful = carefully(settings)
 
     def notice(progress: Progress) -> None:
         observer.progress(progress)
         on_progress(progress)
 
-    now, later = _apart(jobs, observer)
+    now, later = apart(jobs, observer)
     again: list[Job] = []
     for job in now:
         yield from _work(job, colorizer, settings, notice, timer, observer, guard, again)
@@ -67,6 +73,11 @@ def run(
     for job in again:
         slow = colorizer.on(torch.device("cpu"))
         yield from _work(job, slow, careful, notice, timer, observer, guard)
+
+
+def carefully(settings: Settings) -> Settings:
+    """The settings for inputs that have failed: as little at a time as is possible."""
+    return replace(settings, batch_size=1, picture_threads=1)
 
 
 def _singles(job: Job) -> Iterator[tuple[Path, Job]]:
@@ -78,7 +89,7 @@ def _singles(job: Job) -> Iterator[tuple[Path, Job]]:
         yield path, replace(job, items=((path, output),))
 
 
-def _apart(jobs: Sequence[Job], observer: Observer) -> tuple[list[Job], list[Job]]:
+def apart(jobs: Sequence[Job], observer: Observer) -> tuple[list[Job], list[Job]]:
     """The jobs without those inputs that are to come last, and a job for each of these."""
     now: list[Job] = []
     later: list[Job] = []
@@ -93,6 +104,46 @@ def _apart(jobs: Sequence[Job], observer: Observer) -> tuple[list[Job], list[Job
     return now, later
 
 
+class Outcome:
+    """What becomes of the inputs of one job; an observer is told of it.
+
+    Args:
+        job: that is worked on.
+        settings: of the run.
+        observer: of the run.
+        again: takes what is to be tried again instead of being reported; None to report all.
+    """
+
+    def __init__(
+        self, job: Job, settings: Settings, observer: Observer, again: list[Job] | None
+    ) -> None:
+        self._observer, self._again = observer, again
+        self._singles = dict(_singles(job)) if again is not None else {}
+        self._splits = isinstance(job, FilmJob) and settings.on_change == "split"
+        self._parts: list[Report] = []
+
+    def take(self, report: Report) -> bool:
+        """Take the next report of the job; returns whether it is to be yielded."""
+        # None after the first part of a film was announced
+        single = self._singles.pop(report.input, None)
+        if self._again is not None and single and report.status == "failed" and report.transient:
+            self._observer.postpone(report)
+            self._again.append(single)
+            return False
+        if self._splits:
+            self._parts.append(report)
+        else:
+            self._observer.finish(report)
+        return True
+
+    def end(self) -> None:
+        """The job is done. A film that may have been split is finished with its last part."""
+        if parts := self._parts:
+            whole = next((report for report in parts if report.is_problem), parts[0])
+            frames = sum(report.frames for report in parts)
+            self._observer.finish(replace(whole, output=parts[0].output, frames=frames))
+
+
 def _work(
     job: Job,
     colorizer: Colorizer,
@@ -103,24 +154,12 @@ def _work(
     guard: DiskGuard,
     again: list[Job] | None = None,
 ) -> Iterator[Report]:
-    """Work on one job; what is to be tried again goes to `again` instead of being reported."""
-    singles = dict(_singles(job)) if again is not None else {}
-    done: list[Report] = []
+    """Work on one job; see `Outcome`."""
+    outcome = Outcome(job, settings, observer, again)
     for report in _reports(job, colorizer, settings, on_progress, timer, observer, guard):
-        single = singles.pop(report.input, None)  # not after the first part of a film is announced
-        if again is not None and single and report.status == "failed" and report.transient:
-            observer.postpone(report)
-            again.append(single)
-            continue
-        if isinstance(job, FilmJob) and settings.on_change == "split":
-            done.append(report)
-        else:
-            observer.finish(report)
-        yield report
-    if done:  # it may have been split, and is finished with its last part
-        whole = next((report for report in done if report.is_problem), done[0])
-        frames = sum(report.frames for report in done)
-        observer.finish(replace(whole, output=done[0].output, frames=frames))
+        if outcome.take(report):
+            yield report
+    outcome.end()
 
 
 def _reports(
@@ -206,7 +245,8 @@ def colorize(
         A report for each input; look at `status` and `error`.
 
     Raises:
-        OutputError: the output's name cannot be used.
+        OutputError: the output's name cannot be used, outputs cannot be signed, or no dossier be
+            written.
         WeightsError, DeviceError: the default colorizer cannot be made.
     """
     settings = settings or Settings()

@@ -22,6 +22,7 @@ from ..sources import FilmSource, Input, PictureSource
 from ..system.stages import run_stages
 from .colorizer import Colorizer
 from .films import film_stages
+from .provenance import make_marks, today
 from .settings import Settings
 
 _RGB = picture_format(8)
@@ -122,6 +123,7 @@ def write_preview(
     deinterlace: str = "auto",
     large_pictures: bool = False,
     overwrite: bool = False,
+    provenance: bool = True,
 ) -> tuple[int, list[str]]:
     """Write `count` pairs, gray left and color right, as one picture.
 
@@ -136,6 +138,7 @@ def write_preview(
         deinterlace: what to do with interlaced films.
         large_pictures: also read what looks like a decompression bomb.
         overwrite: replace an existing sheet.
+        provenance: let the sheet say that it is colorized.
 
     Returns:
         The pairs on the sheet, and one line for each input that could not be read.
@@ -148,7 +151,15 @@ def write_preview(
     unread: list[str] = []
     limits = not large_pictures
     frames = _frames(items, count, segment, rate, playlists, deinterlace, limits, unread)
-    stages = film_stages(colorizer, Settings(stabilize=False), _RGB, time_base=None)
+    if colorizer.shots is not None:
+        if len(items) != 1 or items[0].is_picture:
+            raise InputError(f"{items[0].path}: --shots belongs to one film; give that alone")
+        own = rate if items[0].takes_rate else None
+        film = items[0].open(segment, own, playlists=playlists, deinterlace=deinterlace)
+        assert isinstance(film, FilmSource)
+        colorizer = colorizer.with_film(film)
+    settings = Settings(stabilize=False)
+    stages = film_stages(colorizer, settings, _RGB, time_base=None)
     with closing(run_stages(frames, stages)) as colors:
         pairs = [_pair(color) for color in colors]
     if not pairs:
@@ -166,7 +177,10 @@ def write_preview(
                 sheet[:, y : y + tile.shape[1], x : x + tile.shape[2]] = tile
         y += max(p[0].shape[1] for p in row) + _GAP
     r, g, b = sheet[:, None].unbind(0)
-    info = PictureInfo(path=items[0].path, output=output)
+    marks = None
+    if provenance:
+        marks = make_marks(colorizer, settings, Path(), film=False, date=today())
+    info = PictureInfo(path=items[0].path, output=output, marks=marks)
     origin = LumaBatch(r[:, None], 8, True, (0,), (0,), picture=info)
     PictureSink(overwrite=overwrite).write(ColorBatch((r, g, b), _RGB, origin))
     return len(pairs), unread

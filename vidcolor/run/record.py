@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..errors import OutputError
@@ -113,8 +112,8 @@ class Record(Observer):
 
     def _take_over(self, row: InputRow, before: JobRow | None) -> None:
         """A row that was under way when its process ended."""
-        same_job = row.job == self._job.id
-        row.status, row.attempts, row.deaths = WAITING, row.attempts + same_job, row.deaths + 1
+        row.status, row.deaths, same_job = WAITING, row.deaths + 1, row.job == self._job.id
+        row.attempts += same_job
         new = stamp_of(row.output)
         if new is not None and new != (row.size, row.mtime) and not self._splits:
             # It got its name, and so is whole, just before the process ended.
@@ -137,25 +136,27 @@ class Record(Observer):
             overwrite: outputs of earlier jobs are replaced.
 
         Returns:
-            A report if the input is finished; else whether `output` is of an earlier job and may
-            be replaced, because the input has changed since.
+            A report if the input is finished; else whether `output` is of an earlier job and may be
+            replaced, because the input has changed since.
 
         Raises:
             OutputError: it was done with other settings.
         """
-        row = self._rows.get(os.path.abspath(item.path))
+        key = os.path.abspath(item.path)
+        row = self._rows.get(key)
         if row is None or os.path.abspath(row.output) != os.path.abspath(output):
             return False
         if row.job == self._job.id and self._supervised.restarts:
             if row.status in (*FINISHED, FAILED) and row.digest in ("", digest(item.files())):
                 report = row.report(item.path)
-                report.restored = os.path.abspath(item.path) not in self._untold
+                report.restored = key not in self._untold
                 return report
             if row.attempts >= ATTEMPTS:
                 why = row.error or "the process ended twice while working on it"
                 report = Report(item.path, output, FAILED, error=f"{item.path}: {why}; left out")
-                self._untold.add(os.path.abspath(item.path))
+                self._untold.add(key)
                 self.finish(report)
+                remove_temporaries(output.absolute().parent)
                 return report
         if overwrite or row.written is None or stamp_of(row.written) != (row.size, row.mtime):
             return False  # not there, or changed by somebody else
@@ -170,7 +171,7 @@ class Record(Observer):
             row.job = self._job.id
             self._dirty[os.path.abspath(row.input)] = row
         written = output if row.written == Path(os.path.abspath(output)) else row.written
-        status = row.status if row.status == "incomplete" else "skipped"
+        status = "incomplete" if row.status == "incomplete" else "skipped"
         return Report(item.path, written, status, row.frames, error=row.error)
 
     def settle(self, reports: Sequence[Report]) -> None:
@@ -315,7 +316,7 @@ class Record(Observer):
         logger.warning("%s; it is tried again at the end", report.error)
         with self._lock:
             row = self._row(report.input, self._rows[os.path.abspath(report.input)].output)
-            row.status, row.error = WAITING, report.error
+            row.error, row.status = report.error, WAITING
 
     def _flush(self) -> bool:
         """Write what has changed; whether it is on the disk."""
@@ -330,7 +331,7 @@ class Record(Observer):
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Go on without the state if it cannot be used, or now cannot be written."""
+        """Go on without the state if it cannot be used."""
         try:
             yield
         except StateError as error:
@@ -376,12 +377,7 @@ class Record(Observer):
     def __enter__(self) -> Record:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._ended.set()
         with self._lock, self._guarded():
             if self._state is None:
@@ -390,7 +386,7 @@ class Record(Observer):
                 if row.status == WORKING and row.job == self._job.id:
                     row.status, self._dirty[key] = WAITING, row
             self._job.ended = time.time()
-            self._job.outcome = "interrupted" if error is not None else "done"
+            self._job.outcome = "done" if error[0] is None else "interrupted"
             self._flush()
             self._state.close()
             if not self._stays or not any(row.status in FINISHED for row in self._rows.values()):

@@ -1,15 +1,4 @@
-"""Reference pictures: a shot's palette pulled toward color pictures that the user gives.
-
-Each place of a frame (a cell of 8x8 pixels of what the model sees) is compared with the places of
-the references by what the model's own encoder says of them, its features at strides 8 and 16. It
-takes the references' true a*b*, weighted by likeness, as far as the best likeness can be trusted,
-and the model's own prediction otherwise. There is no second network.
-
-Correspondence by encoder features and a softmax over places is the idea of He et al. 2018, "Deep
-exemplar-based colorization"; here nothing is trained for it. Taking over the reference's colors
-was measured against taking over its residual (truth minus prediction) and won wherever the
-reference fits.
-"""
+"""Reference pictures: which of them count for a frame, and how much."""
 
 from __future__ import annotations
 
@@ -17,40 +6,28 @@ import copy
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..color.convert import MIN_CHROMA, rgb_to_lab
 from ..errors import InputError
 from ..sources import PICTURE_SUFFIXES, natural_key, read_color
+from .gray_places import decide_gray
+from .palette import STRIDES, Describe, Palette, Places, Reference, places_of
 
 logger = logging.getLogger(__name__)
 
-STRIDES = (8, 16)  # of the features that are compared; the first is the size of a place
-MAX_PLACES = 2048  # of all references that compete; more are thinned out evenly
-_SHARPNESS = 20.0  # of the softmax over cosines
-_DOUBT, _TRUST = 0.3, 0.7  # a best cosine that counts nothing, and one that counts fully
-_PALETTES = 4  # kept at a time
-_ROWS = 4096  # places of a frame that are compared at once
+_PALETTES, _PICTURES = 4, 16  # kept at a time
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
-
-@dataclass(frozen=True)
-class Reference:
-    """A color picture as the model sees it.
-
-    Attributes:
-        path: its file.
-        rgb: `(1, 3, h, w)` uint8 R'G'B' at the model's resolution, upright.
-        opaque: `(1, 1, h, w)` bool, False where the picture is transparent.
-    """
-
-    path: Path
-    rgb: Tensor
-    opaque: Tensor
+Shares = tuple[tuple[int, float], ...]
+"""Numbers of the references that count, in order, each with a weight above 0 to 1."""
 
 
 def find_references(paths: Iterable[str | Path]) -> tuple[tuple[Path, ...], bool]:
@@ -103,133 +80,79 @@ def read_reference(path: Path, shrink: Callable[[Tensor], Tensor]) -> Reference:
     return Reference(path, (rgb * 255).round().to(torch.uint8), opaque)
 
 
-class Palette:
-    """What a set of references says of color, by the features of their places.
+def read_references(
+    paths: str | Path | Sequence[str | Path],
+    shrink: Callable[[Tensor], Tensor],
+    strength: float = 1.0,
+    *,
+    gray: str = "auto",
+) -> References:
+    """The references of some files.
 
     Args:
-        references: pictures that compete with each other.
-        features: the model's, `(1, 1, h, w)` L* to a dict of stride to features.
-        device: where the palette is kept and used.
+        paths: see `find_references`.
+        shrink: brings `(1, C, H, W)` float planes to the model's resolution.
+        strength, gray: see `References`.
+
+    Raises:
+        InputError: a reference cannot be read.
+        ValueError: `strength` is out of range.
     """
-
-    def __init__(
-        self,
-        references: Sequence[Reference],
-        features: Callable[[Tensor], dict[int, Tensor]],
-        device: torch.device,
-    ) -> None:
-        described: list[tuple[Tensor, ...]] = []
-        colors, known = [], []
-        for reference in references:
-            lab = rgb_to_lab(reference.rgb.to(device).float() / 255)
-            opaque = reference.opaque.to(device)
-            found = features(lab[:, :1])
-            grid = _grid(found)
-            described.append(tuple(_at(found[s], grid)[0].flatten(1) for s in STRIDES))
-            share = F.adaptive_avg_pool2d(opaque.float(), grid)
-            sums = F.adaptive_avg_pool2d(lab[:, 1:] * opaque, grid) / share.clamp_min(1e-6)
-            colors.append(sums[0].flatten(1))
-            known.append(share[0, 0].flatten() >= 0.5)
-        keep = torch.cat(known).nonzero()[:, 0]
-        if not len(keep):  # thin lines on nothing: no place is half covered, so all count
-            keep = torch.arange(len(torch.cat(known)), device=device)
-        if len(keep) > MAX_PLACES:
-            keep = keep[torch.arange(MAX_PLACES, device=device) * len(keep) // MAX_PLACES]
-        planes = [torch.cat(each, dim=1)[:, keep] for each in zip(*described, strict=True)]
-        self.means = [plane.mean(dim=1)[:, None] for plane in planes]
-        spreads = [plane.std(dim=1, correction=0)[:, None] for plane in planes]
-        # a channel that is constant in the references must not shout in a frame where it is not
-        self.spreads = [s + 0.05 * s.mean() + 1e-6 for s in spreads]
-        self.keys = self._key(planes)  # (C, places), of length 1
-        self.colors = torch.cat(colors, dim=1)[:, keep].T.contiguous()  # (places, 2)
-
-    def _key(self, planes: Sequence[Tensor]) -> Tensor:
-        """Features `(C_s, n)` of each stride to keys `(C, n)` of length 1."""
-        parts = [
-            F.normalize((plane - mean) / spread, dim=0)
-            for plane, mean, spread in zip(planes, self.means, self.spreads, strict=True)
-        ]
-        return F.normalize(torch.cat(parts), dim=0)
-
-    def pull(self, ab: Tensor, features: dict[int, Tensor], strength: float) -> Tensor:
-        """Pull a frame's predicted chroma toward the references.
-
-        Args:
-            ab: `(1, 2, h, w)` the model's own prediction.
-            features: of the same frame, by stride, each `(1, C_s, h_s, w_s)`.
-            strength: 0 (nothing) to 1.
-
-        Returns:
-            `(1, 2, h, w)`.
-        """
-        grid = _grid(features)
-        planes = [_at(features[s], grid)[0].flatten(1) for s in STRIDES]
-        parts = []
-        for queries in self._key(planes).T.split(_ROWS):
-            cosine = queries @ self.keys
-            best = cosine.amax(dim=1, keepdim=True)
-            weights = cosine.sub_(best).mul_(_SHARPNESS).exp_()
-            color = (weights @ self.colors) / weights.sum(dim=1, keepdim=True)
-            trust = ((best - _DOUBT) / (_TRUST - _DOUBT)).clamp(0, 1)
-            parts.append(torch.cat([color, trust], dim=1))
-        plane = torch.cat(parts).T.reshape(1, 3, *grid)
-        plane = F.interpolate(plane, size=ab.shape[-2:], mode="bilinear")
-        return ab + strength * plane[:, 2:] * (plane[:, :2] - ab)
-
-
-def _grid(features: dict[int, Tensor]) -> tuple[int, int]:
-    """Rows and columns of places."""
-    height, width = features[STRIDES[0]].shape[-2:]
-    return height, width
-
-
-def _at(plane: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Features `(1, C, h, w)` at the places, float32."""
-    plane = plane.float()
-    return plane if plane.shape[-2:] == grid else F.interpolate(plane, grid, mode="bilinear")
+    files, per_shot = find_references([paths] if isinstance(paths, str | Path) else paths)
+    pictures = [read_reference(path, shrink) for path in files]
+    return References(pictures, strength, per_shot=per_shot, gray=gray)
 
 
 class References:
     """The references of a run, and their palettes on the device in use.
 
     Args:
-        paths: see `find_references`.
-        shrink: brings `(1, C, H, W)` float planes to the model's resolution.
-        strength: 0 (no pull) to 1.
-
-    Attributes:
         pictures: the references, in order.
+        strength: 0 (no pull) to 1.
         per_shot: picture i is for shot i, and the last one for all shots after it; otherwise all
             compete in every shot.
+        gray: whether gray places are colors; see `gray_places.decide_gray`.
 
     Raises:
-        InputError: a reference cannot be read.
         ValueError: `strength` is out of range.
     """
 
     def __init__(
         self,
-        paths: str | Path | Sequence[str | Path],
-        shrink: Callable[[Tensor], Tensor],
+        pictures: Sequence[Reference] = (),
         strength: float = 1.0,
+        *,
+        per_shot: bool = False,
+        gray: str = "auto",
     ) -> None:
         if not 0 <= strength <= 1:
             raise ValueError(f"reference_strength must lie between 0 and 1, not {strength}")
-        files, self.per_shot = find_references([paths] if isinstance(paths, str | Path) else paths)
-        self.strength = strength
-        self.pictures = tuple(read_reference(path, shrink) for path in files)
-        self._palettes: dict[tuple[int | None, torch.device], Palette] = {}
+        self.pictures, self.strength = tuple(pictures), strength
+        self.per_shot, self.gray = per_shot, gray
+        self._reset()
+
+    def _reset(self) -> None:
+        self._palettes: dict[tuple[tuple[int, ...], torch.device], Palette] = {}
+        self._places: dict[tuple[int, torch.device], Places] = {}
         self._making = threading.Lock()  # threads of the model may want the same one
 
     def copy(self) -> References:
         """The same references; their palettes are made anew."""
         other = copy.copy(self)
-        other._palettes, other._making = {}, threading.Lock()
+        other._reset()
         return other
 
     def __bool__(self) -> bool:
         """Whether they change anything."""
         return bool(self.pictures) and self.strength > 0
+
+    def digest(self) -> str:
+        """What decides the colors that they give, as one text."""
+        found = sha256(f"{self.strength} {self.per_shot} {self.gray}".encode())
+        for each in self.pictures:
+            found.update(each.rgb.cpu().numpy().tobytes())
+            found.update(each.opaque.cpu().numpy().tobytes())
+        return found.hexdigest()
 
     def unused(self, shots: int) -> str:
         """A line on the pictures of a folder that a film of so many shots had no use for."""
@@ -240,44 +163,83 @@ class References:
         first = self.pictures[shots].path.name
         return f"{found} for {len(self.pictures)} reference pictures; from {first} on unused"
 
+    def shares(self, shot: int | None, number: int | None) -> Shares:
+        """The references that count for a frame.
+
+        Args:
+            shot: number of its shot, from 0; None for unknown: then all references compete.
+            number: of the frame in the film; None for unknown.
+        """
+        if self.per_shot and shot is not None:
+            return ((min(shot, len(self.pictures) - 1), 1.0),)
+        return tuple((i, 1.0) for i in range(len(self.pictures)))
+
+    def strength_in(self, shot: int | None) -> float:
+        """How strongly the references count in a shot, 0 to 1."""
+        return self.strength
+
     def pull(
         self,
         ab: Tensor,
         features: dict[int, Tensor],
-        describe: Callable[[Tensor], dict[int, Tensor]],
+        describe: Describe,
         shots: Sequence[int] = (),
+        numbers: Sequence[int] = (),
     ) -> Tensor:
         """Pull predicted chroma toward the references, frame by frame.
 
         Args:
             ab: `(B, 2, h, w)` the model's own prediction.
             features: of the same frames, by stride, each `(B, C_s, h_s, w_s)`.
-            describe: the model's `features` on the device of `ab`, for the references themselves.
-            shots: number of each frame's shot, counted from 0; empty where it is not known: then
-                all references compete, also those of a folder.
+            describe: the model on the device of `ab`, for the references themselves.
+            shots: number of each frame's shot, counted from 0; empty where it is not known.
+            numbers: number of each frame in the film; empty where it is not known.
 
         Returns:
             `(B, 2, h, w)`; a frame's result does not depend on the others of its batch.
         """
         pulled = []
         for i in range(len(ab)):
-            shot = min(shots[i], len(self.pictures) - 1) if self.per_shot and shots else None
-            palette = self._palette(shot, describe, ab.device)
+            shot, number = shots[i] if shots else None, numbers[i] if numbers else None
             own = {stride: features[stride][i : i + 1] for stride in STRIDES}
-            pulled.append(palette.pull(ab[i : i + 1], own, self.strength))
+            pulled.append(self._pull_one(ab[i : i + 1], own, describe, shot, number))
         return torch.cat(pulled)
 
-    def _palette(
+    def _pull_one(
         self,
+        ab: Tensor,
+        features: dict[int, Tensor],
+        describe: Describe,
         shot: int | None,
-        describe: Callable[[Tensor], dict[int, Tensor]],
-        device: torch.device,
+        number: int | None,
+    ) -> Tensor:
+        shares, strength = self.shares(shot, number), self.strength_in(shot)
+        if not shares or not strength:
+            return ab
+        chosen, weights = zip(*shares, strict=True)
+        return self._palette(chosen, describe, ab.device).pull(ab, features, weights, strength)
+
+    def _palette(
+        self, chosen: tuple[int, ...], describe: Describe, device: torch.device
     ) -> Palette:
-        key = shot, device
+        def describe_one(i: int) -> Places:
+            return places_of(self.pictures[i], describe, device)
+
+        def make_palette() -> Palette:
+            pictures = [
+                cached(self._places, (i, device), _PICTURES, partial(describe_one, i))
+                for i in chosen
+            ]
+            return Palette(decide_gray(pictures, self.gray))
+
         with self._making:
-            if key not in self._palettes:
-                pictures = self.pictures if shot is None else self.pictures[shot : shot + 1]
-                while len(self._palettes) >= _PALETTES:  # the oldest: shots do not come back
-                    del self._palettes[next(iter(self._palettes))]
-                self._palettes[key] = Palette(pictures, describe, device)
-            return self._palettes[key]
+            return cached(self._palettes, (chosen, device), _PALETTES, make_palette)
+
+
+def cached(known: dict[Key, Value], key: Key, most: int, make: Callable[[], Value]) -> Value:
+    """The value of a key, made if it is not there; the oldest goes: shots do not come back."""
+    if key not in known:
+        while len(known) >= most:
+            del known[next(iter(known))]
+        known[key] = make()
+    return known[key]

@@ -23,6 +23,7 @@ from ..sinks import FilmSink
 from ..sources.loader import load
 from ..system.files import temporary_path
 from ..system.stages import Stage, run_stages
+from .attest import make_label
 from .colorizer import Colorizer
 from .films import film_stages
 from .plan import FilmJob
@@ -174,6 +175,7 @@ def color_segment(
         facts.time_base,
         resume=begin,
         marks=segment.marks,
+        label=make_label(settings, facts),
     )
     sink = FilmSink(
         path,

@@ -18,6 +18,7 @@ from ..errors import DeviceError, VidcolorError
 from ..frames import COPY_ALL, COPY_KINDS, WHOLE, Segment
 from ..options import OptionError, check_options, option, parse_rate, words
 from ..sinks.encoder_table import EncoderSettings
+from .provenance import ProvenanceSettings
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +134,7 @@ class Settings:
     restart: bool = option(
         False, help="Delete the finished part that an earlier run has left, and begin anew."
     )
+    marks: ProvenanceSettings = field(default_factory=ProvenanceSettings)
     timeout: int = option(
         3600,
         low=0,
@@ -210,15 +212,29 @@ class ColorizerOptions:
     reference_strength: float | None = option(
         None, low=0, high=1, help="How strongly references count, 0 to 1 [1]."
     )
+    reference_gray: str = option(
+        "auto",
+        choices=words("auto", "keep", "ignore"),
+        help="Gray places of references. auto: take a place as left uncolored if places like it "
+        "have colors. keep: take gray as a color. ignore: take no gray as a color.",
+    )
+    shots: Path | None = option(
+        None,
+        metavar="FOLDER",
+        help="A folder that 'vidcolor shots' has made of this film, with stills that you have "
+        "colored, and its shots.toml.",
+    )
     adjustment: ColorAdjustment = field(default_factory=ColorAdjustment)
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.shots is not None and self.references:
+            raise OptionError("shots", "and --reference exclude each other")
         several = () if isinstance(self.references, str | Path) else self.references
         if self.references == "" or "" in several:
             raise OptionError("references", "has an empty name; is a variable unset?")
-        if self.reference_strength is not None and not self.references:
-            raise OptionError("reference_strength", "needs --reference")
+        if self.reference_strength is not None and not (self.references or self.shots):
+            raise OptionError("reference_strength", "needs --reference or --shots")
 
 
 @dataclass

@@ -14,16 +14,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from ..errors import DeviceError
+from ..marks import Marks
 from ..system.devices import processors
 from ..system.opencv import load_problem
+from .attest import reference_files
 from .colorizer import Colorizer
 from .films import batch_size, colorize_film, needs_shots
 from .identity import Identity, changes, colorizer_identity, identity
 from .pictures import SHARE, colorize_pictures, picture_batch_size
 from .plan import FilmJob, PicturesJob
+from .provenance import make_marks
 from .segments import FilmSegment, color_segment
-from .settings import Report, Settings
+from .settings import Report, Settings, failed
 
 OnFrames = Callable[[int], None]
 
@@ -61,7 +66,10 @@ class Description:
         batch_size: frames or pictures in a batch.
         gmacs: of the model, see `Colorizer.gmacs`.
         shots: shots are looked for in films.
-        divisible: a film may be divided; not with a reference for each shot, or without OpenCV.
+        divisible: a film may be divided; not with a list of shots or a reference for each, or
+            without OpenCV.
+        marks: of a film, but for its date and its source's SHA-256.
+        references: files that colors are taken from.
     """
 
     identity: Identity
@@ -69,6 +77,8 @@ class Description:
     gmacs: float
     shots: bool
     divisible: bool
+    marks: Marks
+    references: tuple[Path, ...]
 
     @property
     def digest(self) -> str:
@@ -99,19 +109,32 @@ class Describe:
         else:
             found = colorizer_identity(colorizer)
             size = picture_batch_size(colorizer, settings, len(job.items))
-        whole = colorizer.references.per_shot or (shots and bool(load_problem()))
-        return Description(found, size, colorizer.gmacs, shots, not whole)
+        listed = colorizer.shots is not None or colorizer.references.per_shot
+        return Description(
+            found,
+            size,
+            colorizer.gmacs,
+            shots,
+            divisible=not (listed or (shots and load_problem())),
+            marks=make_marks(colorizer, settings, self.input, film=isinstance(job, FilmJob)),
+            references=reference_files(colorizer),
+        )
 
 
 @dataclass(frozen=True)
 class WholeFilm:
     """Colors a film as one process would.
 
-    Its result is the `Report`, and where the film was last read to if it is to be split.
+    Its result is the `Report`, also of a failure, and where the film was last read to if it is to
+    be split.
+
+    Attributes:
+        slowly: on the CPU, whatever the worker's device.
     """
 
     job: FilmJob
     settings: Settings
+    slowly: bool = False
     repeatable = False
 
     @property
@@ -119,15 +142,15 @@ class WholeFilm:
         return self.job.input
 
     def run(self, colorizer: Colorizer, on_frames: OnFrames) -> tuple[Report, Fraction | None]:
-        """See `Task.run`.
-
-        Raises:
-            VidcolorError: see `colorize_film`.
-        """
-        report = colorize_film(
-            self.job, colorizer, self.settings, lambda progress: on_frames(progress.done)
-        )
-        return report, self.job.source.changed_at
+        """See `Task.run`."""
+        job, colorizer = self.job, _on_cpu(colorizer, self.slowly)
+        try:
+            report = colorize_film(
+                job, colorizer, self.settings, lambda progress: on_frames(progress.done)
+            )
+        except Exception as error:  # here, where its cause is known
+            report = failed(job.input, job.output, error)
+        return report, job.source.changed_at
 
 
 @dataclass(frozen=True)
@@ -176,12 +199,14 @@ class SomePictures:
     Attributes:
         job: with these pictures.
         neighbors: number of workers on one machine, which share its memory and processors.
+        slowly: on the CPU, whatever the worker's device.
     """
 
     job: PicturesJob
     settings: Settings
     description: Description
     neighbors: int
+    slowly: bool = False
     repeatable = False
 
     @property
@@ -199,12 +224,12 @@ class SomePictures:
         there = {
             path
             for path, output in self.job.items
-            if output.exists() and not self.settings.overwrite
+            if output.exists() and not (self.settings.overwrite or output in self.job.replaced)
         }
         left = tuple(item for item in self.job.items if item[0] not in there)
         reports = {}
         if left:
-            job = replace(self.job, items=left)
+            job, colorizer = replace(self.job, items=left), _on_cpu(colorizer, self.slowly)
             threads = self.settings.picture_threads or max(1, processors() // self.neighbors)
             settings = replace(self.settings, picture_threads=threads)
             share = SHARE / self.neighbors
@@ -215,6 +240,10 @@ class SomePictures:
             reports.get(path) or Report(path, output, "done", frames=1)
             for path, output in self.job.items
         ]
+
+
+def _on_cpu(colorizer: Colorizer, wanted: bool) -> Colorizer:
+    return colorizer.on(torch.device("cpu")) if wanted else colorizer
 
 
 _identity = lru_cache(2)(colorizer_identity)  # by the object; it reads all weights

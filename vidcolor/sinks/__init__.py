@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from .encoder_table import ENCODERS, EncoderSettings
     from .encoders import available_encoders, choose_pixel_format, encoder_formats
     from .files import check_output
-    from .film import FilmReport, FilmSink
+    from .film import FilmSink
     from .muxing import can_resume
     from .pictures import PictureReport, PictureSink
     from .sequence import SequenceSink
     from .sequence_plan import check_sequence, first_number, is_sequence, plan_sequence
+    from .verify import FilmReport
 
 __all__ = [
     "COPY_ALL",
@@ -55,7 +56,7 @@ _HOME = {
     "CopyPlan": "container",
     "EarlierFilm": "earlier",
     "EncoderSettings": "encoder_table",
-    "FilmReport": "film",
+    "FilmReport": "verify",
     "FilmSink": "film",
     "PictureReport": "pictures",
     "PictureSink": "pictures",

@@ -12,7 +12,6 @@ import io
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from .earlier import EarlierFilm
 from .encoder_table import EncoderSettings
 from .encoders import encoding, open_encoder
 from .files import PendingFile, check_output, writing
+from .marking import FilmMarking
 from .muxing import (
     FrameMaker,
     add_streams,
@@ -55,32 +55,7 @@ from .streams import (
     sound_lead,
 )
 from .timecode import move_timecodes
-from .verify import Expected, find_faults
-
-
-@dataclass(frozen=True)
-class FilmReport:
-    """What a finished film is.
-
-    Attributes:
-        path: where it is; `<stem>.incomplete<suffix>` if `incomplete`.
-        frames: video frames in it.
-        duration_seconds: from the first frame's pts to the end of the last.
-        bytes: size of the file.
-        streams_copied: streams beside the video.
-        incomplete: the input was damaged, so the film is not all there.
-        damage: lines about the copied streams, if they are damaged.
-        notes: lines about the copied streams that are no damage.
-    """
-
-    path: Path
-    frames: int
-    duration_seconds: float
-    bytes: int
-    streams_copied: int
-    incomplete: bool = False
-    damage: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+from .verify import Expected, FilmReport, find_faults
 
 
 class FilmSink:
@@ -101,6 +76,7 @@ class FilmSink:
         threads: of the encoder, 0 for its own choice.
         plan: what `check_container` gave for the same arguments, to save its time.
         work: path of the temporary file, for a film with checkpoints; None for a new path.
+        marking: the marks of its origin, None for none.
 
     Attributes:
         keep: keep the temporary file if the `with` block ends without `finish`.
@@ -124,10 +100,11 @@ class FilmSink:
         threads: int = 0,
         plan: CopyPlan | None = None,
         work: Path | None = None,
+        marking: FilmMarking | None = None,
     ) -> None:
         self.keep = False
         self._facts, self._settings, self._format = facts, settings, format
-        self._segment, self._copy, self._threads = segment, copy, threads
+        self._segment, self._copy, self._threads, self._marking = segment, copy, threads, marking
         check_output(output, facts.path, overwrite=overwrite)
         self._plan = plan or check_container(output, facts, settings, copy, format=format)
         self._file = PendingFile(output, facts.path, overwrite=overwrite, path=work)
@@ -262,6 +239,7 @@ class FilmSink:
             format_name = self._output.format.name
             self._close()
         self._file.check()
+        lost = [] if self._marking is None else self._marking.finish(self._file)
         # AVI begins at 0: its first frame is shown from there on.
         first = stamps.first_pts * unit if self._timed else self._shift
         expected = Expected(
@@ -282,7 +260,7 @@ class FilmSink:
                 f"{self._file.output}: the written film is not right: {'; '.join(faults)}; "
                 f"it is kept as {kept.name}; try -o {self._file.output.with_suffix('.mkv')}"
             )
-        notes = self._feed.notes(float(end - self._shift) if expected.complete else None)
+        notes = self._feed.notes(float(end - self._shift) if expected.complete else None) + lost
         incomplete = incomplete or bool(self._feed.damage)
         path = self._file.commit("incomplete" if incomplete else "")
         return FilmReport(
@@ -336,6 +314,8 @@ class FilmSink:
             self._shift - clock.shift,
         )
         output.set_chapters(chapters)
+        if self._marking is not None:
+            self._marking.begin(output, facts.path)
         open_encoder(video, self._settings.encoder)
         output.start_encoding()
         hidden = is_mov(output.format.name)

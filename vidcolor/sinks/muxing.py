@@ -24,12 +24,11 @@ from torch import Tensor
 
 from ..color.codes import MATRIX_CODES
 from ..frames import PixelFormat, VideoInfo
-from ..system.media import film_stream
+from ..system.media import MOV_FAMILY, film_stream
 from .encoder_table import EncoderSettings, find_encoder
 from .encoders import codes_fields, encoder_options
 from .streams import Selection, add_copy, copy_stream_labels, file_metadata
 
-_MOV_FAMILY = {"mp4", "mov", "ipod", "3gp", "3g2", "psp", "f4v", "ism"}
 # What MP4 and MOV have a place of their own for, by FFmpeg's names.
 # fmt: off
 _MOV_TAGS = frozenset((
@@ -48,7 +47,7 @@ _FRAGMENT = 2000  # milliseconds of film that are written at once
 
 
 def is_mov(format_name: str) -> bool:
-    return format_name in _MOV_FAMILY
+    return format_name in MOV_FAMILY
 
 
 def has_timestamps(output: OutputContainer) -> bool:

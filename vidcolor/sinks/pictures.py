@@ -1,9 +1,8 @@
 """`PictureSink`: one color picture in, one picture file out.
 
-PNG, TIFF and AVIF keep 16 (AVIF 12) bits and transparency, WebP keeps transparency; JPEG and BMP
-have neither. EXIF, XMP, IPTC, comments, PNG texts and the resolution are kept where the format has
-a place for them; what it has none for is named in a note. A picture is written in the RGB space of
-its profile, else in sRGB, with its profile (not BMP).
+PNG, TIFF and AVIF keep 16 (AVIF 12) bits and transparency, WebP keeps transparency. EXIF, XMP,
+IPTC, comments, PNG texts and the resolution are kept where the format has a place for them; what it
+has none for is named in a note. A picture is written in the RGB space of its profile, else in sRGB.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from ..frames import ColorBatch, LumaBatch, PictureInfo
 from ..system.vips import libvips
 from .embed import Blocks, embed_jpeg, embed_png, embed_webp
 from .files import PendingFile, check_output, is_full, writing
+from .marking import marked_picture
 from .pixels import Canvas, is_opaque, save, save_bmp
 from .tags import has_thumbnail, revised_exif
 from .tiff import TiffAssembly
@@ -162,11 +162,12 @@ class PictureSink:
         if picture is None:
             raise ValueError("a picture sink takes batches of one still picture")
         form = self._format(picture.output)
+        picture, lost = marked_picture(picture, form.name)
         several = picture.pages > 1 and form.pages
         bits = 16 if form.deep and min(bit_depth, picture.bit_depth or bit_depth) > 8 else 8
         height, width = source.luma.shape[-2:]
         report = PictureReport(
-            picture.output, width, height, bits, 0, tuple(_losses(picture, form))
+            picture.output, width, height, bits, 0, (*_losses(picture, form), *lost)
         )
         book = self._open(picture, form)
         try:

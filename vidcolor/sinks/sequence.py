@@ -32,8 +32,9 @@ from ..system.media import open_media
 from ..system.sequences import existing_numbers, sequence_file
 from .encoders import encoding
 from .files import writing
-from .film import FilmReport
+from .marking import FilmMarking
 from .muxing import frame_rate
+from .sequence_marks import marked_file, write_sidecar
 from .sequence_plan import (
     KINDS,
     SRGB_PRIMARIES,
@@ -43,6 +44,7 @@ from .sequence_plan import (
     keeps_timecode,
 )
 from .timecode import move_timecode
+from .verify import FilmReport
 
 _MAX_THREADS = 8  # of an encoder; each holds a frame
 
@@ -58,16 +60,24 @@ class SequenceSink:
         facts: the film the frames are from.
         format: of the planes that will be written, by `plan_sequence`.
         overwrite: replace existing files.
+        marking: the marks of their origin, None for none.
 
     Raises:
         OutputError: the folder cannot be written.
     """
 
     def __init__(
-        self, output: Path, facts: VideoInfo, *, format: PixelFormat, overwrite: bool = False
+        self,
+        output: Path,
+        facts: VideoInfo,
+        *,
+        format: PixelFormat,
+        overwrite: bool = False,
+        marking: FilmMarking | None = None,
     ) -> None:
         self._output, self._facts, self._format = output, facts, format
-        self._overwrite = overwrite
+        self._overwrite, self._marking = overwrite, marking
+        self._packet = b"" if marking is None else marking.packet
         self._kind = KINDS[output.suffix.lower()]
         self._rate = frame_rate(facts)
         self._folder = temporary_path(output.absolute(), ".part")
@@ -165,6 +175,7 @@ class SequenceSink:
             packets = self._encoder.encode(frame)
         for packet in packets:
             data, number = bytes(packet), len(self._sizes)
+            data = marked_file(data, self._kind.codec, self._packet)
             if self._header is not None:
                 data = with_header(data, self._moved(number), float(self._rate))
             with writing(self._output):
@@ -205,6 +216,10 @@ class SequenceSink:
             mark, refusal = mark or "second", error
         path = self._commit(mark)
         others = len(existing_numbers(path)) - self._frames
+        notes = [f"{path}: {others} other files of this name are there"] if others else []
+        if self._marking is not None:
+            marks = self._marking.complete()
+            notes += write_sidecar(path, marks, overwrite=self._overwrite)
         if refusal is not None and not incomplete:
             raise OutputError(
                 f"{self._output}: another run or program made it while this run worked; "
@@ -217,7 +232,7 @@ class SequenceSink:
             bytes=sum(self._sizes),
             streams_copied=0,
             incomplete=incomplete,
-            notes=(f"{path}: {others} other files of this name are there",) if others else (),
+            notes=tuple(notes),
         )
 
     def _check(self) -> None:

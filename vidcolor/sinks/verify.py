@@ -56,6 +56,31 @@ class Expected:
     complete: bool = True
 
 
+@dataclass(frozen=True)
+class FilmReport:
+    """What a finished film is.
+
+    Attributes:
+        path: where it is; `<stem>.incomplete<suffix>` if `incomplete`.
+        frames: video frames in it.
+        duration_seconds: from the first frame's pts to the end of the last.
+        bytes: size of the file.
+        streams_copied: streams beside the video.
+        incomplete: the input was damaged, so the film is not all there.
+        damage: lines about the copied streams, if they are damaged.
+        notes: lines about the copied streams that are no damage.
+    """
+
+    path: Path
+    frames: int
+    duration_seconds: float
+    bytes: int
+    streams_copied: int
+    incomplete: bool = False
+    damage: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 @dataclass
 class _Seen:
     packets: int = 0

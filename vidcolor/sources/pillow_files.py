@@ -32,7 +32,7 @@ UNREADABLE = (
     ArithmeticError,
     EOFError,
     MemoryError,
-    NotImplementedError,
+    RuntimeError,  # Pillow's reader of AVIF
     struct.error,
     zlib.error,
     Image.DecompressionBombError,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
 from functools import cache
+from typing import Any, TypeVar
 
 import psutil
 import torch
+from torch import nn
 
 from ..errors import DeviceError
 from .limits import group_memory
+
+Network = TypeVar("Network", bound=nn.Module)
 
 _MOST_WORKERS = 1024
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -185,3 +190,11 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device has finished its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def copy_network(network: Network, device: torch.device) -> Network:
+    """A copy of a network on another device, which takes no memory on the network's own."""
+    copies: dict[int, Any] = {id(each): each.to(device) for each in network.buffers()}
+    for each in network.parameters():
+        copies[id(each)] = nn.Parameter(each.detach().to(device), requires_grad=False)
+    return copy.deepcopy(network, copies)

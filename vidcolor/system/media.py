@@ -29,6 +29,8 @@ _NO_FILES = frozenset((
     "tty", "bin", "xbin", "adf", "idf", "lavfi", "vapoursynth", "avisynth", "data",
 ))
 # fmt: on
+# FFmpeg's names of the muxers of MP4 and MOV files
+MOV_FAMILY = frozenset(("mp4", "mov", "ipod", "3gp", "3g2", "psp", "f4v", "ism"))
 _FILES, _REFERENCES = "file", "file,crypto,data"  # protocols, none of them over a network
 
 

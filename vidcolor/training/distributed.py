@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import TrainingError
@@ -26,6 +27,19 @@ _TIMEOUT = timedelta(hours=4)  # rank 0 may download and decode while the others
 def is_main_process() -> bool:
     """Whether this is the main process (rank 0), by the environment that `torchrun` sets."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def _with_strides(parameter: nn.Parameter, gradient: Tensor) -> Tensor:
+    """`gradient` with the strides of `parameter`.
+
+    Along axes of length 1 torch leaves them as they come, and DistributedDataParallel then warns at
+    every such parameter and copies it at every step.
+    """
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_strided(
+        parameter.shape, parameter.stride(), dtype=gradient.dtype, device=gradient.device
+    ).copy_(gradient)
 
 
 @dataclass(frozen=True)
@@ -51,8 +65,12 @@ class Distributed:
         """`module` with its gradients averaged over all processes."""
         if self.world == 1:
             return module
+        for parameter in module.parameters():
+            if parameter.requires_grad and 1 in parameter.shape:
+                parameter.register_hook(partial(_with_strides, parameter))
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(module, device_ids=ids, find_unused_parameters=True)
+        # the graph is the same at every step, also where an objective leaves parameters unused
+        return DistributedDataParallel(module, device_ids=ids, static_graph=True)
 
     def convert_batch_norms(self, model: ColorModel) -> ColorModel:
         """`model` with batch norms over the batch of all processes; on GPUs only."""

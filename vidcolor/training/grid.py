@@ -6,7 +6,9 @@ import dataclasses
 import itertools
 import json
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -17,31 +19,43 @@ import torch
 
 from ..errors import DivergedError, TrainingError
 from ..run.settings import error_line
-from ..system.devices import free_memory, processors
+from ..system.devices import choose_device, free_memory, processors
 from .checkpoint import CheckpointManager
 from .data.dataset import DataSet
 from .options import TrainCallbacks, TrainOptions
 from .prepare import open_dataset
-from .recipe import RecipeFile, overridden, recipe_values
+from .recipe import Recipe, overridden, recipe_values
+from .recipe_file import RecipeFile
 from .results.collect import settings_key
 from .results.plots import plot_grid
 from .results.report import read_results, write_file
 from .results.tables import grid_markdown, pivot_markdown
+from .start import settle
 from .trainer import train
 
 _DONE = ("finished", "stopped early", "diverged")
 _MEMORY_PER_RUN = 3 << 30  # bytes: torch, the pictures and a small network
 # the keys that decide the pictures in memory
 _DATA_KEYS = (
-    *("data", "classes", "split", "test_part", "limit", "min_chroma", "seed"),
+    *("data", "data_root", "validation", "classes", "split", "test_part"),
+    *("limit", "min_chroma", "seed"),
     *("size", "fit", "input_size"),
 )
 _loaded: dict[str, DataSet] = {}
 _stopped = False
 
 
-def combinations(grid: Mapping[str, list[Any]]) -> dict[str, dict[str, Any]]:
-    """Every combination of a grid's values: overrides by a name such as `lr=0.1,kernels=8`."""
+def combinations(
+    grid: Mapping[str, list[Any]], given: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Every combination of a grid's values: overrides by a name such as `lr=0.1,kernels=8`.
+
+    Args:
+        grid: keys and the values to try.
+        given: keys of the command line, which have that one value in every run.
+    """
+    given = given or {}
+    grid = {key: [given[key]] if key in given else values for key, values in grid.items()}
     runs = {}
     for values in itertools.product(*grid.values()):
         overrides = dict(zip(grid, values, strict=True))
@@ -59,7 +73,7 @@ def jobs_that_fit(wanted: int = 0) -> int:
 def _dataset(file: RecipeFile, options: TrainOptions) -> DataSet:
     """The recipe's pictures; consecutive runs with the same data share them."""
     values = recipe_values(file.recipe)
-    wanted = str([[values[key] for key in _DATA_KEYS], options.data_root, options.validation])
+    wanted = str([values[key] for key in _DATA_KEYS])
     if wanted not in _loaded:
         _loaded.clear()
         _loaded[wanted] = open_dataset(file, options)
@@ -84,6 +98,18 @@ def _become_worker(threads: int) -> None:
     torch.set_num_threads(threads)
     # between trainings the parent handles Ctrl-C; a training handles it by itself
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this worker after its parent was killed: nobody takes its results any more.
+
+    A training is stopped as by SIGTERM, so it writes a checkpoint; then `_work` ends the process.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _one(file: RecipeFile, output: Path, options: TrainOptions) -> dict[str, Any] | str:
@@ -116,6 +142,9 @@ def _work(file: RecipeFile, output: Path, options: TrainOptions) -> dict[str, An
         return _one(file, output, options)
     except (KeyboardInterrupt, SystemExit):
         _stopped = True
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():
+            os._exit(1)  # the pool would wait for its dead parent's next run
         raise
 
 
@@ -146,6 +175,11 @@ def _in_parallel(
             for worker in multiprocessing.active_children():
                 worker.terminate()  # a training writes a checkpoint and stops
         pool.shutdown(cancel_futures=True)
+
+
+def _run_recipe(file: RecipeFile, name: str, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe of a run; what the command line gives counts more than the run's own keys."""
+    return overridden(file.recipe, {**changes, **file.changed}, f"run '{name}'")
 
 
 def run_grid(
@@ -180,8 +214,9 @@ def run_grid(
     Raises:
         TrainingError: no run succeeded.
     """
+    device = choose_device(options.device)
     files = {
-        name: dataclasses.replace(file, recipe=overridden(file.recipe, changes, f"run '{name}'"))
+        name: dataclasses.replace(file, recipe=settle(_run_recipe(file, name, changes), device))
         for name, changes in runs.items()
     }
     rows: dict[str, dict[str, Any]] = {}

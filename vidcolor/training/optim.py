@@ -52,13 +52,14 @@ def freeze(model: ColorModel, part: str) -> None:
         parameter.requires_grad_(name.startswith(model.head_prefixes))
 
 
-def set_training(model: nn.Module) -> None:
+def set_training(model: nn.Module, *, fixed_norms: bool = False) -> None:
     """Set training mode; modules whose parameters are all frozen get evaluation mode, so that the
-    statistics of a frozen batch norm stay."""
+    statistics of a frozen batch norm stay; with `fixed_norms`, all batch norms."""
     model.train()
     for module in model.modules():
         parameters = list(module.parameters())
-        if parameters and not any(p.requires_grad for p in parameters):
+        frozen = parameters and not any(p.requires_grad for p in parameters)
+        if frozen or (fixed_norms and isinstance(module, nn.modules.batchnorm._BatchNorm)):
             module.eval()
 
 
@@ -81,7 +82,7 @@ class Schedule:
 
     def apply(self, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Set the optimizer's rates and decays for `step`."""
-        rate = self.rate * self.factor(step)
+        rate = self.rate_at(step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
             group["weight_decay"] = self.weight_decay if group["decayed"] else 0.0
@@ -90,6 +91,10 @@ class Schedule:
     def rate(self) -> float:
         """The learning rate of the stage."""
         return self.recipe.lr[self.stage]
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate at `step` (0-based) of the stage."""
+        return self.rate * self.factor(step)
 
     @property
     def weight_decay(self) -> float:

@@ -24,6 +24,20 @@ class RecipeChanges:
         help="cifar10, a folder, or a zip of color pictures; may be given several times "
         "[the recipe's own].",
     )
+    data_root: str | None = option(
+        None,
+        metavar="FOLDER",
+        help="Folder where cifar10 is looked for, and downloaded to [data].",
+    )
+    validation: tuple[str, ...] = option(
+        (),
+        repeatable=True,
+        metavar="PATH",
+        help="Pictures to validate on, instead of a part of the data.",
+    )
+    init: str | None = option(
+        None, help="Trained weights of the same architecture to start from: a file or a name."
+    )
     epochs: int | None = option(None, low=1, help="Most epochs.")
     batch_size: int | None = option(None, low=1, help="Pictures in a step.")
     lr: float | None = option(None, low=0, help="Learning rate.")
@@ -32,7 +46,7 @@ class RecipeChanges:
     )
     limit: int | None = option(None, low=0, help="Most pictures of each part; 0: all.")
     seed: int | None = option(None, low=0, help="Of all random numbers.")
-    precision: str | None = option(None, metavar="fp32|bf16|fp16", help="Arithmetic.")
+    precision: str | None = option(None, metavar="fp32|bf16|fp16|auto", help="Arithmetic.")
     encoder: str | None = option(
         None, help="Pretrained encoder to start from: a file, or 'torchvision' to download it."
     )
@@ -58,18 +72,6 @@ class TrainOptions:
         OptionError: a value is out of range; it is a ValueError.
     """
 
-    data_root: Path = option(
-        Path("data"), help="Folder where cifar10 is looked for, and downloaded to."
-    )
-    validation: tuple[Path, ...] = option(
-        (),
-        repeatable=True,
-        metavar="PATH",
-        help="Pictures to validate on, instead of a part of the data.",
-    )
-    init: str | None = option(
-        None, help="Trained weights of the same architecture to start from: a file or a name."
-    )
     resume: bool = option(
         False,
         help="Continue from the checkpoint in the output folder, with the settings of its start.",
@@ -98,6 +100,62 @@ class TrainOptions:
 
 
 @dataclass(frozen=True)
+class TrainHeader:
+    """What is trained on what, known before the first step.
+
+    Attributes:
+        recipe, title: its name and what it trains.
+        model: the architecture, and its number of parameters.
+        start: the first weights, in words.
+        sources: names of the data.
+        parts: pictures of each part by its name.
+        device: where, its name.
+        threads: of the arithmetic on a CPU, 0 on others.
+        processes: under torchrun, else 1.
+        epochs, steps, batch_size, size: most epochs and steps, the pictures of a step, their side.
+        objective, precision: the loss and the arithmetic.
+        note: what the measures during the training are of, if not of the model's a*b* under the
+            true L*.
+    """
+
+    recipe: str
+    title: str
+    model: str
+    parameters: int
+    start: str
+    sources: tuple[str, ...]
+    parts: dict[str, int]
+    device: str
+    threads: int
+    processes: int
+    epochs: int
+    steps: int
+    batch_size: int
+    size: int
+    objective: str
+    precision: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class TrainForecast:
+    """What the rest of a training takes, measured over its first steps.
+
+    Attributes:
+        seconds: to the end of the last epoch, validations included.
+        rate: training pictures a second.
+        steps: that were measured.
+        memory: peak so far, bytes; of the GPU if the training runs on one, else of this process
+            and those that cut its crops.
+    """
+
+    seconds: float
+    rate: float
+    steps: int
+    memory: int
+
+
+@dataclass(frozen=True)
 class TrainProgress:
     """The state of a running epoch.
 
@@ -107,7 +165,7 @@ class TrainProgress:
         done, total: pictures of the epoch.
         loss: mean training loss of the epoch so far.
         rate: training pictures a second.
-        seconds_left: until the end of the last epoch at this rate, without validations.
+        seconds_left: until the end of the last epoch at this rate, validations included.
     """
 
     epoch: int
@@ -124,11 +182,19 @@ class TrainCallbacks:
     """Functions that a training calls.
 
     Attributes:
+        on_start: called once, before the first step.
+        on_forecast: called once, some steps later.
+        on_validation: called with the number of the epoch before each validation, 0 before the
+            first step.
         on_progress: called twice a second.
-        on_epoch: called after each epoch with its row of measures, and whether it is the best.
+        on_epoch: called after each epoch with its row of measures, and whether it is the best;
+            for epoch 0, the starting weights, before the first step.
         on_notice: called with a line about pictures left out, or a file that cannot be written.
     """
 
+    on_start: Callable[[TrainHeader], None] = lambda header: None
+    on_forecast: Callable[[TrainForecast], None] = lambda forecast: None
+    on_validation: Callable[[int], None] = lambda epoch: None
     on_progress: Callable[[TrainProgress], None] = lambda progress: None
     on_epoch: Callable[[dict[str, float], bool], None] = lambda row, best: None
     on_notice: Callable[[str], None] = lambda line: None

@@ -20,7 +20,8 @@ from .data.picture_cache import PictureCache
 from .objectives import OBJECTIVES
 from .optim import freeze
 from .options import TrainOptions
-from .recipe import Recipe, RecipeFile
+from .recipe import Recipe
+from .recipe_file import RecipeFile
 
 
 def open_dataset(file: RecipeFile, options: TrainOptions) -> DataSet:
@@ -36,14 +37,14 @@ def open_dataset(file: RecipeFile, options: TrainOptions) -> DataSet:
         )
     return load_dataset(
         recipe.data,
-        root=options.data_root,
+        root=Path(recipe.data_root),
         split=(recipe.split[0], recipe.split[1], recipe.split[2]),
         test_part=recipe.test_part,
         classes=recipe.classes,
         limit=recipe.limit,
         min_chroma=recipe.min_chroma,
         seed=recipe.seed,
-        validation=options.validation,
+        validation=[Path(path) for path in recipe.validation],
         shrink=shrinker(recipe.fit, recipe.size, recipe.input_size),
         cache=picture_cache(recipe, options),
     )
@@ -154,15 +155,24 @@ def _load_pretrained(model: ColorModel, source: str) -> None:
         ) from error
 
 
-def _load_initial(model: ColorModel, init: str, recipe: Recipe) -> None:
-    """Copy trained weights of the same architecture: a file, or the name of stored weights."""
-    file = Path(init) if Path(init).is_file() else None
-    if file is None and Path(init).suffix in (".safetensors", *TORCH_SUFFIXES):
-        raise TrainingError(f"{init}: no such weights file to start from")
-    if file is None:
-        source, entry = load_model(init)
-    else:  # a public checkpoint does not name its architecture; the recipe does
-        source, entry = load_model(None if read_entry(file) else recipe.model, file)
+def start_weights(recipe: Recipe) -> tuple[str | None, Path | None]:
+    """The name and the file of the starting weights `init`, as `load_model` takes them.
+
+    Raises:
+        TrainingError, WeightsError: there is no such file, or it is damaged.
+    """
+    file = Path(recipe.init)
+    if file.is_file():  # a public checkpoint does not name its architecture; the recipe does
+        return None if read_entry(file) else recipe.model, file
+    if file.suffix in (".safetensors", *TORCH_SUFFIXES):
+        raise TrainingError(f"{recipe.init}: no such weights file to start from")
+    return recipe.init, None
+
+
+def _load_initial(model: ColorModel, recipe: Recipe) -> None:
+    """Copy trained weights of the same architecture."""
+    init = recipe.init
+    source, entry = load_model(*start_weights(recipe))
     if entry.architecture != recipe.model:
         raise TrainingError(
             f"{init}: weights of '{entry.architecture}', but the recipe trains '{recipe.model}'"
@@ -180,25 +190,39 @@ def _load_initial(model: ColorModel, init: str, recipe: Recipe) -> None:
     model.load_state_dict(given)
 
 
-def initial_model(recipe: Recipe, init: str | None = None) -> ColorModel:
+def initial_model(recipe: Recipe) -> ColorModel:
     """Create the recipe's model on the CPU with its first values and its frozen part.
 
     Args:
         recipe: the settings; `seed` decides random values.
-        init: weights of the same architecture to start from.
 
     Raises:
         TrainingError, WeightsError: the initial or pretrained values do not fit.
     """
     torch.manual_seed(recipe.seed)
     model = create_model(recipe.model, **recipe.model_options)
-    if recipe.encoder and not init:
+    if recipe.encoder and not recipe.init:
         _load_pretrained(model, recipe.encoder)
         if model.base_model:
             model.load_base(load_model(model.base_model)[0].state_dict())
-    if init:
-        _load_initial(model, init, recipe)
+    if recipe.init:
+        _load_initial(model, recipe)
     if not list(model.parameters()):
         raise TrainingError(f"recipe key 'model': '{recipe.model}' has nothing to train")
     freeze(model, recipe.freeze)
     return model
+
+
+def describe_start(recipe: Recipe, model: ColorModel) -> str:
+    """What the first weights of `initial_model` are, in words."""
+    if recipe.init:
+        return f"the weights {recipe.init}"
+    if recipe.encoder:
+        base = f", and the weights {model.base_model}" if model.base_model else ""
+        return f"the encoder of {recipe.encoder}{base}; the rest random"
+    if type(model).load_pretrained is ColorModel.load_pretrained:
+        return "random values"
+    return (
+        "random values, in the encoder too: it learns far more from ImageNet's (--encoder FILE) or "
+        "from trained weights (--init)"
+    )

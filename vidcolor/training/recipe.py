@@ -1,31 +1,20 @@
-"""Recipes: the settings of a training, read from TOML files and checked key by key.
+"""Recipes: the settings of a training, checked key by key.
 
 This module imports neither torch nor the models before a recipe is made.
 """
 
 from __future__ import annotations
 
-import importlib.resources
-import json
 import math
 import reprlib
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
-from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ..errors import RecipeError, WeightsError
 from ..options import OptionError, check_options, option, words
-from ..system.files import replacing
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-DEFAULT = "S0"
 _LARGEST = 2**53  # whole numbers below it are exact as floats
 _TYPES = {
     str: "text",
@@ -65,7 +54,14 @@ class Recipe:
     model_options: dict[str, Any] = field(default_factory=dict)
     objective: str = "ab_huber"
     objective_options: dict[str, Any] = field(default_factory=dict)
+    init: str = option(
+        "", help="Trained weights of the same architecture to start from: a file or a name."
+    )
     data: tuple[str, ...] = option((), help="cifar10, folders and zips of color pictures.")
+    data_root: str = option("data", help="Folder where cifar10 is looked for, and downloaded to.")
+    validation: tuple[str, ...] = option(
+        (), help="Pictures to validate on, instead of a part of the data."
+    )
     classes: tuple[str, ...] = option((), help="Keep the pictures of these classes; empty: all.")
     split: tuple[float, ...] = _number((0.8, 0.1, 0.1), "Shares of training, validation and test.")
     test_part: str = option(
@@ -121,19 +117,34 @@ class Recipe:
     recalibrate_bn_steps: int = _number(
         0, "Steps of training pictures to measure batch norm statistics on before each validation."
     )
+    fixed_norms: bool = option(
+        False, help="Keep the statistics of batch norms: for pictures of one kind, from `init`."
+    )
     precision: str = option(
-        "fp32", choices=words("fp32", "bf16", "fp16"), help="Arithmetic of the forward pass."
+        "fp32",
+        choices=words("fp32", "bf16", "fp16", "auto"),
+        help="Arithmetic of the forward pass; auto: bf16 where the processor or GPU has it.",
     )
     seed: int = _number(0, "Of the split, the order, the augmentation and the first weights.")
     freeze: str = option(
         "", choices={'""': "", "backbone": "backbone"}, help="backbone: train the head alone."
     )
     encoder: str = option("", help="Pretrained encoder: torchvision, or a file; empty: none.")
-    input_size: int = _number(0, "Side the weights are meant to run at, pixels; 0: size.")
+    input_size: int = _number(
+        0,
+        "Side the weights are meant to run at, pixels; 0: size, or with crops and init that of the "
+        "starting weights.",
+    )
+    chroma_gain: float = _number(
+        0.0,
+        "Factor on the predicted a*b* when the weights run; 0: that of the starting weights, or 1.",
+        0,
+        10,
+    )
 
     def __post_init__(self) -> None:
-        for key, kind in _types(Recipe).items():
-            value = _converted(f"recipe key '{key}'", getattr(self, key), kind)
+        for key, kind in field_types(Recipe).items():
+            value = checked_value(f"recipe key '{key}'", getattr(self, key), kind)
             object.__setattr__(self, key, value)
         try:
             check_options(self)
@@ -141,7 +152,7 @@ class Recipe:
                 if wrong:
                     raise OptionError(key, reason)
         except OptionError as error:
-            raise RecipeError(f"recipe key '{error.name}' {_one_line(error.reason)}") from error
+            raise RecipeError(f"recipe key '{error.name}' {one_line(error.reason)}") from error
 
     def _mistakes(self) -> Iterator[tuple[bool, str, str]]:
         """Whether a rule is broken, the key, and the rule; later rules rely on the earlier."""
@@ -183,51 +194,25 @@ class Recipe:
         for key in ("old_film_share", "ortho", "shares"):
             yield not crops and bool(getattr(self, key)), key, 'needs fit = "crop"'
         yield crops and bool(self.rotate), "rotate", 'does not work with fit = "crop"'
+        wrong = self.fixed_norms and bool(self.recalibrate_bn_steps)
+        yield wrong, "recalibrate_bn_steps", "does not work with fixed_norms"
         wrong = crops and self.repeat_augmented > 1
         yield wrong, "repeat_augmented", 'does not work with fit = "crop"'
 
 
-@dataclass(frozen=True)
-class RecipeFile:
-    """A recipe with what belongs to it but decides no weights.
-
-    Attributes:
-        name: of the recipe: its folder's, or the file's own.
-        recipe: the settings.
-        title, document: what it trains, and its source, one line each.
-        reported: figures of the document, for the results.
-        estimations: number of test pictures whose predictions are written as
-            `estimations_test.npy`.
-        changed: keys that the command line replaced, and their values.
-        grid: keys and the values that a grid tries, every combination.
-        variants: named sets of overrides.
-    """
-
-    name: str
-    recipe: Recipe
-    title: str = ""
-    document: str = ""
-    reported: dict[str, Any] = field(default_factory=dict)
-    estimations: int = 0
-    changed: dict[str, Any] = field(default_factory=dict)
-    grid: dict[str, list[Any]] = field(default_factory=dict)
-    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-_ABOUT = ("name", "title", "document", "reported", "estimations")  # keys of the table [about]
-
-
 @cache
-def _types(kind: type[Any]) -> dict[str, Any]:
+def field_types(kind: type[Any]) -> dict[str, Any]:
+    """The types of a dataclass's fields by name."""
     return get_type_hints(kind)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """`text` without line breaks, cut to 600 characters."""
     text = " ".join(text.split())
     return text if len(text) <= 600 else f"{text[:597]}..."
 
 
-def _converted(key: str, value: Any, kind: Any) -> Any:
+def checked_value(key: str, value: Any, kind: Any) -> Any:
     """`value` as the type `kind`: text, a number, a truth value, a tuple or a table of these.
 
     Raises:
@@ -236,11 +221,11 @@ def _converted(key: str, value: Any, kind: Any) -> Any:
     wanted = get_origin(kind) or kind
     if wanted is tuple:
         values = value if isinstance(value, list | tuple) else [value]
-        return tuple(_converted(key, each, get_args(kind)[0]) for each in values)
+        return tuple(checked_value(key, each, get_args(kind)[0]) for each in values)
     if wanted is float and type(value) is int and abs(value) < _LARGEST:
         value = float(value)
     if type(value) is not wanted:
-        raise RecipeError(f"{key} must be {_TYPES[wanted]}, not {_one_line(reprlib.repr(value))}")
+        raise RecipeError(f"{key} must be {_TYPES[wanted]}, not {one_line(reprlib.repr(value))}")
     numbers = value.values() if isinstance(value, dict) else [value]
     for number in numbers:
         if (isinstance(number, float) and not math.isfinite(number)) or (
@@ -292,108 +277,3 @@ def overridden(recipe: Recipe, overrides: Mapping[str, Any], origin: str) -> Rec
 def recipe_values(recipe: Recipe) -> dict[str, Any]:
     """The recipe as JSON values: lists for tuples."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(recipe).items()}
-
-
-def _read_toml(text: str) -> dict[str, Any]:
-    """Raises ValueError for all that is not TOML, values that Python cannot hold included."""
-    try:
-        return tomllib.loads(text)
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
-
-
-def parse_value(text: str) -> Any:
-    """A value typed on the command line: TOML (`3e-4`, `true`, `[1, 2]`), else plain text; `True`
-    and `[cat, dog]` are understood too."""
-    try:
-        return _read_toml(f"value = {text}")["value"]
-    except ValueError:
-        pass
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    if text.startswith("[") and text.endswith("]") and "[" not in text[1:]:
-        return [parse_value(part.strip()) for part in text[1:-1].split(",")]
-    return text
-
-
-def shipped_recipes() -> dict[str, Path]:
-    """The files of the shipped recipes by name, sorted."""
-    try:
-        folder = Path(str(importlib.resources.files("vidcolor.recipes_data")))
-    except ModuleNotFoundError:  # run from a source tree
-        folder = Path(__file__).resolve().parents[2] / "train"
-    return {path.parent.name: path for path in sorted(folder.glob("*/recipe.toml"))}
-
-
-def find_recipe(name: str) -> Path:
-    """The file of the recipe `name`: a shipped one, in upper or lower case, or a path.
-
-    Raises:
-        RecipeError: there is neither.
-    """
-    for known, path in shipped_recipes().items():
-        if known.lower() == name.lower():
-            return path
-    if Path(name).is_file():
-        return Path(name)
-    raise RecipeError(
-        f"{name}: no such recipe file, and none of the recipes {', '.join(shipped_recipes())}"
-    )
-
-
-def load_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> RecipeFile:
-    """Read the TOML file `path`; `overrides` replace its values.
-
-    Raises:
-        RecipeError: the file is missing, not TOML, or has a wrong key or value.
-    """
-    try:
-        values = _read_toml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{path}: no such recipe ({error.strerror})") from error
-    except ValueError as error:
-        raise RecipeError(f"{path}: not a TOML file: {_one_line(str(error))}") from error
-    about, grid, variants = (
-        _converted(f"{path}: key '{name}'", values.pop(name, {}), dict)
-        for name in ("about", "grid", "variants")
-    )
-    for key, value in about.items():
-        if key not in _ABOUT:
-            name = reprlib.repr(f"about.{key}")
-            raise RecipeError(f"{path}: unknown key {name}; known: {', '.join(_ABOUT)}")
-        _converted(f"{path}: key 'about.{key}'", value, _types(RecipeFile)[key])
-    recipe = make_recipe(values, str(path))
-    for key, choices in grid.items():
-        if not isinstance(choices, list) or not choices:
-            raise RecipeError(f"{path}: key {_one_line(f'grid.{key}')!r} must be a list of values")
-        for choice in choices:
-            overridden(recipe, {key: choice}, f"{path}, grid")
-    for name, changes in variants.items():
-        name = _one_line(name)
-        _converted(f"{path}: key 'variants.{name}'", changes, dict)
-        overridden(recipe, changes, f"{path}, variant '{name}'")
-    changed = dict(overrides or {})
-    recipe = overridden(recipe, changed, "--set")
-    name = path.absolute().parent.name if path.name == "recipe.toml" else path.stem
-    name = about.pop("name", name)
-    return RecipeFile(name, recipe, **about, changed=changed, grid=grid, variants=variants)
-
-
-def _toml(value: Any) -> str:
-    """A value as TOML; JSON's strings, numbers, truth values and lists are TOML."""
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + " }"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def write_recipe(file: RecipeFile, path: Path) -> None:
-    """Write a recipe with all its keys, so that `load_recipe` gives it back.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    about = {key: getattr(file, key) for key in _ABOUT}
-    lines = [f"{key} = {_toml(value)}" for key, value in recipe_values(file.recipe).items()]
-    lines += ["", "[about]", *(f"{key} = {_toml(value)}" for key, value in about.items())]
-    with replacing(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

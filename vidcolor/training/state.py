@@ -22,7 +22,10 @@ from .optim import EarlyStopping, Schedule, make_optimizer, set_training
 from .recipe import Recipe, recipe_values
 
 # keys that may differ when a training is resumed: past steps do not depend on them
-_MAY_CHANGE = ("epochs", "patience", "encoder", "data")
+_MAY_CHANGE = (
+    *("epochs", "patience"),
+    *("encoder", "init", "data", "data_root", "validation", "chroma_gain"),
+)
 _MOST_OVERFLOWS = 10
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -90,7 +93,7 @@ class TrainState:
                 self.objective.prepare(self.model, sample, initialized=initialized)
         if self.recipe.ema:
             self.average = copy.deepcopy(self.model)
-        set_training(self.model)
+        set_training(self.model, fixed_norms=self.recipe.fixed_norms)
         self.ddp = self.distributed.wrap_ddp(
             _Step(self.model, self.objective, self.recipe.precision)
         )
@@ -122,6 +125,11 @@ class TrainState:
                 self.average, self.model, min(self.recipe.ema, self.step / (self.step + 9))
             )
 
+    @property
+    def used_rate(self) -> float:
+        """The learning rate of the last step; of the first before it."""
+        return self.schedule.rate_at(max(0, self.step - 1))
+
     def read_losses(self) -> float:
         """Read the losses of the last steps from the device.
 
@@ -146,7 +154,7 @@ class TrainState:
                     continue
                 self.overflows += 1
                 if not self.scaler.is_enabled() or self.overflows >= _MOST_OVERFLOWS:
-                    rate = self.schedule.rate
+                    rate = self.used_rate
                     raise DivergedError(
                         f"diverged in epoch {self.epoch + 1}, at step "
                         f"{self.step - len(means) + index}, with learning rate {rate:g}: the loss "
@@ -175,7 +183,7 @@ class TrainState:
                 self.objective.predict(self.average, batch.to(self.distributed.device))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-        set_training(self.model)
+        set_training(self.model, fixed_norms=self.recipe.fixed_norms)
 
     @torch.inference_mode()
     def evaluate(
@@ -212,7 +220,7 @@ class TrainState:
             if tap is not None:
                 tap(begin, made, batch, measures)
             count += len(batch)
-        set_training(self.model)
+        set_training(self.model, fixed_norms=self.recipe.fixed_norms)
         if distributed.world > 1:
             totals = self._summed(totals)
             (count,) = distributed.all_sum([count])
@@ -230,7 +238,7 @@ class TrainState:
         """The color pictures that `model` predicts, R'G'B' `(B, 3, H, W)` in [0, 1]."""
         model.eval()
         made = self.objective.picture(model, self.objective.predict(model, batch), batch)
-        set_training(self.model)
+        set_training(self.model, fixed_norms=self.recipe.fixed_norms)
         return made
 
     def tensors(self) -> dict[str, Tensor]:

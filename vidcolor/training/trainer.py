@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -11,31 +12,38 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..color.convert import MIN_CHROMA
-from ..errors import DivergedError, OutputError, RecipeError, TrainingError
+from ..errors import DivergedError, OutputError, TrainingError
 from ..models import ColorModel
 from ..models.describe import describe
 from ..models.entry import Entry
-from ..models.weights import save_weights
 from ..system.devices import choose_device, free_memory
 from ..system.memory import retain_freed_memory
-from .checkpoint import CheckpointManager, load_checkpoint
+from .best_weights import BestWeights
+from .checkpoint import CheckpointManager
 from .data.batch import Batch
 from .data.dataset import DataSet, Part, check_split, write_split
 from .distributed import Distributed, init_distributed
 from .interrupt import Interruption, interruption
 from .objectives import create_objective
-from .options import TrainCallbacks, TrainOptions, TrainProgress
-from .prepare import check_sizes, eval_loader, initial_model, open_dataset, train_loader
-from .recipe import RecipeFile, write_recipe
+from .options import TrainCallbacks, TrainOptions
+from .pace import OtherLoad, Pace, threads_beside
+from .prepare import (
+    check_sizes,
+    describe_start,
+    eval_loader,
+    initial_model,
+    open_dataset,
+    train_loader,
+)
+from .recipe_file import RecipeFile, write_recipe
 from .results.by_folder import FILE, FolderFigures, write_figures
 from .results.collect import Results
+from .start import settle
 from .state import TrainState
 
 _SAMPLE = 512  # training pictures to fit palettes and class weights to
-_REPORT_SECONDS = 0.5
 _KEPT_SHARE = 0.05  # of free memory; at large batches retained memory grows by half or more
 
 
@@ -51,10 +59,14 @@ class Trainer:
         callbacks: TrainCallbacks,
         distributed: Distributed,
     ) -> None:
-        self.recipe, self.output, self.options = file.recipe, output, options
+        recipe = self.recipe = file.recipe
+        self.output, self.options = output, options
         self.callbacks, self.distributed = callbacks, distributed
         self.checkpoints = CheckpointManager(output)
-        model = initial_model(self.recipe, options.init)
+        self.load = OtherLoad()
+        # a checkpoint holds every value, so what a training began with may be gone
+        begun = dataclasses.replace(recipe, init="", encoder="") if options.resume else recipe
+        model = initial_model(begun)
         check_sizes(self.recipe, model)
         # to find mistakes before the pictures are read; the state creates its own on the device
         create_objective(self.recipe.objective, model, self.recipe.objective_options)
@@ -69,8 +81,13 @@ class Trainer:
         self.steps = math.ceil(self.loader.epoch_size / self.recipe.batch_size)
         self.state = TrainState(self.recipe, model, distributed, self.steps)
         self.results = Results(file, output, options.command, dataset, self.state, distributed)
+        self.weights = BestWeights(
+            output / "weights.safetensors", self._entry(file.name), callbacks.on_notice
+        )
+        sizes = self.loader.epoch_size, len(dataset.validation)
+        self.pace = Pace(recipe, *sizes, distributed.device, callbacks)
+        self.most_threads = torch.get_num_threads()
         self.sheet = next(iter(self.validation.in_order(10)))
-        self.pending: tuple[dict[str, Tensor], Entry] | None = None  # best weights to be written
         self.saved, self.saved_step = time.monotonic(), -1
 
     def _open(self, file: RecipeFile) -> DataSet:
@@ -132,10 +149,12 @@ class Trainer:
             (batch,) = eval_loader(self.recipe, part).in_order(len(names))
             sample = batch.to(device)
             self._check_color(sample)
-        state.start(sample, initialized=bool(self.options.init))
+        state.start(sample, initialized=bool(self.recipe.init))
         if found is not None:
             state.load(*found, str(self.output))
-            self._restore_weights()
+            if self.distributed.is_main and state.stopping.best is not None:
+                prefix = "ema." if self.recipe.ema else "model."
+                self.weights.restore(self.output / state.best_checkpoint, prefix)
 
     def _check_color(self, sample: Batch) -> None:
         chroma = sample.ab.square().sum(dim=1).sqrt().mean(dim=(1, 2))
@@ -145,26 +164,30 @@ class Trainer:
                 f"has a mean Lab chroma of {MIN_CHROMA:g}); training needs color pictures"
             )
 
-    def _restore_weights(self) -> None:
-        """Write the best weights from their checkpoint if their file was removed."""
-        best = self.output / self.state.best_checkpoint
-        missing = self.distributed.is_main and not (self.output / "weights.safetensors").exists()
-        if missing and self.state.stopping.best_epoch and best.is_file():
-            prefix = "ema." if self.recipe.ema else "model."
-            tensors, _ = load_checkpoint(best)
-            kept = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            self.pending = kept, self._entry()
-            self._store_weights(quietly=True)
+    def _adapt_threads(self) -> None:
+        """Leave the processors that other work keeps busy; a given number of threads stays."""
+        if self.options.threads or self.most_threads == 1 or self.distributed.world > 1:
+            return
+        if self.distributed.device.type == "cpu":
+            torch.set_num_threads(threads_beside(self.load.measure(), self.most_threads))
 
     def train(self) -> dict[str, Any]:
         """Run the remaining epochs and return the results."""
         self.start()
         state, began = self.state, time.monotonic() - self.state.seconds
+        self._adapt_threads()
+        start = describe_start(self.recipe, state.model)
+        if self.options.resume:
+            start = f"the checkpoint of epoch {state.epoch}, step {state.step}"
+        self.callbacks.on_start(self.results.header(start, self.steps))
         try:
             with interruption() as signals:
+                if self.recipe.init and not state.step and not state.history:
+                    self._end_epoch(began, 0)
                 while state.epoch < self.recipe.epochs and not state.stopping.exhausted:
+                    self._adapt_threads()
                     self._steps(began, signals)
-                    self._end_epoch(began)
+                    self._end_epoch(began, state.epoch + 1)
                     signals.check()
         except (KeyboardInterrupt, SystemExit):
             state.seconds = time.monotonic() - began
@@ -185,7 +208,7 @@ class Trainer:
     def _note_divergence(self, began: float, reason: str) -> None:
         state = self.state
         state.seconds = time.monotonic() - began
-        row = {"epoch": state.epoch + 1, "train_loss": math.nan, "lr": state.schedule.rate}
+        row = {"epoch": state.epoch + 1, "train_loss": math.nan, "lr": state.used_rate}
         state.history.append(row)
         self._write(self.results.collect("diverged", reason))
 
@@ -196,8 +219,7 @@ class Trainer:
             raise DivergedError(f"{self.output}: no epoch gave a finite {self.recipe.monitor}")
         if self.saved_step != state.step:
             self._save(quietly=False)
-        if self.pending:
-            self._store_weights(quietly=False)
+        self.weights.retry(quietly=False)
         status, reason = "finished", "all epochs were run"
         if state.stopping.exhausted:
             status = "stopped early"
@@ -205,6 +227,8 @@ class Trainer:
                 f"no better {self.recipe.monitor} for {self.recipe.patience} epochs after epoch "
                 f"{state.stopping.best_epoch}"
             )
+        if not state.stopping.best_epoch:
+            reason += "; none was better than the starting weights, which are kept"
         results = self.results.collect(status, reason)
         self._write(results)
         if self.distributed.is_main and len(self.dataset.test):
@@ -214,9 +238,8 @@ class Trainer:
 
     def _steps(self, began: float, signals: Interruption) -> None:
         """Run the remaining steps of the current epoch."""
-        state, recipe = self.state, self.recipe
-        clock = shown = time.monotonic()
-        pictures = 0
+        state, recipe, pace = self.state, self.recipe, self.pace
+        pace.start_epoch()
         read_every = 20 if self.distributed.device.type == "cuda" else 1
         batches = self._batches(state.batch)
         for batch, weight in batches:
@@ -225,57 +248,52 @@ class Trainer:
                 state.batch += 1
                 continue
             state.train_step(batch.to(self.distributed.device), weight)
-            pictures += count
+            pace.count(count)
             signals.check()
             if state.batch % read_every and state.batch < self.steps:
                 continue
-            loss = state.read_losses()
+            pace.report(state, state.read_losses())
             now = time.monotonic()
-            if now - shown > _REPORT_SECONDS:
-                self._report(loss, pictures / (now - clock))
-                shown = now
             if now - self.saved > 60 * self.options.save_minutes:
                 state.seconds = now - began
                 self._save(quietly=True)
         state.read_losses()
-        state.training_seconds += time.monotonic() - clock
-        state.pictures += pictures
+        state.training_seconds += time.monotonic() - pace.began
+        state.pictures += pace.pictures
 
     def _batches(self, start: int) -> Iterator[tuple[Batch, float]]:
         """This process's parts of the epoch's batches from step `start` on, with weights."""
         rank, world = self.distributed.rank, self.distributed.world
         return self.loader.batches(self.state.epoch, start, rank, world)
 
-    def _report(self, loss: float, rate: float) -> None:
-        state, recipe, total = self.state, self.recipe, self.loader.epoch_size
-        done = min(state.batch * recipe.batch_size, total)
-        left = (total * (recipe.epochs - state.epoch) - done) / rate
-        progress = TrainProgress(state.epoch + 1, recipe.epochs, done, total, loss, rate, left)
-        self.callbacks.on_progress(progress)
+    def _end_epoch(self, began: float, epoch: int) -> None:
+        """Validate, and keep the weights if they are the best so far.
 
-    def _end_epoch(self, began: float) -> None:
-        """Validate, and keep the weights if they are the best so far."""
-        state = self.state
-        loss, rate = state.read_losses(), state.schedule.rate
-        if self.recipe.recalibrate_bn_steps:
+        Args:
+            began: when the training did.
+            epoch: that has ended; 0 for the starting weights.
+        """
+        state, clock = self.state, time.monotonic()
+        self.callbacks.on_validation(epoch)
+        trained = {"train_loss": state.read_losses(), "lr": state.used_rate} if epoch else {}
+        if self.recipe.recalibrate_bn_steps and epoch:
             crops = islice(self._batches(0), self.recipe.recalibrate_bn_steps)
             state.recalibrate_bn(batch for batch, _ in crops)
         batches = self.validation.in_order(self.validation.batch_size)
         on_device = (batch.to(self.distributed.device) for batch in batches)
         figures = FolderFigures(self.dataset.validation.names)
         measured = state.evaluate(state.average, on_device, None, figures.add)
-        state.epoch, state.batch, state.partial = state.epoch + 1, 0, [0.0, 0.0]
+        state.epoch, state.batch, state.partial = epoch, 0, [0.0, 0.0]
         state.seconds = time.monotonic() - began
-        row = {"epoch": state.epoch, "train_loss": loss, **measured, "lr": rate}
-        row["seconds"] = round(state.seconds, 2)
+        row = {"epoch": epoch, **trained, **measured, "seconds": round(state.seconds, 2)}
         state.history.append(row)
-        best = state.stopping.update(state.epoch, measured[self.recipe.monitor])
-        if state.schedule.end_epoch(state.epoch, best):
+        best = state.stopping.update(epoch, measured[self.recipe.monitor])
+        if epoch and state.schedule.end_epoch(epoch, best):
             state.stopping.waited = 0  # the new rate gets its full patience
         if best:
             self._keep()
-        elif self.pending:
-            self._store_weights(quietly=True)
+        elif self.distributed.is_main:
+            self.weights.retry(quietly=True)
         by_folder = figures.figures(self.distributed)
         if self.distributed.is_main:
             try:
@@ -283,6 +301,7 @@ class Trainer:
                 self.results.epoch(row, self.sheet if best else None, self.options.tensorboard)
             except OutputError as error:  # a full disk must not end the training
                 self.callbacks.on_notice(str(error))
+        self.pace.validation_seconds = time.monotonic() - clock
         self.callbacks.on_epoch(row, best)
 
     def _keep(self) -> None:
@@ -290,34 +309,20 @@ class Trainer:
         state = self.state
         if not self.distributed.is_main:
             return
-        # a copy, to be written later if the disk is full now
-        tensors = {k: v.detach().cpu().clone() for k, v in state.average.state_dict().items()}
-        self.pending = tensors, self._entry()
-        self._store_weights(quietly=True)
+        self.weights.keep(state.average.state_dict())
         state.best_checkpoint = ""
         self._save(quietly=True)
 
-    def _entry(self) -> Entry:
+    def _entry(self, recipe_name: str) -> Entry:
         return Entry(
             self.recipe.model,
             options=self.recipe.model_options,
             input_size=self.recipe.input_size or self.recipe.size,
+            chroma_gain=self.recipe.chroma_gain or 1.0,
             parameters=sum(p.numel() for p in self.state.model.parameters()),
-            recipe=self.results.file.name,
+            recipe=recipe_name,
             data=", ".join(self.dataset.sources),
         )
-
-    def _store_weights(self, *, quietly: bool) -> None:
-        """Write the best weights; `quietly`: on a full disk try again after the next epoch."""
-        assert self.pending is not None
-        try:
-            save_weights(self.output / "weights.safetensors", *self.pending, torch.float32)
-        except OutputError as error:
-            if not quietly:
-                raise
-            self.callbacks.on_notice(str(error))
-        else:
-            self.pending = None
 
     def _save(self, *, quietly: bool) -> None:
         """Write a checkpoint; `quietly`: on a full disk only call `on_notice`."""
@@ -325,7 +330,9 @@ class Trainer:
         self.saved, self.saved_step = time.monotonic(), state.step
         if not self.distributed.is_main:
             return
-        loss = state.history[-1].get("loss", math.nan) if state.history else math.nan
+        # within an epoch the weights are others than those of its last validation
+        last = state.history[-1] if state.history and not state.batch else {}
+        loss = last.get("loss", math.nan)
         try:
             tensors, values = state.tensors(), state.to_dict()
             path = self.checkpoints.save(state.epoch, state.step, loss, tensors, values)
@@ -382,8 +389,7 @@ def train(
     options, callbacks = options or TrainOptions(), callbacks or TrainCallbacks()
     device = str(choose_device("auto")) if options.device == "auto" else options.device
     with _threads(options.threads), init_distributed(device) as distributed:
-        if file.recipe.precision == "fp16" and distributed.device.type == "cpu":
-            raise RecipeError("recipe key 'precision': fp16 needs a GPU; use bf16 on the CPU")
+        file = dataclasses.replace(file, recipe=settle(file.recipe, distributed.device))
         if not distributed.is_main:
             callbacks = TrainCallbacks()
         try:

@@ -190,3 +190,15 @@ def test_soft_encoding_teaches_the_colors(model: ECCV16) -> None:
         decoded = 110 * model.model_out(soft_encode(ab, sigma=5))
     assert float((decoded - ab).abs().mean()) < 2
     assert F.mse_loss(decoded, ab) < 0.02 * F.mse_loss(torch.zeros_like(ab), ab)
+
+
+def test_a_batch_norm_after_each_convolution_is_an_option() -> None:
+    """Document 001: every convolution on the way down to 32x32x512 has its batch norm."""
+    deep = ECCV16(norm_each=True)
+    for number in range(1, 8):
+        kinds = [type(layer).__name__ for layer in deep.get_submodule(f"model{number}").children()]
+        assert kinds == ["Conv2d", "ReLU", "BatchNorm2d"] * (len(kinds) // 3)
+    trained = {k: v.shape for k, v in deep.named_parameters() if not k.startswith("model_out")}
+    norms = sum(len(shape) == 1 for shape in trained.values())
+    assert norms == 2 * 19 + 19 + 4  # norms of 19 convolutions, and all biases
+    assert deep.eval()(torch.full((1, 1, 64, 64), 50.0)).shape == (1, 2, 16, 16)

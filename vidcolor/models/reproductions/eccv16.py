@@ -37,11 +37,18 @@ def normalized_lightness(lightness: Tensor) -> Tensor:
 
 
 def conv_block(
-    inputs: int, outputs: int, convolutions: int, stride: int = 1, dilation: int = 1
+    inputs: int,
+    outputs: int,
+    convolutions: int,
+    stride: int = 1,
+    dilation: int = 1,
+    *,
+    norm_each: bool = False,
 ) -> list[nn.Module]:
     """3x3 convolutions, a ReLU after each, then one batch norm (after the last ReLU, as released).
 
     `(B, inputs, H, W)` to `(B, outputs, H/stride, W/stride)`: the last convolution has the stride.
+    With `norm_each` there is a batch norm after each ReLU.
     """
     layers: list[nn.Module] = []
     for number in range(convolutions):
@@ -57,7 +64,9 @@ def conv_block(
             ),
             nn.ReLU(inplace=True),
         ]
-    return [*layers, nn.BatchNorm2d(outputs)]
+        if norm_each or last:
+            layers.append(nn.BatchNorm2d(outputs))
+    return layers
 
 
 @register_model("eccv16")
@@ -71,6 +80,8 @@ class ECCV16(BinClassifier):
     Args:
         temperature: of the annealed mean, section 2.3 of the paper: the logits are divided by it
             before the softmax. The paper uses 0.38; the released weights were made for 1.
+        norm_each: a batch norm after each convolution of the first seven blocks, as seed document
+            001 says, instead of one a block, as in the release.
 
     Raises:
         ValueError: the temperature is not above 0.
@@ -81,14 +92,16 @@ class ECCV16(BinClassifier):
     public_checkpoint = "colorization_release_v2-9b330a0b.pth"
     public_source = "github.com/richzhang/colorization"
 
-    def __init__(self, temperature: float = 1.0) -> None:
+    def __init__(self, temperature: float = 1.0, norm_each: bool = False) -> None:
         super().__init__()
         if not 0 < temperature < float("inf"):
             raise ValueError(f"temperature must be above 0, not {temperature}")
         self.temperature = temperature
         bins = ab_bins()
         for number, block in enumerate(_BLOCKS, start=1):
-            self.add_module(f"model{number}", nn.Sequential(*conv_block(*block)))
+            self.add_module(
+                f"model{number}", nn.Sequential(*conv_block(*block, norm_each=norm_each))
+            )
         self.model8 = nn.Sequential(
             nn.ConvTranspose2d(512, 256, 4, stride=2, padding=1),
             nn.ReLU(inplace=True),

@@ -20,15 +20,11 @@ from .base import join_lab, register_objective
 class AbPerceptual(AbHuber):
     """Huber loss of a*b*, LPIPS of the picture, and a colorfulness penalty.
 
-    Regression alone predicts the mean of the plausible colors, which is pale, and blurs the borders
-    between colors. LPIPS (see `metrics.Lpips`) sharpens the borders. The penalty is the difference
-    of the predictions' mean colorfulness to the truth's, as a share, if it is lower: over a batch,
-    because the colors of one picture may well differ. With several processes, over each one's part.
+    Regression blurs the borders between colors; LPIPS (see `metrics.Lpips`) sharpens them.
 
     Args:
-        knee, at: of the Huber loss; see `AbHuber`.
+        knee, at, color: as in `AbHuber`.
         lpips: factor on LPIPS.
-        color: factor on the colorfulness penalty.
         lpips_weights: file of AlexNet's features; empty: torch's hub cache.
         teacher: name of shipped or imported weights, or a weights file, to learn from as well;
             empty: none.
@@ -53,12 +49,12 @@ class AbPerceptual(AbHuber):
         teacher: str = "",
         taught: float = 0.5,
     ) -> None:
-        super().__init__(model, knee, at)
+        super().__init__(model, knee, at, color)
         if not 0 <= taught <= 1:
             raise ValueError(f"taught must be within 0 and 1, not {taught}")
-        if lpips < 0 or color < 0:
-            raise ValueError(f"lpips and color must not be negative, not {lpips} and {color}")
-        self.lpips, self.color = lpips, color
+        if lpips < 0:
+            raise ValueError(f"lpips must not be negative, not {lpips}")
+        self.lpips = lpips
         network = load_lpips(Path(lpips_weights) if lpips_weights else None)
         if network is None:
             raise ValueError(
@@ -77,13 +73,10 @@ class AbPerceptual(AbHuber):
         # a mean over feature maps: bf16 is enough, and needs half the time on a CPU
         with torch.autocast(made.device.type, torch.bfloat16):
             distance: Tensor = self.network(made * 255, batch.rgb * 255).mean()
-        wanted = colorfulness(batch.rgb * 255).mean()
-        # 1 of 255 levels squared keeps the gradient of a gray picture small
-        penalty = F.relu(1 - colorfulness(made * 255, epsilon=1.0).mean() / wanted)
-        huber = super().loss(raw, batch)
+        huber = self.huber(raw, batch)
         if self.teacher is not None and torch.is_grad_enabled():
-            huber = torch.lerp(huber, super().loss(raw, self.teacher(batch)), self.taught)
-        return huber + self.lpips * distance + self.color * penalty
+            huber = torch.lerp(huber, self.huber(raw, self.teacher(batch)), self.taught)
+        return huber + self.lpips * distance + self.color * self.paleness(made, batch)
 
     def measures(self, made: Tensor, raw: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Also `lpips` and the `colorfulness` of each picture, and the truth's

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...evaluation.metrics import psnr, ssim
+from ...evaluation.metrics import colorfulness, psnr, ssim
 from ..data.batch import Batch
-from .base import Objective, register_objective
+from .base import Objective, join_lab, register_objective
 
 _PLACES = ("prediction", "picture")
 
@@ -60,22 +60,48 @@ class AbMse(_AbLoss):
 
 @register_objective("ab_huber")
 class AbHuber(_AbLoss):
-    """Huber loss of a*b*.
+    """Huber loss of a*b*, and a colorfulness penalty.
+
+    Regression alone predicts the mean of the plausible colors, which is pale. The penalty is the
+    difference of the predictions' mean colorfulness to the truth's, as a share, if it is lower:
+    over a batch, because the colors of one picture may well differ. With several processes, over
+    each one's part.
 
     Args:
         knee: where the loss turns from squared to linear, Lab units.
         at: as in `AbMse`.
+        color: factor on the colorfulness penalty.
+
+    Raises:
+        ValueError: `knee` is not above 0, or `color` is negative.
     """
 
-    def __init__(self, model: nn.Module, knee: float = 10.0, at: str = "prediction") -> None:
+    def __init__(
+        self, model: nn.Module, knee: float = 10.0, at: str = "prediction", color: float = 0.0
+    ) -> None:
         super().__init__(model, at)
         if not knee > 0:
             raise ValueError(f"knee must be above 0, not {knee}")
-        self.knee = knee
+        if color < 0:
+            raise ValueError(f"color must not be negative, not {color}")
+        self.knee, self.color = knee, color
 
     def loss(self, raw: Tensor, batch: Batch) -> Tensor:
+        """Huber loss divided by the knee + color * penalty; a scalar."""
+        made = join_lab(batch.lab[:, :1], raw) if self.color else None
+        return self.huber(raw, batch) + self.color * self.paleness(made, batch)
+
+    def huber(self, raw: Tensor, batch: Batch) -> Tensor:
         """Huber loss divided by the knee; a scalar."""
         return F.huber_loss(*_pair(raw, batch, self.at), delta=self.knee) / self.knee
+
+    def paleness(self, made: Tensor | None, batch: Batch) -> Tensor:
+        """The penalty of the predicted pictures, R'G'B' `(B, 3, H, W)` in [0, 1]; 0 for None."""
+        if made is None:
+            return batch.ab.new_zeros(())
+        wanted = colorfulness(batch.rgb * 255).mean()
+        # 1 of 255 levels squared keeps the gradient of a gray picture small
+        return F.relu(1 - colorfulness(made * 255, epsilon=1.0).mean() / wanted)
 
 
 @register_objective("lab8_mse")

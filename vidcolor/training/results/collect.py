@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
 import platform
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,18 +19,21 @@ import torch
 from torch import Tensor
 
 from ... import __version__
-from ...errors import InputError
-from ...evaluation import evaluate
+from ...errors import InputError, TrainingError, WeightsError
+from ...evaluation import EvalTable, evaluate
 from ...evaluation.sheets import write_contact_sheet
 from ...models.describe import describe
 from ...models.weights import load_model
 from ...run.colorizer import Colorizer
 from ...system.devices import device_name
 from ..data.batch import Batch
-from ..data.dataset import DataSet, Part
+from ..data.dataset import PARTS, DataSet, Part
 from ..data.loaders import DeviceLoader
 from ..distributed import Distributed
-from ..recipe import Recipe, RecipeFile, recipe_values
+from ..options import TrainHeader
+from ..prepare import start_weights
+from ..recipe import Recipe, recipe_values
+from ..recipe_file import RecipeFile
 from ..state import TrainState
 from .plots import plot_history
 from .report import write_file, write_results
@@ -68,6 +73,35 @@ class Results:
         self.drawn = time.monotonic()
         self.board: TensorBoardLog | None = None
 
+    def header(self, start: str, steps: int) -> TrainHeader:
+        """What is trained on what.
+
+        Args:
+            start: the first weights, in words.
+            steps: of an epoch.
+        """
+        recipe, state, note = self.file.recipe, self.state, self.state.objective.note
+        device = self.distributed.device
+        return TrainHeader(
+            recipe=self.file.name,
+            title=self.file.title,
+            model=recipe.model,
+            parameters=sum(p.numel() for p in state.model.parameters()),
+            start=start,
+            sources=tuple(self.dataset.sources),
+            parts={part: len(getattr(self.dataset, part)) for part in PARTS},
+            device=device_name(device),
+            threads=torch.get_num_threads() if device.type == "cpu" else 0,
+            processes=self.distributed.world,
+            epochs=recipe.epochs,
+            steps=recipe.epochs * steps,
+            batch_size=recipe.batch_size,
+            size=recipe.size,
+            objective=recipe.objective,
+            precision=recipe.precision,
+            note=note,
+        )
+
     def epoch(self, row: dict[str, float], sheet: Batch | None, tensorboard: bool) -> None:
         """Write an epoch: a contact sheet of `sheet`, and curves every 30 seconds.
 
@@ -92,12 +126,13 @@ class Results:
 
     def draw(self) -> None:
         """Write `curves.png`."""
+        stopping = self.state.stopping
         if self.state.history:
             plot_history(
                 self.state.history,
                 self.output / "curves.png",
                 self.file.name,
-                self.state.stopping.best_epoch or None,
+                stopping.best_epoch if stopping.best is not None else None,
             )
         self.drawn = time.monotonic()
 
@@ -127,7 +162,7 @@ class Results:
             },
             "wall_seconds": state.seconds,
             "images_per_second": state.pictures / max(state.training_seconds, 1e-9),
-            "epochs": len(state.history),
+            "epochs": sum(row["epoch"] > 0 for row in state.history),  # 0: the starting weights
             "best_epoch": state.stopping.best_epoch,
             "monitor": recipe.monitor,
             "note": state.objective.note,
@@ -152,20 +187,22 @@ class Results:
         """Measure the best weights on the test part.
 
         Returns:
-            `test`: the table that `vidcolor eval` prints, None if all pictures are near-gray;
+            `test`: the table that `vidcolor eval` prints, None if all pictures are near-gray; with
+            starting weights also their row, `start`;
             `test_measures`: those of the objective.
         """
         state, part, device = self.state, self.dataset.test, self.distributed.device
-        weights = self.output / "weights.safetensors"
+        weights, recipe = self.output / "weights.safetensors", self.file.recipe
         size = loader.store.shape[-1]
-        colorizer = Colorizer(weights=weights, device=str(device), precision="fp32")
         found: dict[str, Any] = {}
         try:
-            table = evaluate(
-                colorizer, _pictures(loader, part), size=size, name=self.file.recipe.model
-            )
+            table = self._table(None, weights, loader, recipe.model)
             squares = f"{table.num_pictures} pictures, made {size}x{size} as in training"
             found["test"] = {**table.to_dict(), "notes": [squares, *table.notes[1:]]}
+            with suppress(TrainingError, WeightsError):  # they may be gone since the start
+                if recipe.init:
+                    before = self._table(*start_weights(recipe), loader, "start")
+                    found["test"]["rows"].insert(-1, dataclasses.asdict(before.rows[-1]))
         except InputError:
             found["test"] = None
         model = load_model(file=weights)[0].to(device)
@@ -177,6 +214,15 @@ class Results:
             made = torch.cat([state.predict(model, batch.to(device)) for batch in first])
             self._write_estimations(names, made[: len(names)])
         return found
+
+    def _table(
+        self, name: str | None, file: Path | None, loader: DeviceLoader, title: str
+    ) -> EvalTable:
+        """Measure weights on the test part, by their name or file, in a row called `title`."""
+        device = str(self.distributed.device)
+        colorizer = Colorizer(name, weights=file, device=device, precision="fp32")
+        pictures = _pictures(loader, self.dataset.test)
+        return evaluate(colorizer, pictures, size=loader.store.shape[-1], name=title)
 
     def _write_estimations(self, names: list[str], made: Tensor) -> None:
         """Write predictions of test pictures, `(N, S, S, 3)` uint8 R'G'B', and their names."""
