@@ -43,6 +43,14 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     return out
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_date() -> Iterator[None]:
+    """All that is written has one date, in all processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", "1000000000")
+        yield
+
+
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
     """Two nodes of one processor each, on this machine."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -9,29 +11,48 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from tests.helpers.clips import pattern
-from tests.helpers.long_films import assert_same_film, film_of_shots
+from tests.helpers.films import read_frames
+from tests.helpers.long_films import RATE, assert_same_film, film_of_shots
 from tests.helpers.readback import files_in
+from tests.helpers.shot_folders import moving, paint, write_folder, write_gray_film
+from tests.run.test_retry import Heard
 from vidcolor import Colorizer, ColorizerOptions, EncoderSettings, Report, Settings, colorize
 from vidcolor.errors import DeviceError
 from vidcolor.motion.shots import Spacing
 from vidcolor.run import distribute, films
 from vidcolor.run.distribute import run_on
 from vidcolor.run.plan import plan
+from vidcolor.run.pool import OnFrames
+from vidcolor.run.provenance import ProvenanceSettings
 from vidcolor.run.settings import Progress
+from vidcolor.run.shot_list import LIST, Shot
+from vidcolor.run.tasks import PartOfFilm, SomePictures, Task, WholeFilm
 from vidcolor.run.workers import Workers
+from vidcolor.system.film_marks import read_film_marks
 
 SHORT = Spacing(Fraction(1), Fraction(2))
 OPTIONS = ColorizerOptions(model="_ramp", size=64, precision="fp32", device="cpu")
 FFV1 = Settings(encoder=EncoderSettings("ffv1"), batch_size=4)
 SHOTS = (20, 50, 14, 40, 90, 17, 60, 33)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_date() -> Iterator[None]:
+    """All that is written has one date, in all processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", "1000000000")
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -57,10 +78,11 @@ def work(
     output: Path,
     settings: Settings,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    length: Fraction | None = None,
 ) -> list[Report]:
     jobs, reports = plan([source], output, settings)
     assert not reports, reports
-    return list(run_on(pool, jobs, settings, on_progress))
+    return list(run_on(pool, jobs, settings, on_progress, length=length))
 
 
 def by_one(source: Path, output: Path, settings: Settings) -> list[Report]:
@@ -122,6 +144,118 @@ def test_films_that_are_not_divided_are_done_too(tmp_path: Path, film: Path, poo
         assert_same_film(tmp_path / "out" / f"{name}.mkv", tmp_path / "whole" / f"{name}.mkv")
     (report,) = work(pool, film, tmp_path / "o.mkv", replace(settings, resume=False))
     assert report.status == "done" and report.frames == sum(SHOTS)
+
+
+def hear_places(pool: Workers, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The first frame of each segment that is handed out from now on."""
+    places: list[int] = []
+
+    def submit(task: Task, *more: Any) -> Future[Any]:
+        if isinstance(task, PartOfFilm):
+            places.append(task.segment.first)
+        return Workers.submit(pool, task, *more)
+
+    monkeypatch.setattr(pool, "submit", submit)
+    return places
+
+
+def test_marks_label_and_dossier_are_those_of_one(
+    tmp_path: Path, film: Path, pool: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def settings(folder: Path) -> Settings:
+        marks = ProvenanceSettings(label="start", dossier=folder / "bags")
+        return replace(FFV1, exact_luma=True, marks=marks)
+
+    plain, one, many = (tmp_path / name / "o.mkv" for name in ("plain", "one", "many"))
+    by_one(film, plain, replace(FFV1, exact_luma=True))
+    (expected,) = by_one(film, one, settings(one.parent))
+    places = hear_places(pool, monkeypatch)
+    (report,) = work(pool, film, many, settings(many.parent), length=Fraction(1))
+    assert report.status == "done" and report.warnings == expected.warnings, report.error
+    assert any("label" in line for line in report.warnings)
+    assert_same_film(many, one)
+    labeled = [
+        not np.array_equal(a.to_ndarray()[:96], b.to_ndarray()[:96])
+        for a, b in zip(read_frames(many), read_frames(plain), strict=True)
+    ]
+    assert labeled == [number < 5 * RATE for number in range(sum(SHOTS))]
+    assert 0 < places[1] < 5 * RATE  # the label ends in a later segment than it begins in
+    found = read_film_marks(many)
+    assert found == read_film_marks(one) and found["date"] == "2001-09-09T01:46:40Z"
+    assert found["source_sha256"] == hashlib.sha256(film.read_bytes()).hexdigest()
+    assert json.loads(found["settings"])["label"] == "start"
+    bags = [files_in(path.parent / "bags") for path in (one, many)]
+    assert bags[0] == bags[1] and any("premis" in name for name in bags[0])
+
+
+@pytest.mark.parametrize("kind", ["references", "shots"])
+def test_references_color_as_by_one(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = moving(30, 1, hue=0.5) + moving(20, 2, hue=3.0)
+    film, folder = write_gray_film(tmp_path / "film.mkv", truth), tmp_path / "shots"
+    write_folder(folder, truth, [Shot(1, 0, 29), Shot(2, 30, 49)], stills=(4, 40))
+    for number in (4, 40):
+        paint(folder, number, truth[number])
+    with (folder / LIST).open("a") as file:
+        file.write("[[hint]]\nframe = 12\npoint = [40, 50]\ncolor = 'gold'\n")
+    options = ColorizerOptions("_tiny", size=96, device="cpu")
+    if kind == "shots":
+        options = replace(options, shots=folder)
+    else:
+        options = replace(options, references=sorted(folder.glob("shot_*.png")))
+    (expected,) = colorize(film, tmp_path / "one.mkv", colorizer=Colorizer(options), settings=FFV1)
+    with Workers(options, ["cpu"]) as pool:
+        places = hear_places(pool, monkeypatch)
+        (report,) = work(pool, film, tmp_path / "many.mkv", FFV1)
+    assert places == ([0, 30] if kind == "references" else [])  # a list of shots is not divided
+    assert report.status == expected.status == "done", report.error
+    assert report.warnings == expected.warnings
+    assert_same_film(report.output, expected.output)
+    assert read_film_marks(report.output) == read_film_marks(expected.output)
+
+
+class Failing:
+    """Workers whose first tasks on whole films and pictures fail in a way that may pass."""
+
+    def __init__(self, pool: Workers) -> None:
+        self._pool = pool
+        self.tasks: list[WholeFilm | SomePictures] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def submit(self, task: Task, on_frames: OnFrames = lambda frames: None) -> Future[Any]:
+        if not isinstance(task, WholeFilm | SomePictures):
+            return self._pool.submit(task, on_frames)
+        self.tasks.append(task)
+        if any(type(task) is type(other) for other in self.tasks[:-1]):
+            return self._pool.submit(task, on_frames)
+        future: Future[Any] = Future()
+        future.set_exception(DeviceError("the device has failed"))
+        return future
+
+
+def test_what_fails_is_tried_once_more_at_the_end(tmp_path: Path, pool: Workers) -> None:
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    film_of_shots(folder / "film.mkv", (9, 14))
+    for number in range(2):
+        Image.fromarray(pattern(number, 48, 64)).save(folder / f"{number}.png")
+    settings, failing, heard = replace(FFV1, copy=frozenset()), Failing(pool), Heard()
+    jobs, _ = plan([folder], output, settings)
+    reports = list(run_on(failing, jobs, settings, observer=heard))
+    names = ["0.png", "1.png", "film.mkv"]
+    assert sorted(heard.postponed) == sorted(heard.finished) == names
+    assert {(report.input.name, report.status) for report in reports} == {
+        (name, "done") for name in names
+    }
+    again = failing.tasks[2:]
+    assert len(again) == 3 and all(task.slowly for task in again)
+    assert {task.settings.batch_size for task in again} == {1}
+    by_one(folder, tmp_path / "whole", settings)
+    assert_same_film(output / "film.mkv", tmp_path / "whole" / "film.mkv")
+    assert files_in(output) == files_in(tmp_path / "whole")
 
 
 @pytest.fixture(scope="module")

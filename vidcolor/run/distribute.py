@@ -252,7 +252,7 @@ class _Driver:
                     origin.marking,
                     self._tell,
                     self._guard,
-                ).run(length, self._scanning)
+                ).run(length, spacing, self._scanning)
                 origin.attest(report)
                 return report
 

@@ -19,12 +19,12 @@ from typing import Any
 import torch
 
 from ..errors import InputError, VidcolorError
+from ..motion.shots import Spacing
 from ..sinks import EarlierFilm, FilmSink
 from ..sinks.marking import FilmMarking
 from ..sources.loader import load
 from ..system.disk import DiskGuard
 from .films import Findings, film_sink, no_frame
-from .identity import checkpoint_spacing
 from .journal import PARTS, Journal
 from .plan import FilmJob, check_memory
 from .pool import Pool
@@ -91,11 +91,12 @@ class FilmInParts:
         self._resumed = 0
         self._waiting: deque[_Part] = deque()  # to be joined, in order
 
-    def run(self, length: Fraction, scanning: threading.Semaphore) -> Report:
+    def run(self, length: Fraction, spacing: Spacing, scanning: threading.Semaphore) -> Report:
         """Colorize the film.
 
         Args:
             length: seconds of a segment, at least.
+            spacing: of checkpoints.
             scanning: held while the film is scanned.
 
         Raises:
@@ -114,7 +115,7 @@ class FilmInParts:
         segments = scan(
             self._found.read(load(film, batch_size=size, device=torch.device("cpu"))),
             facts.time_base,
-            checkpoint_spacing(self._description.gmacs),
+            spacing,
             shots=self._description.shots,
             length=length,
             begin=point,
