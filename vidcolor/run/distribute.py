@@ -27,6 +27,7 @@ from .attest import check_provenance, film_origin
 from .film_parts import AHEAD, FilmInParts, NotDivisibleError
 from .identity import checkpoint_spacing
 from .journal import open_journal
+from .leftovers import remove_temporaries
 from .pictures import WINDOW
 from .pipeline import Outcome, apart, carefully, colorize_parts
 from .plan import FilmJob, Job, PicturesJob
@@ -84,6 +85,12 @@ def run_on(
         yield from driver(carefully(settings)).run([job], on_progress)
     for job in again:
         yield from driver(carefully(settings), slowly=True).run([job], on_progress)
+    for folder in {output.absolute().parent for job in jobs for output in _outputs(job)}:
+        remove_temporaries(folder)  # of workers that have died
+
+
+def _outputs(job: Job) -> list[Path]:
+    return [job.output] if isinstance(job, FilmJob) else [output for _, output in job.items]
 
 
 class _Driver:
