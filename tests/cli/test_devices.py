@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -61,6 +62,16 @@ def test_two_workers_and_a_bad_device(tmp_path: Path, command: Vidcolor) -> None
     assert answer.code == 2 and "unknown device 'tpu'" in answer.err
 
 
+def alive_in(group: int) -> list[int]:
+    """The processes of a group that have not ended."""
+    found = []
+    for each in psutil.process_iter(["status"]):
+        with suppress(ProcessLookupError):
+            if each.info["status"] != psutil.STATUS_ZOMBIE and os.getpgid(each.pid) == group:
+                found.append(each.pid)
+    return found
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_the_workers(tmp_path: Path) -> None:
     film = film_of_shots(tmp_path / "film.mkv", (60,) * 20, rate=4)
@@ -75,6 +86,5 @@ def test_ctrl_c_ends_the_workers(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert err.strip() == "interrupted"
-    left = subprocess.run(["pgrep", "-g", str(process.pid)], stdout=subprocess.PIPE, check=False)
-    assert not left.stdout.split()
+    assert alive_in(process.pid) == []
     assert not output.exists()

@@ -245,6 +245,9 @@ class _Slot(threading.Thread):
     def run(self) -> None:
         """Do tasks until there are none, or the device has failed too often."""
         pool, device = self._pool, self._device
+        if hasattr(signal, "pthread_sigmask"):  # not on Windows
+            # Inherited by processes, which a Ctrl-C may meet before `serve` can ignore it.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._begin()
             pool.is_ready()
