@@ -20,11 +20,13 @@ from vidcolor.models.weights import import_weights, save_weights
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _ctrl_c_is_heard() -> None:
-    """A shell starts what runs in its background with SIGINT ignored, and children inherit that;
-    the tests that press Ctrl-C need it heard."""
+def _signals_are_heard() -> None:
+    """A shell starts what runs in its background with SIGINT ignored, nohup with SIGHUP, and
+    children inherit that; the tests that send them need them heard."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)

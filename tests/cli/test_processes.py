@@ -33,15 +33,13 @@ def start(*arguments: str | Path, code: str = "") -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         # as in most languages' settings, but not in C
-        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+        env={
+            **os.environ,
+            "PYTHONIOENCODING": "utf-8:strict",
+            "SOURCE_DATE_EPOCH": "1700000000",  # the date in outputs
+        },
         start_new_session=True,
-        preexec_fn=_hear_signals,
     )
-
-
-def _hear_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGHUP):  # ignored in the background and under nohup
-        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module")

@@ -23,13 +23,14 @@ from tests.helpers.films import read_frames
 from tests.helpers.readback import files_in
 from vidcolor.run.state import InputRow, Snapshot, StateError, find_states, read_state
 
+FRAMES = 1200  # of the long film
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork")
 
 
 @pytest.fixture(scope="module")
 def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six hundred frames of twenty scenes, which take some seconds."""
-    lumas = frames(20) * 30
+    """Twenty scenes, again and again, which take some seconds."""
+    lumas = frames(20) * (FRAMES // 20)
     path = tmp_path_factory.mktemp("long") / "long.mkv"
     return encode(path, "libx264", "yuv420p", lumas, options={"preset": "ultrafast"}).path
 
@@ -149,7 +150,7 @@ def test_a_crash_ends_only_the_film_that_causes_it(tmp_path: Path, archive: Path
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert rows(out).pop("film.mkv") == "done"
-    assert len(read_frames(output / "film.mkv")) == 600
+    assert len(read_frames(output / "film.mkv")) == FRAMES
 
 
 @pytest.mark.slow
@@ -162,7 +163,7 @@ def test_a_film_survives_one_crash(tmp_path: Path, long_film: Path) -> None:
     assert process.returncode == 0 and "SIGKILL" in err
     report = json.loads(out)
     assert report["status"] == "done" and report["resumed"] > 0
-    assert files_in(tmp_path) == ["out.mkv"] and len(read_frames(output)) == 600
+    assert files_in(tmp_path) == ["out.mkv"] and len(read_frames(output)) == FRAMES
 
 
 @pytest.mark.slow
@@ -193,7 +194,7 @@ def test_status_and_a_second_run_while_it_works(
     told = json.loads(command("status", output, "--json").out)
     assert (told["state"], told["done"], told["working"]) == ("running", 9, 1)
     (film,) = told["under_way"]
-    assert film["input"].endswith("/film.mkv") and 50 <= film["frames"] < film["total"] == 600
+    assert film["input"].endswith("/film.mkv") and 50 <= film["frames"] < film["total"] == FRAMES
     assert film["fps"] > 0 and 0 < told["seconds_left"] < 1000
     assert "under way: " in command("status", output).out
     answer = command("run", archive, "-o", output, *RAMP)

@@ -131,7 +131,7 @@ def test_a_bad_record_in_a_file(record: str, tmp_path: Path) -> None:
 
 def test_the_messages_name_cause_and_remedy(tmp_path: Path) -> None:
     for record, words in {
-        DEEP: ("maximum recursion depth", "copy or train it again"),
+        DEEP: ("nests too deep", "copy or train it again"),
         f'{{"a": {"9" * 5000}}}': ("4300 digits", "copy or train it again"),
         "{}": ("no architecture", "get the file again"),
         f'{{"architecture": "{SMALL}", "new": 1}}': ("unknown key 'new'", "newer vidcolor"),

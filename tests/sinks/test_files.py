@@ -75,7 +75,7 @@ def test_a_folder_and_a_place_that_cannot_be_written(source: Path, tmp_path: Pat
     with pytest.raises(OutputError, match="this is a folder"):
         PendingFile(tmp_path, source, overwrite=True)
     # A file in the way of the folder refuses even an administrator, whom permissions do not stop.
-    with pytest.raises(OutputError, match=r"out\.mkv: cannot be written \("):
+    with pytest.raises(OutputError, match=r"in\.mkv: cannot be written \("):
         PendingFile(source / "out.mkv", source, overwrite=False)
 
 

@@ -341,6 +341,13 @@ def test_each_cause_has_its_own_remedy(tmp_path: Path, monkeypatch: pytest.Monke
     assert told("gone.png") == "no such file; check the name"
     (tmp_path / "empty.png").touch()
     assert told("empty.png") == "is empty; restore it from a good copy"
+    heads = {"one.tif": b"I", "two.tif": b"II*", "nine.png": b"\x89PNG\r\n\x1a\n\0"}
+    for name, head in heads.items():
+        (tmp_path / name).write_bytes(head)
+        assert told(name) == (
+            "cannot be read (not a picture, or cut short at its very start); "
+            "restore it from a good copy"
+        )
     (tmp_path / "text.jpg").write_bytes(b"hello" * 99)
     assert told("text.jpg").endswith("; restore it from a good copy")
     Image.fromarray(GRAY).save(tmp_path / "large.png")

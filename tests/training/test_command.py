@@ -94,7 +94,7 @@ def test_a_folder_alone_fine_tunes_fast(
     objective = "ab_perceptual" if lpips else "ab_huber"
     for part in (
         *("recipe:   fine_tune", "model:    fast, 4,9", "start:    the weights fast"),
-        *("16 train, 2 validation, 2 test", f"loss:     {objective}", "1 thread"),
+        *("16 train, 2 validation, 2 test", f"loss:     {objective}", " thread"),
         *("steps:    2 at most (1 epochs) of 4 pictures", "epoch 0, the starting weights:"),
         *("epoch 1/1", " start "),
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -351,7 +352,9 @@ def _complaint(error: BaseException) -> str:
         return str(error)
     if isinstance(error, FileNotFoundError):
         return "no such file; check the name"
-    if isinstance(error, UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError) or isinstance(
+        error.__cause__ or error, struct.error
+    ):
         return f"cannot be read (not a picture, or cut short at its very start); {RESTORE}"
     if isinstance(error, Image.DecompressionBombError):
         return f"looks like a decompression bomb ({error}); scale it down"
