@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vidcolor.run.state_files import is_of_folder
+
 from .process import LINES, Ended
 
 # The figures that must be 0, in all parts.
@@ -18,9 +20,6 @@ ZEROS = (
     "leftovers",
     "unclear_messages",
 )
-
-
-_STATE = ".vidcolor.sqlite"
 
 
 @dataclass
@@ -77,7 +76,7 @@ class Tally:
 
     def nothing_left(self, what: str, folder: Path) -> None:
         """Note hidden and temporary files below a folder, but for the state of a folder's runs."""
-        found = (path for path in sorted(folder.rglob("*")) if not path.name.startswith(_STATE))
+        found = (path for path in sorted(folder.rglob("*")) if not is_of_folder(path))
         left = [
             str(path.relative_to(folder))
             for path in found

@@ -72,7 +72,7 @@ def run_workers(
             counted += 1
             return submit(*given)
 
-        pool.submit = counting  # type: ignore[method-assign]
+        pool.submit = counting  # type: ignore[method-assign, assignment]
         began, own = time.perf_counter(), time.process_time()
         reports = list(run_on(pool, jobs, settings, length=Fraction(length)))
         seconds, driver = time.perf_counter() - began, time.process_time() - own

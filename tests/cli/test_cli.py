@@ -23,7 +23,6 @@ from tests.helpers.readback import (
     read_color,
 )
 from vidcolor.cli import COMMANDS
-from vidcolor.run.state import STATE_NAME
 
 RAMP = ("--model", "_ramp", "--device", "cpu", "--size", "64")
 FFV1 = ("--encoder", "ffv1")
@@ -78,7 +77,7 @@ def test_quiet_says_nothing(command: Vidcolor, film: Path, tmp_path: Path) -> No
     colored = encode(tmp_path / "c.mkv", "ffv1", "yuv420p", frames(2), chroma=40).path
     answer = command("run", film, colored, "-o", tmp_path / "out/", *RAMP, *FFV1, "-q")
     assert answer == Answer(0, "", "")
-    assert files_in(tmp_path / "out") == [STATE_NAME, "c.mkv", "old film.mkv"]
+    assert files_in(tmp_path / "out") == ["c.mkv", "old film.mkv"]
 
 
 def test_verbose_says_the_model_and_the_device(command: Vidcolor, film: Path) -> None:
@@ -257,7 +256,7 @@ def test_a_batch_goes_on_past_a_bad_file(command: Vidcolor, film: Path, tmp_path
     output = tmp_path / "out"
     answer = command("run", film.parent, "-o", output, *RAMP, *FFV1)
     assert answer.code == 1
-    assert files_in(output) == sorted([STATE_NAME, os.path.join("a", "p.png"), "old film.mkv"])
+    assert files_in(output) == sorted([os.path.join("a", "p.png"), "old film.mkv"])
     head, table = answer.err.split("not done")
     assert "2 done, 2 failed" in head
     for name in ("bad film.mkv", "bad.png"):

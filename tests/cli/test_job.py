@@ -139,7 +139,7 @@ def test_a_watched_folder(start: Start, folder: Path, tmp_path: Path) -> None:
         "run", folder, "-o", out, *RAMP, "--watch", "--notify", tell, "--report", report
     )
     wait_for(report.exists, process)
-    assert files_in(out) == [".vidcolor.sqlite", "a.png", "deep/b.png", "film.mkv"]
+    assert files_in(out) == ["a.png", "deep/b.png", "film.mkv"]
     before = (out / "a.png").read_bytes()
     picture(folder / "c.png", 2)
     picture(folder / "a.png", 3)  # changed

@@ -17,7 +17,7 @@ from tests.helpers.films import read_frames
 from tests.helpers.readback import files_in
 
 RAMP = ("--model", "_ramp", "--device", "cpu", "--size", "64", "--encoder", "ffv1")
-STATE = ".vidcolor.sqlite"
+STATE = ".out.vidcolor.sqlite"
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def archive(tmp_path: Path) -> Path:
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    """Inode and time of change of each file but the state."""
-    found = {name: (folder / name).stat() for name in files_in(folder) if STATE not in name}
+    """Inode and time of change of each file."""
+    found = {name: (folder / name).stat() for name in files_in(folder)}
     return {name: (each.st_ino, each.st_ctime_ns) for name, each in found.items()}
 
 
@@ -71,7 +71,7 @@ def test_an_archive_that_moved_is_still_known(
 ) -> None:
     assert command("run", archive, "-o", tmp_path / "out", *RAMP).code == 0
     (tmp_path / "disk").mkdir()
-    for name in ("in", "out"):
+    for name in ("in", "out", STATE):
         shutil.move(tmp_path / name, tmp_path / "disk" / name)
     disk = tmp_path / "disk"
     answer = command("run", disk / "in", "-o", disk / "out", *RAMP, "--json")
@@ -164,12 +164,12 @@ def test_a_state_that_cannot_be_used_ends_no_run(
     command(*run)
     (tmp_path / "out" / "a.png").unlink()
     assert callable(harm)
-    harm(tmp_path / "out" / STATE)
-    before = (tmp_path / "out" / STATE).read_bytes()
+    harm(tmp_path / STATE)
+    before = (tmp_path / STATE).read_bytes()
     answer = command(*run)
-    assert answer.err.count(f"warning: {tmp_path / 'out' / STATE}") == 1
+    assert answer.err.count(f"warning: {tmp_path / STATE}") == 1
     assert rows(answer.out)["a.png"] == "done" and rows(answer.out)["film.mkv"] == "failed"
-    assert (tmp_path / "out" / STATE).read_bytes() == before
+    assert (tmp_path / STATE).read_bytes() == before
     answer = command("status", tmp_path / "out")
     assert answer.code in (1, 2) and "Traceback" not in answer.err and STATE in answer.err
 
@@ -178,7 +178,7 @@ def test_a_locked_state_ends_no_run(command: Vidcolor, archive: Path, tmp_path: 
     run = ("run", archive, "-o", tmp_path / "out", *RAMP)
     command(*run)
     (tmp_path / "out" / "a.png").unlink()
-    other = sqlite3.connect(tmp_path / "out" / STATE, isolation_level=None)
+    other = sqlite3.connect(tmp_path / STATE, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     try:
         answer = command(*run, "--json")

@@ -19,7 +19,6 @@ from tests.helpers.clips import encode, frames, pattern
 from tests.helpers.films import read_frames
 from tests.helpers.readback import files_in
 from vidcolor.cli import COMMANDS
-from vidcolor.run.state import STATE_NAME
 
 RAMP = ("--model", "_ramp", "--device", "cpu", "--size", "64", "--encoder", "ffv1")
 
@@ -117,7 +116,7 @@ def test_an_interruption_keeps_what_was_there_and_what_is_done(
     assert process.returncode == 130 and err.endswith("interrupted\n")
     assert f'"input": "{short}"' in out and '"status": "done"' in out
     assert len(out.splitlines()) == 1
-    assert files_in(output) == [STATE_NAME, "a.mkv", "b.mkv"]
+    assert files_in(output) == ["a.mkv", "b.mkv"]
     assert (output / "b.mkv").read_bytes() == b"precious"
 
 
@@ -154,7 +153,7 @@ def test_a_name_of_any_bytes(tmp_path: Path) -> None:
     assert (process.returncode, "Traceback" in err) == (0, False), err
     row = json.loads(out)
     assert row["input"] == str(tmp_path / odd)
-    assert files_in(tmp_path / "out") == [STATE_NAME, odd]
+    assert files_in(tmp_path / "out") == [odd]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -274,7 +273,7 @@ def test_the_work_is_done_where_nothing_can_be_printed(
     )
     assert found.returncode == code and "Traceback" not in found.stderr
     assert line in found.stderr
-    written = [name for name in files_in(tmp_path / "out") if name != STATE_NAME]
+    written = files_in(tmp_path / "out")
     assert not [name for name in written if name.startswith(".")]
     if "head" not in streams:  # who reads no more wants no more
         assert written == [f"{number}.png" for number in range(6)]

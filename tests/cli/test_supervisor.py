@@ -15,13 +15,14 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.cli.test_jobs import RAMP, STATE, rows, stamps
+from tests.cli.test_jobs import RAMP, rows, stamps
 from tests.cli.test_processes import start
 from tests.helpers.clips import encode, frames, pattern
 from tests.helpers.command_line import Vidcolor
 from tests.helpers.films import read_frames
 from tests.helpers.readback import files_in
-from vidcolor.run.state import InputRow, Snapshot, StateError, find_states, read_state
+from vidcolor.run.state import InputRow, Snapshot, StateError, read_state
+from vidcolor.run.state_files import find_states
 
 FRAMES = 1200  # of the long film
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork")
@@ -113,7 +114,7 @@ def test_a_job_that_is_killed_again_and_again(tmp_path: Path, archive: Path) -> 
             for one, other in pairs:
                 assert one.pts == other.pts
                 assert np.array_equal(one.to_ndarray(), other.to_ndarray())
-        elif name != STATE:
+        else:
             assert (whole / name).read_bytes() == (output / name).read_bytes()
     report = next(r for r in map(json.loads, out.splitlines()) if r["input"].endswith("/film.mkv"))
     assert report["resumed"] > 0
@@ -181,7 +182,7 @@ def test_what_makes_no_progress_is_given_up(tmp_path: Path) -> None:
     assert found.pop("large.png") == "failed" and process.returncode == 1, err
     assert set(found.values()) == {"done"} and len(out.splitlines()) == 4
     assert "large.png: no progress was made for 2 seconds (--timeout)" in err
-    assert files_in(output) == [STATE, "0.png", "1.png", "2.png"]
+    assert files_in(output) == ["0.png", "1.png", "2.png"]
 
 
 @pytest.mark.slow
@@ -211,7 +212,7 @@ def test_status_and_a_second_run_while_it_works(
     (output / ".film.mkv.vidcolor.txt").write_text("not ours")
     assert command("clean", output).code == 0
     assert not (output / ".film.mkv.vidcolor").exists()
-    assert (output / ".film.mkv.vidcolor.txt").exists() and (output / STATE).exists()
+    assert (output / ".film.mkv.vidcolor.txt").exists() and find_states(output)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -28,9 +28,9 @@ def film_of_shots(
     rng = np.random.default_rng(3)
     total = 0
     with av.open(str(path), "w") as container:
-        video = container.add_stream(codec, rate=rate)
+        video = cast(av.VideoStream, container.add_stream(codec, rate=rate))
         video.width, video.height, video.pix_fmt = 128, 96, pix_fmt
-        sound = container.add_stream("pcm_s16le", rate=8000)
+        sound: av.AudioStream = container.add_stream("pcm_s16le", rate=8000)
         sound.layout = "mono"
         for seed, count in enumerate(counts, 1):
             for shot in pan(count, seed):

@@ -24,11 +24,6 @@ from vidcolor.sources import FilmSource
 NTSC = Fraction(30000, 1001)
 
 
-@pytest.fixture(scope="module")
-def colorizer() -> Colorizer:
-    return Colorizer("_ramp", device="cpu", size=64, precision="fp32")
-
-
 def run(path: Path, output: Path, colorizer: Colorizer, **changes: Any) -> Report:
     encoder = EncoderSettings(changes.pop("encoder", "libx264"))
     settings = Settings(encoder=encoder, **changes)

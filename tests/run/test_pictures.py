@@ -32,7 +32,6 @@ from vidcolor.run import pictures
 from vidcolor.run.pictures import colorize_pictures
 from vidcolor.run.plan import PicturesJob
 from vidcolor.run.settings import Progress
-from vidcolor.run.state import STATE_NAME
 from vidcolor.sinks import PictureReport, PictureSink
 from vidcolor.sinks.tiff import TiffAssembly
 from vidcolor.sources.pictures import PictureSource
@@ -278,7 +277,7 @@ def test_pixels_under_way_are_bounded(
     for number, path in enumerate(sorted(folder.iterdir())):
         (tmp_path / "in" / f"{number:02d}.png").write_bytes(path.read_bytes())
     Image.fromarray(pattern(0, 240, 150)).save(tmp_path / "in" / "07a.png")
-    free = 15_000 * pictures._BYTES_A_PIXEL / pictures._SHARE + 1
+    free = 15_000 * pictures._BYTES_A_PIXEL / pictures.SHARE + 1
     monkeypatch.setattr(pictures, "free_memory", lambda device: free)
     lock, held, most = threading.Lock(), {}, []
     read, write = PictureSource.read, PictureSink.write
@@ -392,7 +391,7 @@ def test_ctrl_c_leaves_whole_pictures_alone(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130 and err.endswith("interrupted\n") and "Traceback" not in err
-    written = [name for name in files_in(output) if name != STATE_NAME]
+    written = files_in(output)
     assert 3 <= len(written) < 120 and not [name for name in written if name.startswith(".")]
     assert all(pixels(output / name).shape == (700, 900, 3) for name in written)
     assert out.count('"status": "done"') <= len(written)

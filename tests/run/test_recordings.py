@@ -10,19 +10,10 @@ from typing import Any
 import av
 import pytest
 
+from tests.helpers.one_film import color_one as run
 from tests.helpers.recordings import RATE, record, record_at
 from vidcolor import Colorizer, Report, Settings, colorize
 from vidcolor.frames import Segment
-
-
-@pytest.fixture(scope="module")
-def colorizer() -> Colorizer:
-    return Colorizer("_ramp", device="cpu", size=64, precision="fp32")
-
-
-def run(path: Path, output: Path, colorizer: Colorizer, **settings: Any) -> Report:
-    (report,) = colorize(path, output, colorizer=colorizer, settings=Settings(**settings))
-    return report
 
 
 def times(path: Path) -> dict[str, list[float]]:

@@ -14,6 +14,7 @@ import torch
 
 from tests.helpers.clips import encode, frames
 from tests.helpers.films import FilmSpec, build_film, read_frames
+from tests.helpers.one_film import color_one as run
 from tests.helpers.readback import luma_codes
 from tests.helpers.shots import pan
 from vidcolor import Colorizer, EncoderSettings, Report, Settings, colorize
@@ -22,16 +23,6 @@ from vidcolor.errors import OutputError
 from vidcolor.frames import Segment
 from vidcolor.run.settings import Progress
 from vidcolor.system.dpx import DpxHeader, read_header, with_header
-
-
-@pytest.fixture(scope="module")
-def colorizer() -> Colorizer:
-    return Colorizer("_ramp", device="cpu", size=64, precision="fp32")
-
-
-def run(path: Path, output: Path, colorizer: Colorizer, **changes: Any) -> Report:
-    (report,) = colorize(path, output, colorizer=colorizer, settings=Settings(**changes))
-    return report
 
 
 def done(path: Path, output: Path, colorizer: Colorizer, **changes: Any) -> Report:

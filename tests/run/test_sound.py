@@ -17,11 +17,6 @@ from vidcolor import Colorizer, Report, colorize
 Change = Callable[[int, "av.Packet[Any]"], "av.Packet[Any] | None"]
 
 
-@pytest.fixture(scope="module")
-def colorizer() -> Colorizer:
-    return Colorizer("_ramp", device="cpu", size=64, precision="fp32")
-
-
 def run(path: Path, colorizer: Colorizer) -> Report:
     (report,) = colorize(path, path.with_name("out.mkv"), colorizer=colorizer)
     return report

@@ -17,7 +17,7 @@ from .text import json_text, say
 @click.command("check")
 @click.argument("folder", type=FilePath())
 @takes(options=ColorizerOptions, only={"model", "weights", "device", "precision", "size"})
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @verbosity
 def check_command(folder: Path, options: ColorizerOptions, as_json: bool) -> None:
     """Check a FOLDER of shots: its shots.toml and the stills that you have colored.
@@ -25,8 +25,8 @@ def check_command(folder: Path, options: ColorizerOptions, as_json: bool) -> Non
     \b
     vidcolor check shots/
 
-    One line for each still that is gray in parts, shifted or scaled, redrawn, or that disagrees
-    with another, and for each shot without a colored still.
+    Print one line for each still that is gray in parts, shifted or scaled, redrawn, or that
+    disagrees with another, and for each shot without a colored still.
 
     \b
     Exit codes: 0 nothing was found, 1 something was found or cannot be read, 2 usage.

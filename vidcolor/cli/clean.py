@@ -21,7 +21,7 @@ def clean_command(folder: Path, dry_run: bool) -> None:
 
     That is temporary files, unfinished films that could be resumed, and the state of single files.
     What a running process uses stays, and so do files that vidcolor has not named. The state of
-    a folder (.vidcolor.sqlite), by which done work is known, stays too.
+    a folder (.NAME.vidcolor.sqlite), by which done work is known, stays too.
 
     \b
     vidcolor clean color/ --dry-run

@@ -110,7 +110,7 @@ def _refuse(given: PictureOptions | ClipOptions, advice: str) -> None:
     help="Side of the square pictures [256]; with --video the longest side of the frames [512].",
 )
 @takes(for_pictures=PictureOptions, for_clips=ClipOptions)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @verbosity
 def evaluate_command(
     paths: tuple[Path, ...],

@@ -28,16 +28,16 @@ _LINES = {
 @click.option(
     "--source",
     type=click.Path(path_type=Path),
-    help="The original, to compare its SHA-256.  [default: the file of its name beside FILE]",
+    help="Compare the SHA-256 of this original.  [default: the file of its name beside FILE]",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON line for each file.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each file.")
 def inspect_command(files: tuple[Path, ...], source: Path | None, as_json: bool) -> None:
     """Print what FILES say of their origin, and check it.
 
     \b
     vidcolor inspect color.mp4 --source old_film.mp4
 
-    Checked are the SHA-256 of the original, that of the model, and the signature of Content
+    Compare the SHA-256 of the original and of the model, and verify the signature of Content
     Credentials (with vidcolor[c2pa]).
 
     \b

@@ -149,17 +149,19 @@ class Work:
     @contextmanager
     def _telling(self) -> Iterator[None]:
         """Tell of an end that comes before all is done."""
+        event = "stopped"
         try:
             yield
+            event = ""
         except KeyboardInterrupt:
-            self._end("interrupted")
+            event = "interrupted"
             raise
         except SystemExit:
-            self._end("terminated")
+            event = "terminated"
             raise
-        except Exception:
-            self._end("stopped")
-            raise
+        finally:
+            if event:
+                self._end(event)
 
     def _end(self, event: str) -> None:
         written = ""

@@ -34,7 +34,7 @@ _COMPARED = {
 
 
 @click.group("models", invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @verbosity
 @click.pass_context
 def models_command(context: click.Context, as_json: bool) -> None:
@@ -68,7 +68,7 @@ def models_command(context: click.Context, as_json: bool) -> None:
     show_default=True,
     help="Side of the square input, in pixels.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @verbosity
 def describe_command(
     name: str, options: tuple[tuple[str, Any], ...], size: int, as_json: bool
@@ -103,7 +103,7 @@ def describe_command(
 @models_command.command("mean-color")
 @click.argument("paths", nargs=-1, required=True, type=FilePath())
 @takes(options=ColorizerOptions)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a picture.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a picture.")
 @verbosity
 def mean_color_command(paths: tuple[Path, ...], options: ColorizerOptions, as_json: bool) -> None:
     """Print the mean a* and b* that a model predicts of pictures, beside their own.

@@ -66,7 +66,7 @@ class ProbeOptions:
 )
 @click.option("-o", "--output", help="Where the run would write; shows the free space there.")
 @takes(probe=ProbeOptions)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @verbosity
 def probe_command(
     inputs: tuple[str, ...],

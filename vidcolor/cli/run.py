@@ -50,7 +50,9 @@ if TYPE_CHECKING:
     help="Write one sheet of N before/after pairs instead.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and do nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON line for each finished input.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON line for each finished input."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @verbosity
 def run_command(
@@ -145,7 +147,7 @@ def _open_record(
 ) -> Record:
     from ..run.identity import chosen
     from ..run.record import Record
-    from ..run.state import state_path
+    from ..run.state_files import state_path
 
     path, stays = state_path(inputs, output)
     if path.is_file():

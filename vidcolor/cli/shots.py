@@ -29,7 +29,7 @@ _OPTIONS = {"model", "weights", "device", "precision", "size"}
 
 @click.command("shots")
 @click.argument("film", type=FilePath())
-@click.option("-o", "--output", type=FilePath(), required=True, help="The folder to write.")
+@click.option("-o", "--output", type=FilePath(), required=True, help="Write into this folder.")
 @click.option(
     "--per-shot", type=click.IntRange(1, 1000), metavar="N", help="Write N stills of each shot."
 )
@@ -40,7 +40,7 @@ _OPTIONS = {"model", "weights", "device", "precision", "size"}
     help="Write a still at least every so many seconds of a shot.",
 )
 @takes(options=ColorizerOptions, settings=Settings, only=_SETTINGS | _OPTIONS)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @verbosity
 def shots_command(

@@ -25,7 +25,7 @@ _WORDS = {"renamed": "done under another name", "working": "under way"}
 
 @click.command("status")
 @click.argument("output", type=FilePath(), default=".")
-@click.option("--json", "as_json", is_flag=True, help="One JSON line for each job.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each job.")
 @verbosity
 def status_command(output: Path, as_json: bool) -> None:
     """Tell how far the run is that writes OUTPUT [the current folder].
@@ -35,13 +35,14 @@ def status_command(output: Path, as_json: bool) -> None:
     vidcolor status color.mp4
 
     OUTPUT is the folder or file that 'vidcolor run' writes: what was given with -o, or
-    FOLDER.color, or without either the folder or name of the input. Works while the run works and
-    after it. Nothing is changed.
+    FOLDER.color, or without either the folder or name of the input. Use this while the run works
+    or after it; it changes nothing.
 
     \b
     Exit codes: 0 told, 1 no run is known there.
     """
-    from ..run.state import find_states, read_state
+    from ..run.state import read_state
+    from ..run.state_files import find_states
 
     found = [each for path in find_states(output) if (each := read_state(path)) is not None]
     if not found:
@@ -56,6 +57,8 @@ def status_command(output: Path, as_json: bool) -> None:
 def describe(snapshot: Snapshot, now: float) -> dict[str, Any]:
     """What is told of a job, as JSON values; moments are seconds since 1970."""
     job, rows = snapshot.job, snapshot.of_job
+    from ..run.state_files import output_of
+
     running = job.is_running(now)
     state = "running" if running else job.outcome or "died"
     counts = Counter(row.status for row in rows)
@@ -63,7 +66,7 @@ def describe(snapshot: Snapshot, now: float) -> dict[str, Any]:
     films = [row for row in working if row.total != 1]
     free = shutil.disk_usage(snapshot.path.parent).free
     return {
-        "output": str(snapshot.path.parent),
+        "output": str(output_of(snapshot.path)),
         "state": state,
         "host": job.host,
         "pid": job.pid,

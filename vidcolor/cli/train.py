@@ -179,7 +179,7 @@ def _run_many(
 
 
 @click.command("recipes")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 @verbosity
 def recipes_command(as_json: bool) -> None:
     """List the recipes that `vidcolor train --recipe NAME` knows."""

@@ -22,7 +22,7 @@ from typing import Any
 
 from ..sinks import can_resume
 from ..system.devices import processors
-from ..system.disk import DiskGuard, Reserve
+from ..system.disk import DEFAULT_RESERVE, DiskGuard
 from .attest import check_provenance, film_origin
 from .film_parts import AHEAD, FilmInParts, NotDivisibleError
 from .identity import checkpoint_spacing
@@ -76,7 +76,7 @@ def run_on(
         OutputError, OptionError: see `pipeline.run`.
     """
     check_provenance(settings)
-    observer, guard = observer or Observer(), guard or DiskGuard(Reserve())
+    observer, guard = observer or Observer(), guard or DiskGuard(DEFAULT_RESERVE)
     now, later = apart(jobs, observer)
     again: list[Job] = []
     driver = partial(_Driver, pool, observer=observer, guard=guard)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..options import OptionError, check_options, option
-from ..system.disk import Reserve
+from ..system.disk import DEFAULT_RESERVE, Reserve
 
 REPORT_SUFFIXES = (".json", ".csv", ".html")
 
@@ -49,12 +49,12 @@ class JobOptions:
         "system's word. Network drives are always looked at.",
     )
     min_free: Reserve = option(
-        Reserve(),
+        DEFAULT_RESERVE,
         parse=Reserve.parse,
         word="auto",
         metavar="SIZE|PERCENT",
         help="Pause while the output's disk has less free: 10GB, 500MB, 5%. 0: never pause. auto: "
-        "2 GB or 2 % of the disk, whichever is less.",
+        "2 GB or 2 % of the disk, whichever is less; nothing on a disk of under 1 GB.",
     )
 
     def __post_init__(self) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from ..system.files import maker_of
 from .journal import SILENT_SECONDS, WORK_SUFFIX, is_abandoned
-from .state import STATE_NAME, StateError, read_state
+from .state import StateError, read_state
+from .state_files import STATE_NAME, is_of_folder
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def find_leftovers(folder: Path) -> Iterator[Leftover]:
             with suppress(OSError):
                 if _is_abandoned_temporary(path):
                     yield Leftover(path, "temporary file", path.stat().st_size)
-                elif name.endswith(STATE_NAME) and name != STATE_NAME and _has_died(path):
+                elif name.endswith(STATE_NAME) and not is_of_folder(path) and _has_died(path):
                     yield Leftover(path, "state of a job that was killed", path.stat().st_size)
 
 

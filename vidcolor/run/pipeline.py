@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from ..system.disk import DiskGuard, Reserve
+from ..system.disk import DEFAULT_RESERVE, DiskGuard
 from ..system.stages import StageTimer
 from .attest import check_provenance
 from .colorizer import Colorizer
@@ -57,22 +57,23 @@ def run(
         OptionError: SOURCE_DATE_EPOCH is not a number of seconds.
     """
     check_provenance(settings)
-    observer, guard = observer or Observer(), guard or DiskGuard(Reserve())
-    careful = carefully(settings)
+    observer = observer or Observer()
 
     def notice(progress: Progress) -> None:
         observer.progress(progress)
         on_progress(progress)
 
+    guard = guard or DiskGuard(DEFAULT_RESERVE)
+    work = _Work(colorizer, settings, notice, timer, observer, guard)
+    careful = replace(work, settings=carefully(settings))
     now, later = apart(jobs, observer)
     again: list[Job] = []
     for job in now:
-        yield from _work(job, colorizer, settings, notice, timer, observer, guard, again)
+        yield from work.do(job, again)
     for job in later:
-        yield from _work(job, colorizer, careful, notice, timer, observer, guard)
+        yield from careful.do(job)
     for job in again:
-        slow = colorizer.on(torch.device("cpu"))
-        yield from _work(job, slow, careful, notice, timer, observer, guard)
+        yield from replace(careful, colorizer=colorizer.on(torch.device("cpu"))).do(job)
 
 
 def carefully(settings: Settings) -> Settings:
@@ -144,51 +145,45 @@ class Outcome:
             self._observer.finish(replace(whole, output=parts[0].output, frames=frames))
 
 
-def _work(
-    job: Job,
-    colorizer: Colorizer,
-    settings: Settings,
-    on_progress: ProgressCallback,
-    timer: StageTimer | None,
-    observer: Observer,
-    guard: DiskGuard,
-    again: list[Job] | None = None,
-) -> Iterator[Report]:
-    """Work on one job; see `Outcome`."""
-    outcome = Outcome(job, settings, observer, again)
-    for report in _reports(job, colorizer, settings, on_progress, timer, observer, guard):
-        if outcome.take(report):
+@dataclass(frozen=True)
+class _Work:
+    """Works on jobs in one way; see `run`."""
+
+    colorizer: Colorizer
+    settings: Settings
+    on_progress: ProgressCallback
+    timer: StageTimer | None
+    observer: Observer
+    guard: DiskGuard
+
+    def do(self, job: Job, again: list[Job] | None = None) -> Iterator[Report]:
+        """Work on one job; see `Outcome`."""
+        outcome = Outcome(job, self.settings, self.observer, again)
+        for report in self._reports(job):
+            if outcome.take(report):
+                yield report
+        outcome.end()
+
+    def _reports(self, job: Job) -> Iterator[Report]:
+        if isinstance(job, FilmJob):
+            self.observer.working([job.input])
+
+            def progress(progress: Progress) -> None:
+                self.on_progress(progress)
+                self.guard.wait(job.output)
+
+            def colorize(part: FilmJob) -> Report:
+                return colorize_film(part, self.colorizer, self.settings, progress, self.timer)
+
+            with self.observer.watching([job.input]):
+                yield from colorize_parts(job, self.settings, colorize, self.guard)
+            return
+        for report in colorize_pictures(
+            job, self.colorizer, self.settings, self.on_progress,
+            timer=self.timer, observer=self.observer, guard=self.guard,
+        ):  # fmt: skip
+            report.rename(job.clashes.get(report.input, ""))
             yield report
-    outcome.end()
-
-
-def _reports(
-    job: Job,
-    colorizer: Colorizer,
-    settings: Settings,
-    on_progress: ProgressCallback,
-    timer: StageTimer | None,
-    observer: Observer,
-    guard: DiskGuard,
-) -> Iterator[Report]:
-    if isinstance(job, FilmJob):
-        observer.working([job.input])
-
-        def progress(progress: Progress) -> None:
-            on_progress(progress)
-            guard.wait(job.output)
-
-        def colorize(part: FilmJob) -> Report:
-            return colorize_film(part, colorizer, settings, progress, timer)
-
-        with observer.watching([job.input]):
-            yield from colorize_parts(job, settings, colorize, guard)
-        return
-    for report in colorize_pictures(
-        job, colorizer, settings, on_progress, timer=timer, observer=observer, guard=guard
-    ):
-        report.rename(job.clashes.get(report.input, ""))
-        yield report
 
 
 def colorize_parts(

@@ -54,7 +54,7 @@ class ProvenanceSettings:
         "Needs vidcolor[c2pa].",
     )
     c2pa_key: Path | None = option(
-        None, metavar="FILE", help="The certificate's private key (PEM)."
+        None, metavar="FILE", help="Sign with this private key of the certificate (PEM)."
     )
     dossier: Path | None = option(
         None,

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,12 +95,11 @@ class Record(Observer):
             return
         with self._lock, self._guarded():
             self._new_folder = not self._path.parent.exists()
-            state = State(self._path)
-            try:
+            with ExitStack() as unused:
+                state = State(self._path)
+                unused.callback(state.close)
                 before = state.claim(self._job)
-            except BaseException:
-                state.close()
-                raise
+                unused.pop_all()
             self._state = state
             if before is not None and before.id == self._job.id:
                 self._job.begun, self._job.announced = before.begun, before.announced

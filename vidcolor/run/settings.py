@@ -215,14 +215,14 @@ class ColorizerOptions:
     reference_gray: str = option(
         "auto",
         choices=words("auto", "keep", "ignore"),
-        help="Gray places of references. auto: take a place as left uncolored if places like it "
-        "have colors. keep: take gray as a color. ignore: take no gray as a color.",
+        help="Decide what gray places of references mean. auto: take a place as left uncolored if "
+        "places like it have colors. keep: take gray as a color. ignore: take no gray as a color.",
     )
     shots: Path | None = option(
         None,
         metavar="FOLDER",
-        help="A folder that 'vidcolor shots' has made of this film, with stills that you have "
-        "colored, and its shots.toml.",
+        help="Take colors from the stills that you have colored in this folder, and the shots from "
+        "its shots.toml. 'vidcolor shots' makes the folder.",
     )
     adjustment: ColorAdjustment = field(default_factory=ColorAdjustment)
 

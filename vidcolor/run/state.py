@@ -1,7 +1,7 @@
 """The state of jobs: an SQLite file that tells what was done, what is under way and what failed.
 
-A job is one call of `vidcolor run`. Its state lies in the output folder, or beside a single output
-as long as the work lasts (`state_path`). `State` writes it; `read_state` reads it, also from
+A job is one call of `vidcolor run`. Its state lies beside the output: for good if that is a folder,
+else as long as the work lasts (`state_files`). `State` writes it; `read_state` reads it, also from
 another process while the job runs. Times are seconds since 1970.
 """
 
@@ -11,18 +11,17 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import OutputError, VidcolorError
-from ..system.files import OWN, fitting_name
 from ..system.processes import Process
 from .settings import Report
+from .state_files import output_of
 
-STATE_NAME = ".vidcolor.sqlite"
 WAITING, WORKING, DONE, FAILED = "waiting", "working", "done", "failed"
 FINISHED = (DONE, "renamed", "incomplete")
 _VERSION = 1
@@ -159,36 +158,6 @@ class Snapshot:
         return [row for row in self.inputs if row.job == self.job.id]
 
 
-def state_path(inputs: Sequence[str | Path], output: str | Path | None) -> tuple[Path, bool]:
-    """Where the state of a job lies, and whether it stays there when all is done.
-
-    In the folder that is written to: `FOLDER/.vidcolor.sqlite`. For named files and for outputs
-    beside their inputs there is no such folder: beside the first one, as `.NAME.vidcolor.sqlite`,
-    until all is done.
-    """
-    if output is None:
-        first = Path(inputs[0])
-        if first.is_dir():
-            root = first.resolve()
-            return root.with_name(f"{root.name}{OWN}") / STATE_NAME, True
-        target = first.absolute()
-    else:
-        target = Path(output).absolute()
-        if str(output).endswith(("/", os.sep)) or target.is_dir() or not target.suffix:
-            return target / STATE_NAME, True
-    return target.with_name(fitting_name(f".{target.name}", STATE_NAME)), False
-
-
-def find_states(output: Path) -> list[Path]:
-    """The states of an output: of a file, or of a folder with those of single files in it."""
-    if not output.is_dir():
-        beside, _ = state_path([output], output.absolute())
-        inside = output.absolute().parent / STATE_NAME
-        return [path for path in (beside, inside) if path.is_file()][:1]
-    names = output.glob(f".*{STATE_NAME}")
-    return [path for path in (output / STATE_NAME, *sorted(names)) if path.is_file()]
-
-
 def read_state(path: Path) -> Snapshot | None:
     """Read a state; None if it holds no job yet. Nothing is changed.
 
@@ -217,19 +186,11 @@ class State:
         self.path = path
         with _translated(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = _connect(path, "rwc")
-            try:
+            with ExitStack() as unused:
+                self._connection = unused.enter_context(closing(_connect(path, "rwc")))
                 if not _version(path, self._connection):
                     _create(self._connection)
-            except BaseException:
-                self._connection.close()
-                raise
-
-    @property
-    def _output(self) -> Path:
-        """What the state is of; see `state_path`."""
-        name = self.path.name.removesuffix(STATE_NAME)
-        return self.path.with_name(name[1:]) if name else self.path.parent
+                unused.pop_all()
 
     def close(self) -> None:
         """Close the file."""
@@ -250,8 +211,8 @@ class State:
                 if other.is_running(job.updated):
                     since = _local_time(other.begun)
                     raise HeldError(
-                        f"{self._output}: process {other.pid} on {other.host} has been writing "
-                        f"it since {since}; wait for it, or choose another output with -o"
+                        f"{output_of(self.path)}: process {other.pid} on {other.host} has been "
+                        f"writing it since {since}; wait for it, or choose another output with -o"
                     )
                 before = other
                 if other.id != job.id:

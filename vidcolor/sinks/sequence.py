@@ -9,8 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import shutil
-from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -265,18 +264,12 @@ class SequenceSink:
         """Rename all files and return the pattern of their names; if one cannot be renamed, those
         before it get their old names again."""
         target = self._marked(mark) if mark else self._output
-        done: deque[tuple[Path, Path]] = deque()
-        try:
-            with writing(self._output):
-                for number in range(self._frames):
-                    pair = self._temporary(number), sequence_file(target, self._first + number)
-                    os.replace(*pair)
-                    done.appendleft(pair)
-        except BaseException:
-            for old, new in done:
-                with suppress(OSError):
-                    os.replace(new, old)
-            raise
+        with ExitStack() as undo, writing(self._output):
+            for number in range(self._frames):
+                old, new = self._temporary(number), sequence_file(target, self._first + number)
+                os.replace(old, new)
+                undo.callback(_rename_if_possible, new, old)
+            undo.pop_all()
         return target
 
     def _marked(self, mark: str) -> Path:
@@ -307,3 +300,8 @@ def _held(folder: Path) -> IO[bytes] | None:
         file.close()
         return None
     return file
+
+
+def _rename_if_possible(old: Path, new: Path) -> None:
+    with suppress(OSError):
+        os.replace(old, new)

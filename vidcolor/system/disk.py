@@ -84,13 +84,18 @@ class Reserve:
     Attributes:
         bytes: None for no such limit.
         share: of the disk's size, 0 to 1; None for no such limit.
+        least: bytes of a disk that has a reserve. A smaller one may never have had that much free,
+            and a run would wait in vain.
     """
 
     bytes: int | None = 2 * 10**9
     share: float | None = 0.02
+    least: int = 0
 
     def of(self, total: int) -> int:
         """The bytes that must stay free on a disk of `total` bytes."""
+        if total < self.least:
+            return 0
         limits = [] if self.bytes is None else [self.bytes]
         if self.share is not None:
             limits.append(int(self.share * total))
@@ -104,7 +109,7 @@ class Reserve:
             ValueError: the text is none of them.
         """
         if text == "auto":
-            return cls()
+            return DEFAULT_RESERVE
         found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?) ?(?:(%)|([KMGT]?)B?)", text.upper())
         if found is None or (found[2] and float(found[1]) > 100):
             raise ValueError(f"'{text}' is neither a size nor a share; write 2GB, 500MB or 5%")
@@ -112,6 +117,9 @@ class Reserve:
         if found[2]:
             return cls(None, number / 100)
         return cls(round(number * _UNITS[found[3]]), None)
+
+
+DEFAULT_RESERVE = Reserve(least=10**9)
 
 
 class DiskGuard:
