@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,19 @@ import fsspec
 import pytest
 from PIL import Image
 
+from tests.helpers.certificates import write_certificate
 from tests.helpers.clips import pattern
+from tests.helpers.command_line import Vidcolor
 from tests.helpers.long_films import assert_same_film, film_of_shots
 from tests.helpers.readback import files_in
 from tests.run.test_cluster import FILM, RATE, SHOTS, finish, vidcolor
 from vidcolor import Colorizer, ColorizerOptions, EncoderSettings, Settings, colorize
+from vidcolor.errors import OutputError
 from vidcolor.run.pipeline import run
+from vidcolor.run.provenance import ProvenanceSettings
 from vidcolor.run.remote import run_remote
 from vidcolor.run.settings import Report
+from vidcolor.sinks.credentials import read_credentials
 
 OPTIONS = ColorizerOptions(model="_ramp", size=64, precision="fp32", device="cpu")
 FFV1 = Settings(encoder=EncoderSettings("ffv1"), batch_size=4)
@@ -65,9 +72,9 @@ def work(inputs: list[str], output: str | None, settings: Settings) -> list[Repo
     colorizer = Colorizer(OPTIONS)
 
     def runner(source: Any, target: Any) -> Any:
-        return lambda jobs, settings, on_progress: run(jobs, colorizer, settings, on_progress)
+        return lambda jobs, settings: run(jobs, colorizer, settings)
 
-    return list(run_remote(inputs, output, settings, runner, lambda progress: None))
+    return list(run_remote(inputs, output, settings, runner))
 
 
 def archive(folder: Path) -> Path:
@@ -103,6 +110,40 @@ def test_a_folder_in_memory(tmp_path: Path, scratch: Path) -> None:
     assert [r.status for r in reports] == ["failed"] and "already exists" in reports[0].error
     reports = work(["memory://in/*.mkv"], "memory://out", Settings(skip_existing=True))
     assert [r.status for r in reports] == ["skipped"]
+
+
+def test_a_signature_beside_a_film_comes_along(tmp_path: Path) -> None:
+    files = fsspec.filesystem("memory")
+    files.put(str(film_of_shots(tmp_path / "film.mkv", (9,))), "/signed/film.mkv")
+    cert, key = write_certificate(tmp_path)
+    settings = replace(FFV1, marks=ProvenanceSettings(c2pa_cert=cert, c2pa_key=key))
+    (report,) = work(["memory://signed/film.mkv"], "memory://signed/o.mkv", settings)
+    assert report.status == "done", report.error
+    files.get("/signed/", f"{tmp_path}/signed/", recursive=True)
+    assert files_in(tmp_path / "signed") == ["film.mkv", "o.c2pa", "o.mkv"]
+    found = read_credentials(tmp_path / "signed" / "o.mkv")
+    assert found is not None and found["state"] == "Valid", found
+    files.rm("/signed/o.mkv")
+    (report,) = work(["memory://signed/film.mkv"], "memory://signed/o.mkv", settings)
+    assert report.status == "failed" and "already exists" in report.error
+
+
+def test_numbered_pictures_are_refused() -> None:
+    with pytest.raises(OutputError, match=r"%06d"):
+        work(["memory://in/film.mkv"], "memory://out/%06d.png", FFV1)
+
+
+def test_the_report_and_the_exit_code(tmp_path: Path, command: Vidcolor) -> None:
+    source = archive(tmp_path / "in")
+    (source / "none.png").write_bytes(b"no picture")
+    url, report = f"file://{source}", tmp_path / "report.json"
+    answer = command("run", url, "-o", f"{tmp_path}/out", *FILM, "--report", report)
+    assert answer.code == 1, answer.err
+    told = json.loads(report.read_text())
+    assert (told["event"], told["totals"]["done"], told["totals"]["failed"]) == ("done", 7, 1)
+    assert told["model"]["name"] == "_ramp"
+    assert {row["output"] for row in told["inputs"]} >= {f"{tmp_path}/out/film.mkv"}
+    assert len(files_in(tmp_path / "out")) == 7
 
 
 @pytest.mark.parametrize("url", ["memory://nothing", "memory://nothing/*.png", "nowhere://x/y"])

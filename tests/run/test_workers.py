@@ -22,6 +22,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.helpers.certificates import write_certificate
 from tests.helpers.clips import pattern
 from tests.helpers.films import read_frames
 from tests.helpers.long_films import RATE, assert_same_film, film_of_shots
@@ -40,6 +41,8 @@ from vidcolor.run.settings import Progress
 from vidcolor.run.shot_list import LIST, Shot
 from vidcolor.run.tasks import PartOfFilm, SomePictures, Task, WholeFilm
 from vidcolor.run.workers import Workers
+from vidcolor.sinks.credentials import read_credentials
+from vidcolor.sources.marks import read_marks
 from vidcolor.system.film_marks import read_film_marks
 
 SHORT = Spacing(Fraction(1), Fraction(2))
@@ -193,6 +196,31 @@ def test_marks_label_and_dossier_are_those_of_one(
     assert others < set(names)
     for name in set(names) - others:
         assert (bags[0] / name).read_bytes() == (bags[1] / name).read_bytes(), name
+
+
+def test_films_and_pictures_are_marked_and_signed(
+    tmp_path: Path, film: Path, pool: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cert, key = write_certificate(tmp_path)
+    marks = ProvenanceSettings(c2pa_cert=cert, c2pa_key=key)
+    settings = replace(FFV1, marks=marks)
+    (expected,) = by_one(film, tmp_path / "one.mkv", settings)
+    places = hear_places(pool, monkeypatch)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.fromarray(pattern(1, 48, 64)).save(folder / "a.png")
+    film_of_shots(folder / "b.mkv", (9, 14))
+    reports = work(pool, film, tmp_path / "many.mkv", settings, length=Fraction(1))
+    assert len(places) > 2
+    reports += work(pool, folder, tmp_path / "out", settings)
+    assert len(reports) == 3
+    for report in (expected, *reports):
+        assert report.status == "done", report.error
+        found = read_credentials(report.output)
+        assert found is not None and found["state"] == "Valid", found
+        sums = read_marks(report.output)["source_sha256"]
+        assert sums == hashlib.sha256(report.input.read_bytes()).hexdigest()
+    assert_same_film(reports[0].output, expected.output)
 
 
 @pytest.mark.parametrize("kind", ["references", "shots"])

@@ -101,7 +101,7 @@ def run_command(
     check_least_memory()
     from ..run.plan import plan
     from ..run.state import HeldError
-    from .job import Work
+    from .job import Work, WorkElsewhere
     from .screen import Screen
     from .worker_pool import WorkerPool
 
@@ -111,23 +111,27 @@ def run_command(
     if preview is not None:
         _preview(inputs, output, preview, options, settings, screen)
         return
-    if elsewhere:
-        sys.exit(0 if _work_elsewhere(inputs, output, options, settings, cluster, screen) else 1)
     if dry_run:
         jobs, reports = plan(inputs, output, settings)
         screen.plan(jobs, reports, _describe_model(options), settings.encoder.encoder)
         sys.exit(1 if any(r.status == "failed" for r in reports) else 0)
     workers = WorkerPool(options, cluster, settings.timeout)
     make = functools.cache(lambda: make_colorizer(workers.own))
-    try:
-        with workers, _open_record(inputs, output, make, settings, supervised) as record:
-            work = Work(make, options, settings, job, screen, record, workers)
-            if job.watch:
-                work.watch(inputs, output)
-            work.run(inputs, output)
-    except HeldError as error:
-        say(f"error: {error}", err=True)
-        sys.exit(1)
+    given = make, options, settings, job, screen, workers
+    with workers:
+        if elsewhere:
+            away = WorkElsewhere(*given)
+            away.run(inputs, output, staged=cluster is not None)
+            sys.exit(0 if away.is_good and not screen.lost else 1)
+        try:
+            with _open_record(inputs, output, make, settings, supervised) as record:
+                work = Work(record, *given)
+                if job.watch:
+                    work.watch(inputs, output)
+                work.run(inputs, output)
+        except HeldError as error:
+            say(f"error: {error}", err=True)
+            sys.exit(1)
     sys.exit(0 if work.is_good and not screen.lost else 1)
 
 
@@ -189,39 +193,6 @@ def of_one_size(jobs: Sequence[Job]) -> bool:
         for job in jobs
     }
     return len(sizes) == 1 and None not in sizes
-
-
-def _work_elsewhere(
-    inputs: Sequence[str],
-    output: str | None,
-    options: ColorizerOptions,
-    settings: Settings,
-    cluster: str | None,
-    screen: Screen,
-) -> bool:
-    """Work on files that URLs name; returns whether all is as wanted."""
-    from ..run.distribute import run_on
-    from ..run.mirror import Mirror, StagedPool
-    from ..run.pipeline import run
-    from ..run.remote import Runner, run_remote
-    from .worker_pool import WorkerPool
-
-    done = []
-    with WorkerPool(options, cluster, settings.timeout) as workers:
-        pool = workers.open(())
-        colorizer = None if pool else make_colorizer(workers.own)
-
-        def runner(source: Mirror, target: Mirror) -> Runner:
-            if pool is None:
-                assert colorizer is not None
-                return lambda jobs, settings, tell: run(jobs, colorizer, settings, tell)
-            return functools.partial(run_on, StagedPool(pool, source, target) if cluster else pool)
-
-        for report in run_remote(inputs, output, settings, runner, lambda progress: None):
-            screen.finished(report)
-            done.append(report)
-    screen.summary(done)
-    return not screen.lost and not any(report.is_problem for report in done)
 
 
 def _describe_model(options: ColorizerOptions) -> str:

@@ -21,7 +21,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from ..errors import DeviceError, VidcolorError
-from ..system.devices import processors
+from ..system.devices import device_name, processors
 from .colorizer import Colorizer
 from .pool import Assignment, OnFrames, Pace, portable
 from .settings import ColorizerOptions
@@ -71,14 +71,14 @@ def _do(options: ColorizerOptions, here: _Here, task: Task | None, board: Any, n
     """Do a task in a process of Ray.
 
     Returns:
-        Its result, or the exception; without a task the precision of this node.
+        Its result, or the exception; without a task the precision and the device's name here.
     """
     try:
         os.chdir(here.folder)  # so that relative paths mean the same
         os.environ.update(here.variables)
         colorizer = _colorizer(options)
         if task is None:
-            return colorizer.precision
+            return colorizer.precision, device_name(colorizer.device)
         told = time.monotonic()
 
         def on_frames(frames: int) -> None:
@@ -162,10 +162,11 @@ class Cluster:
                     "task; add a node"
                 )
             # What `auto` means may differ from node to node; it is to mean the same.
-            precision = ray.get(self._remote.remote(options, self._here, None, self._board, 0))
-            if isinstance(precision, Exception):
-                raise precision
-            self._options = replace(options, precision=precision)
+            found = ray.get(self._remote.remote(options, self._here, None, self._board, 0))
+            if isinstance(found, Exception):
+                raise found
+            self.precision, self._device = found
+            self._options = replace(options, precision=self.precision)
         except BaseException:
             self._disconnect()
             raise
@@ -215,6 +216,11 @@ class Cluster:
         if time.monotonic() - self._counted > _LOOK:
             self._size, self._counted = sum(self._slots()), time.monotonic()
         return self._size
+
+    @property
+    def where(self) -> str:
+        """See `Pool.where`."""
+        return f"a cluster, {self.size} x {self._device}"
 
     @property
     def neighbors(self) -> int:

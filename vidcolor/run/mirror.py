@@ -18,6 +18,7 @@ from typing import Any
 import fsspec
 
 from ..errors import InputError, OutputError, VidcolorError
+from ..sinks.credentials import sidecar_of
 from ..sources import FILM_SUFFIXES
 from ..system.files import temporary_path
 from .pool import OnFrames, Pool
@@ -42,6 +43,11 @@ class UrlPath(type(Path())):  # type: ignore[misc]  # the system's kind of path
 def is_film(path: Path | PurePosixPath) -> bool:
     """Whether a file is a film, by its name."""
     return path.suffix.lower() in FILM_SUFFIXES
+
+
+def files_of(output: Path) -> list[Path]:
+    """The files that an output may consist of: the sidecar of its signature first, then itself."""
+    return [path for path in (sidecar_of(output), output) if path is not None]
 
 
 @contextmanager
@@ -168,7 +174,7 @@ class Staged:
                 path.unlink(missing_ok=True)
         elif isinstance(task, WholeFilm):
             made = [done[0].output]
-        for path in made:
+        for path in (each for output in made for each in files_of(output)):
             if path.exists():
                 self.outputs.put(path)
         return done
@@ -224,6 +230,16 @@ class StagedPool:
     def neighbors(self) -> int:
         """See `Pool.neighbors`."""
         return self._pool.neighbors
+
+    @property
+    def precision(self) -> str:
+        """See `Pool.precision`."""
+        return self._pool.precision
+
+    @property
+    def where(self) -> str:
+        """See `Pool.where`."""
+        return self._pool.where
 
     def drop(self, futures: Sequence[Future[Any]]) -> None:
         """See `Pool.drop`; all have been begun."""

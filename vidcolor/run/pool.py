@@ -24,6 +24,8 @@ class Pool(Protocol):
     Attributes:
         size: number of tasks that are done at the same time.
         neighbors: number of those on one machine, at most.
+        precision: of the model, where the work is done.
+        where: that is, in words.
     """
 
     @property
@@ -31,6 +33,12 @@ class Pool(Protocol):
 
     @property
     def neighbors(self) -> int: ...
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def where(self) -> str: ...
 
     def submit(self, task: Task, on_frames: OnFrames = lambda frames: None) -> Future[Any]:
         """Give a task to the next worker that is free; waits while enough tasks wait.

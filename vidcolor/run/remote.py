@@ -21,13 +21,14 @@ from pathlib import Path, PurePosixPath
 import fsspec
 
 from ..errors import InputError, OutputError, VidcolorError
+from ..sinks import is_sequence
 from ..sources import FILM_SUFFIXES, PICTURE_SUFFIXES
-from .mirror import Mirror, UrlPath, is_film, is_local, reaching
+from .mirror import Mirror, UrlPath, files_of, is_film, is_local, reaching
 from .pictures import WINDOW
 from .plan import FilmJob, Job, PicturesJob, plan
-from .settings import ProgressCallback, Report, Settings, failed
+from .settings import Report, Settings, failed
 
-Runner = Callable[[Sequence[Job], Settings, ProgressCallback], Iterator[Report]]
+Runner = Callable[[Sequence[Job], Settings], Iterator[Report]]
 
 
 def _find(text: str) -> tuple[str, list[str]]:
@@ -86,7 +87,6 @@ def run_remote(
     output: str | None,
     settings: Settings,
     runner: Callable[[Mirror, Mirror], Runner],
-    on_progress: ProgressCallback,
 ) -> Iterator[Report]:
     """Colorize files elsewhere, or to elsewhere; yields a report as each is finished.
 
@@ -95,13 +95,17 @@ def run_remote(
         output: a file for one input, a folder for several, as URL or local name.
         settings: of the run.
         runner: makes what works on jobs whose files have these mirrors.
-        on_progress: called with a `Progress` after every batch.
 
     Raises:
-        OutputError: there is no output.
+        OutputError: there is no output, or it is numbered pictures.
     """
     if output is None:
         raise OutputError(f"{inputs[0]}: a URL needs an output; give -o")
+    if is_sequence(Path(output)):
+        raise OutputError(
+            f"{output}: numbered pictures are made of local films alone, in a local folder; copy "
+            "the film here, or give a film's name to -o"
+        )
     key = hashlib.sha256(repr((sorted(inputs), output)).encode()).hexdigest()[:16]
     top = Path(tempfile.gettempdir()) / f"vidcolor-{key}"  # the same when the command is run again
     several = len(inputs) > 1
@@ -120,7 +124,7 @@ def run_remote(
             paths = [source.folder / each for each in group]
             wanted = target.folder / name if is_file else None
             try:
-                yield from _group(paths, wanted, source, target, settings, runner, on_progress)
+                yield from _group(paths, wanted, source, target, settings, runner)
             finally:
                 for path in paths:
                     path.unlink(missing_ok=True)
@@ -134,7 +138,6 @@ def _group(
     target: Mirror,
     settings: Settings,
     runner: Callable[[Mirror, Mirror], Runner],
-    on_progress: ProgressCallback,
 ) -> Iterator[Report]:
     """Fetch some files, work on them, and put the results in their place.
 
@@ -144,7 +147,8 @@ def _group(
     local = replace(settings, overwrite=True, skip_existing=False)
 
     def is_free(path: Path, output: Path, reports: list[Report]) -> bool:
-        if settings.overwrite or not target.exists(output):
+        files = files_of(output) if settings.marks.c2pa_cert else [output]
+        if settings.overwrite or not any(target.exists(each) for each in files):
             return True
         if settings.skip_existing:
             reports.append(Report(path, output, "skipped"))
@@ -192,10 +196,11 @@ def _group(
         reports = [failed(path, target.folder, error) for path in paths]
         jobs = []
     yield from map(told, reports)
-    for report in runner(source, target)(jobs, local, on_progress):
+    for report in runner(source, target)(jobs, local):
         try:
-            if report.status != "failed" and report.output.exists():
-                target.put(report.output)
+            for path in files_of(report.output) if report.status != "failed" else ():
+                if path.exists():
+                    target.put(path)
             target.remove(report.output.with_name(f".{report.output.name}.vidcolor"))
         except VidcolorError as error:
             report = failed(report.input, report.output, error)

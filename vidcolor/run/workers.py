@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from ..errors import DeviceError, VidcolorError
+from ..system.devices import device_name
 from ..system.memory import limit_heaps, retain_freed_memory
 from .colorizer import Colorizer
 from .pool import Assignment, OnFrames, Pace, portable
@@ -98,6 +99,11 @@ class Workers:
     def neighbors(self) -> int:
         """All are on this machine."""
         return self.size
+
+    @property
+    def where(self) -> str:
+        """See `Pool.where`."""
+        return f"{self.size} x {self._device}"
 
     @property
     def processes(self) -> list[int]:
@@ -205,9 +211,10 @@ class Workers:
                     )
             self._changed.notify_all()
 
-    def is_ready(self) -> None:
+    def is_ready(self, precision: str, device: str) -> None:
         """A worker has its colorizer."""
         with self._changed:
+            self.precision, self._device = precision, device
             self._ready += 1
             self._changed.notify_all()
 
@@ -249,11 +256,7 @@ class _Slot(threading.Thread):
             # Inherited by processes, which a Ctrl-C may meet before `serve` can ignore it.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            self._begin()
-            pool.is_ready()
-        except _Died as error:
-            pool.leave_out(device, DeviceError(f"the worker on {device} {error} at its start"))
-            return
+            pool.is_ready(*self._begin())
         except VidcolorError as error:
             pool.leave_out(device, error)
             return
@@ -271,25 +274,27 @@ class _Slot(threading.Thread):
                     try:
                         self._begin()
                         continue
-                    except _Died:
-                        pass
                     except VidcolorError as again:
                         problem = again
                 pool.leave_out(device, problem)
                 return
 
-    def _begin(self) -> None:
-        """Start the process, and wait until it has its colorizer."""
+    def _begin(self) -> Any:
+        """Start the process, and wait until it has its colorizer; its precision and device."""
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
         self.process = context.Process(target=serve, args=(other, *self._given), daemon=True)
         if self._ending:
-            raise _Died("was not needed")
+            raise DeviceError("its worker is not needed")
         self.process.start()
         other.close()
-        kind, value = self._hear(_START_SECONDS)
+        try:
+            kind, value = self._hear(_START_SECONDS)
+        except _Died as error:
+            raise DeviceError(f"the worker on {self._device} {error} at its start") from error
         if kind == "error":
             raise value
+        return value
 
     def _do(self, found: Assignment) -> None:
         assert self._connection is not None
@@ -366,9 +371,8 @@ def serve(
     """The life of a worker process: make a colorizer, then do tasks until the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the starting process's to handle
     signal.signal(signal.SIGTERM, _terminate)
-    log = logging.getLogger("vidcolor")
-    log.handlers, log.propagate = [_Sender(connection)], False
-    log.setLevel(level)
+    logger.handlers, logger.propagate = [_Sender(connection)], False
+    logger.setLevel(level)
     torch.set_num_threads(threads)
     if retain:
         retain_freed_memory()
@@ -380,7 +384,7 @@ def serve(
         except Exception as error:
             connection.send(("error", portable(error)))
             return
-        connection.send(("ready", None))
+        connection.send(("ready", (colorizer.precision, device_name(colorizer.device))))
         while True:
             task: Task = connection.recv()
             try:
@@ -388,7 +392,7 @@ def serve(
             except (BrokenPipeError, EOFError):
                 raise
             except Exception as error:
-                log.info("%s: %s", task.input, error, exc_info=error)
+                logger.info("%s: %s", task.input, error, exc_info=error)
                 connection.send(("error", portable(error)))
             else:
                 connection.send(("done", done))
