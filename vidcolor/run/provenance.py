@@ -125,7 +125,7 @@ def model_sha256(colorizer: Colorizer) -> str:
 
 
 def make_marks(
-    colorizer: Colorizer, settings: Settings, source: Path, *, film: bool, date: str
+    colorizer: Colorizer, settings: Settings, source: Path, *, film: bool, date: str = ""
 ) -> Marks:
     """The marks of an output, but for its source's SHA-256.
 
@@ -134,7 +134,7 @@ def make_marks(
         settings: of the run.
         source: the input.
         film: it is a film, not a picture.
-        date: when the work on it began.
+        date: when the work on it began, if that is known by now.
     """
     values = color_settings(colorizer, settings, film=film)
     return Marks(
