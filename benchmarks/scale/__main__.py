@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--skip-runs", action="store_true", help="take the real runs' figures from --json"
     )
-    parser.add_argument("--minutes", type=float, default=17.0, help="for the real runs [17]")
+    parser.add_argument("--minutes", type=float, default=16.0, help="for the real runs [16]")
     parser.add_argument("--seconds", type=float, default=90.0, help="of the film [90]")
     parser.add_argument("--pictures", type=int, default=192, help="in the folder [192]")
     parser.add_argument("--model", default="fast", help="[fast]")

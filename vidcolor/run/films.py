@@ -41,6 +41,7 @@ from .prepared import Prepared
 from .provenance import make_marks, today
 from .settings import Progress, ProgressCallback, Report, Settings
 
+_WORTH_RESUMING = 60  # seconds of film
 _CPU_PIXELS, _GPU_PIXELS = 8 * 720 * 576, 4 * 1920 * 1080  # of a batch
 
 
@@ -240,6 +241,11 @@ def _colorize_film(
     earlier = journal.earlier if journal else None
     point = earlier.checkpoint if earlier else None
     found = Findings(job, journal)
+    if journal is None and settings.resume and (facts.duration_seconds or 0) > _WORTH_RESUMING:
+        found.warnings.append(
+            f"{job.input}: begins anew if the run is interrupted; MP4, MOV, MKV, WebM and TS are "
+            "resumed"
+        )
     without_shots = load_problem() if needs_shots(colorizer, settings) else ""
     if without_shots:
         found.warnings.append(
