@@ -91,9 +91,12 @@ def run_nodes(
         `dispatch`, seconds from the end of a segment to the begin of the next of the same process.
     """
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # for this module, on the nodes
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # listen on 127.0.0.1 alone
+    os.environ |= {
+        "PYTHONPATH": os.pathsep.join(paths),  # for this module, on the nodes
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # as other workers have
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # listen on 127.0.0.1 alone
+    }
     from ray.cluster_utils import Cluster as Nodes
 
     settings = Settings(overwrite=True, batch_size=batch_size)
