@@ -1,4 +1,4 @@
-"""Real runs by one worker on one processor, and by two workers on two."""
+"""Real runs by one worker on one processor, by two workers on two, and by two nodes."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from vidcolor.sources.loader import load
 from vidcolor.system.devices import device_name
 
 from ..films import RATE, FilmShelf, film_size, texture
+from .nodes import run_nodes
 from .simulation import Costs, Load, Site, simulate
 
 _LONG, _SHORT = 60, 10  # seconds of a segment
@@ -114,16 +115,19 @@ def _median(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     return {key: statistics.median(each[key] for each in rounds) for key in rounds[0]}
 
 
-def measure(*, seconds: float, pictures: int, rounds: int, model: str, size: str) -> dict[str, Any]:
-    """Run one and two workers in turn; the medians, the costs, and what they predict.
+def measure(
+    *, seconds: float, pictures: int, minutes: float, model: str, size: str
+) -> dict[str, Any]:
+    """Run one and two workers, and two nodes; the medians, the costs, and what they predict.
 
     Args:
         seconds: of the film.
         pictures: in the folder.
-        rounds: turns of each run.
+        minutes: for all; rounds of the runs by workers are repeated while another fits in.
         model: the model's name.
         size: of the film's frames.
     """
+    started = time.monotonic()
     runs: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -136,9 +140,17 @@ def measure(*, seconds: float, pictures: int, rounds: int, model: str, size: str
             "folder, 1 worker": (photos, work / "one", 1, 1, _LONG),
             "folder, 2 workers": (photos, work / "two", 2, 2, _LONG),
         }
-        for turn in range(rounds):
+        for name, kill in (("film, 2 nodes", False), ("film, 2 nodes, one killed", True)):
+            print(name, file=sys.stderr)
+            output = work / "nodes.mp4"
+            done = _alone(_nodes, source=film, output=output, model=model, kill=kill)
+            runs[name] = [done]
+            output.unlink()
+        rounds, longest = 0, 0.0
+        while not rounds or time.monotonic() - started + longest < 60 * minutes:
+            rounds, began = rounds + 1, time.monotonic()
             for name, (source, output, workers, cores, length) in given.items():
-                print(f"{name}, round {turn + 1}", file=sys.stderr)
+                print(f"{name}, round {rounds}", file=sys.stderr)
                 done = _alone(
                     run_workers,
                     source=source,
@@ -151,13 +163,16 @@ def measure(*, seconds: float, pictures: int, rounds: int, model: str, size: str
                 runs.setdefault(name, []).append(done)
                 shutil.rmtree(output) if output.is_dir() else output.unlink()
             runs.setdefault("scan", []).append(_alone(scan_film, source=film))
+            longest = max(longest, time.monotonic() - began)
         read = film.stat().st_size / seconds
     found = {name: _median(each) for name, each in runs.items()}
     costs = _costs(found, seconds, read)
     # the driver's work is in `color` too
     alike = replace(costs, scan=0.0, join=0.0)
     predicted = simulate(alike, Site(2), Load(1, seconds, _SHORT)).seconds
-    two = found["film, 2 workers"]["seconds"]
+    two, one = found["film, 2 workers"]["seconds"], found["film, 1 worker"]["seconds"]
+    folders = [found[f"folder, {name}"]["seconds"] for name in ("1 worker", "2 workers")]
+    killed, whole = found["film, 2 nodes, one killed"], found["film, 2 nodes"]
     return {
         "kind": "measured",
         "processor": device_name(torch.device("cpu")),
@@ -168,13 +183,20 @@ def measure(*, seconds: float, pictures: int, rounds: int, model: str, size: str
         "rounds": rounds,
         "runs": found,
         "costs": vars(costs),
-        "film_speed_up": found["film, 1 worker, short segments"]["seconds"] / two,
-        "folder_speed_up": found["folder, 1 worker"]["seconds"]
-        / found["folder, 2 workers"]["seconds"],
-        "segment_overhead": costs.segment / (60 * costs.color),
+        "film_speed_up": one / two,
+        "folder_speed_up": folders[0] / folders[1],
+        "segment_overhead": (costs.segment + costs.dispatch) / (60 * costs.color),
+        "killed_again": killed["again"],
+        "killed_lost": killed["lost"],
+        "killed_seconds": killed["seconds"] - whole["seconds"],
         "predicted": predicted,
         "prediction_error": predicted / two - 1,
     }
+
+
+def _nodes(**given: Any) -> dict[str, float]:
+    _use(2)
+    return run_nodes(**given, length=_SHORT, batch_size=_BATCH)
 
 
 def _costs(found: dict[str, dict[str, Any]], seconds: float, read: float) -> Costs:
@@ -189,6 +211,7 @@ def _costs(found: dict[str, dict[str, Any]], seconds: float, read: float) -> Cos
         color=(long["seconds"] - segment * long["tasks"]) / seconds,
         segment=segment,
         scan=found["scan"]["seconds"] / seconds,
+        dispatch=found["film, 2 nodes"]["dispatch"],
         join=max(0.0, long["driver"] - found["scan"]["seconds"]) / seconds,
         read=read,
         write=long["bytes"] / seconds,

@@ -223,7 +223,7 @@ def test_films_and_pictures_are_marked_and_signed(
     assert_same_film(reports[0].output, expected.output)
 
 
-@pytest.mark.parametrize("kind", ["references", "shots"])
+@pytest.mark.parametrize("kind", ["references", "one a shot", "shots"])
 def test_references_color_as_by_one(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,13 +237,21 @@ def test_references_color_as_by_one(
     options = ColorizerOptions("_tiny", size=96, device="cpu")
     if kind == "shots":
         options = replace(options, shots=folder)
+    elif kind == "one a shot":
+        pictures = [*sorted(folder.glob("shot_*.png")), folder / "spare.png"]
+        shutil.copyfile(*pictures[1:])
+        (tmp_path / "references").mkdir()
+        for number, path in enumerate(pictures):
+            path.rename(tmp_path / "references" / f"{number}.png")
+        options = replace(options, references=[tmp_path / "references"])
     else:
         options = replace(options, references=sorted(folder.glob("shot_*.png")))
     (expected,) = colorize(film, tmp_path / "one.mkv", colorizer=Colorizer(options), settings=FFV1)
     with Workers(options, ["cpu"]) as pool:
         places = hear_places(pool, monkeypatch)
         (report,) = work(pool, film, tmp_path / "many.mkv", FFV1)
-    assert places == ([0, 30] if kind == "references" else [])  # a list of shots is not divided
+    assert places == ([] if kind == "shots" else [0, 30])  # with a list of shots it is not divided
+    assert any("2.png on unused" in line for line in report.warnings) == (kind == "one a shot")
     assert report.status == expected.status == "done", report.error
     assert report.warnings == expected.warnings
     assert_same_film(report.output, expected.output)

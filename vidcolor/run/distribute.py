@@ -241,7 +241,7 @@ class _Driver:
         spacing = checkpoint_spacing(description.gmacs)
         seconds = job.source.facts.duration_seconds
         if not description.divisible:
-            raise NotDivisibleError("it has references for single shots, or no shots are found")
+            raise NotDivisibleError("it has a list of shots, or no shots are found")
         if seconds is not None and seconds < 2 * spacing.most:
             raise NotDivisibleError("it is short")
         share = _LONGEST if seconds is None else Fraction(seconds) / (AHEAD * self._pool.size)

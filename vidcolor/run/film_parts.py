@@ -28,6 +28,7 @@ from .films import Findings, film_sink, no_frame
 from .journal import PARTS, Journal
 from .plan import FilmJob, check_memory
 from .pool import Pool
+from .references import unused
 from .segments import FilmSegment, scan
 from .settings import Progress, Report, Settings
 from .tasks import Description, PartOfFilm
@@ -112,6 +113,7 @@ class FilmInParts:
         size = self._description.batch_size
         film = job.source.resumed(point) if point else job.source
         frames = self._done[-1] = self._resumed = point.frames if point else 0
+        shots = point.shot + 1 if point else 0
         segments = scan(
             self._found.read(load(film, batch_size=size, device=torch.device("cpu"))),
             facts.time_base,
@@ -126,6 +128,7 @@ class FilmInParts:
                 with scanning:
                     for segment in segments:
                         frames += segment.marks.frames
+                        shots = max((shots, *(shot + 1 for shot in segment.marks.shots)))
                         self._guard.wait(job.output)
                         self._waiting.append(self._begin(segment))
                         while self._waiting and self._is_next():
@@ -140,6 +143,8 @@ class FilmInParts:
             written = sink.finish(incomplete=bool(self._found.damage), cut=cut)
         job.source.changed_at = film.changed_at
         journal.finished = True
+        if self._description.per_shot and (note := unused(self._description.references, shots)):
+            self._found.warnings.append(f"{job.input}: {note}")
         report = self._found.report(written, point)
         report.resumed = self._resumed
         return report

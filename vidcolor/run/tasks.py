@@ -66,10 +66,10 @@ class Description:
         batch_size: frames or pictures in a batch.
         gmacs: of the model, see `Colorizer.gmacs`.
         shots: shots are looked for in films.
-        divisible: a film may be divided; not with a list of shots or a reference for each, or
-            without OpenCV.
+        divisible: a film may be divided; not with a list of shots, or without OpenCV.
         marks: of a film, but for its date and its source's SHA-256.
         references: files that colors are taken from.
+        per_shot: there is one for each shot.
     """
 
     identity: Identity
@@ -79,6 +79,7 @@ class Description:
     divisible: bool
     marks: Marks
     references: tuple[Path, ...]
+    per_shot: bool
 
     @property
     def digest(self) -> str:
@@ -109,15 +110,15 @@ class Describe:
         else:
             found = colorizer_identity(colorizer)
             size = picture_batch_size(colorizer, settings, len(job.items))
-        listed = colorizer.shots is not None or colorizer.references.per_shot
         return Description(
             found,
             size,
             colorizer.gmacs,
             shots,
-            divisible=not (listed or (shots and load_problem())),
+            divisible=colorizer.shots is None and not (shots and load_problem()),
             marks=make_marks(colorizer, settings, self.input, film=isinstance(job, FilmJob)),
             references=reference_files(colorizer),
+            per_shot=bool(colorizer.references) and colorizer.references.per_shot,
         )
 
 
