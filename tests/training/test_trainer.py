@@ -120,7 +120,8 @@ def test_what_a_training_leaves_behind(trained: Path) -> None:
     assert results["parameters"] == 4 * 9 + 4 + 3 * 4 * 9 + 3
     split = json.loads((trained / "split.json").read_text(encoding="utf-8"))
     assert split["seed"] == 0
-    for name in ("summary.md", "curves.png", f"sheets/epoch-00{best['epoch']}.png"):
+    sheets = (f"sheets/{name}.png" for name in (f"epoch-00{best['epoch']}", "train", "test"))
+    for name in ("summary.md", "curves.png", *sheets):
         assert (trained / name).stat().st_size > 100
     model, entry = load_model(file=trained / "weights.safetensors")
     assert entry.architecture == "plain_cnn"

@@ -15,7 +15,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-TRAIN = Path(__file__).resolve().parent
+TRAIN = Path(__file__).resolve().parents[1]
 ROWS = ("S0", "S1a", "S1b", "S2", "S3a", "S3b", "S3c", "S4a", "S4b")
 FLOORS = ("gray", "mean ab", "half chroma")
 HEAD = ("row", "system", "data and scale", "device", "wall time", "epochs")

@@ -1,6 +1,6 @@
-"""Fill the tables of train/RESULTS.md from the runs of `train/documents.sh`.
+"""Fill the tables of train/RESULTS.md from the runs of `train/scripts/documents.py`.
 
-    python -m train.tables [RUNS...]
+    python -m train.scripts.tables [RUNS...]
 
 RESULTS.md is written by hand, but for what stands between `<!-- table: NAME -->` and
 `<!-- end -->`.
@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.reported import S1, S2, TABLE_1, TABLE_3
-from train.rows import TRAIN, rows_markdown
+from train.scripts.reported import S1, S2, TABLE_1, TABLE_3
+from train.scripts.rows import TRAIN, rows_markdown
 from vidcolor.training.results.plots import plot_runs
 from vidcolor.training.results.report import read_results, write_file
 from vidcolor.training.results.tables import cell, duration, finite, table
@@ -118,7 +118,7 @@ def grid_of_epochs(
     return "\n\n".join([*parts, scale(used)])
 
 
-def test_table(
+def tested_table(
     runs: Runs, rows: Mapping[str, tuple[str, Sequence[float]]], keys: Sequence[str]
 ) -> str:
     """Tables II, IV, V and VI: measures of the test part for each network."""
@@ -261,7 +261,7 @@ TABLES: dict[str, Callable[[Runs], str]] = {
     "S3 affine": s3_affine,
     "S3 batches": s3_batches,
     "S4 I": lambda runs: grid_of_epochs(runs, "S4a", "variant", TABLE_1, "loss", ".3g"),
-    "S4 II": lambda runs: test_table(
+    "S4 II": lambda runs: tested_table(
         runs,
         {
             "Fully connected": ("S4a-connected", (0.000468, 0.000459)),
@@ -271,7 +271,7 @@ TABLES: dict[str, Callable[[Runs], str]] = {
         ("mse_a", "mse_b"),
     ),
     "S4 III": lambda runs: grid_of_epochs(runs, "S4b", "activation", TABLE_3, "psnr_ab", ".2f"),
-    "S4 IV": lambda runs: test_table(
+    "S4 IV": lambda runs: tested_table(
         runs,
         {
             f"Colorizer with {name.title()}": (f"S4b/grid/activation={name},lr=0.001,epochs=*", row)
@@ -282,7 +282,7 @@ TABLES: dict[str, Callable[[Runs], str]] = {
         },
         ("mse_a", "mse_b", "psnr_a", "psnr_b"),
     ),
-    "S4 V": lambda runs: test_table(
+    "S4 V": lambda runs: tested_table(
         runs,
         {
             "CNN regressor with ReLU": ("S4a-transfer-relu", (0.00134, 0.00094)),
@@ -290,7 +290,7 @@ TABLES: dict[str, Callable[[Runs], str]] = {
         },
         ("mse_a", "mse_b"),
     ),
-    "S4 VI": lambda runs: test_table(
+    "S4 VI": lambda runs: tested_table(
         runs,
         {
             "Colorizer with Sigmoid": (

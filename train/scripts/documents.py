@@ -1,11 +1,11 @@
 """Train what the documents report, one training after the other, in one process.
 
-    python -m train.documents DATA RUNS [--scale 4] [--rows S4]
+    python -m train.scripts.documents DATA RUNS [--scale 4] [--rows S4]
 
 DATA holds cifar10-*.zip, photos-train-*.zip and photos2-train-*.zip; RUNS takes the runs. Stopped
-at any time, the same command goes on where it was. `python -m train.tables RUNS` puts the results
-into RESULTS.md. Faces (`masks`) stand for the Georgia Tech faces of S4, grocery shelves for its
-NCD.
+at any time, the same command goes on where it was. `python -m train.scripts.tables RUNS` puts the
+results into RESULTS.md. Faces (`masks`) stand for the Georgia Tech faces of S4, grocery shelves
+for its NCD.
 """
 
 from __future__ import annotations

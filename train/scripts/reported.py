@@ -1,4 +1,4 @@
-"""What the documents report, and the runs of `train/documents.sh` that answer it."""
+"""What the documents report, and the runs of `train/scripts/documents.py` that answer it."""
 
 from __future__ import annotations
 
