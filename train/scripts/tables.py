@@ -118,7 +118,7 @@ def grid_of_epochs(
     return "\n\n".join([*parts, scale(used)])
 
 
-def tested_table(
+def measured_table(
     runs: Runs, rows: Mapping[str, tuple[str, Sequence[float]]], keys: Sequence[str]
 ) -> str:
     """Tables II, IV, V and VI: measures of the test part for each network."""
@@ -261,7 +261,7 @@ TABLES: dict[str, Callable[[Runs], str]] = {
     "S3 affine": s3_affine,
     "S3 batches": s3_batches,
     "S4 I": lambda runs: grid_of_epochs(runs, "S4a", "variant", TABLE_1, "loss", ".3g"),
-    "S4 II": lambda runs: tested_table(
+    "S4 II": lambda runs: measured_table(
         runs,
         {
             "Fully connected": ("S4a-connected", (0.000468, 0.000459)),
@@ -271,7 +271,7 @@ TABLES: dict[str, Callable[[Runs], str]] = {
         ("mse_a", "mse_b"),
     ),
     "S4 III": lambda runs: grid_of_epochs(runs, "S4b", "activation", TABLE_3, "psnr_ab", ".2f"),
-    "S4 IV": lambda runs: tested_table(
+    "S4 IV": lambda runs: measured_table(
         runs,
         {
             f"Colorizer with {name.title()}": (f"S4b/grid/activation={name},lr=0.001,epochs=*", row)
@@ -282,7 +282,7 @@ TABLES: dict[str, Callable[[Runs], str]] = {
         },
         ("mse_a", "mse_b", "psnr_a", "psnr_b"),
     ),
-    "S4 V": lambda runs: tested_table(
+    "S4 V": lambda runs: measured_table(
         runs,
         {
             "CNN regressor with ReLU": ("S4a-transfer-relu", (0.00134, 0.00094)),
@@ -290,7 +290,7 @@ TABLES: dict[str, Callable[[Runs], str]] = {
         },
         ("mse_a", "mse_b"),
     ),
-    "S4 VI": lambda runs: tested_table(
+    "S4 VI": lambda runs: measured_table(
         runs,
         {
             "Colorizer with Sigmoid": (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from train.scripts.tables import Runs, grid_of_epochs, put_tables, tested_table
+from train.scripts.tables import Runs, grid_of_epochs, measured_table, put_tables
 
 
 def write_run(folder: Path, losses: list[float], status: str = "finished", **test: float) -> None:
@@ -51,7 +51,7 @@ def test_a_later_folder_counts_more(tmp_path: Path) -> None:
     for folder, error in (("small", 0.5), ("large", 0.25)):
         write_run(tmp_path / folder / "S4a-connected", [1.0], mse_a=error)
     runs = Runs([tmp_path / "small", tmp_path / "large"])
-    text = tested_table(runs, {"Fully connected": ("S4a-connected", (0.1,))}, ("mse_a",))
+    text = measured_table(runs, {"Fully connected": ("S4a-connected", (0.1,))}, ("mse_a",))
     assert "| Fully connected | 0.1 / 0.25 | 0.001 | 1 |" in text
 
 
