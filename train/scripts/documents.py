@@ -42,7 +42,7 @@ def trainings(data: Path, runs: Path, scale: int) -> Iterator[tuple[str, str]]:
     small = "--set size=64 --precision bf16"
     horses = f"""--set classes='["horse"]' --limit {500 * scale} --precision bf16"""
     s1 = f"--set size=32 --set fit=stretch --set plateau=1 --limit {200 * scale} --precision bf16"
-    s2 = f"--recipe S2 --set test_part=split --limit {500 * scale}"
+    s2 = f"--recipe S2 --set test_part=split --limit {500 * scale} --epochs {min(100, 40 * scale)}"
     s4a, s4b = f"--recipe S4a {faces}", f"--recipe S4b {faces} {small}"
     # S4, tables I and II
     yield "S4a", f"{s4a} --epochs {5 * scale} --grid"

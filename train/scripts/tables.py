@@ -18,6 +18,7 @@ from typing import Any
 
 from train.scripts.reported import S1, S2, TABLE_1, TABLE_3
 from train.scripts.rows import TRAIN, rows_markdown
+from vidcolor.errors import VidcolorError
 from vidcolor.training.results.plots import plot_runs
 from vidcolor.training.results.report import read_results, write_file
 from vidcolor.training.results.tables import cell, duration, finite, table
@@ -398,9 +399,12 @@ def main() -> None:
     runs = Runs([Path(folder) for folder in sys.argv[1:]])
     path = TRAIN / "RESULTS.md"
     wanted = TABLES if runs.folders else ["rows"]
-    tables = {name: TABLES[name](runs) for name in wanted}
-    write_file(path, put_tables(path.read_text(encoding="utf-8"), tables))
-    write_pictures(runs)
+    try:
+        tables = {name: TABLES[name](runs) for name in wanted}
+        write_file(path, put_tables(path.read_text(encoding="utf-8"), tables))
+        write_pictures(runs)
+    except VidcolorError as error:
+        sys.exit(str(error))
     print(path)
 
 
