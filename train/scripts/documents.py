@@ -40,16 +40,17 @@ def trainings(data: Path, runs: Path, scale: int) -> Iterator[tuple[str, str]]:
 
     faces, shelves = packs("photos2-train-*.zip", "masks"), packs("photos-train-*.zip", "grocery")
     small = "--set size=64 --precision bf16"
-    horses = f"""--set classes='["horse"]' --limit {500 * scale} --precision bf16"""
+    horses = f"""--set classes='["horse"]' --limit {250 * scale} --precision bf16"""
     s1 = f"--set size=32 --set fit=stretch --set plateau=1 --limit {200 * scale} --precision bf16"
     s2 = f"--recipe S2 --set test_part=split --limit {500 * scale} --epochs {min(100, 40 * scale)}"
     s4a, s4b = f"--recipe S4a {faces}", f"--recipe S4b {faces} {small}"
     # S4, tables I and II
     yield "S4a", f"{s4a} --epochs {5 * scale} --grid"
     yield "S4a", f"{s4a} --epochs {5 * scale} --variants tanh"
-    # S2, its further experiments, and what its text compares of the grid
-    yield "S2", f"{s2} --variants"
+    # S2, the run that diverges, its further experiments, and what its text compares of the grid
     two, four = "--set model_options.layers=2", "--set model_options.kernels=4"
+    yield "S2", f"{s2} --grid {two} --set model_options.kernels=8 --lr 10"
+    yield "S2", f"{s2} --variants"
     yield "S2", f"{s2} --grid {two} --set model_options.kernels=8"
     yield "S2", f"{s2} --grid --lr 0.1 {four}"
     yield "S2", f"{s2} --grid --lr 0.1 {two}"
