@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..color.compose import film_gray
-from ..color.convert import rgb_to_lab
-from ..frames import LumaBatch
+from ..color.codes import Codes, dequantize_chroma, luma_to_gray
+from ..color.convert import rgb_to_lab, yuv_to_rgb
+from ..frames import NO_BARS, Bars, VideoInfo
 from ..motion.flow import Array
 from ..system.opencv import opencv
 
@@ -47,32 +47,47 @@ class View:
         return float(np.hypot(*self.ab[self.shown].T).mean()) if self.shown.any() else 0.0
 
 
-def small(planes: Tensor) -> Tensor:
-    """Planes `(1, C, H, W)` at about `SIDE`, by means over areas."""
-    height, width = planes.shape[-2:]
-    scale = min(1.0, SIDE / max(height, width))
-    size = tuple(max(_LEAST, round(side * scale)) for side in (height, width))
-    return F.interpolate(planes, size=size, mode="area")
-
-
-def view(gray: LumaBatch, rgb: Tensor) -> View:
-    """Make the view of a frame.
+def small_rgb(planes: Sequence[Codes], facts: VideoInfo, bars: Bars = NO_BARS) -> Tensor:
+    """R'G'B' in [0, 1] of a frame of a film at about `SIDE`, by means over areas.
 
     Args:
-        gray: of the original, a batch of one.
-        rgb: of the result, `(1, 3, H, W)`, of the same size.
+        planes: of a `ColorFrame`, or the luma alone.
+        facts: of the film.
+        bars: black bars to leave out.
     """
-    top, bottom, left, right = gray.bars
-    height, width = gray.luma.shape[-2:]
-    inside = (..., slice(top, height - bottom), slice(left, width - right))
-    luma = small(film_gray(gray)[inside])
-    shown = rgb_to_lab(luma.expand(1, 3, -1, -1))[0, 0].numpy()
-    lab = rgb_to_lab(small(rgb[inside]))[0].numpy()
+    cv2 = opencv()
+    height, width = planes[0].shape
+    top, bottom, left, right = bars
+    inside = height - top - bottom, width - left - right
+    scale = min(1.0, SIDE / max(inside))
+    size = [max(_LEAST, round(side * scale)) for side in inside]
+    shrunk = []
+    for plane in planes:
+        down, across = height / plane.shape[0], width / plane.shape[1]
+        rows = slice(round(top / down), round((height - bottom) / down))
+        columns = slice(round(left / across), round((width - right) / across))
+        values = plane[rows, columns].astype(np.float32)
+        shrunk.append(cv2.resize(values, size[::-1], interpolation=cv2.INTER_AREA))
+    codes = torch.from_numpy(np.stack(shrunk))[None]
+    depth, full = facts.bit_depth, facts.tags.full_range
+    luma = luma_to_gray(codes, depth, full)
+    if len(planes) == 1:
+        return luma.expand(1, 3, -1, -1)
+    if not facts.has_luma:
+        return luma
+    chroma = dequantize_chroma(codes[:, 1:], depth, full)
+    return yuv_to_rgb(torch.cat([luma[:, :1], chroma], dim=1), facts.tags.matrix).clamp_(0, 1)
+
+
+def view(gray: Tensor, rgb: Tensor) -> View:
+    """Make the view of two small pictures R'G'B' `(1, 3, h, w)`, the first of them gray."""
+    lightness = rgb_to_lab(gray)[0, 0].numpy()
+    lab = rgb_to_lab(rgb)[0].numpy()
     return View(
-        (luma[0, 0] * 255).round().to(torch.uint8).numpy(),
-        shown,
+        (gray[0, 0] * 255).round().to(torch.uint8).numpy(),
+        lightness,
         np.ascontiguousarray(lab[1:].transpose(1, 2, 0)),
-        (shown > _DARK) & (shown < _BRIGHT),
+        (lightness > _DARK) & (lightness < _BRIGHT),
     )
 
 

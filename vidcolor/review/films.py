@@ -12,11 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from ..color.codes import dequantize_chroma, luma_to_gray
-from ..color.convert import yuv_to_rgb
+from ..color.codes import Codes
 from ..errors import InputError
 from ..frames import LumaBatch, Segment
 from ..motion.bars import mark_bars
@@ -32,6 +29,7 @@ from ..sources.marks import read_marks
 from ..system.opencv import load_problem
 
 _BATCH = 4
+_LAYOUTS = {(2, 2): "yuv420p", (2, 1): "yuv422p", (1, 1): "yuv444p"}
 _RATE = Fraction(25)  # where a film does not tell its own
 
 
@@ -40,12 +38,13 @@ class ColorFrame:
     """A frame of a result, as it is stored, not turned upright.
 
     Attributes:
-        rgb: `(1, 3, H, W)` float32 R'G'B' in [0, 1]; each chroma sample covers its block.
+        planes: codes of Y', Cb, Cr, the latter of their own sizes; of Y' alone for gray; or of R',
+            G', B'.
         luma: `(H, W)` codes of Y'.
     """
 
-    rgb: Tensor
-    luma: Any
+    planes: tuple[Codes, ...]
+    luma: Codes
 
 
 @dataclass(frozen=True)
@@ -212,20 +211,25 @@ class FilmPair:
             yield (pts - first) * film.facts.time_base, self._color(item[0])
 
     def _color(self, frame: Any) -> ColorFrame:
-        facts = self.result.facts
-        luma = luma_plane(frame)
+        facts, luma = self.result.facts, luma_plane(frame)
         if not facts.has_luma:
-            values = frame.to_ndarray(format="rgb48le").astype(np.float32) / 65535
-            return ColorFrame(torch.from_numpy(values).permute(2, 0, 1)[None], luma)
-        depth, full = facts.bit_depth, facts.tags.full_range
-        name = "yuv444p" if depth == 8 else f"yuv444p{depth}le"
-        both = {"src_color_range": 2 if full else 1, "dst_color_range": 2 if full else 1}
-        planes = frame.reformat(format=name, interpolation="POINT", **both).to_ndarray()
-        if planes.ndim == 3 and planes.shape[2] == 3:
-            planes = planes.transpose(2, 0, 1)
-        chroma = torch.from_numpy(planes[1:].astype(np.int32))[None]
-        codes = torch.from_numpy(luma.astype(np.int32))[None, None]
-        yuv = torch.cat(
-            [luma_to_gray(codes, depth, full), dequantize_chroma(chroma, depth, full)], dim=1
-        )
-        return ColorFrame(yuv_to_rgb(yuv, facts.tags.matrix).clamp_(0, 1), luma)
+            name = "gbrp" if facts.bit_depth == 8 else "gbrp16le"
+            green, blue, red = _planes(frame.reformat(format=name), facts.bit_depth)
+            return ColorFrame((red, green, blue), luma)
+        if facts.pix_fmt.startswith("gray"):
+            return ColorFrame((luma,), luma)
+        layout = _LAYOUTS.get(facts.subsampling, "yuv444p")
+        name = layout if facts.bit_depth == 8 else f"{layout}{facts.bit_depth}le"
+        if frame.format.name not in (name, name.replace("yuv", "yuvj")):
+            same = 2 if facts.tags.full_range else 1
+            frame = frame.reformat(format=name, src_color_range=same, dst_color_range=same)
+        return ColorFrame((luma, *_planes(frame, facts.bit_depth)[1:]), luma)
+
+
+def _planes(frame: Any, depth: int) -> list[Codes]:
+    """The planes of a planar frame without the padding of their rows."""
+    kind = np.dtype("u1") if depth == 8 else np.dtype("<u2")
+    return [
+        np.frombuffer(memoryview(each), kind).reshape(each.height, -1)[:, : each.width]
+        for each in frame.planes
+    ]

@@ -2,55 +2,98 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from numpy.typing import NDArray
 
-from ..color.codes import luma_levels
+from ..color.codes import Codes, dequantize_chroma, luma_levels, luma_to_gray
 from ..color.compose import film_lightness
-from ..color.convert import gray_to_lightness, luminance_weights, srgb_to_linear
-from ..color.lookup import take_1d
+from ..color.convert import luminance_weights, rgb_offsets, srgb_to_linear
+from ..color.hdr import is_wide
 from ..frames import LumaBatch, VideoInfo
+from ..system.opencv import opencv
 from .films import ColorFrame
 from .finding import Luma
 
-_STEPS = 4095  # of R'G'B', finer than the codes of 10 bits
+_STEPS = 4096  # of R'G'B', finer than the codes of 10 bits
 _PLACE = 16  # pixels of a side over which a difference counts as one of a place
-# Encoders' noise stays below these, in L*: measured on films of H.264, HEVC and VP9 with the
-# settings of a run. The second is of the mean over a place.
-MOST_MEAN, MOST_PLACE = 2.0, 8.0
 
 
-def lightness_of_rgb(rgb: Tensor) -> Tensor:
-    """L* in [0, 100] of R'G'B' `(1, 3, H, W)` in [0, 1], `(1, 1, H, W)` float32, within 0.05."""
-    table = srgb_to_linear(torch.linspace(0, 1, _STEPS + 1))
-    linear = take_1d(table, (rgb * _STEPS).add_(0.5).to(torch.int32))
-    weights = linear.new_tensor(luminance_weights())[:, None, None]
-    luminance = (linear * weights).sum(dim=1, keepdim=True)
-    # L* of a gray whose luminance this is; `gray_to_lightness` takes the encoded gray
-    curve = torch.where(luminance > (6 / 29) ** 3, luminance.clamp_min(0) ** (1 / 3) * 116 - 16,
-                        luminance * (29 / 3) ** 3)  # fmt: skip
-    return curve.clamp_(0, 100)
+def lightness_table(batch: LumaBatch) -> NDArray[np.float32]:
+    """L* of every luma code of a batch."""
+    codes = torch.arange(1 << batch.bit_depth, dtype=torch.int32)[None, None, None]
+    found: NDArray[np.float32] = film_lightness(replace(batch, luma=codes)).flatten().numpy()
+    return found
+
+
+class ColorLightness:
+    """Computes L* of the R'G'B' that a player shows, where each chroma sample covers its block.
+
+    Args:
+        facts: of the frames.
+    """
+
+    def __init__(self, facts: VideoInfo) -> None:
+        self._facts = facts
+        depth, full = facts.bit_depth, facts.tags.full_range
+        codes = torch.arange(1 << depth, dtype=torch.int32)
+        level = torch.arange(-_STEPS, 2 * _STEPS + 1) / _STEPS
+        linear = srgb_to_linear(level.clamp(0, 1))
+        self._linear = [(linear * weight).float().numpy() for weight in luminance_weights()]
+
+        def steps(values: torch.Tensor) -> NDArray[np.int16]:
+            return (values * _STEPS).round().to(torch.int16).numpy()
+
+        self._luma = steps(luma_to_gray(codes, depth, full)) + np.int16(_STEPS)
+        if facts.has_luma:
+            chroma = dequantize_chroma(codes, depth, full)
+            none = torch.zeros_like(chroma)
+
+            def offsets(cb: torch.Tensor, cr: torch.Tensor) -> torch.Tensor:
+                both = torch.stack([cb, cr])[:, None]
+                return rgb_offsets(both, facts.tags.matrix)[:, 0]
+
+            self._of_cb = [steps(each) for each in offsets(chroma, none)]
+            self._of_cr = [steps(each) for each in offsets(none, chroma)]
+
+    def __call__(self, frame: ColorFrame) -> NDArray[np.float32]:
+        """L* in [0, 100], `(H, W)`."""
+        height, width = frame.luma.shape
+        luminance = np.zeros((height, width), np.float32)
+        if len(frame.planes) == 1:
+            luminance = sum(self._linear)[self._luma[frame.luma]]
+        elif not self._facts.has_luma:
+            for table, plane in zip(self._linear, frame.planes, strict=True):
+                luminance += table[self._luma[plane]]
+        else:
+            luma, cb, cr = self._luma[frame.planes[0]], *frame.planes[1:]
+            down, across = -(-height // cb.shape[0]), -(-width // cb.shape[1])
+            for table, of_cb, of_cr in zip(self._linear, self._of_cb, self._of_cr, strict=True):
+                offset = (of_cb[cb] + of_cr[cr]).repeat(down, 0).repeat(across, 1)
+                luminance += table[luma + offset[:height, :width]]
+        # CIE 15:2004, 8.2.1
+        curve = 116 * np.cbrt(luminance) - 16
+        return np.where(luminance > (6 / 29) ** 3, curve, luminance * np.float32((29 / 3) ** 3))
 
 
 class LumaTally:
-    """Compares frames pixel by pixel; only sums are kept.
+    """Compares the frames of two films pixel by pixel; only sums are kept.
 
     Args:
-        kept: `L*` or `Y'`: what the run has kept.
-        source, result: what the codes of both mean; None for pictures.
+        source, result: of the two films.
+        exact: the run has kept Y' and not L*.
     """
 
-    def __init__(
-        self, kept: str, source: VideoInfo | None = None, result: VideoInfo | None = None
-    ) -> None:
-        self._kept = kept
-        self._comparable = source is not None and result is not None and (
-            source.has_luma and result.has_luma
-            and (source.bit_depth, source.tags.full_range)
-            == (result.bit_depth, result.tags.full_range)
+    def __init__(self, source: VideoInfo, result: VideoInfo, *, exact: bool) -> None:
+        one, two = source.tags, result.tags
+        self._comparable = source.has_luma and result.has_luma and (
+            (source.bit_depth, one.full_range) == (result.bit_depth, two.full_range)
         )  # fmt: skip
+        self._exact = self._comparable and (exact or is_wide(two))
+        self._lightness = ColorLightness(result)
+        self._table: NDArray[np.float32] | None = None
         self._pixels = self._equal = 0
         self._sum = self._largest = 0.0
 
@@ -61,27 +104,34 @@ class LumaTally:
             The mean difference of its pixels, and the largest of a place of 16x16 pixels, in L*,
             or where Y' was kept in codes of 8 bits.
         """
-        if self._kept == "Y'" and self._comparable:
-            black, white = luma_levels(gray.bit_depth, gray.full_range)
-            ours = torch.from_numpy(color.luma.astype(np.float32))[None, None]
-            difference = (ours - gray.luma.to(torch.float32)) * (219 / (white - black))
-        else:
-            difference = lightness_of_rgb(color.rgb) - film_lightness(gray)
+        codes: Codes = gray.luma[0, 0].numpy()
         if self._comparable:
-            self._equal += int((color.luma == gray.luma[0, 0].numpy()).sum())
-        amount = difference.abs()
-        self._pixels += amount.numel()
-        self._sum += float(amount.double().sum())
+            self._equal += int((color.luma == codes).sum())
+        if self._exact:
+            black, white = luma_levels(gray.bit_depth, gray.full_range)
+            difference = (color.luma.astype(np.float32) - codes) * (219 / (white - black))
+        else:
+            if self._table is None:
+                self._table = lightness_table(gray)
+            difference = self._lightness(color) - self._table[codes]
+        amount = np.abs(difference)
+        self._pixels += amount.size
+        self._sum += float(amount.sum(dtype=np.float64))
         self._largest = max(self._largest, float(amount.max()))
-        sides = [min(_PLACE, side) for side in amount.shape[-2:]]
-        places = F.avg_pool2d(difference, sides, ceil_mode=True, count_include_pad=False)
-        return float(amount.mean()), float(places.abs().max())
+        return float(amount.mean()), largest_place(difference)
 
     @property
     def total(self) -> Luma | None:
         """Of all frames so far; None without any."""
         if not self._pixels:
             return None
-        exact = self._equal / self._pixels if self._comparable else None
-        unit = self._kept if self._kept == "L*" or self._comparable else "L*"
-        return Luma(unit, self._largest, self._sum / self._pixels, exact)
+        share = self._equal / self._pixels if self._comparable else None
+        unit = "Y'" if self._exact else "L*"
+        return Luma(unit, self._largest, self._sum / self._pixels, share)
+
+
+def largest_place(difference: NDArray[np.float32]) -> float:
+    """The largest mean, without its sign, of a place of 16x16 pixels."""
+    sides = [max(1, side // _PLACE) for side in difference.shape]
+    places = opencv().resize(difference, sides[::-1], interpolation=opencv().INTER_AREA)
+    return float(np.abs(places).max())
