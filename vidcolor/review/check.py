@@ -64,9 +64,19 @@ def _joined(points: list[Point] | tuple[Point, ...]) -> Point:
 
 
 class Watcher(Protocol):
-    """Sees every frame that both films have, in order."""
+    """Sees every frame that both films have, in order.
 
-    def see(self, place: Place, both: Both) -> None: ...
+    Attributes:
+        pair: set before the first frame.
+    """
+
+    pair: FilmPair | None
+
+    def flag(self, shot: int | None) -> None:
+        """There is a finding in a shot."""
+
+    def see(self, place: Place, both: Both) -> None:
+        """Take the next frame."""
 
 
 @dataclass
@@ -126,6 +136,9 @@ class _FilmCheck:
         self.pair = FilmPair(item, output, settings, listed)
         self.review = FilmReview(item.path, output, True, pair=self.pair)
         self.watcher, self.on_progress = watcher, on_progress
+        self.told = 0  # findings that the watcher knows
+        if watcher is not None:
+            watcher.pair = self.pair
         label = self.pair.made.get("label", "none") != "none"
         self.detector, self.curve = Detector(label=label), Curve()
         source, result = self.pair.source.facts, self.pair.result.facts
@@ -193,6 +206,9 @@ class _FilmCheck:
         change = self.detector.colors(place, seen, gray.cuts[0])
         self.curve.add(Point(place.seconds, seen.chroma, change.reversal if change else 0.0))
         if self.watcher is not None:
+            for finding in self.detector.findings.found[self.told :]:
+                self.watcher.flag(finding.shot)
+            self.told = len(self.detector.findings.found)
             self.watcher.see(place, both)
 
     def small(self, both: Both) -> tuple[Tensor, Tensor]:

@@ -47,20 +47,21 @@ class View:
         return float(np.hypot(*self.ab[self.shown].T).mean()) if self.shown.any() else 0.0
 
 
-def small_rgb(planes: Sequence[Codes], facts: VideoInfo, bars: Bars = NO_BARS) -> Tensor:
-    """R'G'B' in [0, 1] of a frame of a film at about `SIDE`, by means over areas.
+def small_rgb(planes: Sequence[Codes], facts: VideoInfo, bars: Bars = NO_BARS, side: int = SIDE) -> Tensor:
+    """R'G'B' in [0, 1] of a frame of a film, `(1, 3, h, w)`, by means over areas.
 
     Args:
         planes: of a `ColorFrame`, or the luma alone.
         facts: of the film.
         bars: black bars to leave out.
+        side: the longer side at most, pixels.
     """
     cv2 = opencv()
     height, width = planes[0].shape
     top, bottom, left, right = bars
     inside = height - top - bottom, width - left - right
-    scale = min(1.0, SIDE / max(inside))
-    size = [max(_LEAST, round(side * scale)) for side in inside]
+    scale = min(1.0, side / max(inside))
+    size = [max(_LEAST, round(length * scale)) for length in inside]
     shrunk = []
     for plane in planes:
         down, across = height / plane.shape[0], width / plane.shape[1]

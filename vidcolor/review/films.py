@@ -41,10 +41,12 @@ class ColorFrame:
         planes: codes of Y', Cb, Cr, the latter of their own sizes; of Y' alone for gray; or of R',
             G', B'.
         luma: `(H, W)` codes of Y'.
+        frame: the decoded frame, of PyAV.
     """
 
     planes: tuple[Codes, ...]
     luma: Codes
+    frame: Any
 
 
 @dataclass(frozen=True)
@@ -214,19 +216,19 @@ class FilmPair:
         facts, luma = self.result.facts, luma_plane(frame)
         if not facts.has_luma:
             name = "gbrp" if facts.bit_depth == 8 else "gbrp16le"
-            green, blue, red = _planes(frame.reformat(format=name), facts.bit_depth)
-            return ColorFrame((red, green, blue), luma)
+            green, blue, red = planes_of(frame.reformat(format=name), facts.bit_depth)
+            return ColorFrame((red, green, blue), luma, frame)
         if facts.pix_fmt.startswith("gray"):
-            return ColorFrame((luma,), luma)
+            return ColorFrame((luma,), luma, frame)
         layout = _LAYOUTS.get(facts.subsampling, "yuv444p")
         name = layout if facts.bit_depth == 8 else f"{layout}{facts.bit_depth}le"
         if frame.format.name not in (name, name.replace("yuv", "yuvj")):
             same = 2 if facts.tags.full_range else 1
             frame = frame.reformat(format=name, src_color_range=same, dst_color_range=same)
-        return ColorFrame((luma, *_planes(frame, facts.bit_depth)[1:]), luma)
+        return ColorFrame((luma, *planes_of(frame, facts.bit_depth)[1:]), luma, frame)
 
 
-def _planes(frame: Any, depth: int) -> list[Codes]:
+def planes_of(frame: Any, depth: int) -> list[Codes]:
     """The planes of a planar frame without the padding of their rows."""
     kind = np.dtype("u1") if depth == 8 else np.dtype("<u2")
     return [
