@@ -21,7 +21,8 @@ _DARK, _BRIGHT = 8.0, 96.0  # L* beyond which no color shows
 # A blob: distance in a*b* from what is around it; share of the picture; and how far, in L*, its
 # inside may differ from what is around, as a thing of its own would
 _APART, _SMALLEST, _LARGEST, _SAME = 20.0, 0.004, 0.08, 3.5
-_EDGE = 1.6  # L* a pixel along its border, as the edge of a thing has it
+# L* a pixel along its border, as the edge of a thing has it; and that beside the edges near it
+_EDGE, _EDGIER = 1.6, 1.1
 _RING = 3  # pixels
 
 
@@ -139,7 +140,10 @@ def find_blobs(seen: View) -> list[Blob]:
             continue
         apart = float(np.hypot(*(ab[inside].mean(axis=0) - ab[ring].mean(axis=0))))
         step = abs(float(smooth[inside].mean() - smooth[ring].mean()))
-        if apart > _APART and step < _SAME and float(edges[border].mean()) < _EDGE:
+        rest = (inside | ring) & ~border  # its texture has edges too
+        usual = float(edges[rest].mean()) if rest.any() else 0.0
+        edge = max(_EDGE, _EDGIER * usual)
+        if apart > _APART and step < _SAME and float(edges[border].mean()) < edge:
             x, y = middles[i]
             found.append(Blob(float(x / width), float(y / height), float(share), apart))
     return found

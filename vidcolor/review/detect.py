@@ -232,6 +232,7 @@ class Detector:
         self._flicker = Runs("flicker", "colors go back and forth by {:.0f} in a*b*".format, found)
         self._blobs = Runs("blob", _blob_text, found)
         self._reversals: deque[tuple[Place, float]] = deque()
+        self._before: Place | None = None
         self._blobbed: deque[tuple[Place, float]] = deque()
 
     def luma(self, place: Place, mean: float, largest: float) -> None:
@@ -251,8 +252,9 @@ class Detector:
             self.shots.append(ShotSummary(place, place))
         self.shots[-1].add(place, seen, change)
         self._jumps.add(place, change)
-        if change is not None and change.reversal > _REVERSAL:
-            self._reversal(place, change.reversal)
+        if change is not None and self._before is not None and change.reversal > _REVERSAL:
+            self._reversal(self._before, change.reversal)  # what was taken back began there
+        self._before = place
         blobs = find_blobs(seen)
         if blobs:
             self._blobbed.append((place, max(each.share for each in blobs)))

@@ -93,7 +93,7 @@ def film_page(review: FilmReview, album: FilmAlbum, stills: Stills) -> str:
     note = left_out(album.pictures, len(review.shots), "shots")
     return _page(
         review.output.name,
-        f"beside {review.source.name}",
+        f"compared with its original, {review.source.name}",
         _totals(review.findings, review.frames, "frames", [review], shots=len(review.shots)),
         [
             _finding(each, f"shot-{each.shot}" if each.shot in album.pictures else "")
@@ -142,7 +142,7 @@ def folder_page(folder: Path, reviews: Sequence[Review], album: PictureAlbum) ->
         notes.append(f"{len(lines) - _LISTED} more findings are left out of the list")
     return _page(
         folder.name,
-        f"beside {reviews[0].source.parent.name if reviews else ''}",
+        "compared with their originals",
         _totals(findings, len(reviews), "files", reviews),
         lines[:_LISTED],
         [note for note in notes if note],

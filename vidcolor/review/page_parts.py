@@ -72,7 +72,9 @@ h1, h3 { overflow-wrap: anywhere; }
 article { background: var(--panel); border-radius: .5rem; padding: .9rem; min-width: 0;
   scroll-margin-top: 1rem; }
 article:target { box-shadow: 0 0 0 3px var(--link); }
-article h3 { margin: 0 0 .5rem; font-size: 1rem; }
+h3 { margin: 1rem 0 .3rem; font-size: 1rem; }
+article h3 { margin: 0 0 .5rem; }
+dl div { gap: .8rem; }
 article p { margin: .4rem 0 0; }
 .pair { margin: 0; }
 .frames { position: relative; --at: 50%; cursor: ew-resize; touch-action: pan-y;
