@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 from torch import Tensor
 
-from ..frames import LumaBatch
 from ..run.settings import Settings
 from ..run.shot_list import ShotList
 from ..sources import Input
 from ..sources.stream_sums import FilmSums, StreamSum, stream_sums
 from ..system.threads import thread_budget
-from .colors import small_rgb, view
+from .colors import View, small_rgb, view
 from .detect import Detector, Place, ShotSummary
 from .films import Both, FilmPair
 from .finding import KINDS, Finding, Review, timecode
@@ -24,8 +24,8 @@ from .luma import LumaTally
 _LATE = 0.0011  # seconds: Matroska rounds to milliseconds
 _SOUND_LATE = 0.05  # seconds by which sound may move against the picture
 _SOUND_SHORT = 0.25  # seconds: the coarsest packet of a common codec
-_OTHER = 15.0  # mean difference in L* over the first frames of films of other pictures
-_FIRST = 5  # so many frames
+# Films of other pictures: correlation of lightness in all of the first frames that show something
+_OTHER, _FIRST, _SHOWS = 0.7, 5, 3.0
 _POINTS = 512  # of a curve at most
 
 
@@ -162,7 +162,7 @@ class _FilmCheck:
             return review
         damage: list[str] = []
         total = pair.source.facts.num_frames_from_header
-        differences: list[float] = []
+        alike: list[float] = []
         for both in pair.frames(damage.append):
             gray, color = both.gray, both.color
             if gray is None or color is None:
@@ -172,13 +172,13 @@ class _FilmCheck:
                 self.counts["late"] += 1
                 self.latest = max(self.latest, abs(float(both.late)))
             place = Place(float(pair.origin + both.seconds), review.frames, gray.shots[0])
-            mean, largest = self.luma.add(gray, color)
-            if len(differences) < _FIRST:
-                differences.append(mean)
-                if len(differences) == _FIRST and min(differences) > _OTHER:
+            one, two = self.small(both)
+            if len(alike) < _FIRST:
+                alike += _likeness(one, two)
+                if len(alike) == _FIRST and max(alike) < _OTHER:
                     return self._other_pictures()
-            self.detector.luma(place, mean, largest)
-            self._colors(place, gray, both)
+            self.detector.luma(place, *self.luma.add(gray, color))
+            self._colors(place, view(one, two), both)
             review.frames += 1
             if review.frames % 25 == 0:
                 self.on_progress(review.frames, total)
@@ -197,13 +197,13 @@ class _FilmCheck:
             "it shows other pictures than the original, or begins elsewhere; nothing else was "
             "compared: check the names, or give --start, --fps or --deinterlace of its run"
         )
-        self.review.findings.append(Finding("frames", text))
-        return self.review
+        return FilmReview(
+            self.review.source, self.review.output, True, findings=[Finding("frames", text)]
+        )
 
-    def _colors(self, place: Place, gray: LumaBatch, both: Both) -> None:
-        one, two = self.small(both)
-        seen = view(one, two)
-        change = self.detector.colors(place, seen, gray.cuts[0])
+    def _colors(self, place: Place, seen: View, both: Both) -> None:
+        assert both.gray is not None
+        change = self.detector.colors(place, seen, both.gray.cuts[0])
         self.curve.add(Point(place.seconds, seen.chroma, change.reversal if change else 0.0))
         if self.watcher is not None:
             for finding in self.detector.findings.found[self.told :]:
@@ -247,6 +247,14 @@ class _FilmCheck:
         one, two = (stream_sums(path, playlists=playlists) for path in files)
         whole = pair.settings.segment.is_full
         return [Finding("streams", text) for text in compare_streams(one, two, whole=whole)]
+
+
+def _likeness(one: Tensor, two: Tensor) -> list[float]:
+    """Correlation of two small pictures; nothing where one is blank."""
+    planes = [each.mean(dim=1).flatten().numpy() * 255 for each in (one, two)]
+    if min(float(each.std()) for each in planes) < _SHOWS:
+        return []
+    return [float(np.corrcoef(*planes)[0, 1])]
 
 
 def _note_range(pair: FilmPair, notes: list[str]) -> None:
