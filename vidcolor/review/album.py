@@ -99,13 +99,19 @@ class FilmAlbum:
             return
         last = 1 << (self._count.bit_length() - 1)  # which frame of the shot was kept last
         far = abs(last - self._count / 2) > abs(last / 2 - self._count / 2)
-        self.pictures[self._shot] = self._kept[0 if far else -1]
-        self._kept = []
-        most = {shot for shot in sorted(self._flagged)[:MOST]}
-        while len(self.pictures.keys() - most) > MOST:
+        kept, self._kept = self._kept[0 if far else -1], []
+        self.keep(self._shot, kept)
+
+    def keep(self, shot: int, shown: Picture) -> None:
+        """Take the pair of a shot, if the page shows it."""
+        flagged = set(sorted(self._flagged)[:MOST])
+        if shot % self._step and shot not in flagged:
+            return
+        self.pictures[shot] = shown
+        while len(self.pictures.keys() - flagged) > MOST:
             self._step *= 2
-            for shot in [s for s in self.pictures if s % self._step and s not in most]:
-                del self.pictures[shot]
+            for other in [n for n in self.pictures if n % self._step and n not in flagged]:
+                del self.pictures[other]
 
     def _picture(self, place: Place, both: Both) -> Picture:
         assert self.pair is not None and both.gray is not None and both.color is not None

@@ -58,11 +58,11 @@ def write_report(
 
 def _film(pair: Pair, settings: Settings, listed: ShotList | None) -> tuple[FilmReview, str]:
     album = FilmAlbum()
-    review = review_film(
-        pair.item, pair.output, settings, listed=listed, watcher=album
-    )
+    review = review_film(pair.item, pair.output, settings, listed=listed, watcher=album)
+    for finding in review.findings:
+        album.flag(finding.shot)
     album.close()
-    stills = {}
+    stills: dict[int, list[tuple[str, str]]] = {}
     if listed is not None:
         ranges = [range(shot.first, shot.last + 1) for shot in listed.shots]
         stills = still_urls(listed.folder, len(listed.film.pts), ranges)
