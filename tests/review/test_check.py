@@ -131,10 +131,9 @@ def test_lightness_that_changed(original: Path, frames: list[Tensor], tmp_path: 
         darker[i][..., :20, :20] *= 0.5
     found = review(original, write_result(tmp_path, darker))
     luma = [each for each in found.findings if each.kind == "luma"]
-    assert [(each.frame, each.start, each.end) for each in luma] == [
-        (20, pytest.approx(2.0), pytest.approx(2.4)),
-        (45, pytest.approx(4.5), pytest.approx(4.9)),
-    ]
+    assert [each.frame for each in luma] == [20, 45]
+    assert [each.start for each in luma] == pytest.approx([2.0, 4.5])
+    assert [each.end for each in luma] == pytest.approx([2.4, 4.9])
     assert found.luma is not None and found.luma.largest > 15
 
 

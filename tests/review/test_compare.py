@@ -37,7 +37,11 @@ def times(path: Path) -> list[Fraction]:
 
 def upright(frame: av.VideoFrame) -> list[np.ndarray]:
     """Y', Cb and Cr as a player shows them, all of one size."""
-    planes = planes_of(frame.reformat(format="yuv444p", interpolation="POINT"))
+    luma, *chroma = planes_of(frame)
+    planes = [luma]
+    for each in chroma:  # swscale would move them by half a sample
+        down, across = (-(-a // b) for a, b in zip(luma.shape, each.shape, strict=True))
+        planes.append(each.repeat(down, 0).repeat(across, 1)[: luma.shape[0], : luma.shape[1]])
     return [np.rot90(each, frame.rotation // 90) for each in planes]
 
 

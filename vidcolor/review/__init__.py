@@ -1,1 +1,1 @@
-"""Compare results with their originals: find what needs a look, show both on a page, side by side."""
+"""Compare results with their originals: find what needs a look, and show both."""

@@ -162,7 +162,9 @@ class PictureAlbum:
             self.pictures[number] = picture(one, two)
 
 
-def still_urls(folder: Path, frames: int, shots: Sequence[range]) -> dict[int, list[tuple[str, str]]]:
+def still_urls(
+    folder: Path, frames: int, shots: Sequence[range]
+) -> dict[int, list[tuple[str, str]]]:
     """Names and small pictures of the stills in a folder of shots, by the number of the shot.
 
     Args:

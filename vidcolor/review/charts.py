@@ -39,8 +39,12 @@ def curve(
     line = " ".join(f"{x(at)},{_HEIGHT * (1 - value / top):.1f}" for at, value in points)
     middle = sum(value for _, value in points) / len(points)
     said = f"{title}: mean {middle:.1f}, highest {max(v for _, v in points):.1f}"
-    parts = [f'<path class="cut" d="M{x(at)} 0V{_HEIGHT}"/>' for at in cuts if begin < at <= end]
-    parts += [f'<path class="mark" d="M{x(at)} 0V{_HEIGHT}"/>' for at in marks if begin <= at <= end]
+    parts = [
+        f'<path class="{name}" d="M{x(at)} 0V{_HEIGHT}"/>'
+        for name, moments in (("cut", cuts), ("mark", marks))
+        for at in moments
+        if begin <= at <= end
+    ]
     return (
         f'<figure class="curve"><figcaption>{escape(said)}</figcaption>'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" '

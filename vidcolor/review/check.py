@@ -172,13 +172,13 @@ class _FilmCheck:
                 self.counts["late"] += 1
                 self.latest = max(self.latest, abs(float(both.late)))
             place = Place(float(pair.origin + both.seconds), review.frames, gray.shots[0])
-            one, two = self.small(both)
+            pictures = self.small(both)
             if len(alike) < _FIRST:
-                alike += _likeness(one, two)
+                alike += _likeness(*pictures)
                 if len(alike) == _FIRST and max(alike) < _OTHER:
                     return self._other_pictures()
             self.detector.luma(place, *self.luma.add(gray, color))
-            self._colors(place, view(one, two), both)
+            self._colors(place, view(*pictures), both)
             review.frames += 1
             if review.frames % 25 == 0:
                 self.on_progress(review.frames, total)
@@ -254,7 +254,7 @@ def _likeness(one: Tensor, two: Tensor) -> list[float]:
     planes = [each.mean(dim=1).flatten().numpy() * 255 for each in (one, two)]
     if min(float(each.std()) for each in planes) < _SHOWS:
         return []
-    return [float(np.corrcoef(*planes)[0, 1])]
+    return [float(np.corrcoef(planes[0], planes[1])[0, 1])]
 
 
 def _note_range(pair: FilmPair, notes: list[str]) -> None:
@@ -310,5 +310,3 @@ def _differences(one: StreamSum, two: StreamSum, *, same: bool) -> list[str]:
         length = two.end - two.start
         found.append(f"the {one.label} is {length:.2f} s long, not {one.end - one.start:.2f} s")
     return found
-
-

@@ -48,7 +48,9 @@ class View:
         return float(np.hypot(*self.ab[self.shown].T).mean()) if self.shown.any() else 0.0
 
 
-def small_rgb(planes: Sequence[Codes], facts: VideoInfo, bars: Bars = NO_BARS, side: int = SIDE) -> Tensor:
+def small_rgb(
+    planes: Sequence[Codes], facts: VideoInfo, bars: Bars = NO_BARS, side: int = SIDE
+) -> Tensor:
     """R'G'B' in [0, 1] of a frame of a film, `(1, 3, h, w)`, by means over areas.
 
     Args:
@@ -116,10 +118,16 @@ def find_blobs(seen: View) -> list[Blob]:
     height, width = seen.gray.shape
     ab = cv2.GaussianBlur(seen.ab, (0, 0), 1)
     side = max(3, min(height, width) // 3) | 1
-    around = np.stack(
-        [cv2.medianBlur(np.clip(ab[..., i] + 128, 0, 255).astype(np.uint8), side) for i in (0, 1)],
-        axis=2,
-    ).astype(np.float32) - 128
+    around = (
+        np.stack(
+            [
+                cv2.medianBlur(np.clip(ab[..., i] + 128, 0, 255).astype(np.uint8), side)
+                for i in (0, 1)
+            ],
+            axis=2,
+        ).astype(np.float32)
+        - 128
+    )
     mask = (np.hypot(*(ab - around).transpose(2, 0, 1)) > _APART / 2).astype(np.uint8)
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     smooth = cv2.GaussianBlur(seen.lightness.astype(np.float32), (0, 0), 1.5)

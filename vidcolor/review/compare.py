@@ -182,4 +182,3 @@ def _wiped(
         plane.narrow(axis, begin * size // length, max(1, width * size // length)).fill_(value)
     first, second, third = planes
     return first, second, third
-

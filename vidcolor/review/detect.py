@@ -79,9 +79,7 @@ class Runs:
     def add(self, place: Place, measure: float) -> None:
         """Take a frame with the fault; they come in order."""
         last = self._last
-        far = last is not None and (
-            place.shot != last.shot or place.seconds - last.seconds > _GAP
-        )
+        far = last is not None and (place.shot != last.shot or place.seconds - last.seconds > _GAP)
         if far:
             self.close()
         self._first = self._first or place

@@ -63,7 +63,7 @@ class ColorLightness:
         height, width = frame.luma.shape
         luminance = np.zeros((height, width), np.float32)
         if len(frame.planes) == 1:
-            luminance = sum(self._linear)[self._luma[frame.luma]]
+            luminance = np.sum(self._linear, axis=0)[self._luma[frame.luma]]
         elif not self._facts.has_luma:
             for table, plane in zip(self._linear, frame.planes, strict=True):
                 luminance += table[self._luma[plane]]

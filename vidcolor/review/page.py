@@ -87,9 +87,7 @@ def film_page(review: FilmReview, album: FilmAlbum, stills: Stills) -> str:
     chroma = [(point.seconds, point.chroma) for point in review.curve]
     reversal = [(point.seconds, point.reversal) for point in review.curve]
     curves = curve("Mean chroma, Lab", chroma, cuts=cuts, marks=marks, least=10)
-    curves += curve(
-        "Flicker: reversals of color, a*b*", reversal, cuts=cuts, marks=marks, least=5
-    )
+    curves += curve("Flicker: reversals of color, a*b*", reversal, cuts=cuts, marks=marks, least=5)
     note = left_out(album.pictures, len(review.shots), "shots")
     return _page(
         review.output.name,

@@ -39,9 +39,9 @@ def write_report(
     pairs = pairs_of(source, result, settings.fps)
     listed = None if shots is None else read_shots(shots)
     if len(pairs) == 1 and not pairs[0].item.is_picture:
-        review, text = _film(pairs[0], settings, listed)
+        whole, text = _film(pairs[0], settings, listed)
         write_page(page, text, overwrite=settings.overwrite)
-        return [review]
+        return [whole]
     if shots is not None:
         raise InputError(f"{shots}: belongs to one film, but {source} is none; leave out --shots")
     album = PictureAlbum(len(pairs))

@@ -200,4 +200,6 @@ def _fact(value: Any) -> str:
         value = ", ".join(map(str, value))
     if value in (None, ""):
         return '<span class="none">default</span>'
-    return page_text({True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value)
+    return page_text(
+        {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+    )
