@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 COMMANDS = {
     "run": (".run:run_command", "Colorize films, pictures and folders."),
     "shots": (".shots:shots_command", "Find a film's shots and write stills to color."),
-    "check": (".check:check_command", "Check a folder of shots and its colored stills."),
+    "check": (".check:check_command", "Check colored stills, or a result beside its original."),
+    "report": (".report:report_command", "Write a page that shows a result beside its original."),
+    "compare": (".compare:compare_command", "Write a film of original and result side by side."),
     "status": (".status:status_command", "Tell how far a run is."),
     "clean": (".clean:clean_command", "Remove what killed runs have left."),
     "train": (".train:train_command", "Train weights by a recipe."),

@@ -111,6 +111,15 @@ def color_settings(colorizer: Colorizer, settings: Settings, *, film: bool) -> d
         found["references"] = [each.path.name for each in references]
         found["reference_strength"] = 1.0 if strength is None else strength
     found |= {name: getattr(settings, name) for name in (*_ALL, *(_FILM if film else ()))}
+    if film:
+        segment = settings.segment
+        found |= {
+            name: f"{float(value):.12g}" if name != "fps" else str(value)
+            for name, value in (
+                ("start", segment.start), ("end", segment.end), ("fps", settings.fps)
+            )
+            if value is not None
+        }  # fmt: skip
     if settings.marks.label != "none":
         found["label"] = settings.marks.label
     return found
