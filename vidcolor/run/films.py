@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..color.chroma import chroma_only
 from ..color.compose import compose
 from ..color.hdr import is_hdr, is_wide
 from ..color.label import Label
@@ -32,6 +33,7 @@ from .attest import FilmOrigin, film_origin
 from .batch_cache import cached_batch
 from .batching import BatchRunner
 from .colorizer import Colorizer
+from .grading import write_luts
 from .identity import checkpoint_spacing, identity
 from .journal import Journal, open_journal
 from .plan import FilmJob, check_memory
@@ -197,6 +199,10 @@ def colorize_film(
         DeviceError: memory does not suffice for one frame.
     """
     colorizer = colorizer.with_film(job.source)
+    if job.chroma is not None and job.only_chroma:
+        settings = replace(settings, encoder=job.chroma.encoder, copy=frozenset())
+    if settings.output_lut is not None:
+        write_luts(settings.output_lut, colorizer, overwrite=settings.overwrite)
     with (
         _journal(job, colorizer, settings) as journal,
         film_origin(job, colorizer, settings, journal.date if journal else "") as origin,
@@ -209,8 +215,10 @@ def colorize_film(
 def _journal(
     job: FilmJob, colorizer: Colorizer, settings: Settings
 ) -> AbstractContextManager[Journal | None]:
-    """The journal of a film that can be resumed; None for others."""
-    if not settings.resume or not can_resume(job.output):
+    """The journal of a film that can be resumed; None for others, as for one with its colors in a
+    second file."""
+    beside = job.chroma is not None and not job.only_chroma
+    if not settings.resume or beside or not can_resume(job.output):
         return nullcontext()
     files = job.source.files()
     describe = partial(identity, files, colorizer, settings)
@@ -247,19 +255,19 @@ def _colorize_film(
     stages = film_stages(
         colorizer,
         settings,
-        job.plan.format,
+        job.chroma.format if job.chroma else job.plan.format,
         facts.time_base,
         spacing=checkpoint_spacing(colorizer) if journal else None,
         resume=point,
         label=origin.label,
     )
-    sink = _open_sink(job, settings, journal, origin)
+    sink, aside = _open_sink(job, settings, journal, origin), _open_aside(job, settings, origin)
 
     def encoding(frames: int) -> AbstractContextManager[None]:
         return timer.measure("encode", frames) if timer else nullcontext()
 
     frames, shots = (point.frames, point.shot + 1) if point else (0, 0)
-    with sink, closing(run_stages(source, stages, timer=timer)) as results:
+    with sink, aside or nullcontext(), closing(run_stages(source, stages, timer=timer)) as results:
         colors: Iterator[ColorBatch] = results
         if journal is not None:
             assert isinstance(sink, FilmSink)
@@ -267,7 +275,11 @@ def _colorize_film(
             colors = journal.follow(results, sink, found.damage, found.warnings)
         for color in colors:
             with encoding(len(color)):
-                sink.write(color)
+                if job.chroma is not None:
+                    alone = chroma_only(color, job.chroma.file.format)
+                    (aside or sink).write(alone)
+                if not job.only_chroma:
+                    sink.write(color)
             frames += len(color)
             shots = max((shots, *(shot + 1 for shot in color.source.shots)))
             on_progress(Progress(job.input, frames, job.frames))
@@ -278,6 +290,8 @@ def _colorize_film(
                 else f"{job.input}: no frame could be decoded"
             )
         with encoding(0):
+            if aside is not None:
+                aside.finish(incomplete=bool(found.damage))
             written = sink.finish(incomplete=bool(found.damage), cut=film.changed_at is not None)
     job.source.changed_at = film.changed_at
     if journal is not None:
@@ -314,6 +328,22 @@ def _open_sink(
         plan=job.plan,
         work=journal.film if journal else None,
         marking=origin.marking,
+    )
+
+
+def _open_aside(job: FilmJob, settings: Settings, origin: FilmOrigin) -> FilmSink | None:
+    """The file of colors alone beside the output, None for none."""
+    if job.chroma is None or job.only_chroma:
+        return None
+    return FilmSink(
+        job.chroma.file.output,
+        job.source.facts,
+        job.chroma.encoder,
+        format=job.chroma.file.format,
+        copy=frozenset(),
+        overwrite=settings.overwrite or job.replaces,
+        plan=job.chroma.file,
+        marking=origin.chroma_marking,
     )
 
 

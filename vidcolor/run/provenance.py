@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..frames import PixelFormat
 from ..marks import Marks, plain
 from ..options import OptionError, check_options, option, words
 from ..system.digest import sha256_of
@@ -122,6 +123,20 @@ def model_sha256(colorizer: Colorizer) -> str:
     if colorizer.entry.sha256 or weights is None:
         return colorizer.entry.sha256
     return sha256_of([Path(weights)])
+
+
+def chroma_marks(marks: Marks, format: PixelFormat, settings: Settings) -> Marks:
+    """The marks of a film's file of colors alone.
+
+    Args:
+        marks: of the film.
+        format: of the color frames whose Cb, Cr the file holds.
+        settings: of the run.
+    """
+    values = {**json.loads(marks.settings), "chroma": format.name}
+    if settings.fps is not None:
+        values["fps"] = str(settings.fps)
+    return replace(marks, settings=json.dumps(values))
 
 
 def make_marks(
