@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 # A command's name, its place (module:attribute), and its line in `vidcolor --help`.
 COMMANDS = {
     "run": (".run:run_command", "Colorize films, pictures and folders."),
+    "redo": (".redo:redo_command", "Color single shots of a finished film again."),
     "merge": (".merge:merge_command", "Lay a file of colors alone on its film."),
     "shots": (".shots:shots_command", "Find a film's shots and write stills to color."),
     "check": (".check:check_command", "Check a folder of shots and its colored stills."),

@@ -52,7 +52,7 @@ def merge(
         InputError: a file cannot be read, or the colors are not those of this film.
         OutputError: the film cannot be written.
     """
-    marks, values = _marks(chroma)
+    marks, values = _marks(chroma, settings)
     digest = Digest([])
     job = _plan(master, chroma, output, settings, values)
     try:
@@ -67,7 +67,7 @@ def merge(
         digest.close()
 
 
-def _marks(chroma: Path) -> tuple[Marks, dict[str, Any]]:
+def _marks(chroma: Path, settings: Settings) -> tuple[Marks, dict[str, Any]]:
     """The marks for the merged film, and the settings that the colors were made with."""
     found = read_marks(chroma)
     try:
@@ -79,8 +79,12 @@ def _marks(chroma: Path) -> tuple[Marks, dict[str, Any]]:
             "--output-chroma FILE'"
         ) from error
     marks = Marks(**{key: text for key, text in found.items() if key in NAMES})
-    kept = {key: value for key, value in values.items() if key != "fps"}
-    return replace(marks, software=SOFTWARE, settings=json.dumps(kept)), {**values, "chroma": name}
+    encoder = {**vars(settings.encoder), "pix_fmt": name}
+    values["encoder"] = {key: value for key, value in encoder.items() if value is not None}
+    return replace(marks, software=SOFTWARE, settings=json.dumps(values)), {
+        **values,
+        "chroma": name,
+    }
 
 
 def _plan(

@@ -112,6 +112,14 @@ def color_settings(colorizer: Colorizer, settings: Settings, *, film: bool) -> d
         found["references"] = [each.path.name for each in references]
         found["reference_strength"] = 1.0 if strength is None else strength
     found |= {name: getattr(settings, name) for name in (*_ALL, *(_FILM if film else ()))}
+    if film:  # what redo needs to encode single shots alike
+        found["encoder"] = {k: v for k, v in vars(settings.encoder).items() if v is not None}
+        times = vars(settings.segment).items()
+        found |= {name: str(float(time)) for name, time in times if time is not None}
+        if settings.fps is not None:
+            found["fps"] = str(settings.fps)
+        if options.shots is not None:
+            found["shots"] = Path(options.shots).absolute().name
     if settings.marks.label != "none":
         found["label"] = settings.marks.label
     return found
@@ -134,8 +142,6 @@ def chroma_marks(marks: Marks, format: PixelFormat, settings: Settings) -> Marks
         settings: of the run.
     """
     values = {**json.loads(marks.settings), "chroma": format.name}
-    if settings.fps is not None:
-        values["fps"] = str(settings.fps)
     return replace(marks, settings=json.dumps(values))
 
 
