@@ -27,6 +27,7 @@ COMMANDS = {
     "redo": (".redo:redo_command", "Color single shots of a finished film again."),
     "merge": (".merge:merge_command", "Lay a file of colors alone on its film."),
     "shots": (".shots:shots_command", "Find a film's shots and write stills to color."),
+    "adapt": (".adapt:adapt_command", "Fit a model to a film by its colored stills."),
     "check": (".check:check_command", "Check a folder of shots and its colored stills."),
     "status": (".status:status_command", "Tell how far a run is."),
     "clean": (".clean:clean_command", "Remove what killed runs have left."),
