@@ -16,7 +16,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.helpers.films import read_frames
+from tests.helpers.films import FilmSpec, build_film, read_frames
 from tests.helpers.shots import pan
 from vidcolor import Colorizer, EncoderSettings, Report, Settings, colorize
 from vidcolor.motion.shots import Spacing
@@ -264,6 +264,13 @@ def test_without_resuming_nothing_is_left(tmp_path: Path, film: Path) -> None:
     run(film, tmp_path / "b.mkv", FFV1, on_progress=stop)  # before the first checkpoint
     run(film, tmp_path / "c.avi", FFV1, on_progress=stop)  # cannot be resumed
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "told"), [("o.avi", True), ("o.mkv", False)])
+def test_a_long_film_that_cannot_be_resumed_says_so(tmp_path: Path, name: str, told: bool) -> None:
+    spec = FilmSpec(pts=tuple(range(16)), time_base=Fraction(5), audio=(), last_duration=1)
+    report = run(build_film(tmp_path, spec), tmp_path / name, FFV1)
+    assert any("begins anew" in line for line in report.warnings) == told
 
 
 def test_a_second_run_says_who_is_at_work(tmp_path: Path, film: Path) -> None:

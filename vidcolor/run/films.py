@@ -40,6 +40,7 @@ from .plan import FilmJob, check_memory
 from .prepared import Prepared
 from .settings import Progress, ProgressCallback, Report, Settings
 
+_WORTH_RESUMING = 60  # seconds of film
 _CPU_PIXELS, _GPU_PIXELS = 8 * 720 * 576, 4 * 1920 * 1080  # of a batch
 
 
@@ -242,6 +243,11 @@ def _colorize_film(
         found.add(earlier.entries[-1].damage, earlier.entries[-1].warnings)
     if journal is not None:
         found.add((), [f"{job.input}: {note}" for note in journal.notes])
+    elif settings.resume and (job.source.facts.duration_seconds or 0) > _WORTH_RESUMING:
+        found.warnings.append(
+            f"{job.input}: begins anew if the run is interrupted; MP4, MOV, MKV, WebM and TS are "
+            "resumed"
+        )
     without_shots = load_problem() if _needs_shots(colorizer, settings) else ""
     if without_shots:
         found.warnings.append(
