@@ -32,7 +32,7 @@ def make_folder(path: Path, stills: int = 4) -> Path:
 def test_the_decoder_learns_the_stills(tmp_path: Path) -> None:
     folder, output = make_folder(tmp_path / "shots"), tmp_path / "film.safetensors"
     colorizer = Colorizer("fast", device="cpu", size=64, shots=folder, precision="fp32")
-    made = adapt(colorizer, output, AdaptOptions(steps=30))
+    made = adapt(colorizer, output, AdaptOptions(steps=15))
     assert made.stills == 4 and made.after < 0.9 * made.before
     before, after = load_model("fast")[0].state_dict(), load_model(file=output)[0].state_dict()
     same = {name for name in before if torch.equal(before[name], after[name])}
@@ -44,7 +44,7 @@ def test_the_decoder_learns_the_stills(tmp_path: Path) -> None:
     (report,) = colorize(tmp_path / "film.mkv", tmp_path / "o.mkv", colorizer=fitted)
     assert report.status == "done", report.error
     again = tmp_path / "again.safetensors"
-    adapt(colorizer, again, AdaptOptions(steps=30))
+    adapt(colorizer, again, AdaptOptions(steps=15))
     assert again.read_bytes() == output.read_bytes()
 
 
@@ -55,7 +55,7 @@ def test_a_tether_keeps_the_weights(tmp_path: Path) -> None:
 
     def way(tether: float) -> float:
         path = tmp_path / f"{tether}.safetensors"
-        adapt(colorizer, path, AdaptOptions(steps=20, tether=tether))
+        adapt(colorizer, path, AdaptOptions(steps=10, tether=tether))
         found = load_model(file=path)[0].state_dict()
         return sum(float((found[name] - first[name]).square().sum()) for name in first)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,9 +14,8 @@ from torch import Tensor
 
 from ..color.chroma import chroma_only
 from ..color.compose import compose
-from ..color.hdr import is_hdr, is_wide
 from ..color.label import Label
-from ..errors import DamagedInputError, InputError
+from ..errors import InputError
 from ..frames import Checkpoint, ColorBatch, LumaBatch, PixelFormat, VideoInfo
 from ..motion.bars import mark_bars
 from ..motion.listed import mark_listed
@@ -33,6 +31,7 @@ from .attest import FilmOrigin, film_origin
 from .batch_cache import cached_batch
 from .batching import BatchRunner
 from .colorizer import Colorizer
+from .findings import Findings, damaged
 from .grading import write_luts
 from .identity import checkpoint_spacing, identity
 from .journal import Journal, open_journal
@@ -238,7 +237,7 @@ def _colorize_film(
     facts = job.source.facts
     earlier = journal.earlier if journal else None
     point = earlier.checkpoint if earlier else None
-    found = _Findings(job)
+    found = Findings(job)
     if earlier is not None:
         found.add(earlier.entries[-1].damage, earlier.entries[-1].warnings)
     if journal is not None:
@@ -246,7 +245,7 @@ def _colorize_film(
     elif settings.resume and (job.source.facts.duration_seconds or 0) > _WORTH_RESUMING:
         found.warnings.append(
             f"{job.input}: begins anew if the run is interrupted; MP4, MOV, MKV, WebM and TS are "
-            "resumed"
+            "resumed, without --output-chroma beside them"
         )
     without_shots = load_problem() if _needs_shots(colorizer, settings) else ""
     if without_shots:
@@ -310,7 +309,7 @@ def _colorize_film(
     found.warnings += written.notes
     if written.incomplete:
         report.status = "incomplete"
-        report.error = str(_damaged(job.input, found.damage, written.path))
+        report.error = str(damaged(job.input, found.damage, written.path))
     return report
 
 
@@ -351,53 +350,3 @@ def _open_aside(job: FilmJob, settings: Settings, origin: FilmOrigin) -> FilmSin
         plan=job.chroma.file,
         marking=origin.chroma_marking,
     )
-
-
-class _Findings:
-    """What is found out about a film while it is read.
-
-    Attributes:
-        warnings: one line each.
-        damage: one line for each part that could not be read.
-    """
-
-    def __init__(self, job: FilmJob) -> None:
-        self.warnings = list(_warnings(job))
-        self.damage: list[str] = []
-        self._input, self._is_color = job.input, job.source.facts.is_color
-
-    def add(self, damage: Iterable[str], warnings: Iterable[str]) -> None:
-        """Add lines, each once: a run that is resumed comes by some of them again."""
-        self.damage += [line for line in damage if line not in self.damage]
-        self.warnings += [line for line in warnings if line not in self.warnings]
-
-    def read(self, batches: Generator[LumaBatch, None, None]) -> Generator[LumaBatch, None, None]:
-        """Pass the film's batches on, and keep what they tell of it."""
-        with closing(batches):
-            for batch in batches:
-                self.add(batch.damage, batch.notes)
-                if batch.is_color and not self._is_color:
-                    self._is_color = True
-                    self.warnings.append(f"{self._input}: turns to color; only its luma is used")
-                yield batch
-                del batch  # not to be kept while the next one is decoded
-
-
-def _damaged(path: Path, damage: list[str], kept: Path) -> DamagedInputError:
-    more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
-    return DamagedInputError(f"{damage[0]}{more}; what could be read of {path.name} is in {kept}")
-
-
-def _warnings(job: FilmJob) -> Iterator[str]:
-    facts = job.source.facts
-    if facts.tint is not None:
-        kept = "it is kept over the colors" if job.source.keep_tint else "only its luma is used"
-        yield f"{job.input}: is tinted or toned in one hue; {kept} (--tint-source)"
-    elif facts.is_color:
-        yield f"{job.input}: is already in color; only its luma is used"
-    if is_wide(facts.tags):
-        kind = "HDR" if is_hdr(facts.tags.transfer) else "BT.2020"
-        yield f"{job.input}: is {kind}; its luma is kept, the colors are made for it, {kind} stays"
-    for note in facts.notes:
-        yield f"{job.input}: {note}"
-    yield from job.plan.notes
