@@ -124,6 +124,7 @@ def test_a_killed_driver_and_a_killed_node(tmp_path: Path, film: Path, nodes: An
     nodes.remove_node(node, allow_graceful=False)
     out = finish(process)
     assert '"status": "done"' in out and '"resumed": 0' not in out
+    assert "raylet" not in out  # Ray's own lines
     assert_same_film(output, whole)
     assert files_in(tmp_path) == ["o.mkv", "whole.mkv"]
 
