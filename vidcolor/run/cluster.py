@@ -40,8 +40,9 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
 }
-# A cluster of one machine listens on 127.0.0.1 alone: whoever reaches Ray can run programs.
-_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# A cluster of one machine listens on 127.0.0.1 alone: whoever reaches Ray can run programs. Its
+# processes have the priority of this one.
+_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_niceness": "0"}
 _PASSED = ("SOURCE_DATE_EPOCH",)  # variables that decide what is written
 _LONG = 40  # characters of a temporary folder's name; sockets' names have 107 at most
 _LINE = 300  # characters of what Ray says of a lost node; its logs follow
