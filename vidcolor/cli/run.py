@@ -88,6 +88,8 @@ def run_command(
         raise click.UsageError("an input or the output is an empty name; is a variable unset?")
     if settings.overwrite and settings.skip_existing:
         raise click.UsageError("--overwrite and --skip-existing exclude each other")
+    if output is None and settings.output_chroma is not None:
+        output = str(settings.output_chroma)
     if job.watch and (dry_run or preview is not None):
         raise click.UsageError("--watch excludes --dry-run and --preview")
     elsewhere = any("://" in text for text in (*inputs, output or ""))

@@ -22,7 +22,7 @@ from ..system.digest import Digest, sha256_of
 from .colorizer import Colorizer
 from .dossier import Subject, check_dossier, write_dossier
 from .plan import FilmJob
-from .provenance import LABEL_SECONDS, make_marks, today
+from .provenance import LABEL_SECONDS, chroma_marks, make_marks, today
 from .settings import Report, Settings
 
 
@@ -91,15 +91,27 @@ class FilmOrigin:
 
     Attributes:
         marking: what puts the marks into it; None where none are wanted.
+        chroma_marking: the same for a file of its colors alone.
         label: what draws the label into it; None where none is wanted.
     """
 
     def __init__(
-        self, job: FilmJob, settings: Settings, marking: FilmMarking, references: tuple[Path, ...]
+        self,
+        job: FilmJob,
+        settings: Settings,
+        marks: Marks,
+        digest: Digest,
+        references: tuple[Path, ...],
     ) -> None:
-        self._job, self._settings = job, settings
-        self._marking, self._references = marking, references
-        self.marking = marking if settings.marks.provenance else None
+        self._job, self._settings, self._references = job, settings, references
+        self._marking = FilmMarking(marks, digest)
+        self.chroma_marking: FilmMarking | None = None
+        if job.chroma is not None:
+            alone = chroma_marks(marks, job.chroma.format, settings)
+            self.chroma_marking = FilmMarking(alone, digest)
+        if job.only_chroma:
+            self._marking = self.chroma_marking or self._marking
+        self.marking = self._marking if settings.marks.provenance else None
         self.label = make_label(settings, job.source.facts)
 
     def attest(self, report: Report) -> None:
@@ -111,9 +123,12 @@ class FilmOrigin:
         credentials = _credentials(settings)
         if credentials is None and settings.marks.dossier is None:
             return
+        chroma = job.chroma.file.output if job.chroma and not job.only_chroma else None
+        chroma = report.output if job.only_chroma else chroma
         subject = Subject(
             report.output, job.source, job.input, tuple(job.source.files()),
             self._marking.complete(), self._references, report.status,
+            chroma=chroma if chroma is not None and chroma.is_file() else None,
         )  # fmt: skip
         overwrite = settings.overwrite or job.replaces
         _attest(report, subject, credentials, settings, overwrite=overwrite)
@@ -135,7 +150,7 @@ def film_origin(
     wanted = chosen.provenance or chosen.c2pa_cert is not None or chosen.dossier is not None
     digest = Digest(job.source.files() if wanted else ())
     try:
-        yield FilmOrigin(job, settings, FilmMarking(marks, digest), references)
+        yield FilmOrigin(job, settings, marks, digest, references)
     finally:
         digest.close()
 

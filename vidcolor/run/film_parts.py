@@ -24,7 +24,8 @@ from ..sinks import EarlierFilm, FilmSink
 from ..sinks.marking import FilmMarking
 from ..sources.loader import load
 from ..system.disk import DiskGuard
-from .films import Findings, film_sink, no_frame
+from .films import film_sink, no_frame
+from .findings import Findings
 from .journal import PARTS, Journal
 from .plan import FilmJob, check_memory
 from .pool import Pool

@@ -28,7 +28,7 @@ Identity = dict[str, str]
 # Settings that do not change a film's frames, pts or streams.
 _FREE = frozenset((
     "batch_size", "resume", "restart", "overwrite", "skip_existing", "quality", "keep_times",
-    "large_pictures", "picture_threads", "marks", "timeout",
+    "large_pictures", "picture_threads", "marks", "timeout", "output_lut",
 ))  # fmt: skip
 _OF_PICTURES = ("exact_luma", "quality")  # settings that change a picture
 

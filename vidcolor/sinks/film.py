@@ -20,6 +20,7 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
+from av.video.frame import PictureType
 from av.video.stream import VideoStream
 from torch import Tensor
 
@@ -152,7 +153,7 @@ class FilmSink:
                 if self._video is None:
                     self._start(pts)
                 planes: tuple[Tensor, ...] = tuple(plane[index] for plane in batch.planes)
-                self._encode(planes, pts, duration)
+                self._encode(planes, pts, duration, key=bool(source.cuts) and source.cuts[index])
 
     def replay(self, film: EarlierFilm, frames: Sequence[tuple[int, int]]) -> None:
         """Copy frames that an earlier run has written; call it before the first `write`.
@@ -343,12 +344,16 @@ class FilmSink:
             timed=self._timed,
         )
 
-    def _encode(self, planes: tuple[Tensor, ...], pts: int, duration: int) -> None:
+    def _encode(
+        self, planes: tuple[Tensor, ...], pts: int, duration: int, *, key: bool = False
+    ) -> None:
         assert self._output and self._stamps
         if self._encoder is None:
             self._encoder = self._make_encoder()
         stamp = self._stamps.stamp(pts, duration)
         frame = self._maker.make(planes, stamp, video_time_base(self._output, self._facts))
+        if key:  # so that single shots can be replaced
+            frame.pict_type = PictureType.I
         with encoding(self._facts.path, self._settings.encoder):
             packets = self._encoder.encode(frame)
         for packet in packets:
