@@ -223,6 +223,17 @@ def test_films_and_pictures_are_marked_and_signed(
     assert_same_film(reports[0].output, expected.output)
 
 
+def test_a_file_of_colors_is_that_of_one(tmp_path: Path, film: Path, pool: Workers) -> None:
+    def settings(name: str) -> Settings:
+        return replace(FFV1, output_chroma=tmp_path / name)
+
+    by_one(film, tmp_path / "one.mkv", settings("one_colors.mkv"))
+    (report,) = work(pool, film, tmp_path / "many.mkv", settings("many_colors.mkv"))
+    assert report.status == "done", report.error
+    assert_same_film(tmp_path / "many.mkv", tmp_path / "one.mkv")
+    assert_same_film(tmp_path / "many_colors.mkv", tmp_path / "one_colors.mkv")
+
+
 @pytest.mark.parametrize("kind", ["references", "one a shot", "shots"])
 def test_references_color_as_by_one(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch

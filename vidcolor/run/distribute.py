@@ -239,6 +239,8 @@ class _Driver:
             raise NotDivisibleError("it is tried once more")
         if not (self._settings.resume and can_resume(job.output)):
             raise NotDivisibleError("its finished part could not be kept")
+        if job.chroma is not None or self._settings.output_lut is not None:
+            raise NotDivisibleError("it has files of colors beside its output")
         if not job.source.seeks:
             raise NotDivisibleError("it cannot be entered in its middle")
         description = self._result(Describe(job, self._settings))
