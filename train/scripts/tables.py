@@ -215,7 +215,7 @@ def s3_batches(runs: Runs) -> str:
         losses = [measure(run, key, 1.0) for key in ("train_loss", "loss", "accuracy")]
         best = measure(run, "loss")
         lines.append(
-            [str(size), *map(cell, [*losses, best]), duration(run and run["wall_seconds"])]
+            [str(size), *map(cell, [*losses, best]), duration(run["wall_seconds"] if run else None)]
         )
     head = ["batch", "training loss", "validation loss", "accuracy", "best validation loss", "time"]
     return f"{table(head, lines)}\n\n{scale(found.values())}"
