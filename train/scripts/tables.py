@@ -11,6 +11,7 @@ Curves and sheets go into the rows' folders.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -51,6 +52,16 @@ class Runs:
         folder = self.folder(name)
         return read_results(folder / "results.json") if folder else None
 
+    def or_earlier(self, name: str) -> Run | None:
+        """The results of the run `name`; without it those of the grid that was kept in its row."""
+        if run := self(name):
+            return run
+        row, kind, combination = name.split("/")
+        path = TRAIN / row / f"{kind}.json"
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        found = [each for each in known if each["name"] == combination]
+        return {**found[0], "best": found[0], "earlier": True} if found else None
+
 
 def pair(document: float | None, ours: Any, form: str = ".4g") -> str:
     """A cell: the document's figure / ours."""
@@ -61,7 +72,7 @@ def measure(run: Run | None, key: str, share: float | None = None) -> float | No
     """A measure of the validation, at the best epoch or after a share of the epochs."""
     if run is None:
         return None
-    if share is None:
+    if share is None or run.get("earlier"):
         return (run.get("best") or {}).get(key)
     epoch = round(share * run["recipe"]["epochs"])
     return next((row.get(key) for row in run["history"] if row["epoch"] == epoch), None)
@@ -74,9 +85,12 @@ def tested(run: Run | None, key: str) -> float | None:
 
 def scale(runs: Iterable[Run | None]) -> str:
     """What the runs of a table were trained on, and for how long."""
-    known = [run for run in runs if run]
+    made = [run for run in runs if run]
+    known = [run for run in made if not run.get("earlier")]
+    kept = len(made) - len(known)
+    earlier = f"{kept} runs of the grid that is kept beside the recipe; the others " if kept else ""
     if not known:
-        return "Not run yet."
+        return "Ours: the grid that is kept beside the recipe." if kept else "Not run yet."
     recipe, data = known[-1]["recipe"], known[-1]["data"]
     repeated = recipe["repeat_augmented"]
     times = f", enlarged {repeated} times" if repeated > 1 else ""
@@ -84,8 +98,8 @@ def scale(runs: Iterable[Run | None]) -> str:
     most = max(run["epochs"] for run in known)
     seconds = sum(run["wall_seconds"] for run in known)
     return (
-        f"Ours: {data['train']:,} pictures ({sources}){times}, {data['validation']:,} to validate, "
-        f"{data['test']:,} to test; {recipe['size']}x{recipe['size']}, {recipe['precision']}, "
+        f"Ours: {earlier}{data['train']:,} pictures ({sources}){times}, "
+        f"{data['validation']:,} to validate, {data['test']:,} to test; {recipe['size']}x{recipe['size']}, {recipe['precision']}, "
         f"{most} epochs at most; {len(known)} run{'s' * (len(known) > 1)}, together "
         f"{duration(seconds)} of one thread on a machine that other work kept busy."
     )
@@ -142,12 +156,14 @@ def s2(runs: Runs) -> str:
     for question, rows in S2.items():
         lines = []
         for label, (name, figures) in rows.items():
-            run = used[name] = runs(f"S2/{name}")
+            run = used[name] = runs.or_earlier(f"S2/{name}")
             theirs = figures or (None,) * 4
             lost = run is not None and run["status"] == "diverged"
             keys = ("train_loss", "loss", "margin_error")
             ours = ["diverged" if lost else cell(measure(run, key)) for key in keys]
-            epochs = pair(theirs[0], run and run["best_epoch"], ".0f")
+            chosen = f"{run['epochs']} run" if run and run.get("earlier") else None
+            epochs = pair(theirs[0], run and run.get("best_epoch"), ".0f")
+            epochs = f"{cell(theirs[0])} / {chosen}" if chosen else epochs
             cells = [f"{cell(t)} / {o}" for t, o in zip(theirs[1:], ours, strict=True)]
             lines.append([label, epochs, *cells])
         name = question.partition(" (")[0]
@@ -162,7 +178,8 @@ def s2_grid(runs: Runs) -> str:
     lines, used = [], []
     for layers in (1, 2, 4):
         for kernels in (2, 4, 8):
-            row = [runs(f"S2/grid/layers={layers},kernels={kernels},lr={rate}") for rate in rates]
+            stem = f"S2/grid/layers={layers},kernels={kernels}"
+            row = [runs.or_earlier(f"{stem},lr={rate}") for rate in rates]
             used += row
             texts = [
                 "diverged"
@@ -209,14 +226,16 @@ def s3_affine(runs: Runs) -> str:
 
 
 def s3_batches(runs: Runs) -> str:
-    found = {size: runs(f"S3b/grid/batch_size={size}") for size in (10, 50, 100, 200)}
+    sizes = (10, 50, 100, 200)
+    found = {size: runs(f"S3b/grid/batch_size={size}") for size in sizes}
+    if not any(found.values()):  # all of one kind: the kept ones are of all classes
+        found = {size: runs.or_earlier(f"S3b/grid/batch_size={size}") for size in sizes}
     lines = []
     for size, run in found.items():
         losses = [measure(run, key, 1.0) for key in ("train_loss", "loss", "accuracy")]
         best = measure(run, "loss")
-        lines.append(
-            [str(size), *map(cell, [*losses, best]), duration(run["wall_seconds"] if run else None)]
-        )
+        seconds = (run or {}).get("wall_seconds", (run or {}).get("seconds"))
+        lines.append([str(size), *map(cell, [*losses, best]), duration(seconds)])
     head = ["batch", "training loss", "validation loss", "accuracy", "best validation loss", "time"]
     return f"{table(head, lines)}\n\n{scale(found.values())}"
 
