@@ -99,7 +99,8 @@ def scale(runs: Iterable[Run | None]) -> str:
     seconds = sum(run["wall_seconds"] for run in known)
     return (
         f"Ours: {earlier}{data['train']:,} pictures ({sources}){times}, "
-        f"{data['validation']:,} to validate, {data['test']:,} to test; {recipe['size']}x{recipe['size']}, {recipe['precision']}, "
+        f"{data['validation']:,} to validate, {data['test']:,} to test; "
+        f"{recipe['size']}x{recipe['size']}, {recipe['precision']}, "
         f"{most} epochs at most; {len(known)} run{'s' * (len(known) > 1)}, together "
         f"{duration(seconds)} of one thread on a machine that other work kept busy."
     )
