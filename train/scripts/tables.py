@@ -12,6 +12,7 @@ Curves and sheets go into the rows' folders.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -342,7 +343,15 @@ CURVES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         {f"batch {size}": f"S3b/grid/batch_size={size}" for size in (10, 50, 100, 200)},
     ),
     "S1a/runs.png": (("loss",), {label: f"S1a/variants/{name}" for label, name in S1.items()}),
-    "S4a/documents.png": (
+    "S4a/grid.png": (
+        ("loss",),
+        {
+            f"CNN{variant}, rate {rate}": f"S4a/grid/variant={variant},lr={rate},epochs=*"
+            for variant in TABLE_1
+            for rate in RATES
+        },
+    ),
+    "S4a/networks.png": (
         ("loss",),
         {
             "fully connected": "S4a-connected",
@@ -352,7 +361,7 @@ CURVES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
             "Tanh, transfer": "S4a-transfer-tanh",
         },
     ),
-    "S4b/documents.png": (
+    "S4b/networks.png": (
         ("loss", "psnr_ab"),
         {
             **{n: f"S4b/grid/activation={n},lr=0.001,epochs=*" for n in ("sigmoid", "tanh")},
@@ -373,6 +382,20 @@ SHEETS = {
     **{f"S3b/batch-{n}": f"S3b/grid/batch_size={n}" for n in (10, 50, 100, 200)},
     **{f"S4b/{n}": f"S4b/grid/activation={n},lr=0.001,epochs=*" for n in ("sigmoid", "tanh")},
     **{f"S4b/transfer-{n}": f"S4b-transfer-{n}" for n in ("sigmoid", "tanh")},
+}
+
+
+# pictures below a table: files below train/, curves in sight and sheets as links
+SHOWN = {
+    "S1": ("S1a/runs.png",),
+    "S2": (*(file for file in CURVES if file.startswith("S2/")), "S2/sheets/*.webp"),
+    "S3 networks": ("S3b/horses.png", "S3?/sheets/horses.webp"),
+    "S3 affine": ("S3a/affine.png",),
+    "S3 batches": ("S3b/batches.png", "S3b/sheets/batch-*.webp"),
+    "S4 I": ("S4a/grid.png",),
+    "S4 II": ("S4a/networks.png",),
+    "S4 IV": ("S4b/networks.png", "S4b/sheets/[st]*.webp"),
+    "S4 VI": ("S4b/sheets/transfer-*.webp",),
 }
 
 
@@ -398,21 +421,32 @@ def write_pictures(runs: Runs) -> None:
 
     for file, (measures, names) in CURVES.items():
         found = {label: run["history"] for label, name in names.items() if (run := runs(name))}
-        if len(found) == len(names):
+        if len(found) > 1:
             plot_runs(found, measures, TRAIN / file, file.removesuffix(".png"))
     for file, name in SHEETS.items():
         folder = runs.folder(name)
-        for path in sorted((folder / "sheets").glob("*.png")) if folder else ():
-            row, _, label = file.partition("/")
-            kind = f"-{path.stem}" if path.stem in ("train", "test") else ""
-            if kind and row != "S4b":
-                continue
-            target = (
-                TRAIN / row / "sheets" / f"{label.replace(' ', '-').replace(',', '')}{kind}.webp"
-            )
+        row, _, label = file.partition("/")
+        sheets = sorted((folder / "sheets").glob("*.png")) if folder else []
+        named = {path.stem: path for path in sheets}
+        chosen = {"": next((path for path in reversed(sheets) if "epoch" in path.stem), None)}
+        if row == "S4b":
+            chosen |= {f"-{part}": named.get(part) for part in ("train", "test")}
+        for part, path in chosen.items():
+            target = TRAIN / row / "sheets" / f"{re.sub('[ ,]+', '-', label)}{part}.webp"
             target.parent.mkdir(exist_ok=True)
-            with Image.open(path) as sheet:  # five pictures are enough, as in the documents
-                sheet.crop((0, 0, sheet.width, sheet.height // 2)).save(target, quality=80)
+            if path:
+                with Image.open(path) as sheet:  # five pictures are enough, as in the documents
+                    sheet.crop((0, 0, sheet.width, sheet.height // 2)).save(target, quality=80)
+
+
+def shown(name: str) -> str:
+    """The pictures of the table `name` that are there: curves, then links to the sheets."""
+    files = [path for pattern in SHOWN.get(name, ()) for path in sorted(TRAIN.glob(pattern))]
+    paths = [path.relative_to(TRAIN).as_posix() for path in files]
+    curves = [f"![{path}]({path})" for path in paths if path.endswith(".png")]
+    sheets = [f"[{Path(path).stem}]({path})" for path in paths if path.endswith(".webp")]
+    lines = [*curves, f"Sheets: {', '.join(sheets)}" if sheets else ""]
+    return "\n\n".join(line for line in lines if line)
 
 
 def main() -> None:
@@ -420,9 +454,9 @@ def main() -> None:
     path = TRAIN / "RESULTS.md"
     wanted = TABLES if runs.folders else ["rows"]
     try:
-        tables = {name: TABLES[name](runs) for name in wanted}
-        write_file(path, put_tables(path.read_text(encoding="utf-8"), tables))
         write_pictures(runs)
+        tables = {name: f"{TABLES[name](runs)}\n\n{shown(name)}" for name in wanted}
+        write_file(path, put_tables(path.read_text(encoding="utf-8"), tables))
     except VidcolorError as error:
         sys.exit(str(error))
     print(path)
