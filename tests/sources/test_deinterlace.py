@@ -93,9 +93,11 @@ def test_progressive_scenes_of_a_mixed_film_are_not_touched(tmp_path: Path) -> N
     assert max(combing(frame) for frame in luma) < 0.01
 
 
-def test_off_leaves_all_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flag", ["bff", "tff", ""])
+def test_off_leaves_all_as_it_is(tmp_path: Path, flag: str) -> None:
+    """But for flags that the picture contradicts: players would show the fields in false order."""
     woven = interlace(moving(24), BOTTOM)
-    source = FilmSource(write(tmp_path / "a.mkv", woven, flag="bff"), deinterlace="off")
+    source = FilmSource(write(tmp_path / "a.mkv", woven, flag=flag), deinterlace="off")
     found = list(source.batches(5))
     np.testing.assert_array_equal(luma_of(found), np.stack(woven))
     assert source.facts.field_order == "bb"

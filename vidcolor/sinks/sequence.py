@@ -262,10 +262,11 @@ class SequenceSink:
 
     def _commit(self, mark: str) -> Path:
         """Rename all files and return the pattern of their names; if one cannot be renamed, those
-        before it get their old names again."""
+        before it get their old names again. The first comes last, so that a sequence that has its
+        first file has all of them, even if the process is killed here."""
         target = self._marked(mark) if mark else self._output
         with ExitStack() as undo, writing(self._output):
-            for number in range(self._frames):
+            for number in reversed(range(self._frames)):
                 old, new = self._temporary(number), sequence_file(target, self._first + number)
                 os.replace(old, new)
                 undo.callback(_rename_if_possible, new, old)

@@ -44,7 +44,7 @@ def deinterlaced(facts: VideoInfo, found: Fields, way: str) -> tuple[VideoInfo, 
         doing = "off"
         if found.combed:
             notes.append(f"is {kind}; it stays so (--deinterlace off)")
-            facts = replace(facts, interlaced=True)
+            facts = replace(facts, interlaced=True, field_order=found.order)
         return replace(facts, notes=(*facts.notes, *notes), combed=found.combed), doing
     if way == "film":
         near = rate is not None and abs(rate / NTSC_RATE - 1) < Fraction(1, 100)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from vidcolor.color.convert import rgb_to_lab
 from vidcolor.errors import TrainingError
 from vidcolor.evaluation.picture_sets import square
+from vidcolor.system.signals import ENDING
 from vidcolor.training.data.augment import Augment
 from vidcolor.training.data.batch import Batch
 from vidcolor.training.data.dataset import Part
@@ -329,3 +332,16 @@ def test_what_a_feed_cannot_do_is_refused() -> None:
         _device(augment=Augment(old_film_share=0.1))
     with pytest.raises(TrainingError, match=r"^rotate: [^\n]+$"):
         _worker(augment=Augment(rotate=5))
+
+
+@pytest.mark.skipif(not hasattr(os, "kill") or os.name == "nt", reason="no signals to processes")
+def test_workers_leave_signals_to_the_training() -> None:
+    batches = _worker(workers=1, count=8).batches(0)
+    seen = [next(batches)]
+    for worker in multiprocessing.active_children():
+        for number in ENDING:
+            assert worker.pid is not None
+            os.kill(worker.pid, number)
+    seen += batches
+    assert sum(len(batch) for batch, _ in seen) == 8
+    assert multiprocessing.active_children() == []

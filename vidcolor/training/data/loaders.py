@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ from ...color.convert import rgb_to_lab
 from ...errors import TrainingError
 from ...evaluation.picture_sets import square
 from ...system.devices import free_memory
+from ...system.signals import ENDING
 from .augment import Augment, Draws, apply, draw
 from .batch import Batch
 from .dataset import Part
@@ -315,6 +317,13 @@ class _Crops(Dataset[tuple[Tensor, Tensor]]):
             return lab, seen_lightness(rgb, lab, self.old_film_share, self.ortho)
 
 
+def _leave_signals(number: int) -> None:
+    """A signal to the whole group of processes is the training's to answer: it ends the workers
+    once its checkpoint is written."""
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)
+
+
 class CropLoader:
     """Random crops in L*a*b* of pictures of any size, cut in worker processes, on the CPU.
 
@@ -368,6 +377,7 @@ class CropLoader:
             self._crops,
             batch_sampler=[step.keys for step in steps],
             num_workers=self.workers,
+            worker_init_fn=_leave_signals,
             # the loader draws a seed for its workers; the global generator must not change, or
             # a resumed training would differ
             generator=torch.Generator(),
