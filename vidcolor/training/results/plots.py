@@ -181,7 +181,11 @@ def plot_runs(
             for measure, line in ((f"train_{key}", "--"), (key, "-")):
                 points = _points(history, measure, end)
                 label = f"{name}, diverged" if end == 1 else name
-                style = {"ls": line, "c": f"C{i % 10}", "marker": "." * (len(points) < _MARKED)}
+                style: dict[str, Any] = {
+                    "ls": line,
+                    "c": f"C{i % 10}",
+                    "marker": "." * (len(points) < _MARKED),
+                }
                 axes.plot(
                     list(points),
                     list(points.values()),
