@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
-from ..run.settings import Settings
+from ..run.settings import Progress, ProgressCallback, Settings
 from ..run.shot_list import ShotList
 from ..sources import Input
 from ..sources.stream_sums import FilmSums, StreamSum, stream_sums
@@ -101,7 +100,7 @@ def review_film(
     *,
     listed: ShotList | None = None,
     watcher: Watcher | None = None,
-    on_progress: Callable[[int, int | None], None] = lambda done, total: None,
+    on_progress: ProgressCallback = lambda progress: None,
 ) -> FilmReview:
     """Compare a film with its original, and look for what needs a look.
 
@@ -112,7 +111,7 @@ def review_film(
             do not name them.
         listed: the shots; None to find them.
         watcher: also gets the frames.
-        on_progress: called with the number of frames that are done, and of all.
+        on_progress: called with the number of frames that are done.
 
     Raises:
         InputError: one of the films cannot be read.
@@ -131,7 +130,7 @@ class _FilmCheck:
         settings: Settings,
         listed: ShotList | None,
         watcher: Watcher | None,
-        on_progress: Callable[[int, int | None], None],
+        on_progress: ProgressCallback,
     ) -> None:
         self.pair = FilmPair(item, output, settings, listed)
         self.review = FilmReview(item.path, output, True, pair=self.pair)
@@ -181,7 +180,7 @@ class _FilmCheck:
             self._colors(place, view(*pictures), both)
             review.frames += 1
             if review.frames % 25 == 0:
-                self.on_progress(review.frames, total)
+                self.on_progress(Progress(review.source, review.frames, total))
         review.luma = self.luma.total
         review.findings += self._frames() + self._streams() + self.detector.finish()
         review.notes += [f"damaged: {line}" for line in damage[:20]]
