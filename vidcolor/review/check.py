@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -85,12 +87,10 @@ class FilmReview(Review):
     Attributes:
         shots: in order.
         curve: chroma and flicker over time.
-        pair: the two films.
     """
 
     shots: list[ShotSummary] = field(default_factory=list)
     curve: list[Point] = field(default_factory=list)
-    pair: FilmPair | None = None
 
 
 def review_film(
@@ -133,16 +133,16 @@ class _FilmCheck:
         on_progress: ProgressCallback,
     ) -> None:
         self.pair = FilmPair(item, output, settings, listed)
-        self.review = FilmReview(item.path, output, True, pair=self.pair)
+        self.review = FilmReview(item.path, output, True)
         self.watcher, self.on_progress = watcher, on_progress
         self.told = 0  # findings that the watcher knows
         if watcher is not None:
             watcher.pair = self.pair
         label = self.pair.made.get("label", "none") != "none"
-        self.detector, self.curve = Detector(label=label), Curve()
         source, result = self.pair.source.facts, self.pair.result.facts
         exact = self.pair.made.get("exact_luma") is True
         self.luma = LumaTally(source, result, exact=exact)
+        self.detector, self.curve = Detector(label=label, unit=self.luma.unit), Curve()
         self.missing: list[Both] = []  # the first ones
         self.counts = {"missing": 0, "extra": 0, "late": 0}
         self.latest = 0.0
@@ -160,9 +160,29 @@ class _FilmCheck:
             )  # fmt: skip
             return review
         damage: list[str] = []
+        with closing(pair.frames(damage.append)) as frames:
+            if not self._compare(frames):
+                return self._other_pictures()
+        review.luma = self.luma.total
+        review.findings += self._frames() + self._streams() + self.detector.finish()
+        for line in damage[:20]:
+            if line.startswith(f"{review.output}:"):
+                review.findings.insert(0, Finding("unreadable", line))
+            else:
+                review.notes.append(f"the original is damaged: {line}")
+        review.notes += [
+            f"{count} more findings of {KINDS[kind]} are not listed"
+            for kind, count in self.detector.findings.more.items()
+        ]
+        review.shots, review.curve = self.detector.shots, self.curve.points
+        return review
+
+    def _compare(self, frames: Iterable[Both]) -> bool:
+        """Look at all frames; returns False at once if the films show other pictures."""
+        review, pair = self.review, self.pair
         total = pair.source.facts.num_frames_from_header
         alike: list[float] = []
-        for both in pair.frames(damage.append):
+        for both in frames:
             gray, color = both.gray, both.color
             if gray is None or color is None:
                 self._unpaired(both)
@@ -175,21 +195,13 @@ class _FilmCheck:
             if len(alike) < _FIRST:
                 alike += _likeness(*pictures)
                 if len(alike) == _FIRST and max(alike) < _OTHER:
-                    return self._other_pictures()
+                    return False
             self.detector.luma(place, *self.luma.add(gray, color))
             self._colors(place, view(*pictures), both)
             review.frames += 1
             if review.frames % 25 == 0:
                 self.on_progress(Progress(review.source, review.frames, total))
-        review.luma = self.luma.total
-        review.findings += self._frames() + self._streams() + self.detector.finish()
-        review.notes += [f"damaged: {line}" for line in damage[:20]]
-        review.notes += [
-            f"{count} more findings of {KINDS[kind]} are not listed"
-            for kind, count in self.detector.findings.more.items()
-        ]
-        review.shots, review.curve = self.detector.shots, self.curve.points
-        return review
+        return True
 
     def _other_pictures(self) -> FilmReview:
         text = (
