@@ -19,7 +19,7 @@ from ..system.threads import thread_budget
 from .colors import View, small_rgb, view
 from .detect import Detector, Place, ShotSummary
 from .films import Both, FilmPair
-from .finding import KINDS, Finding, Review, timecode
+from .finding import KINDS, Finding, Review, counted, timecode
 from .luma import LumaTally
 
 _LATE = 0.0011  # seconds: Matroska rounds to milliseconds
@@ -239,12 +239,12 @@ class _FilmCheck:
         found = []
         for both in self.missing:
             kind = "missing" if both.color is None else "extra"
-            what = "of the original are missing" if kind == "missing" else "are not the original's"
+            what = "missing of the original" if kind == "missing" else "more than the original has"
             seconds = float(self.pair.origin + both.seconds)
-            text = f"{self.counts[kind]} frames {what}, the first at {timecode(seconds)}"
+            text = f"{counted(self.counts[kind], 'frame')} {what}, the first at {timecode(seconds)}"
             found.append(Finding("frames", text))
         if self.counts["late"]:
-            text = f"{self.counts['late']} frames are shown up to {self.latest:.3f} s off"
+            text = f"{counted(self.counts['late'], 'frame')} shown up to {self.latest:.3f} s off"
             found.append(Finding("times", text))
         return found
 
