@@ -5,7 +5,7 @@
 The color clips are turned gray, and cut into parts: at shot cuts, and every so many frames. Of each
 part the first frame is given in color, whole or degraded as people and image-editing models do it,
 and its frames are colored one by one. Each figure is the mean PSNR over the frames after the first,
-in dB.
+in dB; a second table has that of the last frame, far from the still.
 """
 
 from __future__ import annotations
@@ -124,13 +124,28 @@ def _name(clip: Path, part: tuple[int, int]) -> str:
     return f"{clip.stem} {part[0] + 1}.{part[1] + 1}"
 
 
-def measure(case: Case, frames: Sequence[RgbBatch], model: str | None) -> list[float]:
-    """PSNR of the frames after the first, dB."""
+def gray_scene(frames: Sequence[RgbBatch]) -> list[RgbBatch]:
+    """The frames as of a gray scene: only what has the most chroma, a tenth, keeps its color."""
+    least: Tensor | None = None
+    found = []
+    for frame in frames:
+        rgb = frame.rgb.float() / 255
+        chroma = rgb_to_lab(rgb)[:, 1:].norm(dim=1, keepdim=True)
+        least = chroma.quantile(0.9) if least is None else least
+        gray = film_gray(frame).expand_as(rgb)
+        rgb = torch.where(chroma < least, gray, rgb)
+        found.append(replace(frame, rgb=(rgb * 255).round().to(torch.uint8)))
+    return found
+
+
+def measure(case: Case, frames: Sequence[RgbBatch], model: str | None, step: int) -> list[float]:
+    """PSNR of every `step`th frame after the first, dB."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         colorizer = Colorizer(model, device="cpu", **_still(case, frames, folder))
         found = []
-        for i, frame in enumerate(frames[1:], 1):
+        for i in range(step, len(frames), step):
+            frame = frames[i]
             shown = replace(frame, shots=(0,), numbers=(i,))
             color = compose(shown, colorizer(shown), _RGB)
             rgb = torch.stack(color.planes, dim=1)
@@ -171,25 +186,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--frames", type=int, default=49, help="of each part at most [49]")
     parser.add_argument("--every", type=int, default=240, help="frames, length of a part [240]")
     parser.add_argument("--side", type=int, default=512, help="longer side of a frame [512]")
+    parser.add_argument("--step", type=int, default=1, help="measure every Nth frame [1]")
+    parser.add_argument("--gray-scene", action="store_true", help="only a tenth keeps its color")
     parser.add_argument("--model", help="a model by its name")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     given = parser.parse_args(arguments)
     rows: dict[str, dict[str, float]] = {}
+    ends: dict[str, dict[str, float]] = {}
     chroma: dict[str, float] = {}
     for clip in given.clips:
         for name, frames in parts_of(clip, given.side, given.frames, given.every):
+            frames = gray_scene(frames) if given.gray_scene else frames
             chroma[name] = _chroma(frames)
             for case in CASES:
-                figures = measure(case, frames, given.model)
+                figures = measure(case, frames, given.model, given.step)
                 rows.setdefault(case.name, {})[name] = float(np.mean(figures))
+                ends.setdefault(case.name, {})[name] = figures[-1]
             if given.json:  # after each part, because the next may take long
-                report = {"chroma": chroma, "psnr": rows}
+                report = {"chroma": chroma, "psnr": rows, "far_end": ends}
                 given.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    table = Table("still", *(f"{name}\nchroma {c:.1f}" for name, c in chroma.items()), "mean")
-    for name, row in rows.items():
-        values = [*row.values(), float(np.mean(list(row.values())))]
-        table.add_row(name, *(f"{value:.2f}" for value in values))
-    Console(width=max(100, Console().width)).print(table)
+    for title, found in (("all frames", rows), ("last frame", ends)):
+        names = (f"{name}\nchroma {c:.1f}" for name, c in chroma.items())
+        table = Table("still", *names, "mean", title=title)
+        for case_name, row in found.items():
+            values = [*row.values(), float(np.mean(list(row.values())))]
+            table.add_row(case_name, *(f"{value:.2f}" for value in values))
+        Console(width=max(100, Console().width)).print(table)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,12 @@ class Marks:
     def sentence(self) -> str:
         """One line for people, such as players show it."""
         term = self.digital_source_type.rpartition("/")[2]
+        if '"chroma"' in self.settings:
+            return (
+                f"The colors alone that the model '{self.model}' has predicted for {self.source}, "
+                f"by {self.software}: lay them on it with 'vidcolor merge'. Digital source type: "
+                f"{term}."
+            )
         return (
             f"Colorized by {self.software}: the model '{self.model}' has predicted the colors, the "
             f"lightness is the original's. Digital source type: {term}."

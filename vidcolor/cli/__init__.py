@@ -24,7 +24,10 @@ logger = logging.getLogger(__name__)
 # A command's name, its place (module:attribute), and its line in `vidcolor --help`.
 COMMANDS = {
     "run": (".run:run_command", "Colorize films, pictures and folders."),
+    "redo": (".redo:redo_command", "Color single shots of a finished film again."),
+    "merge": (".merge:merge_command", "Lay a file of colors alone on its film."),
     "shots": (".shots:shots_command", "Find a film's shots and write stills to color."),
+    "adapt": (".adapt:adapt_command", "Fit a model to a film by its colored stills."),
     "check": (".check:check_command", "Check colored stills, or a result beside its original."),
     "report": (".report:report_command", "Write a page that shows a result beside its original."),
     "compare": (".compare:compare_command", "Write a film of original and result side by side."),

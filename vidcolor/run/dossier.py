@@ -29,6 +29,7 @@ from .premis import Agent, Event, File, premis_xml
 from .provenance import SOFTWARE, today
 
 _FRAMES = "frame_checksums"
+_CHROMA = "chroma"  # folder of the file of colors alone
 _BATCH = 8  # frames that are read at once
 _PROGRAM, _MODEL = "vidcolor", "model"  # agents
 
@@ -46,6 +47,7 @@ class Subject:
         references: pictures that colors were taken from.
         status: of the run's report.
         signed: the output has Content Credentials.
+        chroma: the file of its colors alone; it may be the output. None for none.
     """
 
     output: Path
@@ -56,6 +58,12 @@ class Subject:
     references: tuple[Path, ...] = ()
     status: str = "done"
     signed: bool = False
+    chroma: Path | None = None
+
+    @property
+    def has_luma(self) -> bool:
+        """Whether the output shows the original's luma."""
+        return self.chroma is None or self.chroma.absolute() != self.output.absolute()
 
 
 def _library() -> Any:
@@ -146,7 +154,12 @@ def _fill(folder: Path, subject: Subject, extras: Iterable[Path]) -> None:
     frames = folder / _FRAMES
     frames.mkdir()
     before = _write_sums(frames / "original.framehash", *_luma_of(subject.original, subject.source))
-    after = _write_sums(frames / "output.framehash", *_luma_of(output, None))
+    after: list[str] = []
+    if subject.has_luma:
+        after = _write_sums(frames / "output.framehash", *_luma_of(output, None))
+        if subject.chroma is not None:
+            (folder / _CHROMA).mkdir()
+            _link(subject.chroma, folder / _CHROMA / subject.chroma.name)
     record = {**subject.marks.to_dict(), "settings": json.loads(subject.marks.settings or "{}")}
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     (folder / "record.json").write_text(text, encoding="utf-8")
@@ -229,8 +242,13 @@ def _premis(
         File(path.name, sum, path.stat().st_size, path.suffix[1:].upper()) for sum, path in sums
     ]
     kind = output.suffix[1:].upper()
-    made = File(name, sha256_of([output]), output.stat().st_size, kind, originals[0].id,
-                "colorization", date)  # fmt: skip
+    made = [File(name, sha256_of([output]), output.stat().st_size, kind, originals[0].id,
+                 "colorization", date)]  # fmt: skip
+    if subject.chroma is not None and subject.has_luma:
+        alone = folder / _CHROMA / subject.chroma.name
+        size, kind = alone.stat().st_size, alone.suffix[1:].upper()
+        place, origin = f"data/{_CHROMA}/{alone.name}", originals[0].id
+        made.append(File(place, sha256_of([alone]), size, kind, origin, "colorization", date))
     references = [
         File(f"data/references/{n:03}_{path.name}", sha256_of([path]), path.stat().st_size,
              path.suffix[1:].upper())
@@ -239,7 +257,7 @@ def _premis(
     same = sum(a == b for a, b in zip(before, after, strict=False))
     who = ((_PROGRAM, "executing program"),)
     sources = tuple((each.id, "source") for each in originals[:1])
-    both = (*sources, (name, "outcome"))
+    both = (*sources, *((each.id, "outcome") for each in made))
     events = [
         Event("digest", "message digest calculation", date, "SHA-256 of the original", "success",
               agents=who, files=sources),
@@ -247,15 +265,18 @@ def _premis(
               f"{marks.sentence} Settings: {marks.settings}", subject.status,
               agents=(*who, (_MODEL, "executing program")),
               files=(*both, *((each.id, "source") for each in references))),
-        Event("comparison", "validation", now,
-              "The luma of each frame of original and output, as decoded, by SHA-256",
-              "success",
-              f"{len(before)} frames before, {len(after)} after, {same} identical",
-              agents=who, files=both),
     ]  # fmt: skip
+    if subject.has_luma:
+        events.append(
+            Event("comparison", "validation", now,
+                  "The luma of each frame of original and output, as decoded, by SHA-256",
+                  "success",
+                  f"{len(before)} frames before, {len(after)} after, {same} identical",
+                  agents=who, files=(*sources, (name, "outcome")))
+        )  # fmt: skip
     if subject.signed:
         events.append(
             Event("signature", "digital signature generation", now,
                   "Content Credentials (C2PA)", "success", agents=who, files=((name, "outcome"),))
         )  # fmt: skip
-    return premis_xml([*originals, made, *references], events, agents)
+    return premis_xml([*originals, *made, *references], events, agents)

@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..color.chroma import chroma_only
 from ..color.compose import compose
-from ..color.hdr import is_hdr, is_wide
 from ..color.label import Label
-from ..errors import DamagedInputError, InputError
+from ..errors import InputError
 from ..frames import Checkpoint, ColorBatch, LumaBatch, PixelFormat, VideoInfo
 from ..motion.bars import mark_bars
 from ..motion.listed import mark_listed
+from ..motion.marks import Marks
 from ..motion.shots import Spacing, mark_checkpoints, mark_cuts
 from ..motion.stabilizer import Stabilizer
 from ..motion.stabilizer_state import StabilizerState
 from ..sinks import FilmSink, SequenceSink, can_resume, is_sequence
+from ..sinks.marking import FilmMarking
 from ..sources.loader import copy_stages, load
 from ..system.opencv import load_problem
 from ..system.stages import Stage, StageTimer, run_stages
 from ..system.threads import share_threads
-from .attest import FilmOrigin, film_origin
+from .attest import FilmOrigin, film_origin, reference_files
 from .batch_cache import cached_batch
 from .batching import BatchRunner
 from .colorizer import Colorizer
+from .findings import Findings
+from .grading import write_luts
 from .identity import checkpoint_spacing, identity
 from .journal import Journal, open_journal
 from .plan import FilmJob, check_memory
 from .prepared import Prepared
+from .provenance import make_marks, today
 from .settings import Progress, ProgressCallback, Report, Settings
 
 _WORTH_RESUMING = 60  # seconds of film
@@ -90,6 +94,7 @@ def film_stages(
     *,
     spacing: Spacing | None = None,
     resume: Checkpoint | None = None,
+    marks: Marks | None = None,
     label: Label | None = None,
 ) -> list[Stage[Any, Any]]:
     """The stages from decoded luma to color, `LumaBatch` to `ColorBatch`, in order.
@@ -107,11 +112,12 @@ def film_stages(
         time_base: unit of the frames' pts, seconds; None for frames that do not follow each other.
         spacing: of checkpoints, None for none; only with `time_base`.
         resume: the checkpoint that the frames begin with.
+        marks: their shots and checkpoints, if they are known; the stages end behind them.
         label: is drawn into the luma behind the network.
     """
     share = share_threads(colorizer.device, colorizer.gmacs)
     unit = time_base
-    if not _needs_shots(colorizer, settings) or load_problem():
+    if not needs_shots(colorizer, settings) or load_problem():
         time_base = None
     stabilizer = Stabilizer() if time_base is not None and settings.stabilize else None
     if stabilizer is not None and resume is not None and resume.state is not None:
@@ -142,7 +148,9 @@ def film_stages(
         return compose(batch, ab, format, exact_luma=settings.exact_luma)
 
     stages: list[Stage[Any, Any]] = []
-    if colorizer.shots is not None:
+    if marks is not None:
+        stages.append(Stage("cuts", stream=marks.apply, joined=True))
+    elif colorizer.shots is not None:
         locate = partial(colorizer.shots.locate, retimed=settings.fps is not None)
         mark = partial(mark_listed, locate=locate, time_base=unit, spacing=spacing, resume=resume)
         stages.append(Stage("cuts", stream=mark, joined=True))
@@ -153,6 +161,8 @@ def film_stages(
         mark = partial(mark_checkpoints, time_base=unit, spacing=spacing)
         stages.append(Stage("checkpoints", stream=mark, joined=True))
     stages.append(Stage("bars", stream=partial(mark_bars, resume=resume), joined=True))
+    if marks is not None:
+        stages.append(Stage("end", stream=marks.limit, joined=True))
     if share.prefetch:
         stages += copy_stages(colorizer.device)
     stages += [
@@ -172,7 +182,8 @@ def film_stages(
     return stages
 
 
-def _needs_shots(colorizer: Colorizer, settings: Settings) -> bool:
+def needs_shots(colorizer: Colorizer, settings: Settings) -> bool:
+    """Whether shots are looked for in a film."""
     return settings.stabilize or colorizer.references.per_shot
 
 
@@ -198,20 +209,26 @@ def colorize_film(
         DeviceError: memory does not suffice for one frame.
     """
     colorizer = colorizer.with_film(job.source)
-    with (
-        _journal(job, colorizer, settings) as journal,
-        film_origin(job, colorizer, settings, journal.date if journal else "") as origin,
-    ):
-        report = _colorize_film(job, colorizer, settings, on_progress, timer, journal, origin)
-        origin.attest(report)
-        return report
+    if job.chroma is not None and job.only_chroma:
+        settings = replace(settings, encoder=job.chroma.encoder, copy=frozenset())
+    if settings.output_lut is not None:
+        write_luts(settings.output_lut, colorizer, overwrite=settings.overwrite)
+    marks = make_marks(colorizer, settings, job.input, film=True)
+    with _journal(job, colorizer, settings) as journal:
+        marks = replace(marks, date=journal.date if journal else today())
+        with film_origin(job, settings, marks, reference_files(colorizer)) as origin:
+            report = _colorize_film(job, colorizer, settings, on_progress, timer, journal, origin)
+            origin.attest(report)
+            return report
 
 
 def _journal(
     job: FilmJob, colorizer: Colorizer, settings: Settings
 ) -> AbstractContextManager[Journal | None]:
-    """The journal of a film that can be resumed; None for others."""
-    if not settings.resume or not can_resume(job.output):
+    """The journal of a film that can be resumed; None for others, as for one with its colors in a
+    second file."""
+    beside = job.chroma is not None and not job.only_chroma
+    if not settings.resume or beside or not can_resume(job.output):
         return nullcontext()
     files = job.source.files()
     describe = partial(identity, files, colorizer, settings)
@@ -230,17 +247,13 @@ def _colorize_film(
     facts = job.source.facts
     earlier = journal.earlier if journal else None
     point = earlier.checkpoint if earlier else None
-    found = _Findings(job)
-    if earlier is not None:
-        found.add(earlier.entries[-1].damage, earlier.entries[-1].warnings)
-    if journal is not None:
-        found.add((), [f"{job.input}: {note}" for note in journal.notes])
-    elif settings.resume and (job.source.facts.duration_seconds or 0) > _WORTH_RESUMING:
+    found = Findings(job, journal)
+    if journal is None and settings.resume and (facts.duration_seconds or 0) > _WORTH_RESUMING:
         found.warnings.append(
             f"{job.input}: begins anew if the run is interrupted; MP4, MOV, MKV, WebM and TS are "
-            "resumed"
+            "resumed, without --output-chroma beside them"
         )
-    without_shots = load_problem() if _needs_shots(colorizer, settings) else ""
+    without_shots = load_problem() if needs_shots(colorizer, settings) else ""
     if without_shots:
         found.warnings.append(
             f"{job.input}: no shots are found and colors are not kept steady, because "
@@ -253,19 +266,19 @@ def _colorize_film(
     stages = film_stages(
         colorizer,
         settings,
-        job.plan.format,
+        job.chroma.format if job.chroma else job.plan.format,
         facts.time_base,
-        spacing=checkpoint_spacing(colorizer) if journal else None,
+        spacing=checkpoint_spacing(colorizer.gmacs) if journal else None,
         resume=point,
         label=origin.label,
     )
-    sink = _open_sink(job, settings, journal, origin)
+    sink, aside = _open_sink(job, settings, journal, origin), _open_aside(job, settings, origin)
 
     def encoding(frames: int) -> AbstractContextManager[None]:
         return timer.measure("encode", frames) if timer else nullcontext()
 
     frames, shots = (point.frames, point.shot + 1) if point else (0, 0)
-    with sink, closing(run_stages(source, stages, timer=timer)) as results:
+    with sink, aside or nullcontext(), closing(run_stages(source, stages, timer=timer)) as results:
         colors: Iterator[ColorBatch] = results
         if journal is not None:
             assert isinstance(sink, FilmSink)
@@ -273,101 +286,78 @@ def _colorize_film(
             colors = journal.follow(results, sink, found.damage, found.warnings)
         for color in colors:
             with encoding(len(color)):
-                sink.write(color)
+                if job.chroma is not None:
+                    alone = chroma_only(color, job.chroma.file.format)
+                    (aside or sink).write(alone)
+                if not job.only_chroma:
+                    sink.write(color)
             frames += len(color)
             shots = max((shots, *(shot + 1 for shot in color.source.shots)))
             on_progress(Progress(job.input, frames, job.frames))
         if frames == 0:
-            raise InputError(
-                f"{job.input}: no frame lies in the chosen segment; check --start and --end"
-                if not job.source.segment.is_full
-                else f"{job.input}: no frame could be decoded"
-            )
+            raise no_frame(job)
         with encoding(0):
+            if aside is not None:
+                aside.finish(incomplete=bool(found.damage))
             written = sink.finish(incomplete=bool(found.damage), cut=film.changed_at is not None)
     job.source.changed_at = film.changed_at
     if journal is not None:
         journal.finished = True
     if not without_shots and (note := colorizer.references.unused(shots)):
         found.warnings.append(f"{job.input}: {note}")
-    report = Report(job.input, written.path, "done", frames, warnings=found.warnings)
-    report.resumed = point.frames if point else 0
-    found.damage += written.damage
-    found.warnings += written.notes
-    if written.incomplete:
-        report.status = "incomplete"
-        report.error = str(_damaged(job.input, found.damage, written.path))
-    return report
+    return found.report(written, point)
 
 
 def _open_sink(
     job: FilmJob, settings: Settings, journal: Journal | None, origin: FilmOrigin
 ) -> FilmSink | SequenceSink:
-    facts, format = job.source.facts, job.plan.format
-    overwrite = settings.overwrite or job.replaces
     if is_sequence(job.output):
         return SequenceSink(
-            job.output, facts, format=format, overwrite=overwrite, marking=origin.marking
+            job.output,
+            job.source.facts,
+            format=job.plan.format,
+            overwrite=settings.overwrite or job.replaces,
+            marking=origin.marking,
         )
+    return film_sink(job, settings, journal, origin.marking)
+
+
+def film_sink(
+    job: FilmJob, settings: Settings, journal: Journal | None, marking: FilmMarking | None
+) -> FilmSink:
+    """The sink of a job's film, with the marks of its origin."""
     return FilmSink(
         job.output,
-        facts,
+        job.source.facts,
         settings.encoder,
-        format=format,
+        format=job.plan.format,
         segment=job.source.segment,
         copy=job.source.copyable(settings.copy),
-        overwrite=overwrite,
+        overwrite=settings.overwrite or job.replaces,
         plan=job.plan,
         work=journal.film if journal else None,
-        marking=origin.marking,
+        marking=marking,
     )
 
 
-class _Findings:
-    """What is found out about a film while it is read.
-
-    Attributes:
-        warnings: one line each.
-        damage: one line for each part that could not be read.
-    """
-
-    def __init__(self, job: FilmJob) -> None:
-        self.warnings = list(_warnings(job))
-        self.damage: list[str] = []
-        self._input, self._is_color = job.input, job.source.facts.is_color
-
-    def add(self, damage: Iterable[str], warnings: Iterable[str]) -> None:
-        """Add lines, each once: a run that is resumed comes by some of them again."""
-        self.damage += [line for line in damage if line not in self.damage]
-        self.warnings += [line for line in warnings if line not in self.warnings]
-
-    def read(self, batches: Generator[LumaBatch, None, None]) -> Generator[LumaBatch, None, None]:
-        """Pass the film's batches on, and keep what they tell of it."""
-        with closing(batches):
-            for batch in batches:
-                self.add(batch.damage, batch.notes)
-                if batch.is_color and not self._is_color:
-                    self._is_color = True
-                    self.warnings.append(f"{self._input}: turns to color; only its luma is used")
-                yield batch
-                del batch  # not to be kept while the next one is decoded
+def no_frame(job: FilmJob) -> InputError:
+    """The error of a film without a frame."""
+    if job.source.segment.is_full:
+        return InputError(f"{job.input}: no frame could be decoded")
+    return InputError(f"{job.input}: no frame lies in the chosen segment; check --start and --end")
 
 
-def _damaged(path: Path, damage: list[str], kept: Path) -> DamagedInputError:
-    more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
-    return DamagedInputError(f"{damage[0]}{more}; what could be read of {path.name} is in {kept}")
-
-
-def _warnings(job: FilmJob) -> Iterator[str]:
-    facts = job.source.facts
-    if facts.tint is not None:
-        kept = "it is kept over the colors" if job.source.keep_tint else "only its luma is used"
-        yield f"{job.input}: is tinted or toned in one hue; {kept} (--tint-source)"
-    elif facts.is_color:
-        yield f"{job.input}: is already in color; only its luma is used"
-    if is_wide(facts.tags):
-        kind = "HDR" if is_hdr(facts.tags.transfer) else "BT.2020"
-        yield f"{job.input}: is {kind}; its luma is kept, the colors are made for it, {kind} stays"
-    for note in facts.notes:
-        yield f"{job.input}: {note}"
-    yield from job.plan.notes
+def _open_aside(job: FilmJob, settings: Settings, origin: FilmOrigin) -> FilmSink | None:
+    """The file of colors alone beside the output, None for none."""
+    if job.chroma is None or job.only_chroma:
+        return None
+    return FilmSink(
+        job.chroma.file.output,
+        job.source.facts,
+        job.chroma.encoder,
+        format=job.chroma.file.format,
+        copy=frozenset(),
+        overwrite=settings.overwrite or job.replaces,
+        plan=job.chroma.file,
+        marking=origin.chroma_marking,
+    )

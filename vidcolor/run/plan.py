@@ -19,6 +19,7 @@ from ..color.hdr import is_wide
 from ..errors import ContainerError, DeviceError, InputError, OutputError
 from ..frames import ColorTags, PictureInfo, PixelFormat, Segment, VideoInfo
 from ..sinks import (
+    ChromaPlan,
     CopyPlan,
     EncoderSettings,
     PictureSink,
@@ -28,6 +29,7 @@ from ..sinks import (
     encoder_formats,
     first_number,
     is_sequence,
+    plan_chroma,
     plan_sequence,
 )
 from ..sinks.encoders import encoder_options
@@ -58,10 +60,16 @@ class FilmJob:
     clash: str = ""  # why it has another name than it would have
     planned: Path = Path()  # the output, but for a container that does not hold all of it
     replaces: bool = False  # an existing output is replaced
+    chroma: ChromaPlan | None = None  # of its file of colors alone, which may be the output
 
     @property
     def input(self) -> Path:
         return self.source.path
+
+    @property
+    def only_chroma(self) -> bool:
+        """Whether the file of colors alone is the output."""
+        return self.chroma is not None and self.plan is self.chroma.file
 
     @property
     def frames(self) -> int | None:
@@ -83,6 +91,12 @@ class PicturesJob:
 
 
 Job = FilmJob | PicturesJob
+
+
+def most_pixels(jobs: Sequence[Job]) -> int:
+    """Pixels of a frame of the largest film; 0 without films."""
+    films = [job.source.facts for job in jobs if isinstance(job, FilmJob)]
+    return max((facts.width * facts.height for facts in films), default=0)
 
 
 def expected_frames(facts: VideoInfo, segment: Segment) -> int | None:
@@ -123,6 +137,7 @@ def plan(
     Raises:
         OutputError: the output lies in an input folder, or its name cannot be used.
     """
+    output = settings.output_chroma if output is None else output
     target = None if output is None else Path(output)
     folder = str(output).endswith(("/", os.sep))
     if str(output) == "-":
@@ -137,6 +152,8 @@ def plan(
     except OSError as error:  # a name that the system refuses, too long for example
         raise OutputError(f"{error.filename}: {error.strerror}; use another name") from error
     pairs, taken = make_distinct(pairs, target)
+    if settings.output_chroma and pairs and (len(pairs) > 1 or pairs[0].item.is_picture):
+        raise OutputError(f"{settings.output_chroma}: takes the colors of one film; give it alone")
     if only is not None:
         pairs = [pair for pair in pairs if pair.item.path in only]
     sequences = any(p.item.takes_rate for p in pairs)  # --fps is then theirs, not the films'
@@ -238,8 +255,11 @@ def _plan_film(
 ) -> FilmJob:
     item, path, facts = pair.item, pair.output, source.facts
     check_memory(facts)
+    aside, chroma = settings.output_chroma, None
+    if aside is not None and os.path.abspath(aside) == os.path.abspath(path):
+        chroma = plan_chroma(aside, facts, settings.encoder.pix_fmt)
     try:
-        copies = _check(source, path, settings)
+        copies = chroma.file if chroma else _check(source, path, settings)
     except ContainerError as error:
         other = path.with_suffix(".mkv")
         if pair.named or other == path or os.path.abspath(other) in taken:
@@ -249,6 +269,9 @@ def _plan_film(
         logger.info("%s", error)
         taken[os.path.abspath(other)] = item.path
         path, copies = other, replace(copies, notes=(note, *copies.notes))
+    if aside is not None and chroma is None:  # beside the film
+        check_output(aside, source.path, overwrite=settings.overwrite)
+        chroma = plan_chroma(aside, facts, None, copies.format)
     wide = is_wide(facts.tags)
     if wide and (not facts.has_luma or copies.format.rgb):
         raise InputError(
@@ -257,10 +280,13 @@ def _plan_film(
         )
     if settings.exact_luma or wide:
         try:
-            check_exact_luma(copies.format, facts.bit_depth, facts.tags.full_range)
+            format = chroma.format if chroma else copies.format
+            check_exact_luma(format, facts.bit_depth, facts.tags.full_range)
         except OutputError as error:
             raise OutputError(f"{item.path}: {error}") from error
-    return FilmJob(source, path, copies, planned=pair.output, replaces=settings.overwrite)
+    return FilmJob(
+        source, path, copies, planned=pair.output, replaces=settings.overwrite, chroma=chroma
+    )
 
 
 def _check(source: FilmSource, output: Path, settings: Settings) -> CopyPlan:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..frames import PixelFormat
 from ..marks import Marks, plain
 from ..options import OptionError, check_options, option, words
 from ..system.digest import sha256_of
@@ -111,15 +112,14 @@ def color_settings(colorizer: Colorizer, settings: Settings, *, film: bool) -> d
         found["references"] = [each.path.name for each in references]
         found["reference_strength"] = 1.0 if strength is None else strength
     found |= {name: getattr(settings, name) for name in (*_ALL, *(_FILM if film else ()))}
-    if film:
-        segment = settings.segment
-        found |= {
-            name: f"{float(value):.12g}" if name != "fps" else str(value)
-            for name, value in (
-                ("start", segment.start), ("end", segment.end), ("fps", settings.fps)
-            )
-            if value is not None
-        }  # fmt: skip
+    if film:  # what redo needs to encode single shots alike
+        found["encoder"] = {k: v for k, v in vars(settings.encoder).items() if v is not None}
+        times = vars(settings.segment).items()
+        found |= {name: f"{float(time):.12g}" for name, time in times if time is not None}
+        if settings.fps is not None:
+            found["fps"] = str(settings.fps)
+        if options.shots is not None:
+            found["shots"] = Path(options.shots).absolute().name
     if settings.marks.label != "none":
         found["label"] = settings.marks.label
     return found
@@ -133,8 +133,20 @@ def model_sha256(colorizer: Colorizer) -> str:
     return sha256_of([Path(weights)])
 
 
+def chroma_marks(marks: Marks, format: PixelFormat, settings: Settings) -> Marks:
+    """The marks of a film's file of colors alone.
+
+    Args:
+        marks: of the film.
+        format: of the color frames whose Cb, Cr the file holds.
+        settings: of the run.
+    """
+    values = {**json.loads(marks.settings), "chroma": format.name}
+    return replace(marks, settings=json.dumps(values))
+
+
 def make_marks(
-    colorizer: Colorizer, settings: Settings, source: Path, *, film: bool, date: str
+    colorizer: Colorizer, settings: Settings, source: Path, *, film: bool, date: str = ""
 ) -> Marks:
     """The marks of an output, but for its source's SHA-256.
 
@@ -143,7 +155,7 @@ def make_marks(
         settings: of the run.
         source: the input.
         film: it is a film, not a picture.
-        date: when the work on it began.
+        date: when the work on it began, if that is known by now.
     """
     values = color_settings(colorizer, settings, film=film)
     return Marks(

@@ -79,6 +79,19 @@ class Settings:
         help="Also read pictures of over 178 million pixels in a file so small that it may be a "
         "decompression bomb.",
     )
+    output_chroma: Path | None = option(
+        None,
+        metavar="FILE",
+        help="Write the new colors alone, Cb and Cr of half the size (4:2:0, or --pix-fmt), into "
+        "FILE: .mkv (FFV1, lossless) or .mov (ProRes). 'vidcolor merge' lays them on the film. "
+        "Without -o nothing else is written. Keeps the luma: --luma exact.",
+    )
+    output_lut: Path | None = option(
+        None,
+        metavar="FOLDER",
+        help="Also write what saturation, temperature and tint do, in all and of each shot of "
+        "--shots, as 3D LUTs (.cube) into FOLDER.",
+    )
     segment: Segment = WHOLE
     fps: Fraction | None = option(
         None,
@@ -156,6 +169,17 @@ class Settings:
             raise TypeError(f"encoder must be an EncoderSettings, not {self.encoder!r}")
         if unknown := sorted(set(self.copy) - COPY_ALL):
             raise OptionError("copy", f"takes {', '.join(COPY_KINDS)}, not {unknown[0]}")
+        if self.output_chroma is None:
+            return
+        marks = self.marks
+        whole = self.segment.is_full and self.on_change == "scale"
+        if not (whole and marks.provenance and marks.label == "none"):
+            raise OptionError(
+                "output_chroma",
+                "goes with the whole film as it is and its marks, so without --start, --end, "
+                "--on-change split, --label and --no-provenance",
+            )
+        object.__setattr__(self, "exact_luma", True)  # as the film's own luma is under the colors
 
 
 @dataclass(frozen=True)
@@ -175,7 +199,12 @@ class ColorizerOptions:
     weights: Path | None = option(
         None, help="A file with your own weights (.safetensors), or a public .pth with --model."
     )
-    device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps.")
+    device: str = option(
+        "auto",
+        metavar="DEVICE",
+        help="auto, cpu, cuda, cuda:N or mps. 'vidcolor run' takes several, with a worker process "
+        "for each: cuda:0,cuda:1, all (every CUDA device) or 4xcpu (four times cpu).",
+    )
     precision: str = option(
         "auto",
         choices=words("auto", "fp32", "bf16", "fp16"),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..frames import COPY_ALL, COPY_KINDS
 
 if TYPE_CHECKING:
+    from .chroma import ChromaPlan, plan_chroma
     from .container import CopyPlan, check_container
     from .earlier import EarlierFilm
     from .encoder_table import ENCODERS, EncoderSettings
@@ -31,6 +32,7 @@ __all__ = [
     "COPY_ALL",
     "COPY_KINDS",
     "ENCODERS",
+    "ChromaPlan",
     "CopyPlan",
     "EarlierFilm",
     "EncoderSettings",
@@ -48,11 +50,13 @@ __all__ = [
     "encoder_formats",
     "first_number",
     "is_sequence",
+    "plan_chroma",
     "plan_sequence",
 ]
 
 _HOME = {
     "ENCODERS": "encoder_table",
+    "ChromaPlan": "chroma",
     "CopyPlan": "container",
     "EarlierFilm": "earlier",
     "EncoderSettings": "encoder_table",
@@ -70,6 +74,7 @@ _HOME = {
     "check_sequence": "sequence_plan",
     "first_number": "sequence_plan",
     "is_sequence": "sequence_plan",
+    "plan_chroma": "chroma",
     "plan_sequence": "sequence_plan",
 }
 

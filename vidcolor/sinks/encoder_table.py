@@ -101,7 +101,8 @@ _X26X_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium
 # Source: x264 --fullhelp, rc-lookahead
 _X264_LOOKAHEADS = {"ultrafast": 0, "superfast": 0, "veryfast": 10, "faster": 20, "fast": 30,
                     "medium": 40, "slow": 50}  # fmt: skip
-_NVENC = {"rc": "vbr", "tune": "hq", "b": "0"}
+_FORCED = {"forced-idr": "1"}  # a forced key frame is one that decoding can begin at
+_NVENC = _FORCED | {"rc": "vbr", "tune": "hq", "b": "0"}
 _NVIDIA = "an NVIDIA graphics card"
 _ARCHIVE = (".mkv", ".mov", ".mp4")  # MP4 last: few players read FFV1 or ProRes there
 
@@ -112,6 +113,7 @@ ENCODERS: dict[str, Encoder] = {
         crf=18,
         preset="medium",
         presets=_X26X_PRESETS,
+        options=_FORCED,
         interlaced=True,
         equal_fields=True,  # it codes pairs of macroblock rows
         lookaheads=_X264_LOOKAHEADS,
@@ -121,7 +123,7 @@ ENCODERS: dict[str, Encoder] = {
         crf=20,
         preset="medium",
         presets=_X26X_PRESETS,
-        options={"x265-params": "log-level=none"},  # it prints to stderr itself
+        options=_FORCED | {"x265-params": "log-level=none"},  # it prints to stderr itself
         least_size=16,
         mov_tag="hvc1",  # Apple's players need it
     ),

@@ -20,6 +20,7 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
+from av.video.frame import PictureType
 from av.video.stream import VideoStream
 from torch import Tensor
 
@@ -152,7 +153,7 @@ class FilmSink:
                 if self._video is None:
                     self._start(pts)
                 planes: tuple[Tensor, ...] = tuple(plane[index] for plane in batch.planes)
-                self._encode(planes, pts, duration)
+                self._encode(planes, pts, duration, key=bool(source.cuts) and source.cuts[index])
 
     def replay(self, film: EarlierFilm, frames: Sequence[tuple[int, int]]) -> None:
         """Copy frames that an earlier run has written; call it before the first `write`.
@@ -174,8 +175,8 @@ class FilmSink:
                 self._mux(packet)
 
     def checkpoint(self) -> int:
-        """End what was written so far so that it can be replayed, and begin a new group of pictures
-        with a new encoder.
+        """End what was written so far so that it can be replayed; the next frame begins a new group
+        of pictures with a new encoder.
 
         Returns:
             The number of bytes of the temporary file that are on the disk.
@@ -188,7 +189,6 @@ class FilmSink:
                 self._mux(packet)
             self._encoder, self._emitted = None, False
             gc.collect()  # PyAV's streams are freed by it alone; the next encoder needs as much
-            self._encoder = self._make_encoder()
             return self.sync()
 
     def sync(self) -> int:
@@ -198,7 +198,8 @@ class FilmSink:
             return os.fstat(file.fileno()).st_size
 
     def _drained(self) -> list[Packet[Any]]:
-        assert self._encoder is not None
+        if self._encoder is None:  # all frames were replayed
+            return []
         with encoding(self._facts.path, self._settings.encoder):
             return drain(self._encoder, first=not self._emitted)
 
@@ -332,7 +333,7 @@ class FilmSink:
         self._without_packets = len(selection.streams) - len(targets)
         self._video = video
         # The own encoder of the stream would keep its frames until the end.
-        self._encoder = self._make_encoder() if self._recoverable else video
+        self._encoder = None if self._recoverable else video
         self._copies = CopyMuxer(output, self._file.output, self._copy)
         self._stamps = Stamps(
             facts,
@@ -343,10 +344,16 @@ class FilmSink:
             timed=self._timed,
         )
 
-    def _encode(self, planes: tuple[Tensor, ...], pts: int, duration: int) -> None:
-        assert self._encoder and self._output and self._stamps
+    def _encode(
+        self, planes: tuple[Tensor, ...], pts: int, duration: int, *, key: bool = False
+    ) -> None:
+        assert self._output and self._stamps
+        if self._encoder is None:
+            self._encoder = self._make_encoder()
         stamp = self._stamps.stamp(pts, duration)
         frame = self._maker.make(planes, stamp, video_time_base(self._output, self._facts))
+        if key:  # so that single shots can be replaced
+            frame.pict_type = PictureType.I
         with encoding(self._facts.path, self._settings.encoder):
             packets = self._encoder.encode(frame)
         for packet in packets:

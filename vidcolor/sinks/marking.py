@@ -114,9 +114,7 @@ class FilmMarking:
             except ValueError as error:
                 notes.append(f"its XMP packet is left out, because {error}")
                 packet = merged_xmp(b"", marks)
-            with path.open("ab") as file:
-                size = 8 + len(_XMP_UUID) + len(packet)
-                file.write(struct.pack(">I4s", size, b"uuid") + _XMP_UUID + packet)
+            add_xmp(path, packet)
         else:
             _fill(path, found or _UNKNOWN)
             if packet:
@@ -124,6 +122,13 @@ class FilmMarking:
         if self._format != "mpegts" and "model" in read_film_marks(path):
             return notes
         return [*notes, f"{path.suffix} does not hold the marks of its origin; see --c2pa-cert"]
+
+
+def add_xmp(path: Path, packet: bytes) -> None:
+    """Add an XMP packet to an MP4 or MOV file that is written."""
+    with path.open("ab") as file:
+        size = 8 + len(_XMP_UUID) + len(packet)
+        file.write(struct.pack(">I4s", size, b"uuid") + _XMP_UUID + packet)
 
 
 def _fill(path: Path, digest: str) -> None:

@@ -14,6 +14,24 @@ from ..options import check_options, option
 
 
 @dataclass(frozen=True)
+class AdaptOptions:
+    """How `adapt` fits weights to a film.
+
+    Raises:
+        OptionError: a value is out of range; it is a ValueError.
+    """
+
+    steps: int = option(40, low=1, high=100_000, help="Steps of training.")
+    rate: float = option(2e-4, low=1e-7, high=0.1, help="Learning rate.")
+    tether: float = option(
+        1.0, low=0, high=1e6, help="How strongly the weights are held where they were."
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True)
 class RecipeChanges:
     """Keys of the recipe that have options of their own; None keeps the recipe's value."""
 
