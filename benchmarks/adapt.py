@@ -67,7 +67,7 @@ def pans(archives: Sequence[Path], films: int, seed: int) -> Iterator[Film]:
             archive, name = files[place]
             picture = Image.open(io.BytesIO(zipfile.ZipFile(archive).read(name))).convert("RGB")
             rgb = np.asarray(picture)
-            if float(_chroma(_view(rgb, 0.0, left=bool(random.integers(2))))) < _LEAST_CHROMA:
+            if _chroma(_view(rgb, 0.0, left=bool(random.integers(2)))) < _LEAST_CHROMA:
                 continue
             to_left = bool(random.integers(2))
             film.append((f"{number}/{name}", [_view(rgb, step, left=to_left) for step in _STEPS]))
@@ -88,8 +88,8 @@ def _view(rgb: np.ndarray, step: float, *, left: bool) -> RgbBatch:
     return RgbBatch(luma, 8, True, (0,), (1,), rgb=shown)
 
 
-def _chroma(frame: RgbBatch) -> torch.Tensor:
-    return rgb_to_lab(frame.rgb.float() / 255)[:, 1:].norm(dim=1).mean()
+def _chroma(frame: RgbBatch) -> float:
+    return float(rgb_to_lab(frame.rgb.float() / 255)[:, 1:].norm(dim=1).mean())
 
 
 def write_folder(folder: Path, film: Film) -> None:
