@@ -24,7 +24,7 @@ LAYERS = (
     {"color", "motion"},
     {"models", "sources", "sinks"},
     {"run"},
-    {"evaluation", "probe", "shots"},
+    {"evaluation", "probe", "review", "shots"},
     {"training"},
     {"cli"},
 )

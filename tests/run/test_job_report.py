@@ -73,7 +73,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_what_a_report_holds(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     report = begin(tmp_path)
-    report.use(Colorizer("_ramp", device="cpu", size=64))
+    report.use(Colorizer("_ramp", device="cpu", size=64), "fp32", "a device")
     report.add(Report(*pair, "done", 12, 4.0, warnings=["w1", "w2"], resumed=4))
     report.add(Report(pair[0], tmp_path / "not", "failed", error="in.png: broken"))
     report.add(Report(tmp_path / "no", tmp_path / "nor", "skipped"))
@@ -97,6 +97,7 @@ def test_what_a_report_holds(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     assert found["event"] == "interrupted" and found["ended"] >= found["began"]
     assert found["settings"]["encoder"] == "libx264" and found["settings"]["stabilize"] is True
     assert found["model"]["name"] == "_ramp" and len(found["model"]["sha256"]) == 64
+    assert found["model"]["precision"] == "fp32" and found["machine"]["device"] == "a device"
     assert found["machine"]["processors"] >= 1 and found["versions"]["vidcolor"]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.films import FilmSpec, build_film, read_frames
+from tests.helpers.long_films import RATE, assert_same_film, film_of_shots
 from tests.helpers.shots import pan
 from vidcolor import Colorizer, EncoderSettings, Report, Settings, colorize
 from vidcolor.motion.shots import Spacing
@@ -25,7 +26,6 @@ from vidcolor.run.provenance import ProvenanceSettings
 from vidcolor.run.settings import Progress
 from vidcolor.sources.marks import read_marks
 
-RATE = 12
 SHORT = Spacing(Fraction(1), Fraction(2))
 
 
@@ -41,43 +41,7 @@ def _short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shots of 20, 50 and 14 frames with grain, and sound: checkpoints at cuts and in a shot."""
-    path = tmp_path_factory.mktemp("journal") / "film.mkv"
-    rng = np.random.default_rng(3)
-    shots = [frame for count, seed in ((20, 1), (50, 2), (14, 3)) for frame in pan(count, seed)]
-    with av.open(str(path), "w") as container:
-        video = container.add_stream("ffv1", rate=RATE)
-        video.height, video.width = shots[0].shape
-        video.pix_fmt = "gray"
-        sound = container.add_stream("pcm_s16le", rate=8000)
-        sound.layout = "mono"
-        for number, shot in enumerate(shots):
-            grainy = np.clip(shot * 0.7 + 40 + rng.normal(0, 2, shot.shape), 16, 235)
-            frame = av.VideoFrame.from_ndarray(grainy.astype(np.uint8), format="gray")
-            frame.pts = number
-            frame.time_base = Fraction(1, RATE)
-            container.mux(video.encode(frame))
-        for first in range(0, 8000 * len(shots) // RATE, 1000):
-            tone = (8000 * np.sin(np.arange(first, first + 1000) / 6)).astype(np.int16)
-            samples = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
-            samples.sample_rate, samples.pts = 8000, first
-            container.mux(sound.encode(samples))
-        container.mux(sound.encode(None))
-        container.mux(video.encode(None))
-    return path
-
-
-def packets(path: Path, kind: str) -> list[tuple[Any, bytes]]:
-    with av.open(str(path)) as container:
-        streams = [each for each in container.streams if each.type == kind]
-        return [(p.pts, bytes(p)) for each in streams for p in container.demux(each) if p.size]
-
-
-def assert_same_film(one: Path, other: Path) -> None:
-    ours, theirs = read_frames(one), read_frames(other)
-    assert [frame.pts for frame in ours] == [frame.pts for frame in theirs]
-    for a, b in zip(ours, theirs, strict=True):
-        assert np.array_equal(a.to_ndarray(), b.to_ndarray())
-    assert packets(one, "audio") == packets(other, "audio")
+    return film_of_shots(tmp_path_factory.mktemp("journal") / "film.mkv", (20, 50, 14))
 
 
 def work_folder(output: Path) -> Path:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from tests.helpers.films import FilmSpec, build_film, read_frames, read_streams
+from tests.helpers.long_films import assert_same_film, film_of_shots
 from tests.helpers.readback import luma_codes, planes_of
-from tests.run import test_journal
-from tests.run.test_journal import FFV1, SHORT, assert_same_film, kill
+from tests.run.test_journal import FFV1, SHORT, kill
 from vidcolor import Colorizer, EncoderSettings, Report, Settings, colorize
 from vidcolor.errors import InputError, OutputError
 from vidcolor.run import films
@@ -23,7 +23,11 @@ from vidcolor.run.merge import merge
 from vidcolor.run.provenance import ProvenanceSettings
 from vidcolor.sources.marks import read_marks
 
-film = test_journal.film  # a fixture
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return film_of_shots(tmp_path_factory.mktemp("merge") / "film.mkv", (20, 50, 14))
+
 
 LOSSLESS = Settings(encoder=EncoderSettings("ffv1"))
 

@@ -277,7 +277,7 @@ def test_pixels_under_way_are_bounded(
     for number, path in enumerate(sorted(folder.iterdir())):
         (tmp_path / "in" / f"{number:02d}.png").write_bytes(path.read_bytes())
     Image.fromarray(pattern(0, 240, 150)).save(tmp_path / "in" / "07a.png")
-    free = 15_000 * pictures._BYTES_A_PIXEL / pictures._SHARE + 1
+    free = 15_000 * pictures._BYTES_A_PIXEL / pictures.SHARE + 1
     monkeypatch.setattr(pictures, "free_memory", lambda device: free)
     lock, held, most = threading.Lock(), {}, []
     read, write = PictureSource.read, PictureSink.write

@@ -154,6 +154,15 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(
     assert torch.equal(model.weight, second.weight) and torch.equal(model.bias, second.bias)
 
 
+@pytest.mark.parametrize("step", [-1.0, 1e30, math.inf, math.nan])
+def test_an_impossible_number_of_steps_is_refused(step: float) -> None:
+    optimizer = _adam([nn.Parameter(torch.zeros(2))])
+    with pytest.raises(ValueError, match="optimizer"):
+        load_optimizer_tensors(optimizer, {"optimizer.0.step": torch.tensor(step)})
+    with pytest.raises(ValueError, match="optimizer"):
+        load_optimizer_tensors(optimizer, {"optimizer.0.exp_avg": torch.zeros(3)})
+
+
 @pytest.mark.parametrize(
     ("loss", "shown"),
     [(0.0123456789, "0.0123457"), (1e-7, "1e-07"), (123.0, "123"), (math.nan, "none")],

@@ -421,15 +421,19 @@ def test_s2() -> None:
     assert file.estimations == 100
     changed = {k: overridden(r, v, k) for k, v in file.variants.items()}
     found = {k: (v.model_options, v.weight_decay) for k, v in changed.items()}
-    eight = {"layers": 2, "kernels": 8}
+    eight, four = {"layers": 2, "kernels": 8}, {"layers": 4, "kernels": 4}
+    normed = {**eight, "batch_norm": True}
+    decays, rates = (0.1, 0.01, 0.001, 0.0001), (0.2, 0.3, 0.4, 0.5)
     assert found == {
         "eight-kernels": (eight, (0.0,)),
-        "batch-norm": ({**eight, "batch_norm": True}, (0.0,)),
-        "batch-norm-decay": ({**eight, "batch_norm": True}, (0.01,)),
+        "batch-norm": (normed, (0.0,)),
+        **{f"batch-norm-lr-{rate}": (normed, (0.0,)) for rate in rates},
+        **{f"batch-norm-decay-{decay}": (normed, (decay,)) for decay in decays},
         "tanh": ({**eight, "tanh": True}, (0.0,)),
         "sixteen-kernels": ({"layers": 2, "kernels": 16}, (0.0,)),
-        "four-layers-decay": ({"layers": 4, "kernels": 4}, (0.0001,)),
+        **{f"four-layers-decay-{decay}": (four, (decay,)) for decay in decays},
     }
+    assert [changed[f"batch-norm-lr-{rate}"].lr for rate in rates] == [(rate,) for rate in rates]
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.helpers.pretend_cuda import CUDA, pretend_cuda
 from tests.training.conftest import write_picture
 from vidcolor.errors import DivergedError, InputError, RecipeError, TrainingError
+from vidcolor.evaluation.sheets import CAPTION, GUTTER, ROW_HEIGHT
 from vidcolor.models import create_model
 from vidcolor.models.entry import Entry
 from vidcolor.models.weights import load_model, save_weights
@@ -118,7 +120,8 @@ def test_what_a_training_leaves_behind(trained: Path) -> None:
     assert results["parameters"] == 4 * 9 + 4 + 3 * 4 * 9 + 3
     split = json.loads((trained / "split.json").read_text(encoding="utf-8"))
     assert split["seed"] == 0
-    for name in ("summary.md", "curves.png", f"sheets/epoch-00{best['epoch']}.png"):
+    sheets = (f"sheets/{name}.png" for name in (f"epoch-00{best['epoch']}", "train", "test"))
+    for name in ("summary.md", "curves.png", *sheets):
         assert (trained / name).stat().st_size > 100
     model, entry = load_model(file=trained / "weights.safetensors")
     assert entry.architecture == "plain_cnn"
@@ -278,6 +281,12 @@ def test_divergence_is_named_and_reported(tmp_path: Path, pictures: Path) -> Non
     assert results["status"] == "diverged"
     assert "1e+12" in results["reason"]
     assert results["history"][-1]["train_loss"] is None
+    # the sheet shows the predictions of nan: black, between the gray pictures and the true ones
+    (path,) = (tmp_path / "sheets").glob("*.png")
+    with Image.open(path) as sheet:
+        rows = np.asarray(sheet)[CAPTION + GUTTER :]
+    columns = [rows[:, GUTTER + k * (ROW_HEIGHT + GUTTER) :][:ROW_HEIGHT, 8:88] for k in range(3)]
+    assert columns[0].any() and not columns[1].any() and columns[2].any()
 
 
 def test_a_full_disk_at_a_checkpoint_loses_nothing(

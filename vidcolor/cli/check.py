@@ -1,48 +1,109 @@
-"""`vidcolor check`: look for mistakes before they cost hours."""
+"""`vidcolor check`: look for mistakes, before they cost hours and when the work is done."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import InputError
-from ..run.settings import ColorizerOptions
+from ..run.settings import ColorizerOptions, Settings
 from .log import verbosity
 from .options import FilePath, make_colorizer, takes
 from .text import json_text, say
 
+if TYPE_CHECKING:
+    from ..review.finding import Review
+
+# What tells which part of an original a result was made of, and how its frames were made.
+COMPARED = {"start", "end", "fps", "deinterlace", "allow_playlists", "large_pictures"}
+
 
 @click.command("check")
-@click.argument("folder", type=FilePath())
-@takes(options=ColorizerOptions, only={"model", "weights", "device", "precision", "size"})
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.argument("source", metavar="FOLDER|IN", type=FilePath())
+@click.argument("output", metavar="[OUT]", type=FilePath(), required=False)
+@takes(
+    options=ColorizerOptions,
+    settings=Settings,
+    only={"model", "weights", "device", "precision", "size"} | COMPARED,
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON object for each file, one a line."
+)
 @verbosity
-def check_command(folder: Path, options: ColorizerOptions, as_json: bool) -> None:
-    """Check a FOLDER of shots: its shots.toml and the stills that you have colored.
+def check_command(
+    source: Path, output: Path | None, options: ColorizerOptions, settings: Settings, as_json: bool
+) -> None:
+    """Check a FOLDER of shots, or compare a result OUT with its original IN.
 
     \b
-    vidcolor check shots/
+    vidcolor check shots/                    # before the run
+    vidcolor check old_film.mp4 color.mp4    # after it
+    vidcolor check photos/ photos.color/
 
-    Print one line for each still that is gray in parts, shifted or scaled, redrawn, or that
-    disagrees with another, and for each shot without a colored still.
+    With a folder of shots, print one line for each still that is gray in parts, shifted or scaled,
+    redrawn, or that disagrees with another, and for each shot without a colored still. The options
+    of the model belong to this.
+
+    With IN and OUT, which may be films, pictures or folders, compare lightness, frames, times and
+    streams, and print by timecode: flicker, color jumps without a cut, shots that are nearly gray
+    or of one tint, blobs of color. Range, rate and deinterlacing of the run are read from OUT; the
+    options are for files that do not tell.
 
     \b
     Exit codes: 0 nothing was found, 1 something was found or cannot be read, 2 usage.
     """
+    if output is not None:
+        sys.exit(_compare(source, output, settings, as_json))
     from ..run.shot_list import read_shots
     from ..shots.check import check_shots
 
-    if not folder.is_dir():
-        raise InputError(f"{folder}: is no folder of shots; make one with 'vidcolor shots'")
-    listed = read_shots(folder)
+    if not source.is_dir():
+        raise InputError(
+            f"{source}: is no folder of shots; make one with 'vidcolor shots', or give a result "
+            "to compare with"
+        )
+    listed = read_shots(source)
     findings = check_shots(listed, make_colorizer(options))
     if as_json:
-        click.echo(json_text({"folder": str(folder), "findings": [vars(f) for f in findings]}))
+        click.echo(json_text({"folder": str(source), "findings": [vars(f) for f in findings]}))
     else:
         for each in findings:
             say(each.text)
         if not findings:
-            say(f"{folder}: {len(listed.shots)} shots, nothing to correct")
+            say(f"{source}: {len(listed.shots)} shots, nothing to correct")
     sys.exit(1 if findings else 0)
+
+
+def _compare(source: Path, output: Path, settings: Settings, as_json: bool) -> int:
+    """Compare, print, and return the exit code."""
+    from ..review.check import review_film
+    from ..review.pictures import pairs_of, review_all
+    from ..run.pairs import Pair
+
+    pairs = pairs_of(str(source), output, settings.fps)
+
+    def film(pair: Pair) -> Review:
+        return review_film(pair.item, pair.output, settings)
+
+    found = False
+    for review in review_all(pairs, settings, film):
+        found = found or bool(review.findings)
+        if as_json:
+            click.echo(json_text(review.to_dict()))
+        elif review.findings or review.is_film or len(pairs) == 1:
+            print_review(review)
+    if not as_json and len(pairs) > 1:
+        say(f"{len(pairs)} files compared, {'see above' if found else 'nothing found'}")
+    return 1 if found else 0
+
+
+def print_review(review: Review) -> None:
+    """Print what a review found, a line each."""
+    for each in review.findings:
+        say(f"{review.output}: {each.line}")
+    for note in review.notes:
+        say(f"note: {note}")
+    say(review.summary)

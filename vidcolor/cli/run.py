@@ -6,6 +6,7 @@ import functools
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,13 @@ if TYPE_CHECKING:
 )
 @takes(options=ColorizerOptions, settings=Settings, job=JobOptions)
 @click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Work on a Ray cluster (pip install 'vidcolor[ray]'): host:6379, auto for the one that "
+    "this machine belongs to, or local to start one here. All nodes must see the inputs and the "
+    "output under the same names.",
+)
+@click.option(
     "--preview",
     type=click.IntRange(1, 100),
     metavar="N",
@@ -53,6 +61,7 @@ def run_command(
     options: ColorizerOptions,
     settings: Settings,
     job: JobOptions,
+    cluster: str | None,
     preview: int | None,
     dry_run: bool,
     as_json: bool,
@@ -83,16 +92,20 @@ def run_command(
         output = str(settings.output_chroma)
     if job.watch and (dry_run or preview is not None):
         raise click.UsageError("--watch excludes --dry-run and --preview")
+    elsewhere = any("://" in text for text in (*inputs, output or ""))
+    if elsewhere and (dry_run or preview is not None or job.watch):
+        raise click.UsageError("--dry-run, --preview and --watch are for local files")
     supervised = None
-    if preview is None and not dry_run:
+    if preview is None and not dry_run and not elsewhere:
         supervised = supervise(quiet=quiet)
     from ..system.limits import check_least_memory
 
     check_least_memory()
     from ..run.plan import plan
     from ..run.state import HeldError
-    from .job import Work
+    from .job import Work, WorkElsewhere
     from .screen import Screen
+    from .worker_pool import WorkerPool
 
     screen = Screen(quiet=quiet, as_json=as_json, watching=job.watch)
     if options.shots is not None and not _is_one_film(inputs, settings):
@@ -104,16 +117,23 @@ def run_command(
         jobs, reports = plan(inputs, output, settings)
         screen.plan(jobs, reports, _describe_model(options), settings.encoder.encoder)
         sys.exit(1 if any(r.status == "failed" for r in reports) else 0)
-    make = functools.cache(lambda: make_colorizer(options))
-    try:
-        with _open_record(inputs, output, make, settings, supervised) as record:
-            work = Work(make, options, settings, job, screen, record)
-            if job.watch:
-                work.watch(inputs, output)
-            work.run(inputs, output)
-    except HeldError as error:
-        say(f"error: {error}", err=True)
-        sys.exit(1)
+    workers = WorkerPool(options, cluster, settings.timeout)
+    make = functools.cache(lambda: make_colorizer(workers.own))
+    given = make, options, settings, job, screen, workers
+    with workers:
+        if elsewhere:
+            away = WorkElsewhere(*given)
+            away.run(inputs, output, staged=cluster is not None)
+            sys.exit(0 if away.is_good and not screen.lost else 1)
+        try:
+            with _open_record(inputs, output, make, settings, supervised) as record:
+                work = Work(record, *given)
+                if job.watch:
+                    work.watch(inputs, output)
+                work.run(inputs, output)
+        except HeldError as error:
+            say(f"error: {error}", err=True)
+            sys.exit(1)
     sys.exit(0 if work.is_good and not screen.lost else 1)
 
 
@@ -158,26 +178,36 @@ def set_memory_policy(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
     Returns:
         Whether freed memory is retained.
     """
-    from ..run.plan import FilmJob
     from ..system.memory import limit_heaps, retain_freed_memory
+
+    if colorizer.device.type == "cpu" and of_one_size(jobs):
+        return retain_freed_memory()
+    limit_heaps()
+    return False
+
+
+def of_one_size(jobs: Sequence[Job]) -> bool:
+    """Whether all jobs are films of one size."""
+    from ..run.plan import FilmJob
 
     sizes = {
         (job.source.facts.width, job.source.facts.height) if isinstance(job, FilmJob) else None
         for job in jobs
     }
-    if colorizer.device.type != "cpu" or len(sizes) != 1 or None in sizes:
-        limit_heaps()
-        return False
-    return retain_freed_memory()
+    return len(sizes) == 1 and None not in sizes
 
 
 def _describe_model(options: ColorizerOptions) -> str:
-    colorizer = make_colorizer(options)
+    from ..system.devices import worker_devices
+
+    devices = worker_devices(options.device)
+    colorizer = make_colorizer(replace(options, device=devices[0]))
+    where = ", ".join(devices) if len(devices) > 1 else colorizer.device
     mirrored = ", mirrored too" if colorizer.options.tta else ""
     count = len(colorizer.references.pictures)
     pulled = f", {count} reference picture{'s' * (count > 1)}" if count else ""
     return (
-        f"{colorizer.name}, {colorizer.precision} on {colorizer.device}, "
+        f"{colorizer.name}, {colorizer.precision} on {where}, "
         f"at {colorizer.size} squared pixels{mirrored}{pulled}"
     )
 
@@ -192,7 +222,9 @@ def _preview(
 ) -> None:
     from ..run.preview import write_preview
     from ..sources import PICTURE_SUFFIXES, expand
+    from ..system.devices import worker_devices
 
+    options = replace(options, device=worker_devices(options.device)[0])
     items = expand(inputs, rate=settings.fps)
     path = Path(output) if output else items[0].path.with_name(f"{items[0].path.stem}.preview.png")
     if path.suffix.lower() not in PICTURE_SUFFIXES:

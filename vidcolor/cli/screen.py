@@ -44,10 +44,10 @@ class Screen:
         if quiet:
             show_errors_only()
 
-    def _show(self, what: Any) -> None:
+    def _show(self, line: Text) -> None:
         """Print to standard error; the work goes on if nobody can read it."""
         try:
-            self.console.print(what, soft_wrap=isinstance(what, Text))
+            self.console.print(line, soft_wrap=True)
         except OSError:
             self.quiet = True
 
@@ -113,8 +113,8 @@ class Screen:
             )
 
     def summary(self, reports: Sequence[Report]) -> None:
-        """Print how many inputs were done, and a table of the failed ones with the reason, unless
-        all have the one that was printed last."""
+        """Print how many inputs were done, and the failed ones with the reason, unless all have the
+        one that was printed last."""
         failed = [r for r in reports if r.is_problem]
         if len(reports) < 2 or not (failed or not self.quiet):
             return
@@ -124,10 +124,8 @@ class Screen:
         }
         self.print_line(", ".join(f"{n} {s}" for s, n in counts.items() if n))
         if any(report.error != self._error for report in failed) or len(failed) == 1:
-            table = Table("input", "status", "why", title="not done")
             for report in failed:
-                table.add_row(_text(report.input), report.status, _text(report.error))
-            self._show(table)
+                self._show(_text(f"  {report.status}: {report.error}"))
 
     def plan(
         self, jobs: Sequence[Job], reports: Sequence[Report], model: str, encoder: str

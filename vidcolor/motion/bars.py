@@ -26,7 +26,7 @@ _EDGE = 10.0  # mean by which the picture's first rows are brighter than the bar
 _LEAST, _MOST = 0.02, 0.4  # of the side, a bar's width
 _EVEN = 0.25  # of the wider one of two opposite bars, by which they may differ
 _STEP = 4  # of the pixels that are looked at along a row
-_FRAMES = 4  # at the beginning of a shot that decide; shot detection has seen so many anyway
+FRAMES = 4  # at the beginning of a shot that decide; shot detection has seen so many anyway
 _LIT = 16.0  # above black, of a pixel of the picture
 _NEAR = 4  # rows of a bar at the picture's edge
 _REACHING, _FILLED = 0.02, 0.25  # share of lit pixels near the edge, or in all of a bar
@@ -155,12 +155,12 @@ def mark_bars(
             if not cuts:
                 now = NO_BARS if _is_broken(batch, luma, batch.bars) else batch.bars
             elif cuts[i]:
-                while len(frames) - i + sum(map(len, waiting)) < _FRAMES:
+                while len(frames) - i + sum(map(len, waiting)) < FRAMES:
                     if (following := next(given, None)) is None:
                         break
                     waiting.append(following)
                 ahead = chain(frames[i:], *(each.luma.numpy()[:, 0] for each in waiting))
-                now = _bars_of_shot(batch, list(islice(ahead, _FRAMES)))
+                now = _bars_of_shot(batch, list(islice(ahead, FRAMES)))
             if any(now) and cuts and _is_broken(batch, luma, now):
                 now = NO_BARS
             if now != bars:

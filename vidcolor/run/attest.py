@@ -44,7 +44,7 @@ def _credentials(settings: Settings) -> Credentials | None:
     return None if cert is None or key is None else Credentials(Path(cert), Path(key))
 
 
-def _label(settings: Settings, facts: VideoInfo | None = None) -> Label | None:
+def make_label(settings: Settings, facts: VideoInfo | None = None) -> Label | None:
     """What draws the label into a film, or without its facts into a picture."""
     chosen = settings.marks.label
     if chosen == "none" or facts is None:
@@ -87,7 +87,7 @@ def _report(report: Report, error: Exception) -> None:
 
 
 class FilmOrigin:
-    """What belongs to the provenance of one film.
+    """What belongs to the provenance of one film; see `film_origin`.
 
     Attributes:
         marking: what puts the marks into it; None where none are wanted.
@@ -96,10 +96,14 @@ class FilmOrigin:
     """
 
     def __init__(
-        self, job: FilmJob, colorizer: Colorizer, settings: Settings, date: str, digest: Digest
+        self,
+        job: FilmJob,
+        settings: Settings,
+        marks: Marks,
+        digest: Digest,
+        references: tuple[Path, ...],
     ) -> None:
-        self._job, self._settings, self._colorizer = job, settings, colorizer
-        marks = make_marks(colorizer, settings, job.input, film=True, date=date)
+        self._job, self._settings, self._references = job, settings, references
         self._marking = FilmMarking(marks, digest)
         self.chroma_marking: FilmMarking | None = None
         if job.chroma is not None:
@@ -108,7 +112,7 @@ class FilmOrigin:
         if job.only_chroma:
             self._marking = self.chroma_marking or self._marking
         self.marking = self._marking if settings.marks.provenance else None
-        self.label = _label(settings, job.source.facts)
+        self.label = make_label(settings, job.source.facts)
 
     def attest(self, report: Report) -> None:
         """The film is complete: sign it and write its dossier, as far as that is wanted."""
@@ -123,7 +127,7 @@ class FilmOrigin:
         chroma = report.output if job.only_chroma else chroma
         subject = Subject(
             report.output, job.source, job.input, tuple(job.source.files()),
-            self._marking.complete(), _references(self._colorizer), report.status,
+            self._marking.complete(), self._references, report.status,
             chroma=chroma if chroma is not None and chroma.is_file() else None,
         )  # fmt: skip
         overwrite = settings.overwrite or job.replaces
@@ -132,18 +136,21 @@ class FilmOrigin:
 
 @contextmanager
 def film_origin(
-    job: FilmJob, colorizer: Colorizer, settings: Settings, date: str = ""
+    job: FilmJob, settings: Settings, marks: Marks, references: tuple[Path, ...]
 ) -> Iterator[FilmOrigin]:
     """The provenance of a film, whose input is hashed meanwhile.
 
     Args:
-        date: when the work on it began, if that was in an earlier run.
+        job: of the film.
+        settings: of the run.
+        marks: of the film, but for its source's SHA-256.
+        references: files that its colors are taken from.
     """
-    marks = settings.marks
-    wanted = marks.provenance or marks.c2pa_cert is not None or marks.dossier is not None
+    chosen = settings.marks
+    wanted = chosen.provenance or chosen.c2pa_cert is not None or chosen.dossier is not None
     digest = Digest(job.source.files() if wanted else ())
     try:
-        yield FilmOrigin(job, colorizer, settings, date or today(), digest)
+        yield FilmOrigin(job, settings, marks, digest, references)
     finally:
         digest.close()
 
@@ -166,7 +173,7 @@ class PictureOrigins:
         self._marks = make_marks(colorizer, settings, Path(), film=False, date=today())
         self._credentials = _credentials(settings)
         self._sums: dict[Path, str] = {}  # of files of several pictures
-        self.label = _label(settings)
+        self.label = make_label(settings)
 
     def mark(self, luma: LumaBatch) -> LumaBatch:
         """Give the marks to a picture that has been read; its file is hashed."""
@@ -194,11 +201,12 @@ class PictureOrigins:
             return
         subject = Subject(
             report.output, None, report.input, (report.input,), marks,
-            _references(self._colorizer), report.status,
+            reference_files(self._colorizer), report.status,
         )  # fmt: skip
         overwrite = self._settings.overwrite or report.output in self._replaced
         _attest(report, subject, self._credentials, self._settings, overwrite=overwrite)
 
 
-def _references(colorizer: Colorizer) -> tuple[Path, ...]:
+def reference_files(colorizer: Colorizer) -> tuple[Path, ...]:
+    """The files of the references that a colorizer uses."""
     return tuple(each.path for each in colorizer.references.pictures)

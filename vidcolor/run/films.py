@@ -19,24 +19,27 @@ from ..errors import InputError
 from ..frames import Checkpoint, ColorBatch, LumaBatch, PixelFormat, VideoInfo
 from ..motion.bars import mark_bars
 from ..motion.listed import mark_listed
+from ..motion.marks import Marks
 from ..motion.shots import Spacing, mark_checkpoints, mark_cuts
 from ..motion.stabilizer import Stabilizer
 from ..motion.stabilizer_state import StabilizerState
 from ..sinks import FilmSink, SequenceSink, can_resume, is_sequence
+from ..sinks.marking import FilmMarking
 from ..sources.loader import copy_stages, load
 from ..system.opencv import load_problem
 from ..system.stages import Stage, StageTimer, run_stages
 from ..system.threads import share_threads
-from .attest import FilmOrigin, film_origin
+from .attest import FilmOrigin, film_origin, reference_files
 from .batch_cache import cached_batch
 from .batching import BatchRunner
 from .colorizer import Colorizer
-from .findings import Findings, damaged
+from .findings import Findings
 from .grading import write_luts
 from .identity import checkpoint_spacing, identity
 from .journal import Journal, open_journal
 from .plan import FilmJob, check_memory
 from .prepared import Prepared
+from .provenance import make_marks, today
 from .settings import Progress, ProgressCallback, Report, Settings
 
 _WORTH_RESUMING = 60  # seconds of film
@@ -91,6 +94,7 @@ def film_stages(
     *,
     spacing: Spacing | None = None,
     resume: Checkpoint | None = None,
+    marks: Marks | None = None,
     label: Label | None = None,
 ) -> list[Stage[Any, Any]]:
     """The stages from decoded luma to color, `LumaBatch` to `ColorBatch`, in order.
@@ -108,11 +112,12 @@ def film_stages(
         time_base: unit of the frames' pts, seconds; None for frames that do not follow each other.
         spacing: of checkpoints, None for none; only with `time_base`.
         resume: the checkpoint that the frames begin with.
+        marks: their shots and checkpoints, if they are known; the stages end behind them.
         label: is drawn into the luma behind the network.
     """
     share = share_threads(colorizer.device, colorizer.gmacs)
     unit = time_base
-    if not _needs_shots(colorizer, settings) or load_problem():
+    if not needs_shots(colorizer, settings) or load_problem():
         time_base = None
     stabilizer = Stabilizer() if time_base is not None and settings.stabilize else None
     if stabilizer is not None and resume is not None and resume.state is not None:
@@ -143,7 +148,9 @@ def film_stages(
         return compose(batch, ab, format, exact_luma=settings.exact_luma)
 
     stages: list[Stage[Any, Any]] = []
-    if colorizer.shots is not None:
+    if marks is not None:
+        stages.append(Stage("cuts", stream=marks.apply, joined=True))
+    elif colorizer.shots is not None:
         locate = partial(colorizer.shots.locate, retimed=settings.fps is not None)
         mark = partial(mark_listed, locate=locate, time_base=unit, spacing=spacing, resume=resume)
         stages.append(Stage("cuts", stream=mark, joined=True))
@@ -154,6 +161,8 @@ def film_stages(
         mark = partial(mark_checkpoints, time_base=unit, spacing=spacing)
         stages.append(Stage("checkpoints", stream=mark, joined=True))
     stages.append(Stage("bars", stream=partial(mark_bars, resume=resume), joined=True))
+    if marks is not None:
+        stages.append(Stage("end", stream=marks.limit, joined=True))
     if share.prefetch:
         stages += copy_stages(colorizer.device)
     stages += [
@@ -173,7 +182,8 @@ def film_stages(
     return stages
 
 
-def _needs_shots(colorizer: Colorizer, settings: Settings) -> bool:
+def needs_shots(colorizer: Colorizer, settings: Settings) -> bool:
+    """Whether shots are looked for in a film."""
     return settings.stabilize or colorizer.references.per_shot
 
 
@@ -203,13 +213,13 @@ def colorize_film(
         settings = replace(settings, encoder=job.chroma.encoder, copy=frozenset())
     if settings.output_lut is not None:
         write_luts(settings.output_lut, colorizer, overwrite=settings.overwrite)
-    with (
-        _journal(job, colorizer, settings) as journal,
-        film_origin(job, colorizer, settings, journal.date if journal else "") as origin,
-    ):
-        report = _colorize_film(job, colorizer, settings, on_progress, timer, journal, origin)
-        origin.attest(report)
-        return report
+    marks = make_marks(colorizer, settings, job.input, film=True)
+    with _journal(job, colorizer, settings) as journal:
+        marks = replace(marks, date=journal.date if journal else today())
+        with film_origin(job, settings, marks, reference_files(colorizer)) as origin:
+            report = _colorize_film(job, colorizer, settings, on_progress, timer, journal, origin)
+            origin.attest(report)
+            return report
 
 
 def _journal(
@@ -237,17 +247,13 @@ def _colorize_film(
     facts = job.source.facts
     earlier = journal.earlier if journal else None
     point = earlier.checkpoint if earlier else None
-    found = Findings(job)
-    if earlier is not None:
-        found.add(earlier.entries[-1].damage, earlier.entries[-1].warnings)
-    if journal is not None:
-        found.add((), [f"{job.input}: {note}" for note in journal.notes])
-    elif settings.resume and (job.source.facts.duration_seconds or 0) > _WORTH_RESUMING:
+    found = Findings(job, journal)
+    if journal is None and settings.resume and (facts.duration_seconds or 0) > _WORTH_RESUMING:
         found.warnings.append(
             f"{job.input}: begins anew if the run is interrupted; MP4, MOV, MKV, WebM and TS are "
             "resumed, without --output-chroma beside them"
         )
-    without_shots = load_problem() if _needs_shots(colorizer, settings) else ""
+    without_shots = load_problem() if needs_shots(colorizer, settings) else ""
     if without_shots:
         found.warnings.append(
             f"{job.input}: no shots are found and colors are not kept steady, because "
@@ -262,7 +268,7 @@ def _colorize_film(
         settings,
         job.chroma.format if job.chroma else job.plan.format,
         facts.time_base,
-        spacing=checkpoint_spacing(colorizer) if journal else None,
+        spacing=checkpoint_spacing(colorizer.gmacs) if journal else None,
         resume=point,
         label=origin.label,
     )
@@ -289,11 +295,7 @@ def _colorize_film(
             shots = max((shots, *(shot + 1 for shot in color.source.shots)))
             on_progress(Progress(job.input, frames, job.frames))
         if frames == 0:
-            raise InputError(
-                f"{job.input}: no frame lies in the chosen segment; check --start and --end"
-                if not job.source.segment.is_full
-                else f"{job.input}: no frame could be decoded"
-            )
+            raise no_frame(job)
         with encoding(0):
             if aside is not None:
                 aside.finish(incomplete=bool(found.damage))
@@ -303,37 +305,46 @@ def _colorize_film(
         journal.finished = True
     if not without_shots and (note := colorizer.references.unused(shots)):
         found.warnings.append(f"{job.input}: {note}")
-    report = Report(job.input, written.path, "done", frames, warnings=found.warnings)
-    report.resumed = point.frames if point else 0
-    found.damage += written.damage
-    found.warnings += written.notes
-    if written.incomplete:
-        report.status = "incomplete"
-        report.error = str(damaged(job.input, found.damage, written.path))
-    return report
+    return found.report(written, point)
 
 
 def _open_sink(
     job: FilmJob, settings: Settings, journal: Journal | None, origin: FilmOrigin
 ) -> FilmSink | SequenceSink:
-    facts, format = job.source.facts, job.plan.format
-    overwrite = settings.overwrite or job.replaces
     if is_sequence(job.output):
         return SequenceSink(
-            job.output, facts, format=format, overwrite=overwrite, marking=origin.marking
+            job.output,
+            job.source.facts,
+            format=job.plan.format,
+            overwrite=settings.overwrite or job.replaces,
+            marking=origin.marking,
         )
+    return film_sink(job, settings, journal, origin.marking)
+
+
+def film_sink(
+    job: FilmJob, settings: Settings, journal: Journal | None, marking: FilmMarking | None
+) -> FilmSink:
+    """The sink of a job's film, with the marks of its origin."""
     return FilmSink(
         job.output,
-        facts,
+        job.source.facts,
         settings.encoder,
-        format=format,
+        format=job.plan.format,
         segment=job.source.segment,
         copy=job.source.copyable(settings.copy),
-        overwrite=overwrite,
+        overwrite=settings.overwrite or job.replaces,
         plan=job.plan,
         work=journal.film if journal else None,
-        marking=origin.marking,
+        marking=marking,
     )
+
+
+def no_frame(job: FilmJob) -> InputError:
+    """The error of a film without a frame."""
+    if job.source.segment.is_full:
+        return InputError(f"{job.input}: no frame could be decoded")
+    return InputError(f"{job.input}: no frame lies in the chosen segment; check --start and --end")
 
 
 def _open_aside(job: FilmJob, settings: Settings, origin: FilmOrigin) -> FilmSink | None:

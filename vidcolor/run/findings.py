@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 from ..color.hdr import is_hdr, is_wide
 from ..errors import DamagedInputError
-from ..frames import LumaBatch
+from ..frames import Checkpoint, LumaBatch
+from ..sinks.verify import FilmReport
+from .journal import Journal
 from .plan import FilmJob
+from .settings import Report
 
 
 class Findings:
@@ -20,10 +23,15 @@ class Findings:
         damage: one line for each part that could not be read.
     """
 
-    def __init__(self, job: FilmJob) -> None:
+    def __init__(self, job: FilmJob, journal: Journal | None) -> None:
         self.warnings = list(_warnings(job))
         self.damage: list[str] = []
         self._input, self._is_color = job.input, job.source.facts.is_color
+        if journal is not None:
+            if journal.earlier is not None:
+                last = journal.earlier.entries[-1]
+                self.add(last.damage, last.warnings)
+            self.add((), [f"{job.input}: {note}" for note in journal.notes])
 
     def add(self, damage: Iterable[str], warnings: Iterable[str]) -> None:
         """Add lines, each once: a run that is resumed comes by some of them again."""
@@ -41,9 +49,18 @@ class Findings:
                 yield batch
                 del batch  # not to be kept while the next one is decoded
 
+    def report(self, written: FilmReport, point: Checkpoint | None) -> Report:
+        """The report of a finished film, which was resumed at `point`."""
+        damage, warnings = [*self.damage, *written.damage], [*self.warnings, *written.notes]
+        report = Report(self._input, written.path, "done", written.frames, warnings=warnings)
+        report.resumed = point.frames if point else 0
+        if written.incomplete:
+            report.status = "incomplete"
+            report.error = str(_damaged(self._input, damage, written.path))
+        return report
 
-def damaged(path: Path, damage: Sequence[str], kept: Path) -> DamagedInputError:
-    """What is said of a film that could not be read in parts."""
+
+def _damaged(path: Path, damage: list[str], kept: Path) -> DamagedInputError:
     more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
     return DamagedInputError(f"{damage[0]}{more}; what could be read of {path.name} is in {kept}")
 

@@ -33,9 +33,9 @@ _FREE = frozenset((
 _OF_PICTURES = ("exact_luma", "quality")  # settings that change a picture
 
 
-def checkpoint_spacing(colorizer: Colorizer) -> Spacing:
-    """Seconds of film between two checkpoints, less for slow models."""
-    if colorizer.gmacs >= _HEAVY:
+def checkpoint_spacing(gmacs: float) -> Spacing:
+    """Seconds of film between two checkpoints, less for slow models; see `Colorizer.gmacs`."""
+    if gmacs >= _HEAVY:
         return Spacing(Fraction(3), Fraction(10))
     return Spacing(Fraction(10), Fraction(30))
 
@@ -46,14 +46,20 @@ def identity(files: Sequence[Path], colorizer: Colorizer, settings: Settings) ->
     Returns:
         A text for each, by its name.
     """
+    found = {"input": digest(files), **colorizer_identity(colorizer)}
+    names = {each.name for each in fields(settings)} - _FREE
+    return found | _marks(settings) | _texts(settings, names)
+
+
+def colorizer_identity(colorizer: Colorizer) -> Identity:
+    """The part of `identity` that does not depend on the film."""
     options = colorizer.options
     model = hashlib.sha256()
     for each in (colorizer, *colorizer.others.values()):
         for name, tensor in sorted(each.model.state_dict().items()):
             model.update(f"{name} {tuple(tensor.shape)}".encode())
             model.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    found = {
-        "input": digest(files),
+    return {
         "model": f"{colorizer.name} {model.hexdigest()}",
         "references": colorizer.references.digest(),
         "device": f"{colorizer.device.type} {colorizer.precision}",
@@ -62,8 +68,6 @@ def identity(files: Sequence[Path], colorizer: Colorizer, settings: Settings) ->
         "tta": str(options.tta),
         "adjustment": repr(options.adjustment),
     }
-    names = {each.name for each in fields(settings)} - _FREE
-    return found | _marks(settings) | _texts(settings, names)
 
 
 def chosen(colorizer: Colorizer, settings: Settings, *, picture: bool) -> Identity:

@@ -22,7 +22,7 @@ from .. import __version__
 from ..errors import InputError, OutputError
 from ..models.weights import sha256_of
 from ..options import option_of
-from ..system.devices import device_name, processors
+from ..system.devices import processors
 from ..system.files import replacing, temporary_path
 from ..system.sequences import is_pattern, sequence_file, sequence_numbers
 from ..system.text import printable
@@ -67,8 +67,8 @@ class JobReport:
         self._device = ""
         self._weights = options.weights
 
-    def use(self, colorizer: Colorizer) -> None:
-        """Note the model and the device."""
+    def use(self, colorizer: Colorizer, precision: str, device: str) -> None:
+        """Note the model, and the precision and the device that it runs with."""
         if not self.paths or self._model:
             return
         weights, entry = self._weights, colorizer.entry
@@ -76,10 +76,10 @@ class JobReport:
             "name": colorizer.name,
             "architecture": entry.architecture,
             "sha256": sha256_of(weights) if weights is not None else entry.sha256,
-            "precision": colorizer.precision,
+            "precision": precision,
             "size": colorizer.size,
         }
-        self._device = device_name(colorizer.device)
+        self._device = device
 
     def add(self, report: Report) -> None:
         """Note what became of an input."""

@@ -31,14 +31,14 @@ from ..errors import OutputError
 from ..frames import Checkpoint, ColorBatch
 from ..motion.stabilizer_state import StabilizerState
 from ..sinks import EarlierFilm, FilmSink
-from ..system.files import fitting_name, parse_json, replacing
+from ..system.files import fitting_name, json_lines, parse_json, replacing
 from ..system.processes import Process, this_process
 from .identity import Identity, changes
 from .packed import pack, unpack
 from .provenance import today
 
-WORK_SUFFIX, _OWNER = ".vidcolor", "owner.json"
-_FILES = re.compile(r"(film|journal|state)-\d+\.\w+|owner\.json|\..*\.tmp")  # in the folder
+WORK_SUFFIX, PARTS, _OWNER = ".vidcolor", "parts", "owner.json"
+_FILES = re.compile(r"(film|journal|state)-\d+\.\w+|owner\.json|parts|\..*\.tmp")  # in the folder
 SILENT_SECONDS = 86_400.0  # after which a file of a process that cannot be seen is a leftover
 _SYNC_SECONDS = 5.0  # between two times that the film is made safe on the disk
 
@@ -112,7 +112,7 @@ class Journal:
 
     def _read(self, path: Path) -> Earlier | None:
         """What the journal at `path` can resume; None if it is of another film or holds nothing."""
-        lines = list(_json_lines(path))
+        lines = list(json_lines(path))
         try:
             header, *lines = lines
             if changed := changes(header["identity"], self._identity):
@@ -191,14 +191,35 @@ class Journal:
             batch = color.source
             if batch.checkpoint is not None:
                 size = sink.checkpoint()
-                entry = _Entry(batch.checkpoint, frames, list(damage), list(warnings))
-                self._add(entry, size)
+                self._add(_Entry(batch.checkpoint, frames, list(damage), list(warnings)), size)
                 sink.keep, synced, frames = True, time.monotonic(), []
             yield color
             frames += zip(batch.pts, batch.durations, strict=True)
             if synced is not None and time.monotonic() - synced > _SYNC_SECONDS:
                 self._write({"bytes": sink.sync()})  # the last checkpoint is whole now
                 synced = None
+
+    def join(
+        self,
+        part: EarlierFilm,
+        places: Iterable[tuple[Checkpoint | None, list[tuple[int, int]]]],
+        sink: FilmSink,
+        damage: Sequence[str],
+        warnings: Sequence[str],
+    ) -> None:
+        """Copy a part of the film that another process has colored; write its checkpoints down.
+
+        Args:
+            part: its packets.
+            places: pts and duration of its frames up to each checkpoint; None for the film's end.
+            sink: that it is written to.
+            damage, warnings: of the run up to here.
+        """
+        for point, frames in places:
+            sink.replay(part, frames)
+            if point is not None:
+                self._add(_Entry(point, frames, list(damage), list(warnings)), sink.sync())
+                sink.keep = True
 
     def _add(self, entry: _Entry, size: int) -> None:
         if self._file is None:
@@ -377,13 +398,3 @@ def _boot() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
-
-
-def _json_lines(path: Path) -> Iterator[Any]:
-    """The lines of a file, up to the first that is not whole."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                yield parse_json(line)
-            except ValueError:
-                return

@@ -59,7 +59,7 @@ def find_leftovers(folder: Path) -> Iterator[Leftover]:
             if name.startswith(".") and name.endswith(WORK_SUFFIX):
                 folders.remove(name)
                 if is_abandoned(path):
-                    size = sum(each.stat().st_size for each in path.iterdir())
+                    size = sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
                     yield Leftover(path, "film that the same command goes on with", size)
             elif _is_abandoned_temporary(path):
                 folders.remove(name)

@@ -41,7 +41,7 @@ _MOST_THREADS, _CPU_BATCH, _GPU_BATCH = 16, 4, 16  # on the CPU larger batches g
 WINDOW = 64  # pictures among which those of one size are looked for
 # Memory of a picture at most, from its file to its new file (in 16 bits, while it is encoded), and
 # the part of the free memory that all pictures together may take.
-_BYTES_A_PIXEL, _SHARE = 48, 1 / 3
+_BYTES_A_PIXEL, SHARE = 48, 1 / 3
 _LARGE_BYTES = 8  # a pixel of one that is composed in strips
 
 
@@ -291,6 +291,7 @@ def colorize_pictures(
     on_progress: ProgressCallback = lambda progress: None,
     *,
     window: int | None = None,
+    share: float = SHARE,
     timer: StageTimer | None = None,
     observer: Observer | None = None,
     guard: DiskGuard | None = None,
@@ -299,7 +300,7 @@ def colorize_pictures(
 
     The job is divided into windows, in its order, by the pictures' number and pixels. Pictures of
     a window that the model sees at one size are colored together; reading, coloring and saving
-    overlap. At most two windows are under way, within a third of the free memory; a picture larger
+    overlap. At most two windows are under way, within a part of the free memory; a picture larger
     than that is worked on alone. A picture that fails does not stop the others, whatever the
     error.
 
@@ -309,6 +310,7 @@ def colorize_pictures(
         settings: of the run.
         on_progress: called before each report.
         window: pictures in a window at most; None for 64.
+        share: part of the free memory that they may take.
         timer: measures the stages: those of `picture_stages`, and before them `list`, which reads
             the files' headers and waits for room.
         observer: is told which pictures are under way, before their files are opened.
@@ -324,7 +326,7 @@ def colorize_pictures(
     sink = PictureSink(
         overwrite=overwrite, quality=settings.quality, keep_times=settings.keep_times
     )
-    pixels = int(free_memory(torch.device("cpu")) * _SHARE / _BYTES_A_PIXEL)
+    pixels = int(free_memory(torch.device("cpu")) * share / _BYTES_A_PIXEL)
     room = Room(pixels, 2 * window)
 
     def pictures() -> Iterator[_Picture]:

@@ -11,7 +11,7 @@ in `films.py` and `picture_stages` in `pictures.py` name them in order, `run_sta
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,8 +65,8 @@ def run(
 
     guard = guard or DiskGuard(DEFAULT_RESERVE)
     work = _Work(colorizer, settings, notice, timer, observer, guard)
-    careful = replace(work, settings=replace(settings, batch_size=1, picture_threads=1))
-    now, later = _apart(jobs, observer)
+    careful = replace(work, settings=carefully(settings))
+    now, later = apart(jobs, observer)
     again: list[Job] = []
     for job in now:
         yield from work.do(job, again)
@@ -74,6 +74,11 @@ def run(
         yield from careful.do(job)
     for job in again:
         yield from replace(careful, colorizer=colorizer.on(torch.device("cpu"))).do(job)
+
+
+def carefully(settings: Settings) -> Settings:
+    """The settings for inputs that have failed: as little at a time as is possible."""
+    return replace(settings, batch_size=1, picture_threads=1)
 
 
 def _singles(job: Job) -> Iterator[tuple[Path, Job]]:
@@ -85,7 +90,7 @@ def _singles(job: Job) -> Iterator[tuple[Path, Job]]:
         yield path, replace(job, items=((path, output),))
 
 
-def _apart(jobs: Sequence[Job], observer: Observer) -> tuple[list[Job], list[Job]]:
+def apart(jobs: Sequence[Job], observer: Observer) -> tuple[list[Job], list[Job]]:
     """The jobs without those inputs that are to come last, and a job for each of these."""
     now: list[Job] = []
     later: list[Job] = []
@@ -100,6 +105,46 @@ def _apart(jobs: Sequence[Job], observer: Observer) -> tuple[list[Job], list[Job
     return now, later
 
 
+class Outcome:
+    """What becomes of the inputs of one job; an observer is told of it.
+
+    Args:
+        job: that is worked on.
+        settings: of the run.
+        observer: of the run.
+        again: takes what is to be tried again instead of being reported; None to report all.
+    """
+
+    def __init__(
+        self, job: Job, settings: Settings, observer: Observer, again: list[Job] | None
+    ) -> None:
+        self._observer, self._again = observer, again
+        self._singles = dict(_singles(job)) if again is not None else {}
+        self._splits = isinstance(job, FilmJob) and settings.on_change == "split"
+        self._parts: list[Report] = []
+
+    def take(self, report: Report) -> bool:
+        """Take the next report of the job; returns whether it is to be yielded."""
+        # None after the first part of a film was announced
+        single = self._singles.pop(report.input, None)
+        if self._again is not None and single and report.status == "failed" and report.transient:
+            self._observer.postpone(report)
+            self._again.append(single)
+            return False
+        if self._splits:
+            self._parts.append(report)
+        else:
+            self._observer.finish(report)
+        return True
+
+    def end(self) -> None:
+        """The job is done. A film that may have been split is finished with its last part."""
+        if parts := self._parts:
+            whole = next((report for report in parts if report.is_problem), parts[0])
+            frames = sum(report.frames for report in parts)
+            self._observer.finish(replace(whole, output=parts[0].output, frames=frames))
+
+
 @dataclass(frozen=True)
 class _Work:
     """Works on jobs in one way; see `run`."""
@@ -112,30 +157,26 @@ class _Work:
     guard: DiskGuard
 
     def do(self, job: Job, again: list[Job] | None = None) -> Iterator[Report]:
-        """Work on one job; what is to be tried again goes to `again` instead of being reported."""
-        singles = dict(_singles(job)) if again is not None else {}
-        done: list[Report] = []
+        """Work on one job; see `Outcome`."""
+        outcome = Outcome(job, self.settings, self.observer, again)
         for report in self._reports(job):
-            single = singles.pop(report.input, None)  # not after a film's first part is announced
-            if again is not None and single and report.status == "failed" and report.transient:
-                self.observer.postpone(report)
-                again.append(single)
-                continue
-            if isinstance(job, FilmJob) and self.settings.on_change == "split":
-                done.append(report)
-            else:
-                self.observer.finish(report)
-            yield report
-        if done:  # it may have been split, and is finished with its last part
-            whole = next((report for report in done if report.is_problem), done[0])
-            frames = sum(report.frames for report in done)
-            self.observer.finish(replace(whole, output=done[0].output, frames=frames))
+            if outcome.take(report):
+                yield report
+        outcome.end()
 
     def _reports(self, job: Job) -> Iterator[Report]:
         if isinstance(job, FilmJob):
             self.observer.working([job.input])
+
+            def progress(progress: Progress) -> None:
+                self.on_progress(progress)
+                self.guard.wait(job.output)
+
+            def colorize(part: FilmJob) -> Report:
+                return colorize_film(part, self.colorizer, self.settings, progress, self.timer)
+
             with self.observer.watching([job.input]):
-                yield from self._colorize_parts(job)
+                yield from colorize_parts(job, self.settings, colorize, self.guard)
             return
         for report in colorize_pictures(
             job, self.colorizer, self.settings, self.on_progress,
@@ -144,32 +185,37 @@ class _Work:
             report.rename(job.clashes.get(report.input, ""))
             yield report
 
-    def _colorize_parts(self, job: FilmJob) -> Iterator[Report]:
-        """A report for each part of a film; there is one but where it is split."""
-        first, parts = job.output, itertools.count(2)
 
-        def progress(progress: Progress) -> None:
-            self.on_progress(progress)
-            self.guard.wait(first)
+def colorize_parts(
+    job: FilmJob, settings: Settings, colorize: Callable[[FilmJob], Report], guard: DiskGuard
+) -> Iterator[Report]:
+    """A report for each part of a film; there is one but where it is split.
 
-        part: FilmJob | None = job
-        while part is not None:
-            began = self.guard.working_seconds()
-            try:
-                self.guard.wait(first)
-                report = colorize_film(part, self.colorizer, self.settings, progress, self.timer)
-            except Exception as error:
-                report = failed(part.input, part.output, error)
-            report.seconds = self.guard.working_seconds() - began
-            report.rename(job.clash)
-            yield report
-            if report.status == "failed":
-                return
-            try:
-                part = plan_rest(part, first, next(parts), self.settings)
-            except Exception as error:
-                yield failed(job.input, first, error)
-                return
+    Args:
+        job: the film.
+        settings: of the run.
+        colorize: does a part; what it raises becomes that part's report.
+        guard: pauses the work before a part while the disk has too little space.
+    """
+    first, parts = job.output, itertools.count(2)
+    part: FilmJob | None = job
+    while part is not None:
+        began = guard.working_seconds()
+        try:
+            guard.wait(first)
+            report = colorize(part)
+        except Exception as error:
+            report = failed(part.input, part.output, error)
+        report.seconds = guard.working_seconds() - began
+        report.rename(job.clash)
+        yield report
+        if report.status == "failed":
+            return
+        try:
+            part = plan_rest(part, first, next(parts), settings)
+        except Exception as error:
+            yield failed(job.input, first, error)
+            return
 
 
 def colorize(

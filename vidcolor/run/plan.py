@@ -93,6 +93,12 @@ class PicturesJob:
 Job = FilmJob | PicturesJob
 
 
+def most_pixels(jobs: Sequence[Job]) -> int:
+    """Pixels of a frame of the largest film; 0 without films."""
+    films = [job.source.facts for job in jobs if isinstance(job, FilmJob)]
+    return max((facts.width * facts.height for facts in films), default=0)
+
+
 def expected_frames(facts: VideoInfo, segment: Segment) -> int | None:
     """Frames expected of a segment by the header; None if the header does not tell."""
     total = facts.num_frames_from_header

@@ -115,7 +115,7 @@ def color_settings(colorizer: Colorizer, settings: Settings, *, film: bool) -> d
     if film:  # what redo needs to encode single shots alike
         found["encoder"] = {k: v for k, v in vars(settings.encoder).items() if v is not None}
         times = vars(settings.segment).items()
-        found |= {name: str(float(time)) for name, time in times if time is not None}
+        found |= {name: f"{float(time):.12g}" for name, time in times if time is not None}
         if settings.fps is not None:
             found["fps"] = str(settings.fps)
         if options.shots is not None:
@@ -146,7 +146,7 @@ def chroma_marks(marks: Marks, format: PixelFormat, settings: Settings) -> Marks
 
 
 def make_marks(
-    colorizer: Colorizer, settings: Settings, source: Path, *, film: bool, date: str
+    colorizer: Colorizer, settings: Settings, source: Path, *, film: bool, date: str = ""
 ) -> Marks:
     """The marks of an output, but for its source's SHA-256.
 
@@ -155,7 +155,7 @@ def make_marks(
         settings: of the run.
         source: the input.
         film: it is a film, not a picture.
-        date: when the work on it began.
+        date: when the work on it began, if that is known by now.
     """
     values = color_settings(colorizer, settings, film=film)
     return Marks(

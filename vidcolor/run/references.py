@@ -103,6 +103,14 @@ def read_references(
     return References(pictures, strength, per_shot=per_shot, gray=gray)
 
 
+def unused(paths: Sequence[Path], shots: int) -> str:
+    """A line on the references, one for each shot, that a film of so many shots had no use for."""
+    if len(paths) <= shots:
+        return ""
+    found = "1 shot was found" if shots == 1 else f"{shots} shots were found"
+    return f"{found} for {len(paths)} reference pictures; from {paths[shots].name} on unused"
+
+
 class References:
     """The references of a run, and their palettes on the device in use.
 
@@ -156,12 +164,9 @@ class References:
 
     def unused(self, shots: int) -> str:
         """A line on the pictures of a folder that a film of so many shots had no use for."""
-        spare = len(self.pictures) - shots
-        if not (self and self.per_shot) or spare <= 0:
-            return ""
-        found = "1 shot was found" if shots == 1 else f"{shots} shots were found"
-        first = self.pictures[shots].path.name
-        return f"{found} for {len(self.pictures)} reference pictures; from {first} on unused"
+        return (
+            unused([each.path for each in self.pictures], shots) if self and self.per_shot else ""
+        )
 
     def shares(self, shot: int | None, number: int | None) -> Shares:
         """The references that count for a frame.

@@ -20,18 +20,8 @@ _EVENTS = {
     "stopped": "stopped by an error",
 }
 
-_PAGE = Template(
-    MARK
-    + """
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>$title</title>
-<style>
-:root { --ink: #1c2024; --soft: #5b6570; --line: #d9dee3; --page: #fff; --panel: #f4f6f8;
+# What all pages share; both color schemes have a contrast of at least 4.5 to 1.
+STYLE = """:root { --ink: #1c2024; --soft: #5b6570; --line: #d9dee3; --page: #fff; --panel: #f4f6f8;
   --bad: #b3261e; --badbg: #fbe9e7; --warn: #8a5a00; --warnbg: #fdf3d8; --good: #1b6e3c;
   --goodbg: #e5f4ea; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e7ea; --soft: #9aa5b0; --line: #353c43;
@@ -78,7 +68,20 @@ dd { margin: 0; overflow-wrap: anywhere; }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr));
   gap: 0 2.5rem; }
 .facts section:last-child { grid-column: 1 / -1; }
-</style>
+"""
+
+_PAGE = Template(
+    MARK
+    + """
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>$title</title>
+<style>
+$style</style>
 </head>
 <body>
 <h1>$title</h1>
@@ -100,7 +103,7 @@ $rows
 )
 
 
-def _text(value: object) -> str:
+def page_text(value: object) -> str:
     """Text for the page: names must not become markup or control anything."""
     return escape(printable(str(value)))
 
@@ -117,15 +120,16 @@ def make_page(values: Mapping[str, Any]) -> str:
     bad = sum(totals.get(status, 0) for status in _ORDER[:3])
     what = f"{bad} of {totals['inputs']} not as wanted" if bad else f"{totals['inputs']} inputs"
     return _PAGE.substitute(
-        title=_text(f"vidcolor: {what}"),
-        when=_text(
+        style=STYLE,
+        title=page_text(f"vidcolor: {what}"),
+        when=page_text(
             f"{_moment(values['began'])} to {_moment(values['ended'])}, "
             f"{_EVENTS[values['event']]}, on {values['machine']['name']}"
         ),
         totals="".join(_totals(totals)),
         rows="\n".join(map(_row, ordered)),
         facts="".join(
-            _facts(name, machine if name == "machine" else values[name])
+            facts_section(name, machine if name == "machine" else values[name])
             for name in ("model", "machine", "versions", "settings")
         ),
     )
@@ -150,14 +154,14 @@ def _duration(seconds: float) -> str:
 
 
 def _row(row: Mapping[str, Any]) -> str:
-    parts = [f"<div>{_text(row['input'])}</div>"]
+    parts = [f"<div>{page_text(row['input'])}</div>"]
     if row["status"] != "failed":
-        parts.append(f'<div class="out">{_text(row["output"])}</div>')
+        parts.append(f'<div class="out">{page_text(row["output"])}</div>')
     if row["error"]:
         parts.append(f'<div class="why">{_line(row["error"], row)}</div>')
     parts += [f'<div class="note">{_line(line, row)}</div>' for line in row["warnings"]]
     hashes = [(name, row[f"{name}_sha256"]) for name in ("input", "output")]
-    known = [f"{name} <code>{_text(value)}</code>" for name, value in hashes if value]
+    known = [f"{name} <code>{page_text(value)}</code>" for name, value in hashes if value]
     if known:
         parts.append(f"<details><summary>SHA-256</summary>{'<br>'.join(known)}</details>")
     status = row["status"]
@@ -171,16 +175,17 @@ def _row(row: Mapping[str, Any]) -> str:
 
 def _line(text: str, row: Mapping[str, Any]) -> str:
     """A line of a row, without the input's name, which stands above it."""
-    return _text(text.removeprefix(f"{row['input']}: "))
+    return page_text(text.removeprefix(f"{row['input']}: "))
 
 
 def _number(value: float | None, form: str) -> str:
     return format(value, form) if value else ""
 
 
-def _facts(title: str, values: Mapping[str, Any]) -> str:
+def facts_section(title: str, values: Mapping[str, Any]) -> str:
+    """A section with a list of names and values; empty for none."""
     lines = "".join(
-        f"<div><dt>{_text(name.replace('_', ' '))}</dt><dd>{_fact(value)}</dd></div>"
+        f"<div><dt>{page_text(name.replace('_', ' '))}</dt><dd>{_fact(value)}</dd></div>"
         for name, value in values.items()
     )
     if not lines:
@@ -195,4 +200,6 @@ def _fact(value: Any) -> str:
         value = ", ".join(map(str, value))
     if value in (None, ""):
         return '<span class="none">default</span>'
-    return _text({True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value)
+    return page_text(
+        {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+    )

@@ -199,7 +199,12 @@ class ColorizerOptions:
     weights: Path | None = option(
         None, help="A file with your own weights (.safetensors), or a public .pth with --model."
     )
-    device: str = option("auto", help="auto, cpu, cuda, cuda:N or mps.")
+    device: str = option(
+        "auto",
+        metavar="DEVICE",
+        help="auto, cpu, cuda, cuda:N or mps. 'vidcolor run' takes several, with a worker process "
+        "for each: cuda:0,cuda:1, all (every CUDA device) or 4xcpu (four times cpu).",
+    )
     precision: str = option(
         "auto",
         choices=words("auto", "fp32", "bf16", "fp16"),

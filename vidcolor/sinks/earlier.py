@@ -16,7 +16,11 @@ from av.packet import Packet
 
 from ..errors import OutputError
 
-_ANNEX_B = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
+# The first filter puts the stream's headers before each key frame, where the encoder put none.
+_ANNEX_B = {
+    "h264": "h264_mp4toannexb,filter_units=remove_types=7-8",
+    "hevc": "hevc_mp4toannexb,filter_units=remove_types=32-34",
+}
 
 
 class EarlierFilm:

@@ -175,8 +175,8 @@ class FilmSink:
                 self._mux(packet)
 
     def checkpoint(self) -> int:
-        """End what was written so far so that it can be replayed, and begin a new group of pictures
-        with a new encoder.
+        """End what was written so far so that it can be replayed; the next frame begins a new group
+        of pictures with a new encoder.
 
         Returns:
             The number of bytes of the temporary file that are on the disk.
@@ -189,7 +189,6 @@ class FilmSink:
                 self._mux(packet)
             self._encoder, self._emitted = None, False
             gc.collect()  # PyAV's streams are freed by it alone; the next encoder needs as much
-            self._encoder = self._make_encoder()
             return self.sync()
 
     def sync(self) -> int:
@@ -199,7 +198,8 @@ class FilmSink:
             return os.fstat(file.fileno()).st_size
 
     def _drained(self) -> list[Packet[Any]]:
-        assert self._encoder is not None
+        if self._encoder is None:  # all frames were replayed
+            return []
         with encoding(self._facts.path, self._settings.encoder):
             return drain(self._encoder, first=not self._emitted)
 
@@ -333,7 +333,7 @@ class FilmSink:
         self._without_packets = len(selection.streams) - len(targets)
         self._video = video
         # The own encoder of the stream would keep its frames until the end.
-        self._encoder = self._make_encoder() if self._recoverable else video
+        self._encoder = None if self._recoverable else video
         self._copies = CopyMuxer(output, self._file.output, self._copy)
         self._stamps = Stamps(
             facts,
@@ -347,7 +347,9 @@ class FilmSink:
     def _encode(
         self, planes: tuple[Tensor, ...], pts: int, duration: int, *, key: bool = False
     ) -> None:
-        assert self._encoder and self._output and self._stamps
+        assert self._output and self._stamps
+        if self._encoder is None:
+            self._encoder = self._make_encoder()
         stamp = self._stamps.stamp(pts, duration)
         frame = self._maker.make(planes, stamp, video_time_base(self._output, self._facts))
         if key:  # so that single shots can be replaced

@@ -14,10 +14,11 @@ import torch
 from ..color.codes import Codes
 from ..errors import InputError
 from ..frames import WHOLE, Checkpoint, LumaBatch, Segment
+from ..system.clock import Clock
 from ..system.sequences import sequence_file, sequence_numbers
 from .decoder import Decoder
 from .deinterlace import Deinterlacer, deinterlaced
-from .film_info import probe
+from .film_info import open_film, probe
 from .interlace import Fields, examine
 from .luma import COLOR_THRESHOLD, chroma_amount, luma_plane
 
@@ -120,6 +121,15 @@ class FilmSource:
                 notes=(*facts.notes, f"{note}, without its sound, subtitles and chapters"),
             )
         self.facts = replace(facts, tint=self._fields.tint)
+
+    @property
+    def seeks(self) -> bool:
+        """Whether reading can begin at a checkpoint. Otherwise all frames before it are decoded."""
+        idle = Deinterlacer(self._decoded, self._fields, self._doing).is_idle
+        if not idle or self.retime or self.facts.first_pts is None:
+            return False
+        with open_film(self.path, rate=self.rate, playlists=self.playlists) as (container, _):
+            return not Clock(container).may_jump
 
     def copyable(self, kinds: frozenset[str]) -> frozenset[str]:
         """Of the kinds of streams to copy those that a film of other times can keep."""

@@ -17,6 +17,7 @@ from .limits import group_memory
 
 Network = TypeVar("Network", bound=nn.Module)
 
+_MOST_WORKERS = 1024
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -46,6 +47,36 @@ def choose_device(name: str) -> torch.device:
     elif device.type != "cpu":
         raise DeviceError(f"device '{name}' is not supported; use auto, cpu, cuda, cuda:N or mps")
     return device
+
+
+def worker_devices(names: str) -> list[str]:
+    """The devices of several workers: `cuda:0,cuda:1`, `all` for every CUDA device, `4xcpu`.
+
+    Args:
+        names: one device, as for `choose_device`, or several.
+
+    Raises:
+        DeviceError: a device is not available, or they are of different kinds, which would give
+            different results.
+    """
+    if names == "all":
+        found = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        if not found:
+            raise DeviceError("'all' means all CUDA devices, and there is none; use --device cpu")
+        return found
+    found = []
+    for name in names.split(","):
+        count, times, device = name.strip().partition("x")
+        several = times and count.isdecimal() and 0 < int(count) <= _MOST_WORKERS
+        found += [device] * int(count) if several else [name.strip()]
+    if len(found) > 1:
+        kinds = {choose_device(name).type for name in found}
+        if len(kinds) > 1:
+            raise DeviceError(
+                f"--device {names} names devices of different kinds, whose results differ a "
+                "little; use one kind"
+            )
+    return found
 
 
 def choose_precision(name: str, device: torch.device, supports_mixed_precision: bool = True) -> str:

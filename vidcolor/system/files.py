@@ -38,6 +38,16 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError(str(error).partition(";")[0]) from error
 
 
+def json_lines(path: Path) -> Iterator[Any]:
+    """The values of a file with one in each line, up to the first line that is not whole."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                yield parse_json(line)
+            except ValueError:
+                return
+
+
 def read_json(path: Path) -> Any:
     """The value in a JSON file.
 

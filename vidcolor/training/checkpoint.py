@@ -63,7 +63,7 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**53
 
 
-def _is_seconds(value: Any) -> bool:
+def _is_measure(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value < 2**53  # nan compares with nothing
 
 
@@ -82,7 +82,7 @@ def _has(value: Any, **tests: Callable[[Any], bool]) -> bool:
 _TESTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "recipe": (lambda value: isinstance(value, dict), "a table"),
     **dict.fromkeys(("epoch", "batch", "step", "pictures"), (_is_count, "a count")),
-    **dict.fromkeys(("seconds", "training_seconds"), (_is_seconds, "a number of seconds")),
+    **dict.fromkeys(("seconds", "training_seconds"), (_is_measure, "a number of seconds")),
     "partial": (
         lambda value: (
             isinstance(value, list)
@@ -189,10 +189,18 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Load what `optimizer_tensors` returned; other names in `tensors` are ignored."""
+    """Load what `optimizer_tensors` returned; other names in `tensors` are ignored.
+
+    Raises:
+        LookupError, ValueError: they are not of this optimizer.
+    """
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".")
+            shape = () if key == "step" else parameters[int(index)].shape
+            if value.shape != shape or (key == "step" and not _is_measure(float(value))):
+                raise ValueError(f"{name} is not of this optimizer")
             state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

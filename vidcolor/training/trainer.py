@@ -210,6 +210,8 @@ class Trainer:
         state.seconds = time.monotonic() - began
         row = {"epoch": state.epoch + 1, "train_loss": math.nan, "lr": state.used_rate}
         state.history.append(row)
+        if self.distributed.is_main:
+            self.results.epoch(row, self.sheet, tensorboard=False)  # nan is drawn black
         self._write(self.results.collect("diverged", reason))
 
     def _finish(self) -> dict[str, Any]:

@@ -44,6 +44,16 @@ def test_affine_change_is_undone_with_replicate_padding(a: float, b: float) -> N
     assert change(exact(PoolCNN(8, 5)), a, b) < 1e-7
 
 
+@pytest.mark.parametrize("network", [PoolCNN, PoolUNet])
+def test_scale_and_shift_change_what_the_network_reads(network: type[PoolCNN]) -> None:
+    plain, changed = network(8, 5), network(8, 5, scale=10.0, shift=10.0)
+    changed.load_state_dict(plain.state_dict())
+    for model in (plain, changed):
+        exact(model).eval()
+    with torch.no_grad():
+        assert torch.equal(changed.logits(gray()), plain.logits(10 * gray() + 10))
+
+
 @pytest.mark.parametrize("a", [0.1, 10.0])
 def test_scale_is_undone_with_zeros_padding(a: float) -> None:
     assert change(exact(PoolCNN(8, 5, padding="zeros")), a, 0.0) < 1e-7

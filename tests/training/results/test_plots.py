@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from vidcolor.errors import OutputError
-from vidcolor.training.results.plots import plot_grid, plot_history
+from vidcolor.training.results.plots import plot_grid, plot_history, plot_runs
 
 GREEN = (44, 160, 44)  # the ring of the best epoch
 RED = (214, 39, 40)  # what diverged
@@ -54,6 +54,18 @@ def test_one_panel_for_each_further_measure(tmp_path: Path) -> None:
     assert three.shape[1] == four.shape[1] == 1320
     assert four.shape[0] > 1.5 * three.shape[0]  # the fourth begins a second row
     assert drawn(tmp_path, history(train_psnr=19.0)).shape == two.shape  # shares PSNR's panel
+
+
+def test_runs_over_each_other(tmp_path: Path) -> None:
+    lost = [{"epoch": 1, "train_loss": math.nan, "lr": 10.0}]
+    runs = {"slow": history(), "fast": history(3), "lost": lost}
+    plot_runs(runs, ("loss", "psnr"), tmp_path / "runs.png", "rates")
+    both = pixels(tmp_path / "runs.png")
+    assert both.shape[1] == 880  # a panel for each measure
+    blue, orange = (31, 119, 180), (255, 127, 14)
+    assert all(has(half, c) for half in (both[:, :440], both[:, 440:]) for c in (blue, orange))
+    plot_runs({"slow": history()}, ("loss", "psnr"), tmp_path / "one.png", "rates")
+    assert not has(pixels(tmp_path / "one.png"), orange)
 
 
 def test_reruns_are_equal_and_other_data_are_not(tmp_path: Path) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 from pathlib import Path, PurePosixPath
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from train.scripts.rows import rows_markdown
 from vidcolor.errors import OutputError, TrainingError
 from vidcolor.training.objectives import OBJECTIVES
 from vidcolor.training.objectives.base import higher_is_better
@@ -24,8 +22,6 @@ from vidcolor.training.results.report import (
     write_results,
 )
 from vidcolor.training.results.tables import cell, duration, grid_markdown
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def eval_row(name: str, psnr: float, margin_error: float) -> dict[str, Any]:
@@ -332,18 +328,7 @@ def test_grid_tables_best_row_and_further_measures() -> None:
     assert "| diverged at lr 10 |" in grid_markdown([*rows, diverged])
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "train_results", ROOT / "train" / "scripts" / "results.py"
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_results_table(script: ModuleType, tmp_path: Path) -> None:
+def test_results_table(tmp_path: Path) -> None:
     write_results(tmp_path / "S2", make_results())
     (tmp_path / "S1a").mkdir()
     (tmp_path / "S1a" / "recipe.toml").write_text(
@@ -351,7 +336,7 @@ def test_results_table(script: ModuleType, tmp_path: Path) -> None:
         encoding="utf-8",
     )
     write_results(tmp_path / "extra", {"status": "diverged", "epochs": 6})
-    text = script.results_markdown(tmp_path)
+    text = rows_markdown(tmp_path)
     lines = text.splitlines()
     rows = {
         line.split(" | ")[0].removeprefix("| "): line for line in lines if line.startswith("| ")
@@ -384,19 +369,9 @@ def test_results_table(script: ModuleType, tmp_path: Path) -> None:
     )
 
 
-def test_results_script(
-    script: ModuleType,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["results.py", "--folder", str(tmp_path)])
-    script.main()
-    assert capsys.readouterr().out == f"{tmp_path / 'RESULTS.md'}\n"
-    written = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
-    assert written.count("not run") == 18  # nine rows, data and figures
-
+def test_results_that_are_missing_or_cannot_be_read(tmp_path: Path) -> None:
+    assert rows_markdown(tmp_path).count("not run") == 18  # nine rows, data and figures
     (tmp_path / "S0").mkdir()
     (tmp_path / "S0" / "results.json").write_text("{", encoding="utf-8")
-    with pytest.raises(SystemExit, match=r"S0/results\.json: not readable"):
-        script.main()
+    with pytest.raises(TrainingError, match=r"S0/results\.json: not readable"):
+        rows_markdown(tmp_path)

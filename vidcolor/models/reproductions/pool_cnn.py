@@ -56,6 +56,7 @@ class PoolCNN(PaletteClassifier):
         colors: NC, at least 2.
         decode: `argmax` or `mean`, see `PaletteClassifier`.
         padding: `replicate` or `zeros`, of the first convolution alone; the document does not say.
+        scale, shift: the network reads scale * gray + shift, for the experiment of question 1 (d).
 
     Raises:
         ValueError: an option is out of range.
@@ -70,8 +71,11 @@ class PoolCNN(PaletteClassifier):
         colors: int = 24,
         decode: str = "argmax",
         padding: str = "replicate",
+        scale: float = 1.0,
+        shift: float = 0.0,
     ) -> None:
         super().__init__(colors, decode)
+        self.scale, self.shift = float(scale), float(shift)
         nf = whole_number("filters", filters)
         self.down1 = _stage(1, nf, "pool", one_of("padding", padding, _PADDINGS))
         self.down2 = _stage(nf, 2 * nf, "pool")
@@ -84,7 +88,7 @@ class PoolCNN(PaletteClassifier):
 
     def logits(self, gray: Tensor) -> Tensor:
         """Gray levels `(B, 1, H, W)` in [0, 1] to scores before softmax, `(B, NC, H, W)`."""
-        x = self.middle(self.down2(self.down1(gray)))
+        x = self.middle(self.down2(self.down1(self.scale * gray + self.shift)))
         scores: Tensor = self.final(self.up2(self.up1(x)))
         return scores
 
@@ -104,6 +108,7 @@ class PoolUNet(PoolCNN):
 
     def logits(self, gray: Tensor) -> Tensor:
         """Gray levels `(B, 1, H, W)` in [0, 1] to scores before softmax, `(B, NC, H, W)`."""
+        gray = self.scale * gray + self.shift
         half = self.down1(gray)
         quarter = self.down2(half)
         x = self.up1(torch.cat([self.middle(quarter), quarter], dim=1))

@@ -22,6 +22,7 @@ from ... import __version__
 from ...errors import InputError, TrainingError, WeightsError
 from ...evaluation import EvalTable, evaluate
 from ...evaluation.sheets import write_contact_sheet
+from ...models import ColorModel
 from ...models.describe import describe
 from ...models.weights import load_model
 from ...run.colorizer import Colorizer
@@ -31,7 +32,7 @@ from ..data.dataset import PARTS, DataSet, Part
 from ..data.loaders import DeviceLoader
 from ..distributed import Distributed
 from ..options import TrainHeader
-from ..prepare import start_weights
+from ..prepare import eval_loader, start_weights
 from ..recipe import Recipe, recipe_values
 from ..recipe_file import RecipeFile
 from ..state import TrainState
@@ -112,10 +113,7 @@ class Results:
         """
         picture = None
         if sheet is not None:
-            picture = self.output / "sheets" / f"epoch-{int(row['epoch']):03d}.png"
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            made = self.state.predict(self.state.average, sheet.to(self.distributed.device)).cpu()
-            write_contact_sheet(sheet.gray, made, sheet.rgb, picture)
+            picture = self._sheet(self.state.average, sheet, f"epoch-{int(row['epoch']):03d}")
         if tensorboard:
             if self.board is None:
                 self.board = TensorBoardLog(self.output / "tensorboard", int(row["epoch"]))
@@ -123,6 +121,14 @@ class Results:
             self.board.epoch(row, picture)
         if time.monotonic() - self.drawn > _CURVES_SECONDS:
             self.draw()
+
+    def _sheet(self, model: ColorModel, batch: Batch, name: str) -> Path:
+        """Write `sheets/NAME.png`: gray, prediction and truth of the pictures of `batch`."""
+        path = self.output / "sheets" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = self.state.predict(model, batch.to(self.distributed.device)).cpu()
+        write_contact_sheet(batch.gray, made, batch.rgb, path)
+        return path
 
     def draw(self) -> None:
         """Write `curves.png`."""
@@ -184,7 +190,7 @@ class Results:
         return found
 
     def measure_test(self, loader: DeviceLoader) -> dict[str, Any]:
-        """Measure the best weights on the test part.
+        """Measure the best weights on the test part, and write sheets of it and of the training's.
 
         Returns:
             `test`: the table that `vidcolor eval` prints, None if all pictures are near-gray; with
@@ -208,6 +214,9 @@ class Results:
         model = load_model(file=weights)[0].to(device)
         batches = (batch.to(device) for batch in loader.in_order(loader.batch_size))
         found["test_measures"] = state.evaluate(model, batches, Distributed(0, 1, device))
+        for name, shown in (("train", self.dataset.train), ("test", part)):
+            few = eval_loader(recipe, Part(shown.names[:10], shown.pictures[:10]))
+            self._sheet(model, next(iter(few.in_order(10))), name)
         names = part.names[: self.file.estimations]
         if names:
             first = islice(loader.in_order(10), math.ceil(len(names) / 10))

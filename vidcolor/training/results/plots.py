@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,6 +156,41 @@ def plot_history(
             _note(axes, f"diverged in epoch {diverged}{at}")
     if not keys:
         _note(panels[0], "no epoch was finished")
+    _save(figure, path)
+
+
+def plot_runs(
+    histories: Mapping[str, Sequence[Row]], measures: Sequence[str], path: Path, title: str
+) -> None:
+    """Write a PNG that lays the curves of several runs over each other, a panel for each measure.
+
+    Args:
+        histories: by the runs' names; see `plot_history`.
+        measures: such as `loss`; `train_loss` is drawn dashed in its panel.
+        path: of the PNG, replaced atomically.
+        title: above the panels.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    figure, panels = _figure(len(measures), title)
+    for axes, key in zip(panels, measures, strict=True):
+        drawn: list[float] = []
+        for i, (name, history) in enumerate(histories.items()):
+            end = diverged_epoch(history) or math.inf
+            for measure, line in ((f"train_{key}", "--"), (key, "-")):
+                points = _points(history, measure, end)
+                label = f"{name}, diverged" if end == 1 else name
+                style = {"ls": line, "c": f"C{i % 10}", "marker": "." * (len(points) < _MARKED)}
+                axes.plot(
+                    list(points),
+                    list(points.values()),
+                    label=label if line == "-" else None,
+                    **style,
+                )
+                drawn += points.values()
+        axes.set_title(_label(key), fontsize=10, parse_math=False)
+        _finish(axes, drawn, "epoch", log="loss" in key)
     _save(figure, path)
 
 

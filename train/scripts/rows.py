@@ -1,18 +1,13 @@
-"""Write train/RESULTS.md: the results of every recipe beside what its document reports.
-
-Run it after a training, from any folder: `python train/scripts/results.py`.
-"""
+"""The first table of train/RESULTS.md: every recipe's results beside what its document reports."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vidcolor.errors import VidcolorError
-from vidcolor.training.results.report import data_line, our_figure, read_results, write_file
+from vidcolor.training.results.report import data_line, our_figure, read_results
 from vidcolor.training.results.tables import cell, duration, finite, table
 
 if sys.version_info >= (3, 11):
@@ -26,16 +21,6 @@ FLOORS = ("gray", "mean ab", "half chroma")
 HEAD = ("row", "system", "data and scale", "device", "wall time", "epochs")
 FIGURES = ("the document reports", "ours", *FLOORS, "our model")
 PICTURES = 1000  # fewer test pictures than this, and a note says so
-INTRODUCTION = """\
-# Results
-
-Written by `python train/scripts/results.py` from each row's `results.json`; do not edit it by hand.
-
-*Ours* are the document's own figures, measured by us; the word in brackets is the part they were
-measured on. The last four columns are all measured on the same test pictures, as PSNR in dB and
-12-margin error: the true L\\* with no color, with the set's mean a\\*b\\*, with the true a\\*b\\*
-halved, and with our model's a\\*b\\*. A figure means little without these floors.
-"""
 
 
 def about_recipe(folder: Path) -> Mapping[str, Any]:
@@ -128,8 +113,8 @@ def row_notes(results: Mapping[str, Any], test: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def results_markdown(folder: Path) -> str:
-    """The text of RESULTS.md for the recipes below `folder`.
+def rows_markdown(folder: Path) -> str:
+    """The table, and its notes, for the recipes below `folder`.
 
     Raises:
         TrainingError: a results.json cannot be read.
@@ -141,24 +126,4 @@ def results_markdown(folder: Path) -> str:
         lines.append(cells)
         if remarks:
             notes.append(f"- {name}: {'; '.join(remarks)}.")
-    blocks = [INTRODUCTION, table([*HEAD, *FIGURES], lines)]
-    if notes:
-        blocks += ["## Notes", "\n".join(notes)]
-    return "\n\n".join(block.rstrip("\n") for block in blocks) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=TRAIN, help="holds the recipes' folders")
-    parser.add_argument("--output", type=Path, help="default: RESULTS.md in that folder")
-    options = parser.parse_args()
-    output = options.output or options.folder / "RESULTS.md"
-    try:
-        write_file(output, results_markdown(options.folder).encode())
-    except VidcolorError as error:
-        sys.exit(str(error))
-    print(output)
-
-
-if __name__ == "__main__":
-    main()
+    return "\n\n".join([table([*HEAD, *FIGURES], lines), "\n".join(notes)])
