@@ -151,7 +151,8 @@ def _colorizer(
     film: Path, marks: Marks, was: dict[str, Any], options: ColorizerOptions, given: Collection[str]
 ) -> Colorizer:
     """The colorizer of the film, but for what is given."""
-    if was.get("references") and not {"references"} & set(given):
+    named = was.get("references") and options.shots is None
+    if named and "references" not in given:
         raise InputError(f"{film}: was colored with references; give them with --reference")
     same_model = not {"model", "weights"} & set(given)
     kept: dict[str, Any] = {"model": marks.model} if same_model else {}
