@@ -343,7 +343,7 @@ CURVES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         {f"batch {size}": f"S3b/grid/batch_size={size}" for size in (10, 50, 100, 200)},
     ),
     "S1a/runs.png": (("loss",), {label: f"S1a/variants/{name}" for label, name in S1.items()}),
-    "S4a/grid.png": (
+    "S4a/rates.png": (
         ("loss",),
         {
             f"CNN{variant}, rate {rate}": f"S4a/grid/variant={variant},lr={rate},epochs=*"
@@ -369,14 +369,16 @@ CURVES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         },
     ),
 }  # fmt: skip
-# sheets: name below train/ROW/sheets, run
+# a run that several questions compare has one sheet
+_S2_SHEETS = {
+    name: f"S2/{question.split()[0]}-{label}"
+    for question, rows in reversed(S2.items())
+    for label, (name, figures) in rows.items()
+    if figures
+}
+# sheets: ROW and name below train/ROW/sheets, run
 SHEETS = {
-    **{
-        f"S2/{question.split()[0]}-{label}": f"S2/{name}"
-        for question, rows in S2.items()
-        for label, (name, figures) in rows.items()
-        if figures
-    },
+    **{file: f"S2/{name}" for name, file in _S2_SHEETS.items()},
     "S3a/horses": "S3a/variants/horses",
     "S3b/horses": "S3b/grid/batch_size=100",
     **{f"S3b/batch-{n}": f"S3b/grid/batch_size={n}" for n in (10, 50, 100, 200)},
@@ -392,7 +394,7 @@ SHOWN = {
     "S3 networks": ("S3b/horses.png", "S3?/sheets/horses.webp"),
     "S3 affine": ("S3a/affine.png",),
     "S3 batches": ("S3b/batches.png", "S3b/sheets/batch-*.webp"),
-    "S4 I": ("S4a/grid.png",),
+    "S4 I": ("S4a/rates.png",),
     "S4 II": ("S4a/networks.png",),
     "S4 IV": ("S4b/networks.png", "S4b/sheets/[st]*.webp"),
     "S4 VI": ("S4b/sheets/transfer-*.webp",),
@@ -445,6 +447,8 @@ def shown(name: str) -> str:
     paths = [path.relative_to(TRAIN).as_posix() for path in files]
     curves = [f"![{path}]({path})" for path in paths if path.endswith(".png")]
     sheets = [f"[{Path(path).stem}]({path})" for path in paths if path.endswith(".webp")]
+    if curves:
+        curves.append("Dashed: the training part.")
     lines = [*curves, f"Sheets: {', '.join(sheets)}" if sheets else ""]
     return "\n\n".join(line for line in lines if line)
 

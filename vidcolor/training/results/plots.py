@@ -173,6 +173,8 @@ def plot_runs(
     Raises:
         OutputError: the file cannot be written.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure, panels = _figure(len(measures), title)
     for axes, key in zip(panels, measures, strict=True):
         drawn: list[float] = []
@@ -195,6 +197,7 @@ def plot_runs(
                 drawn += points.values()
         axes.set_title(_label(key), fontsize=10, parse_math=False)
         _finish(axes, drawn, "epoch", log="loss" in key)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _save(figure, path)
 
 
