@@ -8,9 +8,11 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tests.helpers.command_line import Vidcolor
@@ -20,6 +22,7 @@ from tests.helpers.review_films import (
     SIDE,
     Planted,
     nothing,
+    pixels,
     recolored,
     true_frames,
     write_original,
@@ -140,8 +143,45 @@ def test_lightness_that_changed(original: Path, frames: list[Tensor], tmp_path: 
 def test_a_frame_that_is_missing(original: Path, frames: list[Tensor], tmp_path: Path) -> None:
     found = review(original, write_result(tmp_path, recolored(frames)[:-7]))
     (one,) = found.findings
-    assert one.kind == "frames" and "7 frames of the original are missing" in one.text
+    assert one.kind == "frames" and "7 frames missing of the original" in one.text
     assert "00:00:05.300" in one.text and found.frames == 53
+
+
+def test_a_cut_whose_first_frame_is_missing(
+    original: Path, frames: list[Tensor], tmp_path: Path
+) -> None:
+    """The shot begins with the next one: no jump, no flicker."""
+    path, colors = tmp_path / "color.mkv", recolored(frames)
+    del colors[SHOT]
+    all_in_a_row = write_result(tmp_path, colors, "row.mkv")
+    with av.open(str(all_in_a_row)) as source, av.open(str(path), "w") as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.size and packet.pts is not None:
+                packet.pts = packet.dts = packet.pts + (100 if number >= SHOT else 0)
+                packet.stream = stream
+                output.mux(packet)
+    (one,) = review(original, path).findings
+    assert one.kind == "frames" and "1 frame missing of the original" in one.text
+    assert "00:00:03.000" in one.text
+
+
+def test_numbered_pictures_as_a_result(frames: list[Tensor], tmp_path: Path) -> None:
+    original = write_original(tmp_path, frames[:12])
+    (tmp_path / "out").mkdir()
+    for number, rgb in enumerate(recolored(frames[:12], gray)):
+        Image.fromarray(pixels(rgb)).save(tmp_path / "out" / f"{number:04d}.png")
+    found = review(original, tmp_path / "out" / "%04d.png")
+    assert found.frames == 12 and found.findings == []
+    assert found.luma is not None and found.luma.largest < 1.5
+
+
+def test_a_result_that_was_cut_off(original: Path, frames: list[Tensor], tmp_path: Path) -> None:
+    path = write_result(tmp_path, recolored(frames))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    found = review(original, path).findings
+    assert {each.kind for each in found} <= {"frames", "unreadable"}
+    assert any("missing of the original" in each.text for each in found)
 
 
 def test_frames_at_other_times(frames: list[Tensor], tmp_path: Path) -> None:
@@ -151,7 +191,7 @@ def test_frames_at_other_times(frames: list[Tensor], tmp_path: Path) -> None:
     one = build_film(tmp_path, replace(spec, name="a.mkv"))
     two = build_film(tmp_path, replace(spec, name="b.mkv", pts=tuple(steps)))
     found = [each for each in review(one, two).findings if each.kind == "times"]
-    assert len(found) == 1 and "3 frames are shown up to 0.015 s off" in found[0].text
+    assert len(found) == 1 and "3 frames shown up to 0.015 s off" in found[0].text
 
 
 def test_other_pictures_are_not_compared(
@@ -274,8 +314,6 @@ def test_a_deinterlaced_result(command: Vidcolor, tmp_path: Path, way: str) -> N
 
 
 def test_marks_that_make_no_sense(original: Path, tmp_path: Path) -> None:
-    import av
-
     result = tmp_path / "odd.mkv"
     with av.open(str(original)) as source, av.open(str(result), "w") as output:
         output.metadata["vidcolor_software"] = "vidcolor"

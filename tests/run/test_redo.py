@@ -123,7 +123,7 @@ def test_one_shot_again(film: Path, tmp_path: Path, name: str, encoder: EncoderS
         tags = [{k: v for k, v in c.metadata.items() if k not in ignored} for c in (one, two)]
         assert tags[0] == tags[1]
         chapters = [
-            [(each["start"] * each["time_base"], each["metadata"]) for each in c.chapters()]
+            [(each["start"] * (each["time_base"] or 0), each["metadata"]) for each in c.chapters()]
             for c in (one, two)
         ]
         assert chapters[0] == chapters[1]

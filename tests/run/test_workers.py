@@ -223,6 +223,17 @@ def test_films_and_pictures_are_marked_and_signed(
     assert_same_film(reports[0].output, expected.output)
 
 
+def test_a_file_of_colors_is_that_of_one(tmp_path: Path, film: Path, pool: Workers) -> None:
+    def settings(name: str) -> Settings:
+        return replace(FFV1, output_chroma=tmp_path / name)
+
+    by_one(film, tmp_path / "one.mkv", settings("one_colors.mkv"))
+    (report,) = work(pool, film, tmp_path / "many.mkv", settings("many_colors.mkv"))
+    assert report.status == "done", report.error
+    assert_same_film(tmp_path / "many.mkv", tmp_path / "one.mkv")
+    assert_same_film(tmp_path / "many_colors.mkv", tmp_path / "one_colors.mkv")
+
+
 @pytest.mark.parametrize("kind", ["references", "one a shot", "shots"])
 def test_references_color_as_by_one(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -259,7 +270,7 @@ def test_references_color_as_by_one(
 
 
 class Failing:
-    """Workers whose first tasks on whole films and pictures fail in a way that may pass."""
+    """Workers on whose devices whole films and pictures fail in a way that may pass."""
 
     def __init__(self, pool: Workers) -> None:
         self._pool = pool
@@ -272,7 +283,7 @@ class Failing:
         if not isinstance(task, WholeFilm | SomePictures):
             return self._pool.submit(task, on_frames)
         self.tasks.append(task)
-        if any(type(task) is type(other) for other in self.tasks[:-1]):
+        if task.slowly:
             return self._pool.submit(task, on_frames)
         future: Future[Any] = Future()
         future.set_exception(DeviceError("the device has failed"))
@@ -293,8 +304,8 @@ def test_what_fails_is_tried_once_more_at_the_end(tmp_path: Path, pool: Workers)
     assert {(report.input.name, report.status) for report in reports} == {
         (name, "done") for name in names
     }
-    again = failing.tasks[2:]
-    assert len(again) == 3 and all(task.slowly for task in again)
+    again = [task for task in failing.tasks if task.slowly]
+    assert len(again) == 3
     assert {task.settings.batch_size for task in again} == {1}
     by_one(folder, tmp_path / "whole", settings)
     assert_same_film(output / "film.mkv", tmp_path / "whole" / "film.mkv")
@@ -318,7 +329,17 @@ def assert_same_pictures(folder: Path, other: Path) -> None:
         assert (folder / name).read_bytes() == (other / name).read_bytes(), name
 
 
-def test_two_workers_make_the_pictures_of_one(tmp_path: Path, photos: Path, pool: Workers) -> None:
+def test_two_workers_make_the_pictures_of_one(
+    tmp_path: Path, photos: Path, pool: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def submit(task: Task, *more: Any) -> Future[Any]:
+        if isinstance(task, SomePictures):
+            sizes.append(len(task.job.items))
+        return Workers.submit(pool, task, *more)
+
+    monkeypatch.setattr(pool, "submit", submit)
     settings = Settings()
     expected = by_one(photos, tmp_path / "whole", settings)
     seen: list[int] = []
@@ -328,6 +349,7 @@ def test_two_workers_make_the_pictures_of_one(tmp_path: Path, photos: Path, pool
     }
     assert sorted(r.status for r in reports) == ["done"] * 150 + ["failed"]
     assert seen == sorted(seen) and seen[-1] == 151
+    assert sorted(sizes) == [37, 38, 38, 38]  # as many groups for each worker
     assert_same_pictures(tmp_path / "out", tmp_path / "whole")
 
 

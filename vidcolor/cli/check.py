@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..run.settings import ColorizerOptions, Settings
 from .log import verbosity
 from .options import FilePath, make_colorizer, takes
+from .shots import every_minute
 from .text import json_text, say
 
 if TYPE_CHECKING:
@@ -82,11 +83,13 @@ def _compare(source: Path, output: Path, settings: Settings, as_json: bool) -> i
     from ..review.check import review_film
     from ..review.pictures import pairs_of, review_all
     from ..run.pairs import Pair
+    from .screen import Screen
 
     pairs = pairs_of(str(source), output, settings.fps)
+    on_progress = every_minute(Screen(quiet=False, as_json=as_json))
 
     def film(pair: Pair) -> Review:
-        return review_film(pair.item, pair.output, settings)
+        return review_film(pair.item, pair.output, settings, on_progress=on_progress)
 
     found = False
     for review in review_all(pairs, settings, film):

@@ -11,6 +11,7 @@ from ..run.settings import Settings
 from .check import COMPARED
 from .log import verbosity
 from .options import FilePath, takes
+from .shots import every_minute
 from .text import say
 
 _WRITTEN = {"encoder", "crf", "preset", "pix_fmt", "copy", "overwrite"}
@@ -36,11 +37,19 @@ def compare_command(
     """
     from ..review.compare import write_comparison
     from ..review.pictures import pairs_of
+    from .screen import Screen
 
     (pair, *others) = pairs_of(str(source), result, settings.fps)
     if others or pair.item.is_picture:
         raise InputError(f"{source}: is not one film; give a film and its result")
-    report = write_comparison(pair.item, pair.output, output, settings, wipe=wipe)
+    report = write_comparison(
+        pair.item,
+        pair.output,
+        output,
+        settings,
+        wipe=wipe,
+        on_progress=every_minute(Screen(quiet=False, as_json=False)),
+    )
     for line in (*report.damage, *report.notes):
         say(f"warning: {line}", err=True)
     say(f"{report.path}: {report.frames} frames, {report.streams_copied} other streams")

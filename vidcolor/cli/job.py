@@ -207,18 +207,18 @@ class WorkElsewhere(Teller):
             OutputError: there is no output, or its name cannot be used.
             WeightsError, DeviceError: the model cannot be made.
         """
-        pool = self._workers.open(())
-        colorizer = self._make_colorizer((), pool)
-
-        def runner(source: Mirror, target: Mirror) -> Runner:
-            if pool is None:
-                work = partial(run, colorizer=colorizer)
-            else:
-                work = partial(run_on, StagedPool(pool, source, target) if staged else pool)
-            return partial(self._group, work, source, target)
-
         done = []
         with self._telling():
+            pool = self._workers.open(())
+            colorizer = self._make_colorizer((), pool)
+
+            def runner(source: Mirror, target: Mirror) -> Runner:
+                if pool is None:
+                    work = partial(run, colorizer=colorizer)
+                else:
+                    work = partial(run_on, StagedPool(pool, source, target) if staged else pool)
+                return partial(self._group, work, source, target)
+
             for report in run_remote(inputs, output, self._settings, runner):
                 self._finished(report)
                 done.append(report)

@@ -10,6 +10,7 @@ from ..run.settings import Settings
 from .check import COMPARED
 from .log import verbosity
 from .options import FilePath, takes
+from .shots import every_minute
 from .text import say
 
 
@@ -36,12 +37,17 @@ def report_command(
     The page has a slider for each shot, a contact sheet, chroma and flicker over time, what
     'vidcolor check' finds, and the marks of OUT. It is one file and loads nothing.
     """
+    from ..review.finding import counted
     from ..review.report import write_report
+    from .screen import Screen
 
-    reviews = write_report(str(source), result, output, settings, shots)
+    reviews = write_report(
+        str(source),
+        result,
+        output,
+        settings,
+        shots,
+        on_progress=every_minute(Screen(quiet=False, as_json=False)),
+    )
     found = sum(len(each.findings) for each in reviews)
-    say(f"{output}: {_count(len(reviews), 'file')}, {_count(found, 'finding')}")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    say(f"{output}: {counted(len(reviews), 'file')}, {counted(found, 'finding')}")

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,6 +118,11 @@ def run_command(
         jobs, reports = plan(inputs, output, settings)
         screen.plan(jobs, reports, _describe_model(options), settings.encoder.encoder)
         sys.exit(1 if any(r.status == "failed" for r in reports) else 0)
+    if settings.marks.dossier is not None:
+        from ..review.report import add_to_dossier
+
+        marks = replace(settings.marks, dossier_extra=partial(add_to_dossier, options.shots))
+        settings = replace(settings, marks=marks)
     workers = WorkerPool(options, cluster, settings.timeout)
     make = functools.cache(lambda: make_colorizer(workers.own))
     given = make, options, settings, job, screen, workers

@@ -85,7 +85,7 @@ def shots_command(
         per_shot=per_shot,
         every=every,
         overwrite=settings.overwrite,
-        on_progress=_every_minute(screen),
+        on_progress=every_minute(screen),
     )
     for warning in written.warnings:
         screen.print_line(f"warning: {warning}")
@@ -96,7 +96,7 @@ def shots_command(
             say(line)
 
 
-def _every_minute(screen: Screen) -> ProgressCallback:
+def every_minute(screen: Screen) -> ProgressCallback:
     """Prints a line every minute."""
     said = time.monotonic()
 

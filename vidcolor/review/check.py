@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
-from ..run.settings import Settings
+from ..run.settings import Progress, ProgressCallback, Settings
 from ..run.shot_list import ShotList
 from ..sources import Input
 from ..sources.stream_sums import FilmSums, StreamSum, stream_sums
@@ -18,7 +19,7 @@ from ..system.threads import thread_budget
 from .colors import View, small_rgb, view
 from .detect import Detector, Place, ShotSummary
 from .films import Both, FilmPair
-from .finding import KINDS, Finding, Review, timecode
+from .finding import KINDS, Finding, Review, counted, timecode
 from .luma import LumaTally
 
 _LATE = 0.0011  # seconds: Matroska rounds to milliseconds
@@ -86,12 +87,10 @@ class FilmReview(Review):
     Attributes:
         shots: in order.
         curve: chroma and flicker over time.
-        pair: the two films.
     """
 
     shots: list[ShotSummary] = field(default_factory=list)
     curve: list[Point] = field(default_factory=list)
-    pair: FilmPair | None = None
 
 
 def review_film(
@@ -101,7 +100,7 @@ def review_film(
     *,
     listed: ShotList | None = None,
     watcher: Watcher | None = None,
-    on_progress: Callable[[int, int | None], None] = lambda done, total: None,
+    on_progress: ProgressCallback = lambda progress: None,
 ) -> FilmReview:
     """Compare a film with its original, and look for what needs a look.
 
@@ -112,7 +111,7 @@ def review_film(
             do not name them.
         listed: the shots; None to find them.
         watcher: also gets the frames.
-        on_progress: called with the number of frames that are done, and of all.
+        on_progress: called with the number of frames that are done.
 
     Raises:
         InputError: one of the films cannot be read.
@@ -131,19 +130,19 @@ class _FilmCheck:
         settings: Settings,
         listed: ShotList | None,
         watcher: Watcher | None,
-        on_progress: Callable[[int, int | None], None],
+        on_progress: ProgressCallback,
     ) -> None:
         self.pair = FilmPair(item, output, settings, listed)
-        self.review = FilmReview(item.path, output, True, pair=self.pair)
+        self.review = FilmReview(item.path, output, True)
         self.watcher, self.on_progress = watcher, on_progress
         self.told = 0  # findings that the watcher knows
         if watcher is not None:
             watcher.pair = self.pair
         label = self.pair.made.get("label", "none") != "none"
-        self.detector, self.curve = Detector(label=label), Curve()
         source, result = self.pair.source.facts, self.pair.result.facts
         exact = self.pair.made.get("exact_luma") is True
         self.luma = LumaTally(source, result, exact=exact)
+        self.detector, self.curve = Detector(label=label, unit=self.luma.unit), Curve()
         self.missing: list[Both] = []  # the first ones
         self.counts = {"missing": 0, "extra": 0, "late": 0}
         self.latest = 0.0
@@ -161,9 +160,29 @@ class _FilmCheck:
             )  # fmt: skip
             return review
         damage: list[str] = []
+        with closing(pair.frames(damage.append)) as frames:
+            if not self._compare(frames):
+                return self._other_pictures()
+        review.luma = self.luma.total
+        review.findings += self._frames() + self._streams() + self.detector.finish()
+        for line in damage[:20]:
+            if line.startswith(f"{review.output}:"):
+                review.findings.insert(0, Finding("unreadable", line))
+            else:
+                review.notes.append(f"the original is damaged: {line}")
+        review.notes += [
+            f"{count} more findings of {KINDS[kind]} are not listed"
+            for kind, count in self.detector.findings.more.items()
+        ]
+        review.shots, review.curve = self.detector.shots, self.curve.points
+        return review
+
+    def _compare(self, frames: Iterable[Both]) -> bool:
+        """Look at all frames; returns False at once if the films show other pictures."""
+        review, pair = self.review, self.pair
         total = pair.source.facts.num_frames_from_header
         alike: list[float] = []
-        for both in pair.frames(damage.append):
+        for both in frames:
             gray, color = both.gray, both.color
             if gray is None or color is None:
                 self._unpaired(both)
@@ -176,21 +195,13 @@ class _FilmCheck:
             if len(alike) < _FIRST:
                 alike += _likeness(*pictures)
                 if len(alike) == _FIRST and max(alike) < _OTHER:
-                    return self._other_pictures()
+                    return False
             self.detector.luma(place, *self.luma.add(gray, color))
             self._colors(place, view(*pictures), both)
             review.frames += 1
             if review.frames % 25 == 0:
-                self.on_progress(review.frames, total)
-        review.luma = self.luma.total
-        review.findings += self._frames() + self._streams() + self.detector.finish()
-        review.notes += [f"damaged: {line}" for line in damage[:20]]
-        review.notes += [
-            f"{count} more findings of {KINDS[kind]} are not listed"
-            for kind, count in self.detector.findings.more.items()
-        ]
-        review.shots, review.curve = self.detector.shots, self.curve.points
-        return review
+                self.on_progress(Progress(review.source, review.frames, total))
+        return True
 
     def _other_pictures(self) -> FilmReview:
         text = (
@@ -228,12 +239,12 @@ class _FilmCheck:
         found = []
         for both in self.missing:
             kind = "missing" if both.color is None else "extra"
-            what = "of the original are missing" if kind == "missing" else "are not the original's"
+            what = "missing of the original" if kind == "missing" else "more than the original has"
             seconds = float(self.pair.origin + both.seconds)
-            text = f"{self.counts[kind]} frames {what}, the first at {timecode(seconds)}"
+            text = f"{counted(self.counts[kind], 'frame')} {what}, the first at {timecode(seconds)}"
             found.append(Finding("frames", text))
         if self.counts["late"]:
-            text = f"{self.counts['late']} frames are shown up to {self.latest:.3f} s off"
+            text = f"{counted(self.counts['late'], 'frame')} shown up to {self.latest:.3f} s off"
             found.append(Finding("times", text))
         return found
 

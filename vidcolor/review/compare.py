@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
@@ -17,7 +16,7 @@ from ..color.compose import compose
 from ..errors import InputError
 from ..frames import ColorBatch, PixelFormat, VideoInfo
 from ..marks import Marks
-from ..run.settings import Settings
+from ..run.settings import Progress, ProgressCallback, Settings
 from ..sinks import FilmReport, FilmSink, check_container, choose_pixel_format
 from ..sinks.marking import FilmMarking
 from ..sources import Input
@@ -36,7 +35,7 @@ def write_comparison(
     settings: Settings,
     *,
     wipe: bool = False,
-    on_progress: Callable[[int, int | None], None] = lambda done, total: None,
+    on_progress: ProgressCallback = lambda progress: None,
 ) -> FilmReport:
     """Write a film of both, original left and result right, with the original's sound.
 
@@ -49,7 +48,7 @@ def write_comparison(
         target: the film to write; its suffix names the container.
         settings: `encoder`, `copy` and `overwrite`, and what `FilmPair` takes.
         wipe: of one frame's size, with a line between both that moves.
-        on_progress: called with the number of frames that are done, and of all.
+        on_progress: called with the number of frames that are done.
 
     Raises:
         InputError: one of the films cannot be read, or their frames differ in size.
@@ -106,7 +105,7 @@ def write_comparison(
                     planes = _joined(gray.planes, color, facts.rotation)
                 sink.write(ColorBatch(planes, format, each.gray))
                 frames += 1
-                on_progress(frames, facts.num_frames_from_header)
+                on_progress(Progress(item.path, frames, facts.num_frames_from_header))
             return sink.finish(incomplete=bool(damage))
     finally:
         digest.close()

@@ -215,18 +215,19 @@ class Detector:
 
     Args:
         label: a label is drawn into the result, so that places differ in lightness.
+        unit: of differences in lightness.
 
     Attributes:
         shots: of the film so far.
         findings: what was found.
     """
 
-    def __init__(self, *, label: bool) -> None:
+    def __init__(self, *, label: bool, unit: str = "L*") -> None:
         self.findings = found = Findings()
         self.shots: list[ShotSummary] = []
         self._label = label
         self._meter, self._jumps = ChangeMeter(), Jumps(found)
-        self._luma = Runs("luma", "differs by {:.1f} of L* in the mean or at a place".format, found)
+        self._luma = Runs("luma", f"differs by up to {{:.1f}} in {unit}".format, found)
         self._flicker = Runs("flicker", "colors go back and forth by {:.0f} in a*b*".format, found)
         self._blobs = Runs("blob", _blob_text, found)
         self._reversals: deque[tuple[Place, float]] = deque()
@@ -244,8 +245,9 @@ class Detector:
         Returns:
             How they changed from the frame before.
         """
-        change = self._meter.add(seen, cut)
-        if not self.shots or place.shot != self.shots[-1].first.shot:
+        begins = not self.shots or place.shot != self.shots[-1].first.shot
+        change = self._meter.add(seen, cut or begins)  # its first frame may be missing
+        if begins:
             self._end_shot()
             self.shots.append(ShotSummary(place, place))
         self.shots[-1].add(place, seen, change)

@@ -22,6 +22,11 @@ KINDS = {
 }
 
 
+def counted(number: int, what: str) -> str:
+    """`1 frame`, `2 frames`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def timecode(seconds: float) -> str:
     """`HH:MM:SS.fff`, as `--start` takes it."""
     whole = round(seconds * 1000)
@@ -116,12 +121,11 @@ class Review:
     @property
     def summary(self) -> str:
         """One line: what was compared."""
-        what = f"{self.frames} frames" if self.is_film else "picture"
+        what = counted(self.frames, "frame") if self.is_film else "picture"
         if self.luma is not None:
             unit, most, mean = self.luma.unit, self.luma.largest, self.luma.mean
             what += f", {unit} differs by {mean:.2f} in the mean, {most:.1f} at most"
             if self.luma.exact == 1:
                 what += ", Y' is equal bit for bit"
-        count = len(self.findings)
-        found = f"{count} finding{'' if count == 1 else 's'}" if count else "nothing found"
+        found = counted(len(self.findings), "finding") if self.findings else "nothing found"
         return f"{self.output}: {what}; {found}"

@@ -121,13 +121,17 @@ class LumaTally:
         return float(amount.mean()), largest_place(difference)
 
     @property
+    def unit(self) -> str:
+        """Of the differences: `L*`, or `Y'` in codes of 8 bits."""
+        return "Y'" if self._exact else "L*"
+
+    @property
     def total(self) -> Luma | None:
         """Of all frames so far; None without any."""
         if not self._pixels:
             return None
         share = self._equal / self._pixels if self._comparable else None
-        unit = "Y'" if self._exact else "L*"
-        return Luma(unit, self._largest, self._sum / self._pixels, share)
+        return Luma(self.unit, self._largest, self._sum / self._pixels, share)
 
 
 def largest_place(difference: NDArray[np.float32]) -> float:

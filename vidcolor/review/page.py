@@ -14,7 +14,7 @@ from ..system.files import replacing
 from .album import FilmAlbum, Picture, PictureAlbum, left_out
 from .charts import curve
 from .check import FilmReview
-from .finding import KINDS, Finding, Review, timecode
+from .finding import KINDS, Finding, Review, counted, timecode
 from .page_parts import PAGE, SCRIPT
 from .page_parts import STYLE as OWN_STYLE
 
@@ -164,7 +164,7 @@ def _page(
 ) -> str:
     found = "".join(findings)
     return PAGE.substitute(
-        title=page_text(f"{name}: {len(findings)} findings" if findings else name),
+        title=page_text(f"{name}: {counted(len(findings), 'finding')}" if findings else name),
         when=page_text(when),
         style=STYLE + OWN_STYLE,
         totals=totals,
@@ -258,7 +258,7 @@ def _thumb(where: str, shown: Picture, name: str) -> str:
 
 def _stills(stills: Sequence[tuple[str, str]]) -> str:
     items = "".join(
-        f'<li><img src="{url}" alt="still {page_text(name)}" loading="lazy">{page_text(name)}</li>'
+        f'<li><img src="{url}" alt="still {page_text(name)}">{page_text(name)}</li>'
         for name, url in stills
     )
     return f'<ul class="stills">{items}</ul>' if items else ""

@@ -108,7 +108,7 @@ def review_picture(source: Path, output: Path, settings: Settings) -> Review:
     largest, mean, place = _luma(source, output) if exact else _lightness(one, two)
     review.luma = Luma("Y'" if exact else "L*", largest, mean)
     if mean > _MEAN or (place > _PLACE and not label):
-        text = f"differs by {max(mean, place):.1f} of {review.luma.unit} in the mean or at a place"
+        text = f"differs by up to {max(mean, place):.1f} in {review.luma.unit}"
         review.findings.append(Finding("luma", text))
     seen = view_of(one, output)
     cast = cast_of(seen)

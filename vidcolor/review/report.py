@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
+import shutil
 from pathlib import Path
 
 from ..errors import InputError
 from ..run.pairs import Pair
-from ..run.settings import Settings
+from ..run.settings import ProgressCallback, Settings
 from ..run.shot_list import ShotList, read_shots
 from .album import FilmAlbum, PictureAlbum, still_urls
 from .check import FilmReview, review_film
@@ -17,7 +17,12 @@ from .pictures import pairs_of, review_all
 
 
 def write_report(
-    source: str, result: Path, page: Path, settings: Settings, shots: Path | None = None
+    source: str,
+    result: Path,
+    page: Path,
+    settings: Settings,
+    shots: Path | None = None,
+    on_progress: ProgressCallback = lambda progress: None,
 ) -> list[Review]:
     """Compare, and write what was found with pictures onto a page.
 
@@ -27,6 +32,7 @@ def write_report(
         page: the HTML file.
         settings: see `review_film`; with `overwrite` any file of that name is replaced.
         shots: a folder of shots whose stills are shown.
+        on_progress: called with the number of a film's frames that are done.
 
     Returns:
         The reviews.
@@ -39,14 +45,17 @@ def write_report(
     pairs = pairs_of(source, result, settings.fps)
     listed = None if shots is None else read_shots(shots)
     if len(pairs) == 1 and not pairs[0].item.is_picture:
-        whole, text = _film(pairs[0], settings, listed)
+        whole, text = _film(pairs[0], settings, listed, on_progress)
         write_page(page, text, overwrite=settings.overwrite)
         return [whole]
     if shots is not None:
         raise InputError(f"{shots}: belongs to one film, but {source} is none; leave out --shots")
     album = PictureAlbum(len(pairs))
     reviews: list[Review] = []
-    film = partial(_film_in_folder, settings)
+
+    def film(pair: Pair) -> Review:
+        return review_film(pair.item, pair.output, settings, on_progress=on_progress)
+
     for number, review in enumerate(review_all(pairs, settings, film)):
         if not review.is_film and review.luma is not None:
             album.see(number, review.source, review.output, flagged=bool(review.findings))
@@ -56,9 +65,32 @@ def write_report(
     return reviews
 
 
-def _film(pair: Pair, settings: Settings, listed: ShotList | None) -> tuple[FilmReview, str]:
+def add_to_dossier(
+    shots: Path | None, source: Path, output: Path, settings: Settings, folder: Path
+) -> None:
+    """Put the page of a result, and the lists of a folder of shots, into a dossier's folder.
+
+    Args:
+        shots: the folder of shots, None for none.
+        source: the original.
+        output: the result.
+        settings: of the run that made it.
+        folder: the dossier's.
+    """
+    write_report(str(source), output, folder / "report.html", settings, shots)
+    if shots is not None:
+        (folder / "shots").mkdir()
+        for path in shots.glob("shots.*"):
+            shutil.copy2(path, folder / "shots" / path.name)
+
+
+def _film(
+    pair: Pair, settings: Settings, listed: ShotList | None, on_progress: ProgressCallback
+) -> tuple[FilmReview, str]:
     album = FilmAlbum()
-    review = review_film(pair.item, pair.output, settings, listed=listed, watcher=album)
+    review = review_film(
+        pair.item, pair.output, settings, listed=listed, watcher=album, on_progress=on_progress
+    )
     for finding in review.findings:
         album.flag(finding.shot)
     album.close()
@@ -67,7 +99,3 @@ def _film(pair: Pair, settings: Settings, listed: ShotList | None) -> tuple[Film
         ranges = [range(shot.first, shot.last + 1) for shot in listed.shots]
         stills = still_urls(listed.folder, len(listed.film.pts), ranges)
     return review, film_page(review, album, stills)
-
-
-def _film_in_folder(settings: Settings, pair: Pair) -> Review:
-    return review_film(pair.item, pair.output, settings)

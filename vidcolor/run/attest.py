@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ..color.label import Label
@@ -76,7 +77,10 @@ def _attest(
         _report(report, error)
     if settings.marks.dossier is not None and report.output.is_file():
         try:
-            write_dossier(Path(settings.marks.dossier), subject, overwrite=overwrite)
+            add = None
+            if settings.marks.dossier_extra is not None and subject.has_luma:
+                add = partial(settings.marks.dossier_extra, report.input, report.output, settings)
+            write_dossier(Path(settings.marks.dossier), subject, add, overwrite=overwrite)
         except VidcolorError as error:
             _report(report, error)
 

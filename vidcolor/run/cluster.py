@@ -40,10 +40,12 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
 }
-# A cluster of one machine listens on 127.0.0.1 alone: whoever reaches Ray can run programs.
-_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# A cluster of one machine listens on 127.0.0.1 alone: whoever reaches Ray can run programs. Its
+# processes have the priority of this one.
+_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_niceness": "0"}
 _PASSED = ("SOURCE_DATE_EPOCH",)  # variables that decide what is written
 _LONG = 40  # characters of a temporary folder's name; sockets' names have 107 at most
+_LINE = 300  # characters of what Ray says of a lost node; its logs follow
 _ANSWER = 10.0  # seconds for the cluster's head to answer
 _LOOK = 1.0  # seconds between two looks at the cluster
 
@@ -90,6 +92,11 @@ def _do(options: ColorizerOptions, here: _Here, task: Task | None, board: Any, n
         return task.run(colorizer, on_frames)
     except Exception as error:
         return portable(error)
+
+
+def _log_instead(said: dict[str, Any], **more: Any) -> None:
+    """In place of Ray's function that prints."""
+    logger.info("Ray: %s", " ".join(map(str, said.get("lines", ())))[:_LINE])
 
 
 class _Board:
@@ -200,6 +207,9 @@ class Cluster:
                 f"--cluster {address}: no cluster can be reached there ({reason}); start one with "
                 "'ray start --head', or use --cluster local"
             ) from error
+        # Ray prints that nodes are lost, whatever it is told, to the output that --json has.
+        self._printing = getattr(self._ray._private.worker, "print_to_stdstream", None)
+        self._ray._private.worker.print_to_stdstream = _log_instead
 
     def _nodes(self) -> list[dict[str, Any]]:
         return [node for node in self._ray.nodes() if node["Alive"]]
@@ -318,3 +328,4 @@ class Cluster:
     def _disconnect(self) -> None:
         if self._own:
             self._ray.shutdown()
+            self._ray._private.worker.print_to_stdstream = self._printing

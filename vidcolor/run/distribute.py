@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import queue
 import threading
 import time
@@ -170,8 +171,11 @@ class _Driver:
             return
         describe = _Once(lambda: self._result(Describe(job, self._settings)))
         counted = _Counter(len(job.items))
-        for first in range(0, len(job.items), WINDOW):
-            some = replace(job, items=job.items[first : first + WINDOW])
+        # as many groups for each worker, of a window at most
+        rounds = math.ceil(len(job.items) / (WINDOW * max(1, self._pool.size)))
+        group = math.ceil(len(job.items) / (rounds * max(1, self._pool.size)))
+        for first in range(0, len(job.items), group):
+            some = replace(job, items=job.items[first : first + group])
             yield partial(self._pictures, some, describe, counted)
 
     def _outcome(self, job: Job) -> Outcome:
@@ -235,6 +239,8 @@ class _Driver:
             raise NotDivisibleError("it is tried once more")
         if not (self._settings.resume and can_resume(job.output)):
             raise NotDivisibleError("its finished part could not be kept")
+        if job.chroma is not None or self._settings.output_lut is not None:
+            raise NotDivisibleError("it has files of colors beside its output")
         if not job.source.seeks:
             raise NotDivisibleError("it cannot be entered in its middle")
         description = self._result(Describe(job, self._settings))

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -97,14 +97,18 @@ def check_dossier(folder: Path) -> None:
 
 
 def write_dossier(
-    folder: Path, subject: Subject, extras: Iterable[Path] = (), *, overwrite: bool = False
+    folder: Path,
+    subject: Subject,
+    add: Callable[[Path], None] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Write the bag of one output, `folder/NAME`, and validate it.
 
     Args:
         folder: where the bags lie.
         subject: what it is of.
-        extras: further files to put in, such as a report or a list of shots.
+        add: puts further files into the folder that it gets, such as a report.
         overwrite: replace a bag of that name.
 
     Returns:
@@ -121,7 +125,9 @@ def write_dossier(
     made = temporary_path(bag, ".part")
     try:
         made.mkdir(parents=True)
-        _fill(made, subject, extras)
+        if add is not None:
+            add(made)
+        _fill(made, subject)
         info = {
             "Bagging-Date": today()[:10],
             "Bag-Software-Agent": f"{SOFTWARE}, bagit.py {library.VERSION}",
@@ -142,7 +148,7 @@ def write_dossier(
     return bag
 
 
-def _fill(folder: Path, subject: Subject, extras: Iterable[Path]) -> None:
+def _fill(folder: Path, subject: Subject) -> None:
     output = subject.output
     _link(output, folder / output.name)
     aside = sidecar_of(output)
@@ -167,10 +173,9 @@ def _fill(folder: Path, subject: Subject, extras: Iterable[Path]) -> None:
     if shipped is not None and shipped.sha256 == subject.marks.model_sha256:
         card = shipped_folder() / f"{subject.marks.model}.md"
         _link(card, folder / "model_card.md", copied=True)
-    for name, paths in (("references", subject.references), ("more", extras)):
-        for number, path in enumerate(paths, 1):
-            (folder / name).mkdir(exist_ok=True)
-            _link(path, folder / name / f"{number:03}_{path.name}", copied=True)
+    for number, path in enumerate(subject.references, 1):
+        (folder / "references").mkdir(exist_ok=True)
+        _link(path, folder / "references" / f"{number:03}_{path.name}", copied=True)
     (folder / "premis.xml").write_bytes(_premis(folder, subject, sums, before, after))
 
 

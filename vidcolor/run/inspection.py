@@ -75,7 +75,7 @@ def inspect(file: Path, source: Path | None = None) -> Inspection:
     marks = read_marks(file)
     checks = []
     if source is not None or "source_sha256" in marks:
-        checks.append(_source(marks, source, file.parent))
+        checks.append(_source(marks, source, file))
     if "model" in marks:
         checks.append(_model(marks))
     try:
@@ -92,13 +92,15 @@ def inspect(file: Path, source: Path | None = None) -> Inspection:
     return Inspection(file, marks, tuple(checks), credentials)
 
 
-def _source(marks: dict[str, str], source: Path | None, folder: Path) -> Check:
+def _source(marks: dict[str, str], source: Path | None, file: Path) -> Check:
     given = marks.get("source_sha256", "")
-    path = source or folder / Path(marks.get("source", "")).name
+    path = source or file.with_name(Path(marks.get("source", "")).name or file.name)
     if len(given) != 64:
         return Check("source", "unknown", "the file names no SHA-256 of its source")
-    if source is None and not path.is_file():
-        return Check("source", "unknown", f"{path} is not there; give the original with --source")
+    if source is None and (path == file or not path.is_file()):  # outputs may keep the name
+        return Check(
+            "source", "unknown", f"{path.name} is not there; give the original with --source"
+        )
     try:
         found = sha256_of([path])
     except OSError as error:

@@ -201,6 +201,8 @@ def _flat(options: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for each in fields(options):
         value = getattr(options, each.name)
+        if callable(value):
+            continue
         if is_dataclass(value) and option_of(each) is None:
             found |= _flat(value)
         elif isinstance(value, bool | int | float | None):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -63,6 +64,9 @@ class ProvenanceSettings:
         help="Write a BagIt bag for each output into FOLDER: the output, checksums of every frame "
         "before and after, PREMIS events, the model card. Needs vidcolor[dossier].",
     )
+
+    # Called with input, output, settings of the run and a dossier's folder: puts more into that.
+    dossier_extra: Callable[..., None] | None = None
 
     def __post_init__(self) -> None:
         check_options(self)

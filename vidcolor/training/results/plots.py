@@ -173,6 +173,8 @@ def plot_runs(
     Raises:
         OutputError: the file cannot be written.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure, panels = _figure(len(measures), title)
     for axes, key in zip(panels, measures, strict=True):
         drawn: list[float] = []
@@ -181,7 +183,11 @@ def plot_runs(
             for measure, line in ((f"train_{key}", "--"), (key, "-")):
                 points = _points(history, measure, end)
                 label = f"{name}, diverged" if end == 1 else name
-                style = {"ls": line, "c": f"C{i % 10}", "marker": "." * (len(points) < _MARKED)}
+                style: dict[str, Any] = {
+                    "ls": line,
+                    "c": f"C{i % 10}",
+                    "marker": "." * (len(points) < _MARKED),
+                }
                 axes.plot(
                     list(points),
                     list(points.values()),
@@ -191,6 +197,7 @@ def plot_runs(
                 drawn += points.values()
         axes.set_title(_label(key), fontsize=10, parse_math=False)
         _finish(axes, drawn, "epoch", log="loss" in key)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _save(figure, path)
 
 
