@@ -49,7 +49,7 @@ def test_the_options_of_a_run_are_taken(command: Vidcolor, tmp_path: Path) -> No
     """So that a run's command line becomes a forecast with one word changed."""
     run, probe = (command(word, "--help").out for word in ("run", "probe"))
     own = {"--overwrite", "--skip-existing", "--preview", "--dry-run", "--quiet", "--verbose"}
-    own |= {"--report", "--notify", "--watch", "--poll", "--min-free"}
+    own |= {"--report", "--notify", "--watch", "--poll", "--min-free", "--cluster"}
     wanted = set(re.findall(r"--[a-z][a-z-]+", run)) - own - {"--color"}
     assert len(wanted) > 20 and wanted <= set(re.findall(r"--[a-z][a-z-]+", probe))
     film = encode(tmp_path / "in.mkv", "ffv1", "yuv420p", frames(9)).path
