@@ -24,7 +24,7 @@ def test_the_short_campaign_finds_nothing(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,
     )
     found = json.loads(output.read_text(encoding="utf-8"))
     assert done.returncode == 0 and found["faults"] == [], done.stderr

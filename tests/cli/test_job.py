@@ -160,7 +160,7 @@ def test_a_watched_folder(start: Start, folder: Path, tmp_path: Path) -> None:
 def test_a_signal_keeps_the_finished_part_of_a_film(start: Start, tmp_path: Path) -> None:
     folder, out, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.json"
     folder.mkdir()
-    lumas = frames(20) * 60
+    lumas = frames(20) * 120
     encode(folder / "long.mkv", "libx264", "yuv420p", lumas, options={"preset": "ultrafast"})
     process = start("run", folder, "-o", out, *RAMP, "--watch", "--report", report)
 
