@@ -32,8 +32,8 @@ from vidcolor.evaluation.color_film import RgbBatch
 from vidcolor.evaluation.metrics import psnr
 from vidcolor.frames import picture_format
 from vidcolor.run.colorizer import Colorizer
-from vidcolor.run.shot_list import FILM, GRAYS, LIST, FilmFrames, Shot
-from vidcolor.run.stills import still_name
+from vidcolor.run.references.shot_list import FILM, GRAYS, LIST, FilmFrames, Shot
+from vidcolor.run.references.stills import still_name
 from vidcolor.shots.timelines import to_toml
 from vidcolor.training.adapt import adapt
 from vidcolor.training.options import AdaptOptions
@@ -61,11 +61,13 @@ def pans(archives: Sequence[Path], films: int, seed: int) -> Iterator[Film]:
     for number in range(films):
         film: Film = []
         while len(film) < _SHOTS:
-            archive, name = files[next(order)]
+            place = next(order, None)
+            if place is None:
+                raise SystemExit(f"there are too few colorful photographs for {films} films")
+            archive, name = files[place]
             picture = Image.open(io.BytesIO(zipfile.ZipFile(archive).read(name))).convert("RGB")
             rgb = np.asarray(picture)
-            frames = [_view(rgb, step, left=bool(random.integers(2))) for step in _STEPS[:1]]
-            if float(_chroma(frames[0])) < _LEAST_CHROMA:
+            if _chroma(_view(rgb, 0.0, left=bool(random.integers(2)))) < _LEAST_CHROMA:
                 continue
             to_left = bool(random.integers(2))
             film.append((f"{number}/{name}", [_view(rgb, step, left=to_left) for step in _STEPS]))
@@ -86,8 +88,8 @@ def _view(rgb: np.ndarray, step: float, *, left: bool) -> RgbBatch:
     return RgbBatch(luma, 8, True, (0,), (1,), rgb=shown)
 
 
-def _chroma(frame: RgbBatch) -> torch.Tensor:
-    return rgb_to_lab(frame.rgb.float() / 255)[:, 1:].norm(dim=1).mean()
+def _chroma(frame: RgbBatch) -> float:
+    return float(rgb_to_lab(frame.rgb.float() / 255)[:, 1:].norm(dim=1).mean())
 
 
 def write_folder(folder: Path, film: Film) -> None:
@@ -140,7 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     given = parser.parse_args(arguments)
     options = AdaptOptions(given.steps, given.rate, given.tether)
-    films = [(film, 1) for film in pans(given.photos, given.films, given.seed)]
+    count = given.films if given.photos else 0
+    films = [(film, 1) for film in pans(given.photos, count, given.seed)]
     for clip in given.clips:
         film = list(parts_of(clip, 384, given.every, given.every))
         films.append((film[:: -(-len(film) // 16)], given.step))

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--minutes", type=float, default=16.0, help="for the real runs [16]")
     parser.add_argument("--seconds", type=float, default=90.0, help="of the film [90]")
-    parser.add_argument("--pictures", type=int, default=192, help="in the folder [192]")
+    parser.add_argument("--pictures", type=int, default=256, help="in the folder [256]")
     parser.add_argument("--model", default="fast", help="[fast]")
     parser.add_argument("--size", default="640x480", help="of the film's frames [640x480]")
     parser.add_argument("--most", type=int, default=10_000, help="workers [10000]")

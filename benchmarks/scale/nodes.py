@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import statistics
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -16,12 +15,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from vidcolor.run.cluster import Cluster
-from vidcolor.run.distribute import run_on
+from vidcolor.run.parallel.cluster import Cluster
+from vidcolor.run.parallel.distribute import run_on
+from vidcolor.run.parallel.pool import OnFrames
+from vidcolor.run.parallel.tasks import PartOfFilm, Task
 from vidcolor.run.plan import most_pixels, plan
-from vidcolor.run.pool import OnFrames
 from vidcolor.run.settings import ColorizerOptions, Progress, Settings
-from vidcolor.run.tasks import PartOfFilm, Task
 
 _ROOT = Path(__file__).resolve().parents[2]
 _KILL_AT = 0.4  # share of the frames that are done when the node is killed
@@ -114,23 +113,15 @@ def run_nodes(
             pool.submit = _logging(pool.submit, log)  # type: ignore[method-assign]
             killed: list[float] = []
 
-            def replace_node() -> None:
-                killed.append(time.time())
-                nodes.remove_node(other, allow_graceful=False)
-                nodes.add_node(**_NODE)
-
-            killer = threading.Thread(target=replace_node)
-
             def on_progress(progress: Progress) -> None:
-                share = progress.done / (progress.total or 1)
-                if kill and killer.ident is None and share >= _KILL_AT:
-                    killer.start()
+                if kill and not killed and progress.done >= _KILL_AT * (progress.total or 0):
+                    killed.append(time.time())
+                    nodes.remove_node(other, allow_graceful=False)
+                    nodes.add_node(**_NODE)
 
             began = time.perf_counter()
             reports = list(run_on(pool, jobs, settings, on_progress, length=Fraction(length)))
             seconds = time.perf_counter() - began
-            if kill:
-                killer.join()
     finally:
         nodes.shutdown()
         for path in output.parent.glob("warm-*"):

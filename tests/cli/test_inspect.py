@@ -46,6 +46,15 @@ def test_another_original_is_noticed(command: Vidcolor, tmp_path: Path, film: Pa
     assert answer.code == 0 and "source unknown" in answer.out
 
 
+def test_an_output_of_its_originals_name_is_not_taken_for_it(
+    command: Vidcolor, tmp_path: Path, film: Path
+) -> None:
+    output = tmp_path / "out" / film.name
+    assert command("run", film, "-o", output, *RUN).code == 0
+    answer = command("inspect", output)
+    assert answer.code == 0 and "source unknown" in answer.out
+
+
 def test_a_file_that_says_nothing(command: Vidcolor, film: Path) -> None:
     answer = command("inspect", film)
     assert answer.code == 0 and "nothing" in answer.out

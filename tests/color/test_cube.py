@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -22,7 +23,7 @@ def by_ffmpeg(lut: Path, rgb: np.ndarray) -> np.ndarray:
     height, width = rgb.shape[:2]
     graph.link_nodes(
         graph.add_buffer(width=width, height=height, format=av.VideoFormat("gbrp16le"),
-                         time_base=1),
+                         time_base=Fraction(1)),
         graph.add("lut3d", f"file={lut}:interp=tetrahedral"),
         graph.add("buffersink"),
     ).configure()  # fmt: skip

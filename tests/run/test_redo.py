@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -20,8 +21,9 @@ from vidcolor.color.adjust import ColorAdjustment
 from vidcolor.errors import InputError, OutputError
 from vidcolor.frames import Segment
 from vidcolor.run.redo import Wish, redo
+from vidcolor.run.references.shot_list import Shot
+from vidcolor.run.references.stills import still_name
 from vidcolor.run.settings import ColorizerOptions
-from vidcolor.run.shot_list import Shot
 from vidcolor.sources.marks import read_marks
 
 OPTIONS = ColorizerOptions(device="cpu", precision="fp32")
@@ -40,9 +42,11 @@ def film(tmp_path: Path) -> Path:
     return film
 
 
-def color(film: Path, name: str, encoder: EncoderSettings, *, listed: bool = True) -> Path:
+def color(
+    film: Path, name: str, encoder: EncoderSettings, *, listed: bool = True, model: str = "_ramp"
+) -> Path:
     folder = film.parent / "shots" if listed else None
-    colorizer = Colorizer("_ramp", device="cpu", size=64, precision="fp32", shots=folder)
+    colorizer = Colorizer(model, device="cpu", size=64, precision="fp32", shots=folder)
     (report,) = colorize(
         film, film.with_name(name), colorizer=colorizer,
         settings=Settings(encoder=encoder, overwrite=True),
@@ -119,7 +123,7 @@ def test_one_shot_again(film: Path, tmp_path: Path, name: str, encoder: EncoderS
         tags = [{k: v for k, v in c.metadata.items() if k not in ignored} for c in (one, two)]
         assert tags[0] == tags[1]
         chapters = [
-            [(each["start"] * each["time_base"], each["metadata"]) for each in c.chapters()]
+            [(each["start"] * (each["time_base"] or 0), each["metadata"]) for each in c.chapters()]
             for c in (one, two)
         ]
         assert chapters[0] == chapters[1]
@@ -144,6 +148,22 @@ def test_as_a_new_run_would_color_it(film: Path, tmp_path: Path) -> None:
     for one, other in zip(read_frames(output), read_frames(whole), strict=True):
         for a, b in zip(planes_of(one), planes_of(other), strict=True):
             assert np.array_equal(a, b)
+
+
+def test_after_a_still_has_changed(film: Path, tmp_path: Path) -> None:
+    scene = np.tile(np.arange(64, dtype=np.uint8) * 3, (48, 1))
+    for place in ("shots", "shots/gray"):
+        cv2.imwrite(str(tmp_path / place / still_name(2, 12)), scene)
+    still = tmp_path / "shots" / still_name(2, 12)
+    cv2.imwrite(str(still), np.stack([scene // 2, scene // 2, scene], axis=2))
+    output = color(film, "o.mp4", X264, model="_tiny")
+    before = output.with_name("before.mp4")
+    before.write_bytes(output.read_bytes())
+    cv2.imwrite(str(still), np.stack([scene, scene // 2, scene // 2], axis=2))
+    redo(output, Wish(shots=(2,)), OPTIONS, Settings())
+    assert {10} <= set(changed(before, output)) <= set(range(10, 20))
+    blue, red = (np.mean([each[0] for each in chroma(path)[10:20]]) for path in (output, before))
+    assert blue > red + 2
 
 
 def test_a_stretch_from_key_frame_to_key_frame(film: Path) -> None:

@@ -11,6 +11,8 @@ Curves and sheets go into the rows' folders.
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -51,6 +53,16 @@ class Runs:
         folder = self.folder(name)
         return read_results(folder / "results.json") if folder else None
 
+    def or_earlier(self, name: str) -> Run | None:
+        """The results of the run `name`; without it those of the grid that was kept in its row."""
+        if run := self(name):
+            return run
+        row, kind, combination = name.split("/")
+        path = TRAIN / row / f"{kind}.json"
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        found = [each for each in known if each["name"] == combination]
+        return {**found[0], "best": found[0], "earlier": True} if found else None
+
 
 def pair(document: float | None, ours: Any, form: str = ".4g") -> str:
     """A cell: the document's figure / ours."""
@@ -61,7 +73,7 @@ def measure(run: Run | None, key: str, share: float | None = None) -> float | No
     """A measure of the validation, at the best epoch or after a share of the epochs."""
     if run is None:
         return None
-    if share is None:
+    if share is None or run.get("earlier"):
         return (run.get("best") or {}).get(key)
     epoch = round(share * run["recipe"]["epochs"])
     return next((row.get(key) for row in run["history"] if row["epoch"] == epoch), None)
@@ -74,9 +86,12 @@ def tested(run: Run | None, key: str) -> float | None:
 
 def scale(runs: Iterable[Run | None]) -> str:
     """What the runs of a table were trained on, and for how long."""
-    known = [run for run in runs if run]
+    made = [run for run in runs if run]
+    known = [run for run in made if not run.get("earlier")]
+    kept = len(made) - len(known)
+    earlier = f"{kept} runs of the grid that is kept beside the recipe; the others " if kept else ""
     if not known:
-        return "Not run yet."
+        return "Ours: the grid that is kept beside the recipe." if kept else "Not run yet."
     recipe, data = known[-1]["recipe"], known[-1]["data"]
     repeated = recipe["repeat_augmented"]
     times = f", enlarged {repeated} times" if repeated > 1 else ""
@@ -84,8 +99,9 @@ def scale(runs: Iterable[Run | None]) -> str:
     most = max(run["epochs"] for run in known)
     seconds = sum(run["wall_seconds"] for run in known)
     return (
-        f"Ours: {data['train']:,} pictures ({sources}){times}, {data['validation']:,} to validate, "
-        f"{data['test']:,} to test; {recipe['size']}x{recipe['size']}, {recipe['precision']}, "
+        f"Ours: {earlier}{data['train']:,} pictures ({sources}){times}, "
+        f"{data['validation']:,} to validate, {data['test']:,} to test; "
+        f"{recipe['size']}x{recipe['size']}, {recipe['precision']}, "
         f"{most} epochs at most; {len(known)} run{'s' * (len(known) > 1)}, together "
         f"{duration(seconds)} of one thread on a machine that other work kept busy."
     )
@@ -142,12 +158,14 @@ def s2(runs: Runs) -> str:
     for question, rows in S2.items():
         lines = []
         for label, (name, figures) in rows.items():
-            run = used[name] = runs(f"S2/{name}")
+            run = used[name] = runs.or_earlier(f"S2/{name}")
             theirs = figures or (None,) * 4
             lost = run is not None and run["status"] == "diverged"
             keys = ("train_loss", "loss", "margin_error")
             ours = ["diverged" if lost else cell(measure(run, key)) for key in keys]
-            epochs = pair(theirs[0], run and run["best_epoch"], ".0f")
+            chosen = f"{run['epochs']} run" if run and run.get("earlier") else None
+            epochs = pair(theirs[0], run and run.get("best_epoch"), ".0f")
+            epochs = f"{cell(theirs[0])} / {chosen}" if chosen else epochs
             cells = [f"{cell(t)} / {o}" for t, o in zip(theirs[1:], ours, strict=True)]
             lines.append([label, epochs, *cells])
         name = question.partition(" (")[0]
@@ -162,7 +180,8 @@ def s2_grid(runs: Runs) -> str:
     lines, used = [], []
     for layers in (1, 2, 4):
         for kernels in (2, 4, 8):
-            row = [runs(f"S2/grid/layers={layers},kernels={kernels},lr={rate}") for rate in rates]
+            stem = f"S2/grid/layers={layers},kernels={kernels}"
+            row = [runs.or_earlier(f"{stem},lr={rate}") for rate in rates]
             used += row
             texts = [
                 "diverged"
@@ -209,14 +228,16 @@ def s3_affine(runs: Runs) -> str:
 
 
 def s3_batches(runs: Runs) -> str:
-    found = {size: runs(f"S3b/grid/batch_size={size}") for size in (10, 50, 100, 200)}
+    sizes = (10, 50, 100, 200)
+    found = {size: runs(f"S3b/grid/batch_size={size}") for size in sizes}
+    if not any(found.values()):  # all of one kind: the kept ones are of all classes
+        found = {size: runs.or_earlier(f"S3b/grid/batch_size={size}") for size in sizes}
     lines = []
     for size, run in found.items():
         losses = [measure(run, key, 1.0) for key in ("train_loss", "loss", "accuracy")]
         best = measure(run, "loss")
-        lines.append(
-            [str(size), *map(cell, [*losses, best]), duration(run and run["wall_seconds"])]
-        )
+        seconds = (run or {}).get("wall_seconds", (run or {}).get("seconds"))
+        lines.append([str(size), *map(cell, [*losses, best]), duration(seconds)])
     head = ["batch", "training loss", "validation loss", "accuracy", "best validation loss", "time"]
     return f"{table(head, lines)}\n\n{scale(found.values())}"
 
@@ -322,7 +343,15 @@ CURVES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         {f"batch {size}": f"S3b/grid/batch_size={size}" for size in (10, 50, 100, 200)},
     ),
     "S1a/runs.png": (("loss",), {label: f"S1a/variants/{name}" for label, name in S1.items()}),
-    "S4a/documents.png": (
+    "S4a/rates.png": (
+        ("loss",),
+        {
+            f"CNN{variant}, rate {rate}": f"S4a/grid/variant={variant},lr={rate},epochs=*"
+            for variant in TABLE_1
+            for rate in RATES
+        },
+    ),
+    "S4a/networks.png": (
         ("loss",),
         {
             "fully connected": "S4a-connected",
@@ -332,7 +361,7 @@ CURVES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
             "Tanh, transfer": "S4a-transfer-tanh",
         },
     ),
-    "S4b/documents.png": (
+    "S4b/networks.png": (
         ("loss", "psnr_ab"),
         {
             **{n: f"S4b/grid/activation={n},lr=0.001,epochs=*" for n in ("sigmoid", "tanh")},
@@ -340,19 +369,35 @@ CURVES: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         },
     ),
 }  # fmt: skip
-# sheets: name below train/ROW/sheets, run
+# a run that several questions compare has one sheet
+_S2_SHEETS = {
+    name: f"S2/{question.split()[0]}-{label}"
+    for question, rows in reversed(S2.items())
+    for label, (name, figures) in rows.items()
+    if figures
+}
+# sheets: ROW and name below train/ROW/sheets, run
 SHEETS = {
-    **{
-        f"S2/{question.split()[0]}-{label}": f"S2/{name}"
-        for question, rows in S2.items()
-        for label, (name, figures) in rows.items()
-        if figures
-    },
+    **{file: f"S2/{name}" for name, file in _S2_SHEETS.items()},
     "S3a/horses": "S3a/variants/horses",
     "S3b/horses": "S3b/grid/batch_size=100",
     **{f"S3b/batch-{n}": f"S3b/grid/batch_size={n}" for n in (10, 50, 100, 200)},
     **{f"S4b/{n}": f"S4b/grid/activation={n},lr=0.001,epochs=*" for n in ("sigmoid", "tanh")},
     **{f"S4b/transfer-{n}": f"S4b-transfer-{n}" for n in ("sigmoid", "tanh")},
+}
+
+
+# pictures below a table: files below train/, curves in sight and sheets as links
+SHOWN = {
+    "S1": ("S1a/runs.png",),
+    "S2": (*(file for file in CURVES if file.startswith("S2/")), "S2/sheets/*.webp"),
+    "S3 networks": ("S3b/horses.png", "S3?/sheets/horses.webp"),
+    "S3 affine": ("S3a/affine.png",),
+    "S3 batches": ("S3b/batches.png", "S3b/sheets/batch-*.webp"),
+    "S4 I": ("S4a/rates.png",),
+    "S4 II": ("S4a/networks.png",),
+    "S4 IV": ("S4b/networks.png", "S4b/sheets/[st]*.webp"),
+    "S4 VI": ("S4b/sheets/transfer-*.webp",),
 }
 
 
@@ -378,21 +423,34 @@ def write_pictures(runs: Runs) -> None:
 
     for file, (measures, names) in CURVES.items():
         found = {label: run["history"] for label, name in names.items() if (run := runs(name))}
-        if len(found) == len(names):
+        if len(found) > 1:
             plot_runs(found, measures, TRAIN / file, file.removesuffix(".png"))
     for file, name in SHEETS.items():
         folder = runs.folder(name)
-        for path in sorted((folder / "sheets").glob("*.png")) if folder else ():
-            row, _, label = file.partition("/")
-            kind = f"-{path.stem}" if path.stem in ("train", "test") else ""
-            if kind and row != "S4b":
-                continue
-            target = (
-                TRAIN / row / "sheets" / f"{label.replace(' ', '-').replace(',', '')}{kind}.webp"
-            )
-            target.parent.mkdir(exist_ok=True)
-            with Image.open(path) as sheet:  # five pictures are enough, as in the documents
-                sheet.crop((0, 0, sheet.width, sheet.height // 2)).save(target, quality=80)
+        row, _, label = file.partition("/")
+        sheets = sorted((folder / "sheets").glob("*.png")) if folder else []
+        named = {path.stem: path for path in sheets}
+        chosen = {"": next((path for path in reversed(sheets) if "epoch" in path.stem), None)}
+        if row == "S4b":
+            chosen |= {f"-{part}": named.get(part) for part in ("train", "test")}
+        for part, path in chosen.items():
+            target = TRAIN / row / "sheets" / f"{re.sub('[ ,]+', '-', label)}{part}.webp"
+            if path:
+                target.parent.mkdir(exist_ok=True)
+                with Image.open(path) as sheet:  # five pictures are enough, as in the documents
+                    sheet.crop((0, 0, sheet.width, sheet.height // 2)).save(target, quality=80)
+
+
+def shown(name: str) -> str:
+    """The pictures of the table `name` that are there: curves, then links to the sheets."""
+    files = [path for pattern in SHOWN.get(name, ()) for path in sorted(TRAIN.glob(pattern))]
+    paths = [path.relative_to(TRAIN).as_posix() for path in files]
+    curves = [f"![{path}]({path})" for path in paths if path.endswith(".png")]
+    sheets = [f"[{Path(path).stem}]({path})" for path in paths if path.endswith(".webp")]
+    if curves:
+        curves.append("Dashed: the training part.")
+    lines = [*curves, f"Sheets: {', '.join(sheets)}" if sheets else ""]
+    return "\n\n".join(line for line in lines if line)
 
 
 def main() -> None:
@@ -400,9 +458,9 @@ def main() -> None:
     path = TRAIN / "RESULTS.md"
     wanted = TABLES if runs.folders else ["rows"]
     try:
-        tables = {name: TABLES[name](runs) for name in wanted}
-        write_file(path, put_tables(path.read_text(encoding="utf-8"), tables))
         write_pictures(runs)
+        tables = {name: f"{TABLES[name](runs)}\n\n{shown(name)}" for name in wanted}
+        write_file(path, put_tables(path.read_text(encoding="utf-8"), tables))
     except VidcolorError as error:
         sys.exit(str(error))
     print(path)

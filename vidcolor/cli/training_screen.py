@@ -185,7 +185,8 @@ class TrainingScreen:
     def grid_finished(self, rows: Sequence[dict[str, Any]], folder: Path) -> None:
         """Print the table of a grid."""
         self.bar.stop()
-        self.print_line((folder / "grid.md").read_text(encoding="utf-8"))
+        for line in (folder / "grid.md").read_text(encoding="utf-8").splitlines():
+            self.print_line(line)
         self.print_line(
             f"{folder / 'grid.png'}: the plot; {folder / 'grid.json'}: {len(rows)} runs"
         )

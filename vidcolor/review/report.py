@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from ..errors import InputError
 from ..run.pairs import Pair
+from ..run.references.shot_list import ShotList, read_shots
 from ..run.settings import ProgressCallback, Settings
-from ..run.shot_list import ShotList, read_shots
 from .album import FilmAlbum, PictureAlbum, still_urls
 from .check import FilmReview, review_film
 from .finding import Review
@@ -62,6 +63,25 @@ def write_report(
     folder = result if result.is_dir() else result.parent
     write_page(page, folder_page(folder, reviews, album), overwrite=settings.overwrite)
     return reviews
+
+
+def add_to_dossier(
+    shots: Path | None, source: Path, output: Path, settings: Settings, folder: Path
+) -> None:
+    """Put the page of a result, and the lists of a folder of shots, into a dossier's folder.
+
+    Args:
+        shots: the folder of shots, None for none.
+        source: the original.
+        output: the result.
+        settings: of the run that made it.
+        folder: the dossier's.
+    """
+    write_report(str(source), output, folder / "report.html", settings, shots)
+    if shots is not None:
+        (folder / "shots").mkdir()
+        for path in shots.glob("shots.*"):
+            shutil.copy2(path, folder / "shots" / path.name)
 
 
 def _film(

@@ -25,9 +25,9 @@ from ..system.digest import sha256_of
 from .colorizer import Colorizer
 from .films import colorize_film
 from .plan import FilmJob
-from .provenance import UNMARKED, model_sha256, today
+from .provenance.settings import UNMARKED, model_sha256, today
+from .references.shot_list import ShotList
 from .settings import ColorizerOptions, ProgressCallback, Report, Settings
-from .shot_list import ShotList
 
 _ROUNDING = Fraction(1, 1000)  # seconds: Matroska's
 _SAME = ("stabilize", "exact_luma", "deinterlace", "tint_source")  # settings that marks name
@@ -151,7 +151,8 @@ def _colorizer(
     film: Path, marks: Marks, was: dict[str, Any], options: ColorizerOptions, given: Collection[str]
 ) -> Colorizer:
     """The colorizer of the film, but for what is given."""
-    if was.get("references") and not {"references"} & set(given):
+    named = was.get("references") and options.shots is None
+    if named and "references" not in given:
         raise InputError(f"{film}: was colored with references; give them with --reference")
     same_model = not {"model", "weights"} & set(given)
     kept: dict[str, Any] = {"model": marks.model} if same_model else {}

@@ -73,7 +73,9 @@ def _finish(axes: Axes, values: Sequence[float], x_label: str, *, log: bool) -> 
     axes.set_xlabel(x_label)
     axes.grid(alpha=0.3)
     if known and axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7)
+        # a corner, because the search for the best place warns on a slow machine
+        rising = known[-1] > known[0]
+        axes.legend(fontsize=7, loc="lower right" if rising else "upper right")
 
 
 def _points(history: Sequence[Row], key: str, end: float = math.inf) -> dict[int, float]:
@@ -173,6 +175,8 @@ def plot_runs(
     Raises:
         OutputError: the file cannot be written.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure, panels = _figure(len(measures), title)
     for axes, key in zip(panels, measures, strict=True):
         drawn: list[float] = []
@@ -181,7 +185,11 @@ def plot_runs(
             for measure, line in ((f"train_{key}", "--"), (key, "-")):
                 points = _points(history, measure, end)
                 label = f"{name}, diverged" if end == 1 else name
-                style = {"ls": line, "c": f"C{i % 10}", "marker": "." * (len(points) < _MARKED)}
+                style: dict[str, Any] = {
+                    "ls": line,
+                    "c": f"C{i % 10}",
+                    "marker": "." * (len(points) < _MARKED),
+                }
                 axes.plot(
                     list(points),
                     list(points.values()),
@@ -191,6 +199,7 @@ def plot_runs(
                 drawn += points.values()
         axes.set_title(_label(key), fontsize=10, parse_math=False)
         _finish(axes, drawn, "epoch", log="loss" in key)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _save(figure, path)
 
 
