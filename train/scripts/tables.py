@@ -435,8 +435,8 @@ def write_pictures(runs: Runs) -> None:
             chosen |= {f"-{part}": named.get(part) for part in ("train", "test")}
         for part, path in chosen.items():
             target = TRAIN / row / "sheets" / f"{re.sub('[ ,]+', '-', label)}{part}.webp"
-            target.parent.mkdir(exist_ok=True)
             if path:
+                target.parent.mkdir(exist_ok=True)
                 with Image.open(path) as sheet:  # five pictures are enough, as in the documents
                     sheet.crop((0, 0, sheet.width, sheet.height // 2)).save(target, quality=80)
 

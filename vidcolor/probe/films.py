@@ -26,7 +26,7 @@ from ..motion.shots import LOOKAHEAD
 from ..run.colorizer import Colorizer
 from ..run.films import batch_size, colorize_film
 from ..run.plan import FilmJob
-from ..run.provenance import UNMARKED
+from ..run.provenance.settings import UNMARKED
 from ..run.settings import Settings
 from ..sinks import is_sequence
 from ..sinks.encoder_table import find_encoder

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,14 @@ def test_one_panel_for_each_further_measure(tmp_path: Path) -> None:
     assert three.shape[1] == four.shape[1] == 1320
     assert four.shape[0] > 1.5 * three.shape[0]  # the fourth begins a second row
     assert drawn(tmp_path, history(train_psnr=19.0)).shape == two.shape  # shares PSNR's panel
+
+
+def test_a_slow_machine_gets_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(step=10)  # every look at it is ten seconds later
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn(tmp_path, history())
 
 
 def test_runs_over_each_other(tmp_path: Path) -> None:

@@ -73,7 +73,9 @@ def _finish(axes: Axes, values: Sequence[float], x_label: str, *, log: bool) -> 
     axes.set_xlabel(x_label)
     axes.grid(alpha=0.3)
     if known and axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7)
+        # a corner, because the search for the best place warns on a slow machine
+        rising = known[-1] > known[0]
+        axes.legend(fontsize=7, loc="lower right" if rising else "upper right")
 
 
 def _points(history: Sequence[Row], key: str, end: float = math.inf) -> dict[int, float]:
