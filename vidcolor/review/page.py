@@ -243,7 +243,8 @@ def _pair(shown: Picture, name: str) -> str:
         f'<img src="{shown.after}" alt="{label}: the result" {lazy}>'
         f'<img class="before" src="{shown.before}" alt="{label}: the original" {lazy}></div>'
         f'<input type="range" min="0" max="100" value="50" aria-label="{label}: original shown">'
-        '<div class="ends" aria-hidden="true"><span>result</span><span>original</span></div>'
+        '<div class="ends" aria-hidden="true"><span>all result</span>'
+        "<span>all original</span></div>"
         "</figure>"
     )
 
