@@ -32,8 +32,8 @@ from vidcolor.evaluation.color_film import RgbBatch
 from vidcolor.evaluation.metrics import psnr
 from vidcolor.frames import picture_format
 from vidcolor.run.colorizer import Colorizer
-from vidcolor.run.shot_list import FILM, GRAYS, LIST, FilmFrames, Shot
-from vidcolor.run.stills import still_name
+from vidcolor.run.references.shot_list import FILM, GRAYS, LIST, FilmFrames, Shot
+from vidcolor.run.references.stills import still_name
 from vidcolor.shots.timelines import to_toml
 from vidcolor.training.adapt import adapt
 from vidcolor.training.options import AdaptOptions

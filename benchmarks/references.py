@@ -34,8 +34,8 @@ from vidcolor.evaluation.metrics import psnr
 from vidcolor.frames import picture_format
 from vidcolor.motion.shots import mark_cuts
 from vidcolor.run.colorizer import Colorizer
-from vidcolor.run.shot_list import FILM, GRAYS, LIST, FilmFrames, Shot
-from vidcolor.run.stills import still_name
+from vidcolor.run.references.shot_list import FILM, GRAYS, LIST, FilmFrames, Shot
+from vidcolor.run.references.stills import still_name
 from vidcolor.shots.timelines import to_toml
 
 _RGB = picture_format(8)

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vidcolor.run.state_files import is_of_folder
+from vidcolor.run.job.state_files import is_of_folder
 
 from .process import LINES, Ended
 

@@ -15,12 +15,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from vidcolor.run.cluster import Cluster
-from vidcolor.run.distribute import run_on
+from vidcolor.run.parallel.cluster import Cluster
+from vidcolor.run.parallel.distribute import run_on
+from vidcolor.run.parallel.pool import OnFrames
+from vidcolor.run.parallel.tasks import PartOfFilm, Task
 from vidcolor.run.plan import most_pixels, plan
-from vidcolor.run.pool import OnFrames
 from vidcolor.run.settings import ColorizerOptions, Progress, Settings
-from vidcolor.run.tasks import PartOfFilm, Task
 
 _ROOT = Path(__file__).resolve().parents[2]
 _KILL_AT = 0.4  # share of the frames that are done when the node is killed

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vidcolor.run.distribute import run_on
 from vidcolor.run.identity import checkpoint_spacing
+from vidcolor.run.parallel.distribute import run_on
+from vidcolor.run.parallel.segments import scan
+from vidcolor.run.parallel.workers import Workers
 from vidcolor.run.plan import FilmJob, plan
-from vidcolor.run.segments import scan
 from vidcolor.run.settings import ColorizerOptions, Settings
-from vidcolor.run.workers import Workers
 from vidcolor.sources.loader import load
 from vidcolor.system.devices import device_name
 

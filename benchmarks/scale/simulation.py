@@ -1,6 +1,6 @@
 """Simulate a run by many workers, event by event (SimPy).
 
-The parts are those of `vidcolor.run.distribute`: drivers that scan films and hand out segments,
+The parts are those of `run.parallel.distribute`: drivers that scan films and hand out segments,
 a bounded window of segments for each, workers that take them, storage that all share, the joining
 of finished parts, workers that fail, slow workers, and second copies of tasks that take too long.
 """
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import simpy
 
-_PER_SCAN = 4  # processors for each film that is scanned, as in `vidcolor.run.distribute`
-_AHEAD = 4  # segments for each worker in a driver's window, as in `vidcolor.run.distribute`
-_SLOW, _LEAST_SLOW, _LEAST_DONE = 2.0, 10.0, 2  # when a task is done twice, as in `run.pool`
+_PER_SCAN = 4  # processors for each film that is scanned, as in `run.parallel.distribute`
+_AHEAD = 4  # segments for each worker in a driver's window, as in `run.parallel.distribute`
+_SLOW, _LEAST_SLOW, _LEAST_DONE = 2.0, 10.0, 2  # when a task is done twice (`run.parallel.pool`)
 
 _STEADY = 0.2, 0.8  # shares of the tasks between which a run counts as steady
 _LOOK = 5.0  # seconds after which an idle worker looks for a slow task again
@@ -58,7 +58,7 @@ class Site:
         workers_per_driver: of one driver at most; more workers mean more drivers, each with its
             own films.
         driver_cores: processors of a driver; a quarter of them scan films, as in
-            `vidcolor.run.distribute`.
+            `run.parallel.distribute`.
         storage: bytes a second that the shared storage gives at most.
         network: bytes a second of one worker.
         failures: hours between two failures of a worker, the mean; infinite for none.

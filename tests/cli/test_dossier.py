@@ -8,7 +8,7 @@ import bagit
 
 from tests.helpers.command_line import Vidcolor
 from tests.helpers.shot_folders import moving, write_folder, write_gray_film
-from vidcolor.run.shot_list import Shot
+from vidcolor.run.references.shot_list import Shot
 
 MADE = ("--model", "_ramp", "--device", "cpu", "--size", "64", "--encoder", "ffv1")
 

@@ -45,11 +45,20 @@ def test_several_models_and_sizes(command: Vidcolor) -> None:
     assert found == [("_ramp", 64), ("_ramp", 96), ("fast", 64), ("fast", 96)]
 
 
+@pytest.mark.parametrize("name", ["c.mkv", "c.mov"])
+def test_a_run_that_writes_its_colors_alone(command: Vidcolor, tmp_path: Path, name: str) -> None:
+    film = encode(tmp_path / "in.mkv", "ffv1", "yuv420p", frames(9)).path
+    more = ("--model", "_ramp", "--device", "cpu", "--size", "64")
+    answer = command("probe", film, "--output-chroma", tmp_path / name, *more, "--json")
+    assert answer.code == 0, answer.err
+    assert [each.name for each in tmp_path.iterdir()] == ["in.mkv"]
+
+
 def test_the_options_of_a_run_are_taken(command: Vidcolor, tmp_path: Path) -> None:
     """So that a run's command line becomes a forecast with one word changed."""
     run, probe = (command(word, "--help").out for word in ("run", "probe"))
     own = {"--overwrite", "--skip-existing", "--preview", "--dry-run", "--quiet", "--verbose"}
-    own |= {"--report", "--notify", "--watch", "--poll", "--min-free"}
+    own |= {"--report", "--notify", "--watch", "--poll", "--min-free", "--cluster"}
     wanted = set(re.findall(r"--[a-z][a-z-]+", run)) - own - {"--color"}
     assert len(wanted) > 20 and wanted <= set(re.findall(r"--[a-z][a-z-]+", probe))
     film = encode(tmp_path / "in.mkv", "ffv1", "yuv420p", frames(9)).path

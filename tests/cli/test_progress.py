@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vidcolor.cli.progress import describe, show_bars, show_lines
-from vidcolor.run.job_progress import JobProgress
+from vidcolor.run.job.progress import JobProgress
 from vidcolor.run.plan import PicturesJob
 from vidcolor.run.settings import Progress, Report
 

@@ -21,8 +21,8 @@ from tests.helpers.clips import encode, frames, pattern
 from tests.helpers.command_line import Vidcolor
 from tests.helpers.films import read_frames
 from tests.helpers.readback import files_in
-from vidcolor.run.state import InputRow, Snapshot, StateError, read_state
-from vidcolor.run.state_files import find_states
+from vidcolor.run.job.state import InputRow, Snapshot, StateError, read_state
+from vidcolor.run.job.state_files import find_states
 
 FRAMES = 1200  # of the long film
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="only where processes fork")

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from tests.helpers.tiny_encoder import scene
 from vidcolor.color.convert import lab_to_rgb, rgb_to_lab
-from vidcolor.run.shot_list import FILM, GRAYS, LIST, FilmFrames, Shot
-from vidcolor.run.stills import still_name
+from vidcolor.run.references.shot_list import FILM, GRAYS, LIST, FilmFrames, Shot
+from vidcolor.run.references.stills import still_name
 from vidcolor.shots.timelines import to_toml
 
 RATE = 10

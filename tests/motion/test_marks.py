@@ -15,7 +15,7 @@ from vidcolor.motion.bars import mark_bars
 from vidcolor.motion.flow import Array
 from vidcolor.motion.marks import Marks
 from vidcolor.motion.shots import Spacing, mark_cuts
-from vidcolor.run.segments import scan
+from vidcolor.run.parallel.segments import scan
 
 SPACING = Spacing(Fraction(1), Fraction(2))
 

@@ -21,7 +21,7 @@ from vidcolor.probe.pictures import (
 )
 from vidcolor.run.pictures import picture_batch_size
 from vidcolor.run.plan import PicturesJob
-from vidcolor.run.provenance import UNMARKED
+from vidcolor.run.provenance.settings import UNMARKED
 from vidcolor.sources import PictureSource
 
 Items = list[tuple[Path, Path]]

@@ -25,8 +25,8 @@ from tests.helpers.review_films import (
 from tests.helpers.shot_folders import gray_of, paint, write_folder
 from tests.review.test_check import jump
 from vidcolor.review import album
+from vidcolor.run.references.shot_list import Shot
 from vidcolor.run.settings import Settings
-from vidcolor.run.shot_list import Shot
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 browser_only = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")

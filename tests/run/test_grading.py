@@ -12,7 +12,7 @@ from vidcolor.color.adjust import ColorAdjustment
 from vidcolor.color.cube import cube
 from vidcolor.errors import OutputError
 from vidcolor.run.grading import write_luts
-from vidcolor.run.shot_list import Shot
+from vidcolor.run.references.shot_list import Shot
 
 
 def test_a_lut_for_each_shot_with_settings(tmp_path: Path) -> None:

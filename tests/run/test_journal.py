@@ -22,7 +22,7 @@ from tests.helpers.shots import pan
 from vidcolor import Colorizer, EncoderSettings, Report, Settings, colorize
 from vidcolor.motion.shots import Spacing
 from vidcolor.run import films
-from vidcolor.run.provenance import ProvenanceSettings
+from vidcolor.run.provenance.settings import ProvenanceSettings
 from vidcolor.run.settings import Progress
 from vidcolor.sources.marks import read_marks
 

@@ -20,7 +20,7 @@ from vidcolor import Colorizer, EncoderSettings, Report, Settings, colorize
 from vidcolor.errors import InputError, OutputError
 from vidcolor.run import films
 from vidcolor.run.merge import merge
-from vidcolor.run.provenance import ProvenanceSettings
+from vidcolor.run.provenance.settings import ProvenanceSettings
 from vidcolor.sources.marks import read_marks
 
 

@@ -21,9 +21,9 @@ from vidcolor.color.adjust import ColorAdjustment
 from vidcolor.errors import InputError, OutputError
 from vidcolor.frames import Segment
 from vidcolor.run.redo import Wish, redo
+from vidcolor.run.references.shot_list import Shot
+from vidcolor.run.references.stills import still_name
 from vidcolor.run.settings import ColorizerOptions
-from vidcolor.run.shot_list import Shot
-from vidcolor.run.stills import still_name
 from vidcolor.sources.marks import read_marks
 
 OPTIONS = ColorizerOptions(device="cpu", precision="fp32")

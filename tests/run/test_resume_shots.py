@@ -16,8 +16,8 @@ from vidcolor import EncoderSettings, Report, Settings, colorize
 from vidcolor.motion.shots import Spacing
 from vidcolor.run import films
 from vidcolor.run.colorizer import Colorizer
+from vidcolor.run.references.shot_list import LIST, Shot
 from vidcolor.run.settings import Progress
-from vidcolor.run.shot_list import LIST, Shot
 
 SETTINGS = Settings(encoder=EncoderSettings("ffv1"), batch_size=4)
 

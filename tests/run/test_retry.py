@@ -14,11 +14,11 @@ from tests.helpers.clips import encode, frames, pattern
 from tests.helpers.films import read_frames
 from vidcolor import Colorizer, EncoderSettings, Settings
 from vidcolor.errors import DeviceError, InputError, OutputError
+from vidcolor.run.job.watch import Observer, Watch
 from vidcolor.run.pipeline import run
 from vidcolor.run.plan import plan
 from vidcolor.run.prepared import Prepared
 from vidcolor.run.settings import Report, is_transient
-from vidcolor.run.watch import Observer, Watch
 
 
 class Weak(Colorizer):

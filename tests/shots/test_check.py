@@ -16,7 +16,7 @@ from tests.helpers.shot_folders import chroma_of, lightness_of, paint, read_pict
 from tests.helpers.tiny_encoder import scene
 from vidcolor.color.convert import lab_to_rgb
 from vidcolor.run.colorizer import Colorizer
-from vidcolor.run.shot_list import LIST, Shot, read_shots
+from vidcolor.run.references.shot_list import LIST, Shot, read_shots
 from vidcolor.shots.check import Finding, check_shots
 
 SHOTS = [Shot(1, 0, 9, setup=1), Shot(2, 10, 19, setup=2), Shot(3, 20, 29, setup=1)]

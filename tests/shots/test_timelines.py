@@ -12,7 +12,7 @@ from pathlib import Path
 import opentimelineio as otio
 import pytest
 
-from vidcolor.run.shot_list import FILM, LIST, FilmFrames, Shot, read_shots
+from vidcolor.run.references.shot_list import FILM, LIST, FilmFrames, Shot, read_shots
 from vidcolor.shots.timelines import timecode, to_csv, to_edl, to_otio, to_toml
 
 NTSC = Fraction(24000, 1001)

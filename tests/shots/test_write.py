@@ -18,7 +18,7 @@ from tests.helpers.shot_folders import gray_of, moving, paint, read_picture, wri
 from vidcolor.color.convert import rgb_to_lab
 from vidcolor.errors import OutputError
 from vidcolor.run.colorizer import Colorizer
-from vidcolor.run.shot_list import GRAYS, LIST, read_shots
+from vidcolor.run.references.shot_list import GRAYS, LIST, read_shots
 from vidcolor.shots.write import write_shots
 from vidcolor.sources import FilmSource
 

@@ -11,7 +11,7 @@ from tests.helpers.shot_folders import moving, paint, write_folder, write_gray_f
 from vidcolor import Colorizer, colorize
 from vidcolor.errors import InputError
 from vidcolor.models.weights import load_model, read_entry
-from vidcolor.run.shot_list import Shot
+from vidcolor.run.references.shot_list import Shot
 from vidcolor.training.adapt import adapt
 from vidcolor.training.options import AdaptOptions
 

@@ -58,7 +58,7 @@ def check_command(
     """
     if output is not None:
         sys.exit(_compare(source, output, settings, as_json))
-    from ..run.shot_list import read_shots
+    from ..run.references.shot_list import read_shots
     from ..shots.check import check_shots
 
     if not source.is_dir():

@@ -30,7 +30,7 @@ def clean_command(folder: Path, dry_run: bool) -> None:
     \b
     Exit codes: 0 all removed (or listed), 1 something could not be removed.
     """
-    from ..run.leftovers import find_leftovers
+    from ..run.job.leftovers import find_leftovers
 
     if not folder.is_dir():
         raise click.UsageError(f"{folder}: is not a folder")

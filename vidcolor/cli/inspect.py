@@ -45,7 +45,7 @@ def inspect_command(files: tuple[Path, ...], source: Path | None, as_json: bool)
     original or the signature is another.
     """
     from ..errors import InputError
-    from ..run.inspection import inspect
+    from ..run.provenance.inspection import inspect
 
     if source is not None and len(files) > 1:
         raise click.UsageError("--source goes with one file")

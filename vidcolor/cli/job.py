@@ -12,18 +12,18 @@ from typing import Any
 
 from ..errors import VidcolorError
 from ..run.colorizer import Colorizer
-from ..run.disk_need import warn_of_need
-from ..run.distribute import run_on
-from ..run.job_options import JobOptions
-from ..run.job_progress import JobProgress
-from ..run.job_report import JobReport
-from ..run.mirror import Mirror, StagedPool, UrlPath
-from ..run.notify import Notifier
+from ..run.job.disk_need import warn_of_need
+from ..run.job.notify import Notifier
+from ..run.job.options import JobOptions
+from ..run.job.progress import JobProgress
+from ..run.job.record import Record
+from ..run.job.report import JobReport
+from ..run.parallel.distribute import run_on
+from ..run.parallel.mirror import Mirror, StagedPool, UrlPath
+from ..run.parallel.pool import Pool
+from ..run.parallel.remote import Runner, run_remote
 from ..run.pipeline import run
 from ..run.plan import FilmJob, Job, plan
-from ..run.pool import Pool
-from ..run.record import Record
-from ..run.remote import Runner, run_remote
 from ..run.settings import ColorizerOptions, Report, Settings
 from ..system.devices import device_name
 from ..system.disk import DiskGuard
@@ -149,7 +149,7 @@ class Work(Teller):
             InputError: one of `folders` is no folder.
             OutputError, WeightsError, DeviceError: as of `run`.
         """
-        from ..run.folder_watch import FolderWatch
+        from ..run.job.folder_watch import FolderWatch
 
         roots = [Path(folder) for folder in folders]
         own = [root.resolve().with_name(f"{root.resolve().name}{OWN}") for root in roots]

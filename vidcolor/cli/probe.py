@@ -62,7 +62,7 @@ class ProbeOptions:
 @takes(
     options=ColorizerOptions,
     settings=Settings,
-    without=("model", "size", "overwrite", "skip_existing", "output_chroma", "output_lut"),
+    without=("model", "size", "overwrite", "skip_existing"),
 )
 @click.option("-o", "--output", help="Where the run would write; shows the free space there.")
 @takes(probe=ProbeOptions)

@@ -16,7 +16,7 @@ from rich.text import Text
 from .text import printable
 
 if TYPE_CHECKING:
-    from ..run.job_progress import JobProgress
+    from ..run.job.progress import JobProgress
     from ..run.settings import Progress as Moment
 
 _EVERY = 60.0  # seconds between two lines

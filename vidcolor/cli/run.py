@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import VidcolorError
-from ..run.job_options import JobOptions
+from ..run.job.options import JobOptions
 from ..run.settings import ColorizerOptions, Report, Settings
 from .log import verbosity
 from .options import make_colorizer, takes
@@ -23,9 +23,9 @@ from .text import say
 
 if TYPE_CHECKING:
     from ..run.colorizer import Colorizer
+    from ..run.job.record import Record
+    from ..run.job.watch import Supervised
     from ..run.plan import Job
-    from ..run.record import Record
-    from ..run.watch import Supervised
     from .screen import Screen
 
 
@@ -102,8 +102,8 @@ def run_command(
     from ..system.limits import check_least_memory
 
     check_least_memory()
+    from ..run.job.state import HeldError
     from ..run.plan import plan
-    from ..run.state import HeldError
     from .job import Work, WorkElsewhere
     from .screen import Screen
     from .worker_pool import WorkerPool
@@ -158,8 +158,8 @@ def _open_record(
     supervised: Supervised | None,
 ) -> Record:
     from ..run.identity import chosen
-    from ..run.record import Record
-    from ..run.state_files import state_path
+    from ..run.job.record import Record
+    from ..run.job.state_files import state_path
 
     path, stays = state_path(inputs, output)
     if path.is_file():

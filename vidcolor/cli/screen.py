@@ -16,7 +16,7 @@ from .progress import show_bars, show_lines
 from .text import json_text, printable
 
 if TYPE_CHECKING:
-    from ..run.job_progress import JobProgress
+    from ..run.job.progress import JobProgress
     from ..run.plan import Job
     from ..run.settings import ProgressCallback, Report
 

@@ -17,7 +17,7 @@ from .options import FilePath
 from .text import json_text, say
 
 if TYPE_CHECKING:
-    from ..run.state import InputRow, Snapshot
+    from ..run.job.state import InputRow, Snapshot
 
 _STATUSES = ("done", "renamed", "incomplete", "failed", "working", "waiting")
 _WORDS = {"renamed": "done under another name", "working": "under way"}
@@ -41,8 +41,8 @@ def status_command(output: Path, as_json: bool) -> None:
     \b
     Exit codes: 0 told, 1 no run is known there.
     """
-    from ..run.state import read_state
-    from ..run.state_files import find_states
+    from ..run.job.state import read_state
+    from ..run.job.state_files import find_states
 
     found = [each for path in find_states(output) if (each := read_state(path)) is not None]
     if not found:
@@ -57,7 +57,7 @@ def status_command(output: Path, as_json: bool) -> None:
 def describe(snapshot: Snapshot, now: float) -> dict[str, Any]:
     """What is told of a job, as JSON values; moments are seconds since 1970."""
     job, rows = snapshot.job, snapshot.of_job
-    from ..run.state_files import output_of
+    from ..run.job.state_files import output_of
 
     running = job.is_running(now)
     state = "running" if running else job.outcome or "died"

@@ -18,7 +18,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from ..run.watch import GAVE_UP, Supervised
+from ..run.job.watch import GAVE_UP, Supervised
 from .text import say
 
 # Signals by which a process ends through a fault, or for lack of memory.

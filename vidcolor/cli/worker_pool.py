@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
+from ..run.parallel.pool import Pool
 from ..run.plan import Job, most_pixels
-from ..run.pool import Pool
 from ..run.settings import ColorizerOptions
 from ..system.devices import worker_devices
 from .run import of_one_size
@@ -54,11 +54,11 @@ class WorkerPool:
         """
         if self._pool is None and not self._is_alone:
             if self._cluster is not None:
-                from ..run.cluster import Cluster
+                from ..run.parallel.cluster import Cluster
 
                 self._pool = Cluster(self._cluster, self._options, most_pixels(jobs))
             else:
-                from ..run.workers import Workers
+                from ..run.parallel.workers import Workers
 
                 retain = self._devices[0] == "cpu" and of_one_size(jobs)
                 self._pool = Workers(

@@ -26,7 +26,7 @@ from ..motion.shots import LOOKAHEAD
 from ..run.colorizer import Colorizer
 from ..run.films import batch_size, colorize_film
 from ..run.plan import FilmJob
-from ..run.provenance import UNMARKED
+from ..run.provenance.settings import UNMARKED
 from ..run.settings import Settings
 from ..sinks import is_sequence
 from ..sinks.encoder_table import find_encoder
@@ -201,12 +201,19 @@ def make_measure(
         plan = replace(job.plan, output=output, streams=(), num_chapters=0)
         source = job.source.at(segment)
         chosen = replace(
-            settings, marks=UNMARKED, segment=segment, copy=frozenset(), overwrite=True
+            settings,
+            marks=UNMARKED,
+            segment=segment,
+            copy=frozenset(),
+            overwrite=True,
+            output_chroma=None,
+            output_lut=None,
         )
+        chroma = replace(job.chroma, file=plan) if job.chroma and job.only_chroma else None
         stamps: list[tuple[int, float]] = []
         began = time.perf_counter()
         report = colorize_film(
-            FilmJob(source, output, plan),
+            FilmJob(source, output, plan, chroma=chroma),
             colorizer,
             chosen,
             lambda progress: stamps.append((progress.done, time.perf_counter())),

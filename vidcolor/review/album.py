@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..color.codes import Codes
 from ..frames import VideoInfo
-from ..run.stills import find_stills
+from ..run.references.stills import find_stills
 from ..sources import read_color
 from ..system.opencv import opencv
 from .colors import small_rgb

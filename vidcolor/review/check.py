@@ -11,8 +11,8 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from ..run.references.shot_list import ShotList
 from ..run.settings import Progress, ProgressCallback, Settings
-from ..run.shot_list import ShotList
 from ..sources import Input
 from ..sources.stream_sums import FilmSums, StreamSum, stream_sums
 from ..system.threads import thread_budget

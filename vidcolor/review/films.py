@@ -20,8 +20,8 @@ from ..motion.bars import mark_bars
 from ..motion.listed import mark_listed
 from ..motion.shots import mark_cuts
 from ..options import OptionError, parse_rate, parse_time
+from ..run.references.shot_list import ShotList
 from ..run.settings import Settings
-from ..run.shot_list import ShotList
 from ..sources import FilmSource, Input
 from ..sources.decoder import Decoder
 from ..sources.luma import luma_plane

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import OutputError
-from ..run.inspection import inspect
-from ..run.report_page import MARK, STYLE, facts_section, page_text
+from ..run.job.page import MARK, STYLE, facts_section, page_text
+from ..run.provenance.inspection import inspect
 from ..system.files import replacing
 from .album import FilmAlbum, Picture, PictureAlbum, left_out
 from .charts import curve

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from string import Template
 
-from ..run.report_page import MARK
+from ..run.job.page import MARK
 
 # All sliders have the keys of their kind: arrows, Page Up and Down, Home and End.
 SCRIPT = """

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..run.pairs import Pair
+from ..run.references.shot_list import ShotList, read_shots
 from ..run.settings import ProgressCallback, Settings
-from ..run.shot_list import ShotList, read_shots
 from .album import FilmAlbum, PictureAlbum, still_urls
 from .check import FilmReview, review_film
 from .finding import Review

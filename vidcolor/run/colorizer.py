@@ -27,12 +27,12 @@ from ..motion.stabilizer import Stabilizer
 from ..sources import FilmSource
 from ..system.devices import PRECISIONS, choose_device, choose_precision, copy_network
 from .batching import BatchRunner
-from .palette import STRIDES
 from .prepared import Prepared, area_means, model_size, shrink
-from .references import References, read_references
+from .references.palette import STRIDES
+from .references.references import References, read_references
+from .references.shot_list import read_shots
+from .references.stills import Stills
 from .settings import ColorizerOptions
-from .shot_list import read_shots
-from .stills import Stills
 
 _CPU_PIXELS = 4 * 256**2  # in the network at once; more do not fit into the processor's cache
 

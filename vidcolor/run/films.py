@@ -29,7 +29,6 @@ from ..sources.loader import copy_stages, load
 from ..system.opencv import load_problem
 from ..system.stages import Stage, StageTimer, run_stages
 from ..system.threads import share_threads
-from .attest import FilmOrigin, film_origin, reference_files
 from .batch_cache import cached_batch
 from .batching import BatchRunner
 from .colorizer import Colorizer
@@ -39,7 +38,8 @@ from .identity import checkpoint_spacing, identity
 from .journal import Journal, open_journal
 from .plan import FilmJob, check_memory
 from .prepared import Prepared
-from .provenance import make_marks, today
+from .provenance.attest import FilmOrigin, film_origin, reference_files
+from .provenance.settings import make_marks, today
 from .settings import Progress, ProgressCallback, Report, Settings
 
 _WORTH_RESUMING = 60  # seconds of film

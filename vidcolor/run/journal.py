@@ -35,7 +35,7 @@ from ..system.files import fitting_name, json_lines, parse_json, replacing
 from ..system.processes import Process, this_process
 from .identity import Identity, changes
 from .packed import pack, unpack
-from .provenance import today
+from .provenance.settings import today
 
 WORK_SUFFIX, PARTS, _OWNER = ".vidcolor", "parts", "owner.json"
 _FILES = re.compile(r"(film|journal|state)-\d+\.\w+|owner\.json|parts|\..*\.tmp")  # in the folder

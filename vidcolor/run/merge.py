@@ -24,7 +24,7 @@ from ..sources.chroma import ChromaSource
 from ..sources.marks import read_marks
 from ..system.digest import Digest
 from .plan import FilmJob, plan
-from .provenance import SOFTWARE
+from .provenance.settings import SOFTWARE
 from .settings import Progress, ProgressCallback, Report, Settings
 
 _BATCH = 8  # frames that are read at once

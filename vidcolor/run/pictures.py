@@ -28,13 +28,13 @@ from ..system.devices import free_memory, processors
 from ..system.disk import DiskGuard
 from ..system.stages import Stage, StageTimer, run_stages
 from ..system.threads import thread_budget
-from .attest import PictureOrigins
 from .batching import BatchRunner
 from .colorizer import Colorizer
-from .disk_need import free_room
+from .job.disk_need import free_room
+from .job.watch import Observer
 from .plan import PicturesJob
+from .provenance.attest import PictureOrigins
 from .settings import Progress, ProgressCallback, Report, Settings, failed
-from .watch import Observer
 from .windows import Room, windows
 
 _MOST_THREADS, _CPU_BATCH, _GPU_BATCH = 16, 4, 16  # on the CPU larger batches gain nothing

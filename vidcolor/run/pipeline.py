@@ -19,13 +19,13 @@ import torch
 
 from ..system.disk import DEFAULT_RESERVE, DiskGuard
 from ..system.stages import StageTimer
-from .attest import check_provenance
 from .colorizer import Colorizer
 from .films import colorize_film
+from .job.watch import Observer
 from .pictures import colorize_pictures
 from .plan import FilmJob, Job, plan, plan_rest
+from .provenance.attest import check_provenance
 from .settings import Progress, ProgressCallback, Report, Settings, failed
-from .watch import Observer
 
 
 def run(

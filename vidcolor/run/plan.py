@@ -36,12 +36,12 @@ from ..sinks.encoders import encoder_options
 from ..sources import FilmSource
 from ..system.files import fitting_name
 from ..system.limits import allocatable_memory
+from .job.state import HeldError
 from .pairs import Pair, find_inputs, make_distinct, pair_up
 from .settings import Report, Settings, failed
-from .state import HeldError
 
 if TYPE_CHECKING:
-    from .record import Record
+    from .job.record import Record
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from ..sources import FilmSource, Input, PictureSource
 from ..system.stages import run_stages
 from .colorizer import Colorizer
 from .films import film_stages
-from .provenance import make_marks, today
+from .provenance.settings import make_marks, today
 from .settings import Settings
 
 _RGB = picture_format(8)

@@ -25,9 +25,9 @@ from ..system.digest import sha256_of
 from .colorizer import Colorizer
 from .films import colorize_film
 from .plan import FilmJob
-from .provenance import UNMARKED, model_sha256, today
+from .provenance.settings import UNMARKED, model_sha256, today
+from .references.shot_list import ShotList
 from .settings import ColorizerOptions, ProgressCallback, Report, Settings
-from .shot_list import ShotList
 
 _ROUNDING = Fraction(1, 1000)  # seconds: Matroska's
 _SAME = ("stabilize", "exact_luma", "deinterlace", "tint_source")  # settings that marks name

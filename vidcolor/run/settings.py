@@ -18,7 +18,7 @@ from ..errors import DeviceError, VidcolorError
 from ..frames import COPY_ALL, COPY_KINDS, WHOLE, Segment
 from ..options import OptionError, check_options, option, parse_rate, words
 from ..sinks.encoder_table import EncoderSettings
-from .provenance import ProvenanceSettings
+from .provenance.settings import ProvenanceSettings
 
 logger = logging.getLogger(__name__)
 

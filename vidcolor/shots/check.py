@@ -12,10 +12,10 @@ import torch
 from ..color.convert import rgb_to_lab
 from ..models import FeatureModel
 from ..run.colorizer import Colorizer
-from ..run.gray_places import left_gray
-from ..run.palette import GRAY, Palette, Places, places_of
-from ..run.shot_list import Shot, ShotList
-from ..run.stills import Still, colored_stills, find_stills, laid, to_reference
+from ..run.references.gray_places import left_gray
+from ..run.references.palette import GRAY, Palette, Places, places_of
+from ..run.references.shot_list import Shot, ShotList
+from ..run.references.stills import Still, colored_stills, find_stills, laid, to_reference
 from ..system.opencv import opencv
 
 _SHIFT = 1.0  # pixels of the frame that a still may be off

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..run.palette import STRIDES
+from ..run.references.palette import STRIDES
 
 _GRID = 8  # rows and columns of the places that two stills are compared by
 _ALIKE = 0.6  # mean cosine of their places from which on two stills are of one set-up

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..run.shot_list import FilmFrames, Shot
+from ..run.references.shot_list import FilmFrames, Shot
 
 HOUR = 3600
 

@@ -18,9 +18,9 @@ from ..errors import InputError, OutputError
 from ..frames import LumaBatch
 from ..models import FeatureModel
 from ..run.colorizer import Colorizer
+from ..run.references.shot_list import FILM, GRAYS, LIST, FilmFrames, Shot
+from ..run.references.stills import find_stills, is_colored, still_name
 from ..run.settings import Progress, ProgressCallback
-from ..run.shot_list import FILM, GRAYS, LIST, FilmFrames, Shot
-from ..run.stills import find_stills, is_colored, still_name
 from ..sources import FilmSource, read_color
 from ..system.files import replacing
 from ..system.opencv import opencv

@@ -22,8 +22,8 @@ from ..errors import InputError, TrainingError
 from ..models import FeatureModel
 from ..models.weights import load_model, save_weights
 from ..run.colorizer import Colorizer
-from ..run.gray_places import decide_gray
-from ..run.palette import Reference, places_of
+from ..run.references.gray_places import decide_gray
+from ..run.references.palette import Reference, places_of
 from .options import AdaptOptions
 
 LEAST, MOST = 4, 64  # stills

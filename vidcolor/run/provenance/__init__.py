@@ -1,0 +1,1 @@
+"""What outputs say of their origin: marks, signatures and dossiers."""

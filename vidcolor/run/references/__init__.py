@@ -1,0 +1,1 @@
+"""Reference pictures and colored stills: where they lie, and what they say of color."""
