@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -135,6 +137,14 @@ def test_av1_and_opus_fit_webm(film: FilmMaker, tmp_path: Path) -> None:
     _, facts = film(audio=("libopus",))
     settings = EncoderSettings("libsvtav1", preset="12")
     assert len(check_container(tmp_path / "out.webm", facts, settings).streams) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="scheduling as Linux does it")
+def test_no_encoder_makes_the_program_realtime(film: FilmMaker, tmp_path: Path) -> None:
+    _, facts = film()
+    before = os.sched_getscheduler(0)
+    check_container(tmp_path / "out.mkv", facts, EncoderSettings("libsvtav1", preset="12"))
+    assert os.sched_getscheduler(0) == before
 
 
 def test_a_bad_preset_is_the_encoders_fault(film: FilmMaker, tmp_path: Path) -> None:

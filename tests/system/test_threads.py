@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 
@@ -9,7 +10,12 @@ import cv2
 import pytest
 import torch
 
-from vidcolor.system.threads import StageThreads, share_threads, thread_budget
+from vidcolor.system.threads import (
+    StageThreads,
+    keep_scheduling,
+    share_threads,
+    thread_budget,
+)
 
 
 @pytest.mark.parametrize(
@@ -84,3 +90,20 @@ def test_opencv_that_cannot_be_loaded_does_no_harm(monkeypatch: pytest.MonkeyPat
     with thread_budget.use(2):
         assert torch.get_num_threads() == 2
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="only root has realtime threads"
+)
+def test_realtime_threads_become_ordinary_again() -> None:
+    policy, done = os.sched_getscheduler(0), threading.Event()
+    with keep_scheduling():
+        thread = threading.Thread(target=done.wait)
+        thread.start()
+        assert thread.native_id is not None
+        for each in (0, thread.native_id):
+            os.sched_setscheduler(each, os.SCHED_FIFO, os.sched_param(99))
+    after = [os.sched_getscheduler(each) for each in (0, thread.native_id)]
+    done.set()
+    thread.join()
+    assert after == [policy, policy]

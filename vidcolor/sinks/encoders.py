@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 
 from ..errors import OutputError
 from ..frames import ColorTags, PixelFormat, VideoInfo
+from ..system.threads import keep_scheduling
 from .encoder_table import ENCODERS, Encoder, EncoderSettings, find_encoder
 
 _environment_lock = threading.Lock()
@@ -51,11 +52,11 @@ def _built_formats(name: str) -> tuple[str, ...]:
 
 @contextmanager
 def _environment(encoder: Encoder) -> Iterator[None]:
-    """Set the environment variables that an encoder needs, and put them back.
+    """Set the environment variables that an encoder needs, and put them and the scheduling back.
 
     A variable that the user has set keeps its value.
     """
-    with _environment_lock:
+    with _environment_lock, keep_scheduling():
         added = {key: value for key, value in encoder.environment.items() if key not in os.environ}
         os.environ.update(added)
         try:

@@ -5,9 +5,11 @@ Using vidcolor as a library leaves torch's and OpenCV's numbers of threads as it
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -99,3 +101,23 @@ def share_threads(device: torch.device, gmacs: float = 0.0) -> StageThreads:
     if gmacs >= _HEAVY:
         return StageThreads(half, max(1, cores // 4), min(2, cores))
     return StageThreads(half, max(1, cores - half - 1))
+
+
+@contextmanager
+def keep_scheduling() -> Iterator[None]:
+    """Give all threads of this process the caller's scheduling again after the block.
+
+    Where it may, as root, SVT-AV1 makes its own threads and the one that opens it realtime threads.
+    No other program would then get a core.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        for thread in map(int, os.listdir("/proc/self/task")):
+            with suppress(OSError):  # it has ended
+                if os.sched_getscheduler(thread) != policy:
+                    os.sched_setscheduler(thread, policy, parameters)
