@@ -43,8 +43,8 @@ def _serve(pipe: Connection, work: Callable[..., dict[str, Any]], given: dict[st
         pipe.send((work(**given), peak_bytes(), ""))
     except VidcolorError as error:  # told to the parent, which raises
         pipe.send((None, 0, error))
-    except BaseException:
-        pipe.send((None, 0, traceback.format_exc()))
+    except BaseException as error:  # told to the parent too
+        pipe.send((None, 0, "".join(traceback.format_exception(error))))
         raise SystemExit(1) from None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import signal
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from .inputs import OPTIONS, Film, Shelf, count_packets, picture_digest, read_film, reports
@@ -85,7 +86,7 @@ def _judge(tally: Tally, what: str, ended: Ended, number: int) -> None:
     tally.ended(what, ended, codes)
 
 
-class _Victim:
+class _Victim(ABC):
     """Something to work on, killed on its way.
 
     Attributes:
@@ -109,9 +110,9 @@ class _Victim:
         self.tally.ended(f"a {self.name} without a kill", ended, (0,))
         return ended.seconds
 
+    @abstractmethod
     def prepare(self) -> None:
         """Make the reference."""
-        raise NotImplementedError
 
     def trial(self, chance: random.Random, most: int) -> int:
         """Kill a run and those that go on with it, `most` times at most; the number of kills."""
@@ -146,21 +147,21 @@ class _Victim:
 
     whole: int  # frames or pictures in all
 
+    @abstractmethod
     def start(self, kind: type[Run]) -> Run:
         """Start the command; always the same one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def written(self) -> int:
         """Frames or pictures written so far."""
-        raise NotImplementedError
 
+    @abstractmethod
     def kept(self, ended: Ended) -> int:
         """How many of them the last run has kept."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self, *, complete: bool) -> None:
         """Compare what lies under the final names with the reference."""
-        raise NotImplementedError
 
 
 class _Films(_Victim):

@@ -150,8 +150,8 @@ class Run:
             main()
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
-        except BaseException:
-            traceback.print_exc()  # as Python itself does
+        except BaseException as error:  # Python itself would print it
+            traceback.print_exception(error)
             sys.stderr.flush()
         finally:
             os._exit(code)

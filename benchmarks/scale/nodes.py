@@ -18,7 +18,7 @@ from typing import Any
 from vidcolor.run.parallel.cluster import Cluster
 from vidcolor.run.parallel.distribute import run_on
 from vidcolor.run.parallel.pool import OnFrames
-from vidcolor.run.parallel.tasks import PartOfFilm, Task
+from vidcolor.run.parallel.tasks import PartOfFilm, Task, TaskAround
 from vidcolor.run.plan import most_pixels, plan
 from vidcolor.run.settings import ColorizerOptions, Progress, Settings
 
@@ -46,19 +46,11 @@ class _Warm:
 
 
 @dataclass(frozen=True)
-class _Logged:
+class _Logged(TaskAround):
     """A segment whose begin and end are written down."""
 
-    task: PartOfFilm
+    first: int  # of its frames
     log: Path
-
-    @property
-    def input(self) -> Path:
-        return self.task.input
-
-    @property
-    def repeatable(self) -> bool:
-        return self.task.repeatable
 
     def run(self, colorizer: Any, on_frames: OnFrames) -> None:
         """See `Task.run`."""
@@ -67,7 +59,7 @@ class _Logged:
         self._write("end")
 
     def _write(self, event: str) -> None:
-        line = [event, self.task.segment.first, os.getpid(), time.time()]
+        line = [event, self.first, os.getpid(), time.time()]
         with self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -140,7 +132,9 @@ def run_nodes(
 
 def _logging(submit: Callable[..., Future[Any]], log: Path) -> Callable[..., Future[Any]]:
     def logged(task: Task, *more: Any) -> Future[Any]:
-        return submit(_Logged(task, log) if isinstance(task, PartOfFilm) else task, *more)
+        if isinstance(task, PartOfFilm):
+            task = _Logged(task, task.segment.first, log)
+        return submit(task, *more)
 
     return logged
 

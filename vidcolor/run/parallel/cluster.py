@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future, wait
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
@@ -161,7 +161,8 @@ class Cluster:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         self._board = ray.remote(_Board).options(num_cpus=0, scheduling_strategy=here).remote()
         self._thread = threading.Thread(target=self._watch, name="cluster", daemon=True)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._disconnect)
             if not self.size:
                 raise DeviceError(
                     f"no node of the cluster has {self._needs['num_cpus']} processors, "
@@ -174,9 +175,7 @@ class Cluster:
                 raise found
             self.precision, self._device = found
             self._options = replace(options, precision=self.precision)
-        except BaseException:
-            self._disconnect()
-            raise
+            undo.pop_all()
         self._thread.start()
 
     def _connect(self, address: str) -> None:
@@ -187,7 +186,9 @@ class Cluster:
         try:
             if address == "local":
                 if len(tempfile.gettempdir()) > _LONG:
-                    quiet["_temp_dir"] = "/tmp/ray"
+                    from platformdirs import user_cache_path
+
+                    quiet["_temp_dir"] = str(user_cache_path("vidcolor", appauthor=False) / "ray")
                 self._ray.init(
                     "local",
                     num_cpus=processors(),

@@ -22,7 +22,7 @@ from ...sinks.credentials import sidecar_of
 from ...sources import FILM_SUFFIXES
 from ...system.files import temporary_path
 from .pool import OnFrames, Pool
-from .tasks import PartOfFilm, SomePictures, Task, WholeFilm
+from .tasks import PartOfFilm, SomePictures, Task, TaskAround, WholeFilm
 
 _KEPT = 3  # films on a node
 
@@ -64,6 +64,12 @@ def reaching(url: str, error_type: type[VidcolorError]) -> Iterator[None]:
         ) from error
 
 
+def _modified(files: Any, name: str) -> float:
+    """Seconds since 1970; 0 where the place, such as a web server, has no such method."""
+    has_times = type(files).modified is not fsspec.AbstractFileSystem.modified
+    return float(files.modified(name).timestamp()) if has_times else 0.0
+
+
 @dataclass(frozen=True)
 class Mirror:
     """A local folder whose files belong to a folder elsewhere, under the same names.
@@ -102,10 +108,7 @@ class Mirror:
             partial = temporary_path(path, ".fetch")
             try:
                 files.get_file(name, str(partial))
-                try:
-                    changed = files.modified(name).timestamp()
-                except NotImplementedError:
-                    changed = 0.0
+                changed = _modified(files, name)
                 os.utime(partial, (changed, changed))
                 os.replace(partial, path)
             finally:
@@ -140,20 +143,11 @@ class Mirror:
 
 
 @dataclass(frozen=True)
-class Staged:
+class Staged(TaskAround):
     """A task on a node that has to fetch its input and to put its files in their place."""
 
-    task: Task
     inputs: Mirror
     outputs: Mirror
-
-    @property
-    def input(self) -> Path:
-        return self.task.input
-
-    @property
-    def repeatable(self) -> bool:
-        return self.task.repeatable
 
     def run(self, colorizer: Any, on_frames: OnFrames) -> Any:
         """See `Task.run`."""

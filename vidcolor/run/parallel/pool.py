@@ -14,6 +14,9 @@ from .tasks import Task
 
 _SLOW = 2.0  # times the mean of like tasks after which an idle worker does a task as well
 _LEAST_SLOW = 10.0  # seconds
+# What pickle raises for what it cannot write or make again.
+_UNREADABLE = (pickle.PickleError, AttributeError, EOFError, ImportError, LookupError, TypeError,
+               ValueError)  # fmt: skip
 
 OnFrames = Callable[[int], None]
 
@@ -103,5 +106,5 @@ def portable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
         return error
-    except Exception:
+    except _UNREADABLE:
         return VidcolorError(str(error))

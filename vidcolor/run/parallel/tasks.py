@@ -58,6 +58,23 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
+class TaskAround:
+    """A task that does another, and something before and after it; a subclass has `run`."""
+
+    task: Task
+
+    @property
+    def input(self) -> Path:
+        """See `Task`."""
+        return self.task.input
+
+    @property
+    def repeatable(self) -> bool:
+        """See `Task`."""
+        return self.task.repeatable
+
+
+@dataclass(frozen=True)
 class Description:
     """What must be known of the workers' colorizer to divide a job.
 
