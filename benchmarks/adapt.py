@@ -137,11 +137,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--step", type=int, default=12, help="measure every Nth frame [12]")
     parser.add_argument("--steps", type=int, default=AdaptOptions().steps)
     parser.add_argument("--rate", type=float, default=AdaptOptions().rate)
-    parser.add_argument("--tether", type=float, default=AdaptOptions().tether)
+    parser.add_argument("--weight-penalty", type=float, default=AdaptOptions().weight_penalty)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     given = parser.parse_args(arguments)
-    options = AdaptOptions(given.steps, given.rate, given.tether)
+    options = AdaptOptions(given.steps, given.rate, given.weight_penalty)
     count = given.films if given.photos else 0
     films = [(film, 1) for film in pans(given.photos, count, given.seed)]
     for clip in given.clips:

@@ -24,6 +24,17 @@ PRICE = 0.04  # dollars for an hour of a worker: one thread of a rented server, 
 # a hundred workers two are four times as slow. Storage gives 10 GB a second.
 REAL = Site(1, failures=500.0, spread=0.1, slow=0.02, storage=10e9)
 
+# Of the costs; see `Costs`.
+_UNITS = {
+    "color": "seconds of a worker for a second of film",
+    "segment": "seconds of a worker for each",
+    "scan": "seconds of the driver for a second of film",
+    "join": "seconds of the driver for a second of film",
+    "dispatch": "seconds for a task",
+    "read": "bytes for a second of film",
+    "write": "bytes for a second of film",
+}
+
 
 def _load(workers: int, segment: float, drivers: int) -> Load:
     films = max(3 * drivers, round(workers * _TASKS * segment / _HOUR))
@@ -179,7 +190,9 @@ def _measured(found: dict[str, Any]) -> Iterator[Figures]:
     table.add_row("two workers to one, folder", ">= 1.70", f"{found['folder_speed_up']:.2f}")
     overhead = f"{100 * found['segment_overhead']:.2f} %"
     table.add_row("overhead of a segment of a minute", "< 2 %", overhead)
-    table.add_row("killed node: segments begun again", "<= 1, which it had", f"{again:.0f}")
+    table.add_row(
+        "killed node: segments begun again", "<= 1 (the one it worked on)", f"{again:.0f}"
+    )
     error = f"{100 * found['prediction_error']:+.1f} %"
     table.add_row("simulated to real seconds of two workers", "within 10 %", error)
     yield table
@@ -188,7 +201,7 @@ def _measured(found: dict[str, Any]) -> Iterator[Figures]:
     table.add_row("killed node: the run took longer, seconds", f"{found['killed_seconds']:+.1f}")
     table.add_row("simulated seconds of two workers", f"{found['predicted']:.1f}")
     for name, value in found["costs"].items():
-        table.add_row(f"cost: {name}", f"{value:.4g}")
+        table.add_row(f"{name}: {_UNITS[name]}", f"{value:.4g}")
     yield table
 
 

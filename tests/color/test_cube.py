@@ -55,7 +55,8 @@ def test_ffmpeg_agrees(tmp_path: Path, adjustment: ColorAdjustment) -> None:
         error = np.abs(by_ffmpeg(path, rgb) / 65535 - wanted) * 255
         # straight between points: exact inside the gamut, near at its edge
         assert error.mean() < 1.0
-        if most is not None and torch.equal(ab, raw):
-            assert error.max() < most
+        if most is not None:
+            inside = (ab == raw).all(dim=1)[0].numpy()
+            assert inside.mean() > 0.1 and error[inside].max() < most
     lines = path.read_text().splitlines()
     assert len(lines) == 2 + SIZE**3 and lines[2] == "0.000000 0.000000 0.000000"

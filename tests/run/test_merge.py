@@ -33,11 +33,6 @@ LOSSLESS = Settings(encoder=EncoderSettings("ffv1"))
 
 
 @pytest.fixture
-def colorizer() -> Colorizer:
-    return Colorizer("_ramp", device="cpu", size=64, precision="fp32")
-
-
-@pytest.fixture
 def plain(tmp_path: Path) -> Path:
     return build_film(tmp_path, FilmSpec("in.mkv", video="ffv1"))
 

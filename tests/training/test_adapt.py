@@ -49,13 +49,13 @@ def test_the_decoder_learns_the_stills(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_tether_keeps_the_weights(tmp_path: Path) -> None:
+def test_the_penalty_keeps_the_weights(tmp_path: Path) -> None:
     colorizer = Colorizer("fast", device="cpu", size=64, shots=make_folder(tmp_path / "shots"))
     first = load_model("fast")[0].state_dict()
 
-    def way(tether: float) -> float:
-        path = tmp_path / f"{tether}.safetensors"
-        adapt(colorizer, path, AdaptOptions(steps=10, tether=tether))
+    def way(penalty: float) -> float:
+        path = tmp_path / f"{penalty}.safetensors"
+        adapt(colorizer, path, AdaptOptions(steps=10, weight_penalty=penalty))
         found = load_model(file=path)[0].state_dict()
         return sum(float((found[name] - first[name]).square().sum()) for name in first)
 

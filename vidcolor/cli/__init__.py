@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 COMMANDS = {
     "run": (".run:run_command", "Colorize films, pictures and folders."),
     "redo": (".redo:redo_command", "Color single shots of a finished film again."),
-    "merge": (".merge:merge_command", "Lay a file of colors alone on its film."),
+    "merge": (".merge:merge_command", "Combine a chroma file with its film."),
     "shots": (".shots:shots_command", "Find a film's shots and write stills to color."),
     "adapt": (".adapt:adapt_command", "Fit a model to a film by its colored stills."),
     "check": (".check:check_command", "Check colored stills, or a result beside its original."),

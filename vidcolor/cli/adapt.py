@@ -23,7 +23,7 @@ from .text import json_text, say
     settings=Settings,
     adapting=AdaptOptions,
     only={"model", "weights", "device", "size", "shots", "reference_gray", "deinterlace",
-          "overwrite", "steps", "rate", "tether"},
+          "overwrite", "steps", "rate", "weight_penalty"},
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @verbosity
@@ -41,8 +41,8 @@ def adapt_command(
     vidcolor adapt old_film.mp4 --shots shots/ -o film.safetensors
     vidcolor run old_film.mp4 --shots shots/ --weights film.safetensors -o color.mp4
 
-    It takes minutes. The new weights are for this film alone: they color what the stills do not
-    show more like them.
+    This takes minutes. The new weights are for this film only. They give parts that no still shows
+    colors closer to those of the stills.
     """
     from ..sources import FilmSource
     from ..training.adapt import adapt
@@ -63,6 +63,6 @@ def adapt_command(
         click.echo(json_text({**asdict(made), "output": str(made.output)}))
     else:
         say(
-            f"{made.output}: learned from {made.stills} stills; their colors were missed by "
-            f"{made.before:.1f} (Lab), now by {made.after:.1f}"
+            f"{made.output}: trained on {made.stills} stills; mean a*b* error {made.before:.1f} "
+            f"before, {made.after:.1f} after"
         )

@@ -45,13 +45,13 @@ def check_command(
     vidcolor check photos/ photos.color/
 
     With a folder of shots, print one line for each still that is gray in parts, shifted or scaled,
-    redrawn, or that disagrees with another, and for each shot without a colored still. The options
-    of the model belong to this.
+    redrawn, or that disagrees with another, and for each shot without a colored still.
+    --model, --weights, --device, --precision and --size apply only here.
 
     With IN and OUT, which may be films, pictures or folders, compare lightness, frames, times and
     streams, and print by timecode: flicker, color jumps without a cut, shots that are nearly gray
-    or of one tint, blobs of color. Range, rate and deinterlacing of the run are read from OUT; the
-    options are for files that do not tell.
+    or of one tint, blobs of color. The run's range, frame rate and deinterlacing are read from
+    OUT. If OUT does not record them, give --start, --end, --fps or --deinterlace.
 
     \b
     Exit codes: 0 nothing was found, 1 something was found or cannot be read, 2 usage.

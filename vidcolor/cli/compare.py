@@ -21,9 +21,7 @@ _WRITTEN = {"encoder", "crf", "preset", "pix_fmt", "copy", "overwrite"}
 @click.argument("source", metavar="IN", type=FilePath())
 @click.argument("result", metavar="OUT", type=FilePath())
 @click.option("-o", "--output", type=FilePath(), required=True, help="Write this film.")
-@click.option(
-    "--wipe", is_flag=True, help="Part both by a line that moves, in place of side by side."
-)
+@click.option("--wipe", is_flag=True, help="Show both in one picture, split by a moving line.")
 @takes(settings=Settings, only=(COMPARED - {"large_pictures"}) | _WRITTEN)
 @verbosity
 def compare_command(

@@ -41,8 +41,8 @@ def inspect_command(files: tuple[Path, ...], source: Path | None, as_json: bool)
     Credentials (with vidcolor[c2pa]).
 
     \b
-    Exit codes: 0 nothing is wrong, also where a file says nothing; 1 a file cannot be read, or the
-    original or the signature is another.
+    Exit codes: 0 nothing is wrong, also where a file says nothing; 1 a file cannot be read, the
+    SHA-256 of the original differs or the signature is not valid.
     """
     from ..errors import InputError
     from ..run.provenance.inspection import inspect

@@ -33,8 +33,8 @@ from .screen import Screen
 from .worker_pool import WorkerPool
 
 
-class Teller:
-    """Tells of the inputs that are finished: on the screen, in reports, to the user's command.
+class Reporter:
+    """Reports finished inputs: on the screen, in report files and to the user's command.
 
     Args:
         make: makes the model, or gives the one that it has made.
@@ -120,12 +120,12 @@ class Teller:
         self._notifier.end(event, written)
 
 
-class Work(Teller):
+class Work(Reporter):
     """Colorizes inputs of this machine.
 
     Args:
         record: keeps the state of the job.
-        given: see `Teller`.
+        given: see `Reporter`.
     """
 
     def __init__(self, record: Record, *given: Any) -> None:
@@ -194,7 +194,7 @@ class Work(Teller):
         self._end("done")
 
 
-class WorkElsewhere(Teller):
+class RemoteWork(Reporter):
     """Colorizes files that URLs name."""
 
     def run(self, inputs: Sequence[str], output: str | None, *, staged: bool) -> None:

@@ -1,4 +1,4 @@
-"""`vidcolor merge`: lay a file of colors alone on its film."""
+"""`vidcolor merge`: combine a chroma file with its film."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .options import FilePath, takes
 def merge_command(
     master: Path, chroma: Path, output: Path, settings: Settings, as_json: bool, quiet: bool
 ) -> None:
-    """Lay the colors in CHROMA on the film MASTER.
+    """Combine the luma of MASTER with the colors of CHROMA.
 
     \b
     vidcolor run old_film.mkv --output-chroma colors.mkv

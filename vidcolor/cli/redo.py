@@ -39,11 +39,15 @@ def _numbers(text: str) -> tuple[int, ...]:
     metavar="NUMBERS",
     help="Color these shots again: 12 or 12,17, by their numbers in shots.toml.",
 )
-@click.option("--folder", type=FilePath(), help="The folder of shots.  [default: as it was]")
+@click.option(
+    "--folder",
+    type=FilePath(),
+    help="Read the shots from this folder.  [default: the one that FILM names]",
+)
 @click.option(
     "--source",
     type=FilePath(),
-    help="The original of FILM.  [default: the file of its name beside FILM]",
+    help="Read the original from this file.  [default: the file of its name beside FILM]",
 )
 @takes(options=ColorizerOptions, settings=Settings, only=_SETTINGS | _OPTIONS)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -59,21 +63,21 @@ def redo_command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Color single shots of FILM again, which 'vidcolor run' has written.
+    """Color single shots of FILM again. FILM must come from 'vidcolor run'.
 
     \b
     vidcolor redo color.mp4 --shots 12,17
     vidcolor redo color.mp4 --start 1:20 --end 1:35 --saturation 0.8
 
-    Everything else stays bit for bit: the other frames, the sound, the times. A stretch given by
-    --start and --end is made longer, to the key frames around it. The original, the model and all
-    settings that are not given are taken from what FILM says of itself (vidcolor inspect). FILM is
-    replaced when the new one is complete and compared. MKV, MP4 and MOV.
+    Everything else stays bit for bit: the other frames, the sound, the times. The range of --start
+    and --end is extended to the nearest key frames outside it. The original, the model and all
+    settings that are not given are taken from FILM's marks (vidcolor inspect). FILM is replaced
+    only after the new file is complete and verified. FILM can be MKV, MP4 or MOV.
 
     \b
-    Exit codes: 0 done, 1 FILM is as it was.
+    Exit codes: 0 done, 1 failed, and FILM is unchanged.
     """
-    from ..run.redo import Wish, redo
+    from ..run.redo import RedoRequest, redo
     from .screen import Screen
 
     context = click.get_current_context()
@@ -86,7 +90,7 @@ def redo_command(
         raise click.UsageError("give either --shots, or --start and --end")
     screen, began = Screen(quiet=quiet, as_json=as_json), time.monotonic()
     try:
-        report = redo(film, Wish(shots or (), settings.segment, source, folder, given), options,
+        report = redo(film, RedoRequest(shots or (), settings.segment, source, folder, given), options,
                       replace(settings, segment=WHOLE))  # fmt: skip
     except VidcolorError as error:
         report = Report(film, film, "failed", error=str(error))

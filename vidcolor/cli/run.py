@@ -104,7 +104,7 @@ def run_command(
     check_least_memory()
     from ..run.job.state import HeldError
     from ..run.plan import plan
-    from .job import Work, WorkElsewhere
+    from .job import RemoteWork, Work
     from .screen import Screen
     from .worker_pool import WorkerPool
 
@@ -128,7 +128,7 @@ def run_command(
     given = make, options, settings, job, screen, workers
     with workers:
         if elsewhere:
-            away = WorkElsewhere(*given)
+            away = RemoteWork(*given)
             away.run(inputs, output, staged=cluster is not None)
             sys.exit(0 if away.is_good and not screen.lost else 1)
         try:

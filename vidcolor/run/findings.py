@@ -1,4 +1,4 @@
-"""What is found out about a film while it is read, to be told of it: `Findings`."""
+"""The warnings and damage found while a film is read: `Findings`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .settings import Report
 
 
 class Findings:
-    """What is found out about a film while it is read.
+    """The warnings and damage found while a film is read.
 
     Attributes:
         warnings: one line each.

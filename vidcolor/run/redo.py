@@ -34,15 +34,15 @@ _SAME = ("stabilize", "exact_luma", "deinterlace", "tint_source")  # settings th
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is to be done again.
+class RedoRequest:
+    """What to color again, and from what.
 
     Attributes:
         shots: numbers of shots; none for a segment.
-        segment: a stretch, in place of shots.
+        segment: a range, in place of shots.
         source: the original; None for the file that the marks name, beside the film.
         folder: of the shots; None for the one that the marks name, beside film or original.
-        given: names of options and settings that are not to be as they were.
+        given: names of the options and settings that replace the film's own.
     """
 
     shots: tuple[int, ...] = ()
@@ -54,20 +54,20 @@ class Wish:
 
 def redo(
     film: Path,
-    wish: Wish,
+    request: RedoRequest,
     options: ColorizerOptions,
     settings: Settings,
     on_progress: ProgressCallback = lambda progress: None,
 ) -> Report:
     """Color some frames of a film again that a run has written; it is replaced when all is well.
 
-    The named shots must begin and end at key frames, as runs write them. A stretch is made longer,
-    to the key frames around it. All other frames, and the other streams, stay bit for bit.
+    The named shots must begin and end at key frames, as runs write them. A segment is extended
+    to the nearest key frames outside it. All other frames, and the other streams, stay bit for bit.
 
     Args:
         film: what a run has written, with its marks: MKV, MP4 or MOV.
-        wish: what is to be done again.
-        options, settings: those among `wish.given` count; the others are as the marks say.
+        request: what to color again, and from what.
+        options, settings: those among `request.given` count; the others are as the marks say.
 
     Raises:
         InputError: the film's marks are missing, or its original is not there or another.
@@ -77,7 +77,7 @@ def redo(
     try:
         was: dict[str, Any] = json.loads(marks["settings"])
         told = Marks(**{key: text for key, text in marks.items() if key in NAMES})
-        original = _original(film, told, wish.source)
+        original = _original(film, told, request.source)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{film}: does not say what it was made from, so it cannot be redone; it needs its "
@@ -85,17 +85,17 @@ def redo(
         ) from error
     if odd := [name for name in ("chroma", "start", "end", "fps", "label") if name in was]:
         raise InputError(f"{film}: was written with {odd[0]}; color it again with 'vidcolor run'")
-    folder = _folder(film, original, was, wish.folder)
-    colorizer = _colorizer(film, told, was, replace(options, shots=folder), wish.given)
-    settings = _settings(was, settings, wish.given)
+    folder = _folder(film, original, was, request.folder)
+    colorizer = _colorizer(film, told, was, replace(options, shots=folder), request.given)
+    settings = _settings(was, settings, request.given)
     source = FilmSource(
         original, deinterlace=settings.deinterlace, keep_tint=settings.tint_source == "keep"
     )
     index, facts = index_film(film), probe_film(film)
-    if wish.shots:
-        ranges = _of_shots(film, index, wish.shots, colorizer.shots)
+    if request.shots:
+        ranges = _of_shots(film, index, request.shots, colorizer.shots)
     else:
-        ranges = [_of_segment(film, index, wish.segment)]
+        ranges = [_of_segment(film, index, request.segment)]
     with tempfile.TemporaryDirectory(dir=film.absolute().parent, prefix=".redo-") as name:
         parts, report = [], Report(film, film, "done")
         for number, (first, last) in enumerate(ranges):

@@ -82,15 +82,15 @@ class Settings:
     output_chroma: Path | None = option(
         None,
         metavar="FILE",
-        help="Write the new colors alone, Cb and Cr of half the size (4:2:0, or --pix-fmt), into "
-        "FILE: .mkv (FFV1, lossless) or .mov (ProRes). 'vidcolor merge' lays them on the film. "
-        "Without -o nothing else is written. Keeps the luma: --luma exact.",
+        help="Write only the Cb and Cr planes into FILE: .mkv (FFV1, lossless) or .mov (ProRes). "
+        "They are 4:2:0 unless --pix-fmt says otherwise. 'vidcolor merge' adds them to the film. "
+        "Without -o nothing else is written. Implies --luma exact.",
     )
     output_lut: Path | None = option(
         None,
         metavar="FOLDER",
-        help="Also write what saturation, temperature and tint do, in all and of each shot of "
-        "--shots, as 3D LUTs (.cube) into FOLDER.",
+        help="Also write --saturation, --temperature and --tint as 3D LUTs (.cube) into FOLDER: "
+        "one for the run, and one for each shot of --shots that has its own settings.",
     )
     segment: Segment = WHOLE
     fps: Fraction | None = option(
@@ -176,8 +176,8 @@ class Settings:
         if not (whole and marks.provenance and marks.label == "none"):
             raise OptionError(
                 "output_chroma",
-                "goes with the whole film as it is and its marks, so without --start, --end, "
-                "--on-change split, --label and --no-provenance",
+                "needs the whole film and its marks; leave out --start, --end, --on-change split, "
+                "--label and --no-provenance",
             )
         object.__setattr__(self, "exact_luma", True)  # as the film's own luma is under the colors
 

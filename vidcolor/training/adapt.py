@@ -175,7 +175,7 @@ def _train(
         error = F.huber_loss(network.from_features(features), goal, "none", delta=_HUBER)
         loss = (error * (known + _KEEP * (1 - known))).mean()
         way = sum(((w - w0) ** 2).sum() for w, w0 in zip(trained, first, strict=True))
-        (loss + options.tether * way).backward()
+        (loss + options.weight_penalty * way).backward()
         if not loss.isfinite():
             raise TrainingError("the weights do not stay finite; give a lower --rate")
         nn.utils.clip_grad_norm_(trained, 1.0)

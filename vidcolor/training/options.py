@@ -21,10 +21,13 @@ class AdaptOptions:
         OptionError: a value is out of range; it is a ValueError.
     """
 
-    steps: int = option(40, low=1, high=100_000, help="Steps of training.")
-    rate: float = option(2e-4, low=1e-7, high=0.1, help="Learning rate.")
-    tether: float = option(
-        1.0, low=0, high=1e6, help="How strongly the weights are held where they were."
+    steps: int = option(40, low=1, high=100_000, help="Train for this many steps.")
+    rate: float = option(2e-4, low=1e-7, high=0.1, help="Set the learning rate.")
+    weight_penalty: float = option(
+        1.0,
+        low=0,
+        high=1e6,
+        help="Weight the L2 penalty on the distance from the starting weights; 0 turns it off.",
     )
 
     def __post_init__(self) -> None:

@@ -336,12 +336,14 @@ def test_what_a_feed_cannot_do_is_refused() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "kill") or os.name == "nt", reason="no signals to processes")
 def test_workers_leave_signals_to_the_training() -> None:
-    batches = _worker(workers=1, count=8).batches(0)
+    batches = _worker(workers=1, count=600).batches(0)
     seen = [next(batches)]
-    for worker in multiprocessing.active_children():
+    workers = multiprocessing.active_children()
+    assert workers
+    for worker in workers:
         for number in ENDING:
             assert worker.pid is not None
             os.kill(worker.pid, number)
     seen += batches
-    assert sum(len(batch) for batch, _ in seen) == 8
+    assert sum(len(batch) for batch, _ in seen) == 600
     assert multiprocessing.active_children() == []
