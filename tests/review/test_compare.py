@@ -96,6 +96,16 @@ def test_the_range_of_the_result(command: Vidcolor, tmp_path: Path) -> None:
     assert np.array_equal(planes_of(both)[0][:, :64], planes_of(gray)[0])
 
 
+def test_a_damaged_original_is_told(command: Vidcolor, tmp_path: Path) -> None:
+    film = build_film(tmp_path, FilmSpec(name="in.mkv", pts=tuple(range(60))))
+    whole = build_film(tmp_path, FilmSpec(name="whole.mkv", pts=tuple(range(60))))
+    data = film.read_bytes()
+    film.write_bytes(data[: len(data) // 2])
+    answer = command("compare", film, whole, "-o", tmp_path / "side.mkv")
+    assert answer.code == 1 and "warning: " in answer.err
+    assert not (tmp_path / "side.mkv").exists()
+
+
 def test_what_cannot_be_compared(command: Vidcolor, tmp_path: Path) -> None:
     film = build_film(tmp_path, FilmSpec(name="in.mkv"))
     small = build_film(tmp_path, FilmSpec(name="small.mkv", size=(48, 48)))

@@ -259,6 +259,31 @@ def test_files_that_are_no_report_stay(report: Path, command: Vidcolor, tmp_path
     source, result = report.parent / "original.mkv", report.parent / "<i>color.mkv"
     answer = command("report", source, result, "-o", note)
     assert answer.code == 2 and note.read_text() == "mine" and "is no report" in answer.err
+    for path in (source, result):  # also with leave to replace files
+        before = path.read_bytes()
+        assert command("report", source, result, "-o", path, "-y").code != 0
+        assert path.read_bytes() == before
+
+
+def test_a_page_though_the_first_result_cannot_be_read(
+    folders: tuple[Path, Path], command: Vidcolor, tmp_path: Path
+) -> None:
+    source, result = folders
+    (result / "in" / "p0.png").write_bytes(b"nothing")
+    page = tmp_path / "report.html"
+    assert command("report", source, result, "-o", page).code == 0
+    text = page.read_text(encoding="utf-8")
+    assert "p0.png" in text and text.count('type="range"') == 8
+
+
+def test_large_pictures_are_compared(command: Vidcolor, tmp_path: Path) -> None:
+    one, two = tmp_path / "one.png", tmp_path / "two.png"
+    for path in (one, two):
+        Image.new("1", (20_000, 10_000), 1).save(path)
+    small = command("check", one, two)
+    assert small.code == 1 and "bomb" in small.err
+    large = command("check", one, two, "--large-pictures")
+    assert large.code == 0 and "bomb" not in large.err
 
 
 def test_a_film_of_many_shots() -> None:

@@ -41,5 +41,8 @@ def test_a_lut_for_each_shot_with_settings(tmp_path: Path) -> None:
         "shot_0002.cube": cube(ColorAdjustment(saturation=0.5, temperature=20.0), "shot_0002"),
         "shot_0003.cube": cube(ColorAdjustment(saturation=0.0), "shot_0003"),
     }
+    assert write_luts(luts, colorizer) == sorted(luts.iterdir())  # of the next film, say
+    other = Colorizer("fast", device="cpu", size=64, adjustment=ColorAdjustment(tint=9))
     with pytest.raises(OutputError, match="exists"):
-        write_luts(luts, colorizer)
+        write_luts(luts, other)
+    assert {path.name: path.read_text() for path in luts.iterdir()} == made

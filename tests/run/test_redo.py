@@ -25,6 +25,7 @@ from vidcolor.run.references.shot_list import Shot
 from vidcolor.run.references.stills import still_name
 from vidcolor.run.settings import ColorizerOptions
 from vidcolor.sources.marks import read_marks
+from vidcolor.system.files import maker_of
 
 OPTIONS = ColorizerOptions(device="cpu", precision="fp32")
 SHOTS = [Shot(number=n + 1, first=10 * n, last=10 * n + 9) for n in range(3)]
@@ -164,6 +165,23 @@ def test_after_a_still_has_changed(film: Path, tmp_path: Path) -> None:
     assert {10} <= set(changed(before, output)) <= set(range(10, 20))
     blue, red = (np.mean([each[0] for each in chroma(path)[10:20]]) for path in (output, before))
     assert blue > red + 2
+
+
+def test_a_run_that_is_killed_leaves_what_clean_knows(
+    film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = color(film, "o.mkv", X264)
+    before = output.read_bytes()
+
+    def stop(*given: Any, **more: Any) -> None:
+        assert [path for path in output.parent.iterdir() if maker_of(path)]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vidcolor.run.redo.colorize_film", stop)
+    with pytest.raises(KeyboardInterrupt):
+        redo(output, RedoRequest(shots=(2,)), OPTIONS, Settings())
+    assert output.read_bytes() == before
+    assert not [path for path in output.parent.iterdir() if maker_of(path)]
 
 
 def test_a_stretch_from_key_frame_to_key_frame(film: Path) -> None:

@@ -301,7 +301,7 @@ def test_the_cause_of_a_failure_is_that_of_the_file(tmp_path: Path) -> None:
     """libvips keeps the errors of all threads in one place."""
     Image.fromarray(np.tile(GRAY, (8, 8))).save(tmp_path / "whole.jpg")
     data = (tmp_path / "whole.jpg").read_bytes()
-    paths = [tmp_path / f"{number}.jpg" for number in range(24)]
+    paths = [tmp_path / f"{number}.jpg" for number in range(96)]
     for path in paths:
         path.write_bytes(data[: len(data) // 2] + b"\xff\xd9")
     source = PictureSource([(path, path) for path in paths])

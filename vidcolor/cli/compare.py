@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -51,3 +52,4 @@ def compare_command(
     for line in (*report.damage, *report.notes):
         say(f"warning: {line}", err=True)
     say(f"{report.path}: {report.frames} frames, {report.streams_copied} other streams")
+    sys.exit(1 if report.incomplete else 0)

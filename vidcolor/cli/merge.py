@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from ..errors import VidcolorError
-from ..run.settings import Report, Settings
+from ..run.settings import Settings, failed
 from .log import verbosity
 from .options import FilePath, takes
+from .shots import every_minute
 
 
 @click.command("merge")
@@ -42,9 +42,9 @@ def merge_command(
 
     screen, began = Screen(quiet=quiet, as_json=as_json), time.monotonic()
     try:
-        report = merge(master, chroma, output, settings)
-    except VidcolorError as error:
-        report = Report(master, output, "failed", error=str(error))
+        report = merge(master, chroma, output, settings, every_minute(screen))
+    except Exception as error:  # also of the disk; one line, as in a run
+        report = failed(master, output, error)
     report.seconds = time.monotonic() - began
     screen.finished(report)
     sys.exit(1 if report.is_problem else 0)

@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from ..errors import VidcolorError
 from ..frames import WHOLE
-from ..run.settings import ColorizerOptions, Report, Settings
+from ..run.settings import ColorizerOptions, Settings, failed
 from .log import verbosity
 from .options import FilePath, parsed, takes
+from .shots import every_minute
 
 _SETTINGS = {"stabilize", "encoder", "crf", "preset", "pix_fmt", "start", "end", "batch_size"}
 _OPTIONS = {
@@ -89,11 +89,13 @@ def redo_command(
     if bool(shots) == (not settings.segment.is_full):
         raise click.UsageError("give either --shots, or --start and --end")
     screen, began = Screen(quiet=quiet, as_json=as_json), time.monotonic()
+    request = RedoRequest(shots or (), settings.segment, source, folder, given)
     try:
-        report = redo(film, RedoRequest(shots or (), settings.segment, source, folder, given), options,
-                      replace(settings, segment=WHOLE))  # fmt: skip
-    except VidcolorError as error:
-        report = Report(film, film, "failed", error=str(error))
+        report = redo(
+            film, request, options, replace(settings, segment=WHOLE), every_minute(screen)
+        )
+    except Exception as error:  # also of the disk; one line, as in a run
+        report = failed(film, film, error)
     report.seconds = time.monotonic() - began
     screen.finished(report)
     sys.exit(1 if report.is_problem else 0)

@@ -37,8 +37,8 @@ def report_command(
     The page has a slider for each shot, a contact sheet, chroma and flicker over time, what
     'vidcolor check' finds, and the marks of OUT. It is one file and loads nothing.
     """
-    from ..review.finding import counted
     from ..review.report import write_report
+    from ..system.text import counted
     from .screen import Screen
 
     reviews = write_report(

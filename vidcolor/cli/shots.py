@@ -11,6 +11,7 @@ import click
 
 from ..errors import InputError
 from ..run.settings import ColorizerOptions, Settings
+from ..system.text import counted
 from .log import verbosity
 from .options import FilePath, make_colorizer, takes
 from .text import json_text, say
@@ -113,13 +114,10 @@ def every_minute(screen: Screen) -> ProgressCallback:
 def _summary(written: Written) -> list[str]:
     """What was found, and what to do next."""
 
-    def count(number: int, what: str) -> str:
-        return f"{number} {what}{'' if number == 1 else 's'}"
-
-    text = f"{written.folder}: {count(written.shots, 'shot')}, "
+    text = f"{written.folder}: {counted(written.shots, 'shot')}, "
     if written.setups is not None:
-        text += f"{count(written.setups, 'set-up')}, "
-    text += f"{count(written.stills, 'still')}"
+        text += f"{counted(written.setups, 'set-up')}, "
+    text += f"{counted(written.stills, 'still')}"
     if written.kept:
         text += f", {written.kept} of them in color already"
     few = len(written.alone) < written.stills

@@ -145,9 +145,11 @@ class PictureAlbum:
 
     Args:
         total: number of pictures.
+        limits: leave out those that may be decompression bombs.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, limits: bool = True) -> None:
+        self._limits = limits
         self.pictures: dict[int, Picture] = {}  # by number
         self._step = max(1, -(-total // MOST))
         self._flagged = 0
@@ -157,7 +159,9 @@ class PictureAlbum:
         self._flagged += flagged
         if number % self._step and not (flagged and self._flagged <= MOST):
             return
-        one, two = (shrunk(read_color(path).rgb, _SIDE) for path in (source, output))
+        one, two = (
+            shrunk(read_color(path, limits=self._limits).rgb, _SIDE) for path in (source, output)
+        )
         if one.shape == two.shape:
             self.pictures[number] = picture(one, two)
 
@@ -189,6 +193,6 @@ def left_out(shown: Collection[int], total: int, what: str) -> str:
     if len(shown) >= total:
         return ""
     return (
-        f"{len(shown)} of {total} {what} are shown: every so manieth, and those with findings. The "
-        f"others were compared too, but left out to keep the page small."
+        f"{len(shown)} of {total} {what} are shown: evenly spaced ones, and those with "
+        f"findings. The others were compared too, but left out to keep the page small."
     )

@@ -15,11 +15,12 @@ from ..run.references.shot_list import ShotList
 from ..run.settings import Progress, ProgressCallback, Settings
 from ..sources import Input
 from ..sources.stream_sums import FilmSums, StreamSum, stream_sums
+from ..system.text import counted
 from ..system.threads import thread_budget
 from .colors import View, small_rgb, view
 from .detect import Detector, Place, ShotSummary
 from .films import Both, FilmPair
-from .finding import KINDS, Finding, Review, counted, timecode
+from .finding import KINDS, Finding, Review, timecode
 from .luma import LumaTally
 
 _LATE = 0.0011  # seconds: Matroska rounds to milliseconds

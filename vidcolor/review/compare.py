@@ -18,6 +18,7 @@ from ..frames import ColorBatch, PixelFormat, VideoInfo
 from ..marks import Marks
 from ..run.settings import Progress, ProgressCallback, Settings
 from ..sinks import FilmReport, FilmSink, check_container, choose_pixel_format
+from ..sinks.files import same_file
 from ..sinks.marking import FilmMarking
 from ..sources import Input
 from ..sources.marks import read_marks
@@ -61,7 +62,7 @@ def write_comparison(
             f"{output}: its frames are {two.width}x{two.height}, those of {item.path} "
             f"{one.width}x{one.height}; give the result of that film"
         )
-    if target.exists() and target.samefile(output):
+    if same_file(target, output):
         raise InputError(f"{target}: is the result itself; choose another name with -o")
     facts = pair.source.facts
     turned = facts.rotation % 180 != 0
@@ -76,20 +77,20 @@ def write_comparison(
     plan = check_container(target, shape, settings.encoder, copy, format=format)
     marks = _marks_of(output)
     digest = Digest(pair.source.files() if marks else ())
-    sink = FilmSink(
-        target,
-        shape,
-        settings.encoder,
-        format=format,
-        segment=pair.source.segment,
-        copy=copy,
-        overwrite=settings.overwrite,
-        plan=plan,
-        marking=FilmMarking(marks, digest) if marks else None,
-    )
     damage: list[str] = []
     frames = 0
     try:
+        sink = FilmSink(
+            target,
+            shape,
+            settings.encoder,
+            format=format,
+            segment=pair.source.segment,
+            copy=copy,
+            overwrite=settings.overwrite,
+            plan=plan,
+            marking=FilmMarking(marks, digest) if marks else None,
+        )
         with sink, closing(pair.frames(damage.append)) as both:
             for each in both:
                 if each.gray is None:
@@ -106,7 +107,8 @@ def write_comparison(
                 sink.write(ColorBatch(planes, format, each.gray))
                 frames += 1
                 on_progress(Progress(item.path, frames, facts.num_frames_from_header))
-            return sink.finish(incomplete=bool(damage))
+            done = sink.finish(incomplete=bool(damage))
+        return replace(done, damage=(*damage, *done.damage), notes=(*plan.notes, *done.notes))
     finally:
         digest.close()
 

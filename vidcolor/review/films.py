@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from ..run.settings import Settings
 from ..sources import FilmSource, Input
 from ..sources.decoder import Decoder
 from ..sources.luma import luma_plane
-from ..sources.marks import read_marks
+from ..sources.marks import read_marks, settings_of
 from ..system.opencv import load_problem
 
 _BATCH = 4
@@ -72,10 +71,9 @@ class Both:
 def made_with(output: Path) -> dict[str, Any]:
     """The settings that a result's marks name; empty for none."""
     try:
-        found = json.loads(read_marks(output).get("settings", "{}"))
+        return settings_of(read_marks(output))
     except (InputError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _settings_of(made: dict[str, Any], given: Settings) -> Settings:

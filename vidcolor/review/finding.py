@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..system.text import counted
+
 KINDS = {
     "missing": "no result",
     "unreadable": "cannot be read",
@@ -20,11 +22,6 @@ KINDS = {
     "cast": "color cast",
     "blob": "color blob",
 }
-
-
-def counted(number: int, what: str) -> str:
-    """`1 frame`, `2 frames`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def timecode(seconds: float) -> str:

@@ -12,7 +12,7 @@ from .colors import View
 _ROWS, _COLUMNS = 6, 8  # places of the picture
 _SEEN = 0.3  # share of a place that must be visible in both frames
 _LEAST_PLACES = 0.4  # share of the places
-_QUARTER = 4  # the places that change most are so manieth part of all
+_QUARTER = 4  # the places that change most are one of so many
 
 
 @dataclass(frozen=True)

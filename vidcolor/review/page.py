@@ -3,18 +3,19 @@ and nothing is loaded."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ..errors import OutputError
+from ..errors import InputError, OutputError
 from ..run.job.page import MARK, STYLE, facts_section, page_text
 from ..run.provenance.inspection import inspect
+from ..sources.marks import settings_of
 from ..system.files import replacing
+from ..system.text import counted
 from .album import FilmAlbum, Picture, PictureAlbum, left_out
 from .charts import curve
 from .check import FilmReview
-from .finding import KINDS, Finding, Review, counted, timecode
+from .finding import KINDS, Finding, Review, timecode
 from .page_parts import PAGE, SCRIPT
 from .page_parts import STYLE as OWN_STYLE
 
@@ -147,7 +148,9 @@ def folder_page(folder: Path, reviews: Sequence[Review], album: PictureAlbum) ->
         "",
         _sheet(thumbs),
         _shots(articles, "Pictures"),
-        _origin(reviews[0]) if reviews else "",
+        _origin(next((each for each in reviews if each.luma is not None), reviews[0]))
+        if reviews
+        else "",
     )
 
 
@@ -268,12 +271,15 @@ def _stills(stills: Sequence[tuple[str, str]]) -> str:
 def _origin(review: Review) -> str:
     """What the result says of its origin, and whether that is true."""
     source = review.source if review.source.is_file() else None
-    found = inspect(review.output, source) if review.output.is_file() else None
+    try:
+        found = inspect(review.output, source)
+    except InputError:  # among the findings
+        found = None
     if found is None or not found.marks:
         return "<p>The result says nothing of its origin.</p>"
     marks: dict[str, object] = dict(found.marks)
     try:
-        settings = json.loads(str(marks.pop("settings", "{}")))
+        settings = settings_of({"settings": str(marks.pop("settings", ""))})
     except ValueError:
         settings = {}
     checks = {each.name: f"{each.state}: {each.detail}" for each in found.checks}

@@ -88,7 +88,8 @@ def review_picture(source: Path, output: Path, settings: Settings) -> Review:
         InputError: one of them cannot be read.
     """
     review = Review(source, output, False, frames=1)
-    files = PictureSource([(source, output), (output, output)], limits=not settings.large_pictures)
+    limits = not settings.large_pictures
+    files = PictureSource([(source, output), (output, output)], limits=limits)
     one, two = (_read(files, index) for index in (0, 1))
     pages = [each.picture.pages if each.picture else 1 for each in (one, two)]
     if pages[0] != pages[1]:
@@ -105,12 +106,12 @@ def review_picture(source: Path, output: Path, settings: Settings) -> Review:
     if label:
         review.notes.append("a label is drawn into it; there its lightness is another")
     exact = made.get("exact_luma") is True
-    largest, mean, place = _luma(source, output) if exact else _lightness(one, two)
+    largest, mean, place = _luma(source, output, limits=limits) if exact else _lightness(one, two)
     review.luma = Luma("Y'" if exact else "L*", largest, mean)
     if mean > _MEAN or (place > _PLACE and not label):
         text = f"differs by up to {max(mean, place):.1f} in {review.luma.unit}"
         review.findings.append(Finding("luma", text))
-    seen = view_of(one, output)
+    seen = view_of(one, output, limits=limits)
     cast = cast_of(seen)
     shown = seen.chroma if seen.shown.mean() > 0.1 else None
     review.findings += [Finding(kind, text) for kind, text in judge_colors(shown, cast)]
@@ -148,10 +149,10 @@ def _lightness(one: LumaBatch, two: LumaBatch) -> tuple[float, float, float]:
     return largest, total / one.luma.numel(), place
 
 
-def _luma(source: Path, output: Path) -> tuple[float, float, float]:
+def _luma(source: Path, output: Path, *, limits: bool) -> tuple[float, float, float]:
     """The same of Y' in codes of 8 bits; of a large picture by means over pixels."""
     one, two = (
-        rgb_to_yuv(read_color(path, _PIXELS).rgb, "smpte170m")[0, 0].numpy() * 255
+        rgb_to_yuv(read_color(path, _PIXELS, limits=limits).rgb, "smpte170m")[0, 0].numpy() * 255
         for path in (source, output)
     )
     difference = two - one
@@ -167,9 +168,9 @@ def shrunk(planes: Tensor, side: int = SIDE) -> Tensor:
     return F.interpolate(planes, size=size, mode="area")
 
 
-def view_of(gray: LumaBatch, output: Path) -> View:
+def view_of(gray: LumaBatch, output: Path, *, limits: bool = True) -> View:
     """The small view of a picture and its result."""
-    rgb = shrunk(read_color(output, 16 * SIDE * SIDE).rgb)
+    rgb = shrunk(read_color(output, 16 * SIDE * SIDE, limits=limits).rgb)
     codes = gray.luma[0, 0].numpy()
     step = max(1, max(codes.shape) // (8 * SIDE))
     top = (1 << gray.bit_depth) - 1

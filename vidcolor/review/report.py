@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, OutputError
 from ..run.pairs import Pair
 from ..run.references.shot_list import ShotList, read_shots
 from ..run.settings import ProgressCallback, Settings
+from ..sinks.files import same_file
 from .album import FilmAlbum, PictureAlbum, still_urls
 from .check import FilmReview, review_film
 from .finding import Review
@@ -41,6 +42,8 @@ def write_report(
         InputError: a file cannot be read.
         OutputError: the page cannot be written.
     """
+    if any(same_file(page, each) for each in (Path(source), result)):
+        raise OutputError(f"{page}: is the original or the result; choose another name with -o")
     check_page(page, overwrite=settings.overwrite)
     pairs = pairs_of(source, result, settings.fps)
     listed = None if shots is None else read_shots(shots)
@@ -50,7 +53,7 @@ def write_report(
         return [whole]
     if shots is not None:
         raise InputError(f"{shots}: belongs to one film, but {source} is none; leave out --shots")
-    album = PictureAlbum(len(pairs))
+    album = PictureAlbum(len(pairs), limits=not settings.large_pictures)
     reviews: list[Review] = []
 
     def film(pair: Pair) -> Review:

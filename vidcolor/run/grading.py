@@ -24,7 +24,7 @@ def write_luts(folder: Path, colorizer: Colorizer, *, overwrite: bool = False) -
         The files; none where nothing is done.
 
     Raises:
-        OutputError: a file exists, or cannot be written.
+        OutputError: another file of a name exists, or it cannot be written.
     """
     usual = colorizer.options.adjustment
     found = {"all.cube": usual} if usual != ColorAdjustment() else {}
@@ -32,12 +32,11 @@ def write_luts(folder: Path, colorizer: Colorizer, *, overwrite: bool = False) -
         own = ColorAdjustment(saturation=0) if shot.skip else shot.adjustment(usual)
         if own != usual:
             found[f"shot_{shot.number:04d}.cube"] = own
-    written = []
-    for name, adjustment in found.items():
-        path = folder / name
-        if path.exists() and not overwrite:
+    texts = {folder / name: cube(each, Path(name).stem) for name, each in found.items()}
+    for path, text in texts.items():  # an earlier film, or run of the same command, has made them
+        if path.exists() and not overwrite and path.read_text("ascii", "replace") != text:
             raise OutputError(f"{path}: already exists; give --overwrite to replace it")
+    for path, text in texts.items():
         with replacing(path) as part:
-            part.write_text(cube(adjustment, path.stem), encoding="ascii")
-        written.append(path)
-    return written
+            part.write_text(text, encoding="ascii")
+    return list(texts)

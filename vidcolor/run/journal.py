@@ -191,8 +191,9 @@ class Journal:
             batch = color.source
             if batch.checkpoint is not None:
                 size = sink.checkpoint()
+                sink.keep = True  # before it is written: a signal may come at any moment
                 self._add(_Entry(batch.checkpoint, frames, list(damage), list(warnings)), size)
-                sink.keep, synced, frames = True, time.monotonic(), []
+                synced, frames = time.monotonic(), []
             yield color
             frames += zip(batch.pts, batch.durations, strict=True)
             if synced is not None and time.monotonic() - synced > _SYNC_SECONDS:
@@ -218,8 +219,8 @@ class Journal:
         for point, frames in places:
             sink.replay(part, frames)
             if point is not None:
-                self._add(_Entry(point, frames, list(damage), list(warnings)), sink.sync())
-                sink.keep = True
+                size, sink.keep = sink.sync(), True
+                self._add(_Entry(point, frames, list(damage), list(warnings)), size)
 
     def _add(self, entry: _Entry, size: int) -> None:
         if self._file is None:

@@ -21,7 +21,7 @@ from ..sinks import FilmSink, is_sequence
 from ..sinks.marking import FilmMarking
 from ..sources import FilmSource
 from ..sources.chroma import ChromaSource
-from ..sources.marks import read_marks
+from ..sources.marks import read_marks, settings_of
 from ..system.digest import Digest
 from .plan import FilmJob, plan
 from .provenance.settings import SOFTWARE
@@ -53,10 +53,9 @@ def merge(
         OutputError: the film cannot be written.
     """
     marks, values = _marks(chroma, settings)
-    digest = Digest([])
     job = _plan(master, chroma, output, settings, values)
+    digest = Digest(job.source.files())
     try:
-        digest = Digest(job.source.files())
         if digest.result()[0] != marks.source_sha256:
             raise InputError(
                 f"{chroma}: holds the colors of {marks.source}, not of {job.input} (its SHA-256 "
@@ -71,14 +70,14 @@ def _marks(chroma: Path, settings: Settings) -> tuple[Marks, dict[str, Any]]:
     """The marks for the merged film, and the settings that the colors were made with."""
     found = read_marks(chroma)
     try:
-        values = json.loads(found["settings"])
+        values = settings_of(found)
         name = values.pop("chroma")
+        marks = Marks(**{key: text for key, text in found.items() if key in NAMES})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{chroma}: is no file of colors alone; make one with 'vidcolor run FILM "
             "--output-chroma FILE'"
         ) from error
-    marks = Marks(**{key: text for key, text in found.items() if key in NAMES})
     encoder = {**vars(settings.encoder), "pix_fmt": name}
     values["encoder"] = {key: value for key, value in encoder.items() if value is not None}
     return replace(marks, software=SOFTWARE, settings=json.dumps(values)), {

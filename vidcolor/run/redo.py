@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import shutil
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,12 +17,13 @@ from ..frames import WHOLE, Segment
 from ..marks import NAMES, Marks
 from ..sinks import EncoderSettings
 from ..sinks.container import check_container
-from ..sinks.files import PendingFile
+from ..sinks.files import PendingFile, writing
 from ..sinks.joining import FilmIndex, Part, index_film, join
 from ..sources import FilmSource
 from ..sources.film_info import probe_film
-from ..sources.marks import read_marks
+from ..sources.marks import read_marks, settings_of
 from ..system.digest import sha256_of
+from ..system.files import temporary_path
 from .colorizer import Colorizer
 from .films import colorize_film
 from .plan import FilmJob
@@ -75,7 +77,9 @@ def redo(
     """
     marks = read_marks(film)
     try:
-        was: dict[str, Any] = json.loads(marks["settings"])
+        was = settings_of(marks)
+        if not was or not isinstance(was.get("encoder", {}), dict):
+            raise ValueError("no settings")
         told = Marks(**{key: text for key, text in marks.items() if key in NAMES})
         original = _original(film, told, request.source)
     except (KeyError, TypeError, ValueError) as error:
@@ -96,10 +100,13 @@ def redo(
         ranges = _of_shots(film, index, request.shots, colorizer.shots)
     else:
         ranges = [_of_segment(film, index, request.segment)]
-    with tempfile.TemporaryDirectory(dir=film.absolute().parent, prefix=".redo-") as name:
+    folder = temporary_path(film.absolute(), ".part")
+    with writing(film), ExitStack() as stack:
+        folder.mkdir()
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         parts, report = [], Report(film, film, "done")
         for number, (first, last) in enumerate(ranges):
-            part = Part(first, last, Path(name) / f"{number}{film.suffix}")
+            part = Part(first, last, folder / f"{number}{film.suffix}")
             made = _color(source, index, part, colorizer, settings, on_progress)
             parts.append(part)
             report.frames += made.frames

@@ -41,7 +41,7 @@ class FoundShot:
 class _Views:
     """What is kept of a shot's frames to choose from."""
 
-    step: int = 1  # every so manieth frame is kept
+    step: int = 1  # one of so many frames is kept
     numbers: list[int] = field(default_factory=list)
     sharpness: list[float] = field(default_factory=list)
     views: list[NDArray[np.float32]] = field(default_factory=list)

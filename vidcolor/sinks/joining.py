@@ -142,11 +142,14 @@ def join(film: Path, facts: VideoInfo, parts: Sequence[Part], target: Path, mark
             assert target_stream is not None
             packet.stream = target_stream
             output.mux(packet)
-    if is_mov(output.format.name):
-        packet_of_film = container_xmp(film)
-        if packet_of_film:
-            add_xmp(target, merged_xmp(packet_of_film, marks))
-    _compare(film, target, index, parts)
+    with writing(film):
+        if is_mov(output.format.name) and (packet_of_film := container_xmp(film)):
+            try:
+                packet_of_film = merged_xmp(packet_of_film, marks)
+            except ValueError as error:
+                raise OutputError(f"{film}: its XMP cannot be changed ({error})") from error
+            add_xmp(target, packet_of_film)
+        _compare(film, target, index, parts)
 
 
 def _check(film: Path, index: FilmIndex, part: Part, own: FilmIndex) -> None:

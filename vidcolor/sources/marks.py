@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from av.error import FFmpegError
 
 from ..errors import InputError
+from ..system.files import parse_json
 from ..system.film_marks import read_film_marks
 from ..system.xmp import read_xmp
 from .decode import check_regular, identify
 from .inputs import PICTURE_SUFFIXES
 from .metadata import read_metadata
 from .pillow_files import UNREADABLE, UnsuitableError, quiet
+
+
+def settings_of(marks: Mapping[str, str]) -> dict[str, Any]:
+    """The settings that marks name; empty if they name none.
+
+    Raises:
+        ValueError: they cannot be read.
+    """
+    found = parse_json(marks.get("settings") or "{}")
+    if not isinstance(found, dict):
+        raise ValueError("its settings are no object")
+    return found
 
 
 def read_marks(path: Path) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import struct
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +18,7 @@ from ..color.codes import Codes
 from ..errors import InputError
 from ..frames import LumaBatch, PictureInfo
 from ..system.memory import release_freed_memory
-from ..system.vips import libvips
+from ..system.vips import libvips, turns
 from .decode import PictureFile, Pixels, check_regular, check_size, identify, lacks_end, open_pixels
 from .luma import COLOR_THRESHOLD, chroma_of_rgb
 from .metadata import read_metadata
@@ -33,8 +32,6 @@ _ROWS = 8  # a strip has a multiple of these rows, as `chroma_of_rgb` wants it
 # libjpeg's warning for bytes that it skips: common, and harmless
 _HARMLESS = "extraneous bytes"
 _NO_END = f"lacks its end marker, and perhaps its last rows or fine detail; {RESTORE}"
-_TRIES = 3
-_failing = threading.Lock()
 # libtiff's and libvips' words for a compression or layout that they do not have
 _NOT_BUILT_IN = ("not configured", "not supported")
 
@@ -66,8 +63,9 @@ class _Decoded:
     damage: str = ""
 
 
-def read_color(path: Path, most: int = 1 << 20) -> ColorPicture:
+def read_color(path: Path, most: int = 1 << 20, *, limits: bool = True) -> ColorPicture:
     """Read a picture in color; one of many pixels is cut down to about `most` by block means.
+    Without `limits` also one that may be a decompression bomb.
 
     Raises:
         InputError: it cannot be read; the line names the file, the cause and the remedy.
@@ -76,9 +74,9 @@ def read_color(path: Path, most: int = 1 << 20) -> ColorPicture:
         with path.open("rb") as stream, quiet():
             check_regular(path)
             file = identify(path, stream)
-            check_size(file, 0, limits=True)
+            check_size(file, 0, limits=limits)
             metadata, _ = read_metadata(file, stream, 0)
-            found = _decode(file, 0, limits=True, with_rgb=True)
+            found = _decode(file, 0, limits=limits, with_rgb=True)
     except (UnsuitableError, libvips().Error, *UNREADABLE) as error:
         raise InputError(f"{path}: {_complaint(error)}") from error
     pixels = found.gray[..., None] if found.rgb is None else found.rgb
@@ -216,9 +214,10 @@ def _decode(
     again = bool(file.loader) and not turned and not with_rgb
 
     def read(**options: Any) -> _Decoded:
-        return _planes(
-            file, partial(open_pixels, file, page, limits=limits, **options), with_rgb, again
-        )
+        with turns.shared():
+            return _planes(
+                file, partial(open_pixels, file, page, limits=limits, **options), with_rgb, again
+            )
 
     if file.loader == "jpeg" and lacks_end(file.path):  # of which libvips does not always tell
         try:
@@ -249,19 +248,15 @@ def _decode(
 def _failure(file: PictureFile, page: int, limits: bool) -> str:
     """What libvips says of a file that it fails at.
 
-    Its errors of all threads go into one buffer, so another thread may have taken this one's. One
-    at a time the files are tried again, until there is more than that some step failed.
+    Its errors of all threads go into one buffer, so another thread may have taken this one's. So
+    the file is tried again while no other is read.
     """
-    pyvips, text = libvips(), ""
-    with _failing:
-        for _ in range(_TRIES):
-            try:
-                _planes(file, partial(open_pixels, file, page, limits=limits), False, True)
-            except pyvips.Error as error:
-                text = str(error)
-            if _told(text):
-                break
-    return text
+    with turns.alone():
+        try:
+            _planes(file, partial(open_pixels, file, page, limits=limits), False, True)
+        except libvips().Error as error:
+            return str(error)
+    return ""
 
 
 def _planes(

@@ -20,3 +20,8 @@ def printable(text: str) -> str:
         (f"\\x{ord(c):02x}" if ord(c) < 0xA0 else f"\\u{ord(c):04x}") if is_control(c) else c
         for c in text
     )
+
+
+def counted(number: int, what: str) -> str:
+    """`1 frame`, `2 frames`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

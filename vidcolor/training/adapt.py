@@ -91,7 +91,8 @@ def adapt(
         )
     if not isinstance(network, FeatureModel):
         raise TrainingError(f"the model '{colorizer.name}' cannot be adapted; choose 'fast'")
-    pictures = pictures[:: math.ceil(len(pictures) / MOST)]
+    if len(pictures) > MOST:
+        pictures = tuple(pictures[i * len(pictures) // MOST] for i in range(MOST))
     network = network.to(colorizer.device).eval()  # batch norms keep their statistics
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -104,6 +105,8 @@ def adapt(
     before = _distance(network, own, entry.chroma_gain)
     _train(network, views, options, generator)
     after = _distance(network, own, entry.chroma_gain)
+    if not math.isfinite(after):
+        raise TrainingError("the weights do not stay finite; give a lower --rate")
     name = colorizer.shots.film.path.name if colorizer.shots else ""
     entry = replace(
         entry, file="", sha256="", shards={}, metrics={},
