@@ -72,6 +72,7 @@ def kill(film: Path, output: Path, settings: Settings, frames: int) -> None:
     saved.rename(folder)
 
 
+PICTURES = Settings(batch_size=4)
 FFV1 = Settings(encoder=EncoderSettings("ffv1"), batch_size=4)
 
 
@@ -103,6 +104,44 @@ def test_a_killed_film_is_resumed(
     assert report.frames == 84 and report.resumed >= 20
     assert_same_film(output, whole)
     assert sorted(each.name for each in tmp_path.iterdir()) == sorted([output.name, whole.name])
+
+
+@pytest.mark.parametrize("suffix", [".dpx", ".png", ".tif", ".exr"])
+def test_killed_numbered_pictures_are_resumed(
+    tmp_path: Path, film: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")  # in the marks
+    whole, output = (tmp_path / name / f"%d{suffix}" for name in ("whole", "out"))
+    assert run(film, whole, PICTURES).status == "done"
+    for frames in (50, 80):
+        kill(film, output, PICTURES, frames)
+        assert not list(output.parent.glob(f"*{suffix}"))
+    (part,) = work_folder(output).glob("film-*")
+    wrong = part / f"70{suffix}"  # was written after the last checkpoint, and not to its end
+    wrong.write_bytes(wrong.read_bytes()[:100])
+    report = run(film, output, PICTURES)
+    assert report.status == "done" and report.frames == 84 and report.resumed >= 20, report.error
+    found, wanted = (sorted(each.parent.iterdir()) for each in (output, whole))
+    assert [each.name for each in found] == [each.name for each in wanted] and len(found) >= 84
+    assert all(one.read_bytes() == two.read_bytes() for one, two in zip(found, wanted, strict=True))
+
+
+def test_numbered_pictures_after_a_power_failure(tmp_path: Path, film: Path) -> None:
+    output = tmp_path / "out" / "%03d.png"
+    kill(film, output, PICTURES, 76)
+    (journal,) = work_folder(output).glob("journal-*.jsonl")
+    header, *lines = map(json.loads, journal.read_text().splitlines())
+    points = [line["frames"] for line in lines if "frames" in line]
+    header["boot"] = "another"
+    last = [line for line in lines if "frames" in line][-1]
+    last["bytes"] = 0  # not known to be on the disk
+    kept = [
+        line for line in lines if line is not last and line.get("bytes", 0) <= lines[0]["bytes"]
+    ]
+    journal.write_text("".join(f"{json.dumps(line)}\n" for line in (header, *kept, last)))
+    report = run(film, output, PICTURES)
+    assert report.status == "done" and report.resumed == points[0] < points[-1]
+    assert len(list(output.parent.glob("*.png"))) == 84
 
 
 @pytest.mark.parametrize("stabilize", [True, False])

@@ -189,7 +189,7 @@ def test_what_a_killed_run_has_left_is_removed(tmp_path: Path, colorizer: Colori
             other = run(source, output, colorizer)
             assert other.status == "done", other.error
 
-    settings = Settings(batch_size=4)
+    settings = Settings(batch_size=4, resume=False)
     (report,) = colorize(source, output, colorizer=colorizer, settings=settings, on_progress=second)
     assert not left.exists() and len(seen[0]) == 1
     assert report.status == "failed" and "%03d.second.png" in report.error

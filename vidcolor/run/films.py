@@ -228,7 +228,8 @@ def _journal(
     """The journal of a film that can be resumed; None for others, as for one with its colors in a
     second file."""
     beside = job.chroma is not None and not job.only_chroma
-    if not settings.resume or beside or not can_resume(job.output):
+    possible = can_resume(job.output) or is_sequence(job.output)
+    if not settings.resume or beside or not possible:
         return nullcontext()
     files = job.source.files()
     describe = partial(identity, files, colorizer, settings)
@@ -250,8 +251,8 @@ def _colorize_film(
     found = Findings(job, journal)
     if journal is None and settings.resume and (facts.duration_seconds or 0) > _WORTH_RESUMING:
         found.warnings.append(
-            f"{job.input}: begins anew if the run is interrupted; MP4, MOV, MKV, WebM and TS are "
-            "resumed, without --output-chroma beside them"
+            f"{job.input}: begins anew if the run is interrupted; MP4, MOV, MKV, WebM, TS and "
+            "numbered pictures are resumed, without --output-chroma beside them"
         )
     without_shots = load_problem() if needs_shots(colorizer, settings) else ""
     if without_shots:
@@ -281,7 +282,6 @@ def _colorize_film(
     with sink, aside or nullcontext(), closing(run_stages(source, stages, timer=timer)) as results:
         colors: Iterator[ColorBatch] = results
         if journal is not None:
-            assert isinstance(sink, FilmSink)
             journal.begin(sink, size)
             colors = journal.follow(results, sink, found.damage, found.warnings)
         for color in colors:
@@ -317,6 +317,7 @@ def _open_sink(
             job.source.facts,
             format=job.plan.format,
             overwrite=settings.overwrite or job.replaces,
+            work=journal.film if journal else None,
             marking=origin.marking,
         )
     return film_sink(job, settings, journal, origin.marking)

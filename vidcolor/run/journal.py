@@ -1,10 +1,11 @@
 """Resume a film where an earlier run ended: the `Journal` of its checkpoints.
 
-An unfinished film lies in a hidden folder beside its output, `.NAME.vidcolor`, with the journal. A
-checkpoint is set every 10 to 30 seconds of film, at a cut if there is one. There the encoder ends
-its group of pictures, shot detection begins anew, and the stabilizer's state is saved if no shot
-begins. The next run copies the packets before the last checkpoint that is whole on the disk, and
-colorizes the frames after it. The result has the frames, times and pixels of a run without a stop.
+An unfinished film, or the files of a sequence, lie in a hidden folder beside the output,
+`.NAME.vidcolor`, with the journal. A checkpoint is set every 10 to 30 seconds of film, at a cut if
+there is one. There the encoder ends its group of pictures, shot detection begins anew, and the
+stabilizer's state is saved if no shot begins. The next run copies the packets before the last
+checkpoint that is whole on the disk, and colorizes the frames after it. The result has the frames,
+times and pixels of a run without a stop.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ import numpy as np
 from ..errors import OutputError
 from ..frames import Checkpoint, ColorBatch
 from ..motion.stabilizer_state import StabilizerState
-from ..sinks import EarlierFilm, FilmSink
+from ..sinks import EarlierFilm, EarlierSequence, FilmSink, SequenceSink, is_sequence
 from ..system.files import fitting_name, json_lines, parse_json, replacing
-from ..system.processes import Process, this_process
+from ..system.processes import Process, boot_id, this_process
 from .identity import Identity, changes
 from .packed import pack, unpack
 from .provenance.settings import today
@@ -59,14 +60,14 @@ class Earlier:
     """What an earlier run has left of a film.
 
     Attributes:
-        film: its packets.
+        film: its packets, or its files.
         entries: its checkpoints up to the one to resume at.
         batch_size: of that run.
         names: of its files.
         date: when the film was begun.
     """
 
-    film: EarlierFilm
+    film: EarlierFilm | EarlierSequence
     entries: list[_Entry]
     batch_size: int
     names: set[str]
@@ -82,15 +83,15 @@ class Journal:
     """The hidden folder of one output; see `open_journal`.
 
     Attributes:
-        film: path of the film in the making.
+        film: path of the film in the making, or of the folder of a sequence.
         earlier: what an earlier run has left, None if there is nothing to resume.
         notes: one line each, for the user.
         finished: the film has got its name; to be set by the user of this class.
         date: when the film was begun, for its marks.
     """
 
-    def __init__(self, folder: Path, suffix: str, make_identity: Callable[[], Identity]) -> None:
-        self._folder, self._make_identity = folder, make_identity
+    def __init__(self, folder: Path, output: Path, make_identity: Callable[[], Identity]) -> None:
+        self._folder, self._output, self._make_identity = folder, output, make_identity
         self.finished = False
         self.notes: list[str] = []
         journals = sorted(folder.glob("journal-*.jsonl"))
@@ -99,7 +100,7 @@ class Journal:
         self.date = self.earlier.date if self.earlier else today()
         taken = {path.stem for path in journals}
         number = next(n for n in itertools.count(1) if f"journal-{n}" not in taken)
-        self.film = folder / f"film-{number}{suffix}"
+        self.film = folder / f"film-{number}{output.suffix}"
         self._path = folder / f"journal-{number}.jsonl"
         self._file: IO[str] | None = None
         self._batch_size = 0
@@ -121,15 +122,18 @@ class Journal:
                 )
                 return None
             written = path.with_name(header["film"])
-            if header["boot"] and header["boot"] == _boot():  # what was written is there
-                size = written.stat().st_size
-            else:
+            size = None
+            if not header["boot"] or header["boot"] != boot_id():  # else what was written is there
                 size = max((line["bytes"] for line in lines), default=0)
-            film = EarlierFilm(written, size)
+            film: EarlierFilm | EarlierSequence
+            if is_sequence(self._output):
+                film = EarlierSequence(written, self._output.name, size)
+            else:
+                film = EarlierFilm(written, size)
             entries = []
             for line in lines:
                 if "frames" in line:
-                    if line["frames"] > len(film.pts):
+                    if line["frames"] > film.frames:
                         break
                     entries.append(self._entry(line))
             while entries:
@@ -162,7 +166,7 @@ class Journal:
         except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
 
-    def begin(self, sink: FilmSink, batch_size: int) -> None:
+    def begin(self, sink: FilmSink | SequenceSink, batch_size: int) -> None:
         """Begin to write; replay what the earlier run has left."""
         self._batch_size = batch_size
         if self.earlier is None:
@@ -174,7 +178,7 @@ class Journal:
     def follow(
         self,
         colors: Iterable[ColorBatch],
-        sink: FilmSink,
+        sink: FilmSink | SequenceSink,
         damage: Sequence[str],
         warnings: Sequence[str],
     ) -> Generator[ColorBatch, None, None]:
@@ -228,7 +232,7 @@ class Journal:
             self._write(
                 {
                     "film": self.film.name,
-                    "boot": _boot(),
+                    "boot": boot_id(),
                     "batch_size": self._batch_size,
                     "identity": self._identity,
                     "date": self.date,
@@ -238,7 +242,7 @@ class Journal:
                 self._write_entry(old, 0)
         self._write_entry(entry, size)
         if self.earlier is not None:  # its frames are in this film
-            self.earlier.film.path.unlink(missing_ok=True)
+            self.earlier.film.remove()
             self.earlier = None
         for path in self._folder.glob("journal-*.jsonl"):
             if path != self._path:
@@ -293,7 +297,7 @@ def open_journal(
     """The journal of `output`, held by this process alone.
 
     Args:
-        output: the film's final path.
+        output: the film's final path, or the pattern of a sequence.
         make_identity: see `identity`; called when it is needed.
         restart: delete what an earlier run has left.
 
@@ -311,7 +315,7 @@ def open_journal(
     with _held(folder, output):
         if restart:
             _empty(folder, set())
-        journal = Journal(folder, output.suffix, make_identity)
+        journal = Journal(folder, output, make_identity)
         try:
             yield journal
         finally:
@@ -321,8 +325,12 @@ def open_journal(
 def _empty(folder: Path, kept: set[str]) -> None:
     """Delete the files of a work folder but those named."""
     for path in folder.iterdir():
-        if path.is_file() and path.name not in kept | {_OWNER}:
+        if path.name in kept | {_OWNER}:
+            continue
+        if path.is_file():
             path.unlink()
+        elif path.name.startswith("film-"):  # of a sequence
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def work_folder(output: Path) -> Path:
@@ -391,11 +399,3 @@ def _held(folder: Path, output: Path) -> Iterator[None]:
         json.dump({"process": asdict(this_process()), "since": since}, file)
         file.flush()
         yield
-
-
-def _boot() -> str:
-    """An identifier of the system's start; empty where there is none."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""

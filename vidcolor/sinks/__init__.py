@@ -17,7 +17,7 @@ from ..frames import COPY_ALL, COPY_KINDS
 if TYPE_CHECKING:
     from .chroma import ChromaPlan, plan_chroma
     from .container import CopyPlan, check_container
-    from .earlier import EarlierFilm
+    from .earlier import EarlierFilm, EarlierSequence
     from .encoder_table import ENCODERS, EncoderSettings
     from .encoders import available_encoders, choose_pixel_format, encoder_formats
     from .files import check_output
@@ -35,6 +35,7 @@ __all__ = [
     "ChromaPlan",
     "CopyPlan",
     "EarlierFilm",
+    "EarlierSequence",
     "EncoderSettings",
     "FilmReport",
     "FilmSink",
@@ -59,6 +60,7 @@ _HOME = {
     "ChromaPlan": "chroma",
     "CopyPlan": "container",
     "EarlierFilm": "earlier",
+    "EarlierSequence": "earlier",
     "EncoderSettings": "encoder_table",
     "FilmReport": "verify",
     "FilmSink": "film",

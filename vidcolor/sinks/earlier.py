@@ -1,7 +1,8 @@
-"""Read the video packets of a film whose writing was cut off, to write them into its successor."""
+"""Read a film whose writing was cut off, to write its frames into its successor."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
@@ -15,6 +16,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 
 from ..errors import OutputError
+from ..system.sequences import existing_numbers, sequence_file
 
 # The first filter puts the stream's headers before each key frame, where the encoder put none.
 _ANNEX_B = {
@@ -28,13 +30,17 @@ class EarlierFilm:
 
     Args:
         path: the film. It need not be readable.
-        size: number of its bytes to read.
+        size: number of its bytes to read; None for all.
 
     Attributes:
         pts: of the packets that lie whole in these bytes, in the film's own time base.
+
+    Raises:
+        OSError: it does not exist.
     """
 
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, path: Path, size: int | None = None) -> None:
+        size = path.stat().st_size if size is None else size
         self.path = path
         self.pts: list[int] = []
         self._container: InputContainer | None = None
@@ -45,6 +51,11 @@ class EarlierFilm:
                 if packet.pos is None or packet.pos + packet.size > size:
                     break
                 self.pts.append(packet.pts if packet.pts is not None else packet.dts or 0)
+
+    @property
+    def frames(self) -> int:
+        """The number of frames that can be read."""
+        return len(self.pts)
 
     @staticmethod
     def _video(container: InputContainer) -> Iterator[Packet[Any]]:
@@ -97,3 +108,57 @@ class EarlierFilm:
         """Close the file."""
         if self._container is not None:
             self._container.close()
+
+    def remove(self) -> None:
+        """Delete the file."""
+        self.path.unlink(missing_ok=True)
+
+
+class EarlierSequence:
+    """The first files of a numbered sequence that has no end.
+
+    Args:
+        path: their folder.
+        pattern: of their names.
+        size: number of their bytes to read; None for all.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+
+    def __init__(self, path: Path, pattern: str, size: int | None = None) -> None:
+        self.path = path
+        self._files: list[Path] = []
+        self._taken = 0
+        numbers = sorted(existing_numbers(path / pattern))
+        for place, number in enumerate(numbers):
+            file = sequence_file(path / pattern, number)
+            if size is not None:
+                size -= file.stat().st_size
+            if number != numbers[0] + place or (size is not None and size < 0):
+                break
+            self._files.append(file)
+
+    @property
+    def frames(self) -> int:
+        """The number of frames that can be read."""
+        return len(self._files)
+
+    def take(self, count: int) -> list[Path]:
+        """The next files.
+
+        Raises:
+            OutputError: the sequence has fewer.
+        """
+        found = self._files[self._taken : self._taken + count]
+        self._taken += count
+        if len(found) < count:
+            raise OutputError(f"{self.path}: ends early; give --restart")
+        return found
+
+    def close(self) -> None:
+        """Do nothing: no file is open."""
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)

@@ -30,7 +30,7 @@ from ..system.clock import Clock
 from ..system.messages import Listener
 from .container import CopyPlan, check_container
 from .copying import CopyMuxer
-from .earlier import EarlierFilm
+from .earlier import EarlierFilm, EarlierSequence
 from .encoder_table import EncoderSettings
 from .encoders import encoding, open_encoder
 from .files import PendingFile, check_output, writing
@@ -155,7 +155,9 @@ class FilmSink:
                 planes: tuple[Tensor, ...] = tuple(plane[index] for plane in batch.planes)
                 self._encode(planes, pts, duration, key=bool(source.cuts) and source.cuts[index])
 
-    def replay(self, film: EarlierFilm, frames: Sequence[tuple[int, int]]) -> None:
+    def replay(
+        self, film: EarlierFilm | EarlierSequence, frames: Sequence[tuple[int, int]]
+    ) -> None:
         """Copy frames that an earlier run has written; call it before the first `write`.
 
         Args:
@@ -166,6 +168,7 @@ class FilmSink:
         Raises:
             OutputError: the film has fewer frames, or this one cannot be written.
         """
+        assert isinstance(film, EarlierFilm)
         with writing(self._file.output):
             if self._video is None:
                 self._start(frames[0][0])

@@ -1,7 +1,8 @@
 """`SequenceSink`: color frames in, numbered pictures out (`out/%06d.dpx`).
 
 FFmpeg's picture encoders write each frame into a file of its own. All files lie in a hidden folder
-beside their place until the last one is there and checked; then they get their names.
+beside their place until the last one is there and checked; then they get their names. What a run
+that was killed has left there can be written again, see `replay`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -29,6 +31,7 @@ from ..system.dpx import DpxHeader, read_header, with_header
 from ..system.files import temporary_path
 from ..system.media import open_media
 from ..system.sequences import existing_numbers, sequence_file
+from .earlier import EarlierFilm, EarlierSequence
 from .encoders import encoding
 from .files import writing
 from .marking import FilmMarking
@@ -59,7 +62,12 @@ class SequenceSink:
         facts: the film the frames are from.
         format: of the planes that will be written, by `plan_sequence`.
         overwrite: replace existing files.
+        work: the folder that they lie in until then, which no other process writes to; None for one
+            of the sink's own.
         marking: the marks of their origin, None for none.
+
+    Attributes:
+        keep: keep that folder if the `with` block ends without `finish`.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -72,17 +80,19 @@ class SequenceSink:
         *,
         format: PixelFormat,
         overwrite: bool = False,
+        work: Path | None = None,
         marking: FilmMarking | None = None,
     ) -> None:
+        self.keep = False
         self._output, self._facts, self._format = output, facts, format
         self._overwrite, self._marking = overwrite, marking
         self._packet = b"" if marking is None else marking.packet
         self._kind = KINDS[output.suffix.lower()]
         self._rate = frame_rate(facts)
-        self._folder = temporary_path(output.absolute(), ".part")
+        self._folder = work or temporary_path(output.absolute(), ".part")
         with writing(output):
             self._folder.mkdir(parents=True)
-            self._lock = _held(self._folder)
+            self._lock = None if work else _held(self._folder)
             for other in output.absolute().parent.glob(f".{glob.escape(output.name)}.*.part"):
                 if (lock := _held(other)) is not None:  # of a run that was killed
                     shutil.rmtree(other, ignore_errors=True)
@@ -90,6 +100,7 @@ class SequenceSink:
         self._encoder: VideoCodecContext | None = None
         self._first = 0  # number of the first file
         self._sizes: list[int] = []  # bytes of the files written so far
+        self._safe = 0  # number of them that are on the disk
         self._begin = self._end = Fraction(0)  # seconds
         self._frames = 0
         self._header: DpxHeader | None = None
@@ -98,7 +109,8 @@ class SequenceSink:
         return self
 
     def __exit__(self, *error: object) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if not self.keep:
+            shutil.rmtree(self._folder, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
 
@@ -115,18 +127,79 @@ class SequenceSink:
         turns = -(source.rotation // 90)
         for index, (pts, duration) in enumerate(zip(source.pts, source.durations, strict=True)):
             planes = [torch.rot90(plane[index], turns) for plane in batch.planes]
-            time = (pts - (self._facts.first_pts or 0)) * self._facts.time_base
             if self._encoder is None:
-                self._start(planes[0], time)
-            self._end = time + (duration * self._facts.time_base or 1 / self._rate)
+                self._encoder = self._make_encoder(planes[0])
             frame = self._frame(planes)
             frame.pts, frame.time_base = self._frames, 1 / self._rate
-            self._frames += 1
+            self._count(pts, duration)
             self._encode(frame)
 
-    def _start(self, plane: Tensor, time: Fraction) -> None:
+    def replay(
+        self, film: EarlierFilm | EarlierSequence, frames: Sequence[tuple[int, int]]
+    ) -> None:
+        """Take over files that an earlier run has written; call it before the first `write`.
+
+        Args:
+            film: what that run has left of the sequence.
+            frames: pts and duration of each, in order.
+
+        Raises:
+            OutputError: it has fewer files, or they cannot be taken over.
+        """
+        assert isinstance(film, EarlierSequence)
+        with writing(self._output):
+            for old, (pts, duration) in zip(film.take(len(frames)), frames, strict=True):
+                self._count(pts, duration)
+                new = self._temporary(len(self._sizes))
+                try:
+                    os.link(old, new)
+                except OSError:  # a file system without links
+                    shutil.copyfile(old, new)
+                self._sizes.append(new.stat().st_size)
+
+    def checkpoint(self) -> int:
+        """Write what the encoder holds, so that it can be replayed.
+
+        Returns:
+            The number of bytes that are on the disk.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        self._drain()
+        return self.sync()
+
+    def sync(self) -> int:
+        """Write the files out to the disk; returns the number of their bytes."""
+        with writing(self._output):
+            for number in range(self._safe, len(self._sizes)):
+                _sync(self._temporary(number), os.O_RDWR)
+            if os.name != "nt":  # where a folder is no file
+                _sync(self._folder, os.O_RDONLY)
+        self._safe = len(self._sizes)
+        return sum(self._sizes)
+
+    def _count(self, pts: int, duration: int) -> None:
+        """Count a frame; the first one gives the number of the first file."""
+        time = (pts - (self._facts.first_pts or 0)) * self._facts.time_base
+        if self._frames == 0:
+            self._start(time)
+        self._end = time + (duration * self._facts.time_base or 1 / self._rate)
+        self._frames += 1
+
+    def _start(self, time: Fraction) -> None:
         facts = self._facts
         self._begin, self._first = time, first_number(facts, time)
+        if self._kind.codec == "dpx":
+            there = facts.first_number is not None
+            source = sequence_file(facts.path, facts.first_number or 0) if there else facts.path
+            own = read_header(source) or DpxHeader()
+            position = own.position if own.position is not None else (facts.first_number or 1)
+            timecode = facts.timecode if keeps_timecode("dpx", facts) else ""
+            self._header = replace(own, timecode=timecode, position=position)
+
+    def _make_encoder(self, plane: Tensor) -> VideoCodecContext:
+        facts = self._facts
         context = av.CodecContext.create(self._kind.codec, "w")
         assert isinstance(context, VideoCodecContext)
         context.height, context.width = plane.shape
@@ -137,14 +210,7 @@ class SequenceSink:
         context.thread_count = min(_MAX_THREADS, os.cpu_count() or 1)
         if aspect := facts.sample_aspect_ratio:
             context.sample_aspect_ratio = aspect if facts.rotation % 180 == 0 else 1 / aspect
-        self._encoder = context
-        if self._kind.codec == "dpx":
-            there = facts.first_number is not None
-            source = sequence_file(facts.path, facts.first_number or 0) if there else facts.path
-            own = read_header(source) or DpxHeader()
-            position = own.position if own.position is not None else (facts.first_number or 1)
-            timecode = facts.timecode if keeps_timecode("dpx", facts) else ""
-            self._header = replace(own, timecode=timecode, position=position)
+        return context
 
     def _frame(self, planes: list[Tensor]) -> av.VideoFrame:
         """A frame from its planes R, G, B `(H, W)`."""
@@ -167,6 +233,12 @@ class SequenceSink:
         frame.color_range = 2
         frame.color_primaries, frame.color_trc = SRGB_PRIMARIES, SRGB_TRANSFER
         return frame
+
+    def _drain(self) -> None:
+        """Write what the encoder holds; the next frame gets a new one."""
+        if self._encoder is not None:
+            self._encode(None)
+            self._encoder = None
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
         assert self._encoder is not None
@@ -204,9 +276,9 @@ class SequenceSink:
         Raises:
             OutputError: no frame was written, or a file is not what was put into it.
         """
-        if self._encoder is None:
+        if self._frames == 0:
             raise OutputError(f"{self._output}: no frame was decoded, so nothing is written")
-        self._encode(None)
+        self._drain()
         self._check()
         mark, refusal = "incomplete" if incomplete else "", None
         try:
@@ -256,8 +328,8 @@ class SequenceSink:
                     frame = next(container.decode(video=0))
             except (FFmpegError, InputError, StopIteration) as error:
                 raise OutputError(f"{path.name}: cannot be read back ({error})") from error
-            assert self._encoder is not None
-            if (frame.width, frame.height) != (self._encoder.width, self._encoder.height):
+            shape = (self._facts.width, self._facts.height)
+            if (frame.width, frame.height) != shape[:: -1 if self._facts.rotation % 180 else 1]:
                 raise OutputError(f"{path.name}: is {frame.width}x{frame.height} when read back")
 
     def _commit(self, mark: str) -> Path:
@@ -301,6 +373,14 @@ def _held(folder: Path) -> IO[bytes] | None:
         file.close()
         return None
     return file
+
+
+def _sync(path: Path, flags: int) -> None:
+    file = os.open(path, flags)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _rename_if_possible(old: Path, new: Path) -> None:

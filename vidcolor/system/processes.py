@@ -58,11 +58,18 @@ def this_process() -> Process:
     return _describe(os.getpid())
 
 
+def boot_id() -> str:
+    """An identifier of the system's start; empty where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 @lru_cache(maxsize=1)  # a forked process has another number
 def _describe(pid: int) -> Process:
-    host, boot, space = socket.gethostname(), "", ""
+    host, boot, space = socket.gethostname(), boot_id(), ""
     with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         space = os.readlink("/proc/self/ns/pid")
     parts = zip((host, boot, space), (6, 6, 4), strict=True)
     code = "".join(hashlib.sha256(part.encode()).hexdigest()[:size] for part, size in parts)

@@ -163,9 +163,9 @@ class FilmInParts:
         segment, path = part.segment, part.path
         try:
             part.future.result()
-            film = EarlierFilm(path, path.stat().st_size)
-            if len(film.pts) != segment.marks.frames:
-                raise InputError(f"{path} has {len(film.pts)} frames")
+            film = EarlierFilm(path)
+            if film.frames != segment.marks.frames:
+                raise InputError(f"{path} has {film.frames} frames")
         except (VidcolorError, OSError) as error:
             raise NotDivisibleError(f"a part of it failed ({error})") from error
         self._journal.join(film, segment.places, sink, part.damage, part.warnings)
@@ -178,7 +178,7 @@ class FilmInParts:
         first, count = segment.first, segment.marks.frames
         name = f"{first:09}-{first + count:09}-{self._description.digest}"
         path = self._folder / f"{name}{self._job.output.suffix}"
-        if path.exists() and len(EarlierFilm(path, path.stat().st_size).pts) == count:
+        if path.exists() and EarlierFilm(path).frames == count:
             future: Future[Any] = Future()
             future.set_result(None)
             self._resumed += count
