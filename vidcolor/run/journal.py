@@ -1,11 +1,10 @@
 """Resume a film where an earlier run ended: the `Journal` of its checkpoints.
 
 An unfinished film, or the files of a sequence, lie in a hidden folder beside the output,
-`.NAME.vidcolor`, with the journal. A checkpoint is set every 10 to 30 seconds of film, at a cut if
-there is one. There the encoder ends its group of pictures, shot detection begins anew, and the
-stabilizer's state is saved if no shot begins. The next run copies the packets before the last
-checkpoint that is whole on the disk, and colorizes the frames after it. The result has the frames,
-times and pixels of a run without a stop.
+`.NAME.vidcolor`, with it. A checkpoint is set every 10 to 30 seconds of film, at a cut if there is
+one. There the encoder ends its group of pictures, shot detection begins anew, and the stabilizer's
+state is saved if no shot begins. The next run copies what lies before the last checkpoint that is
+whole on the disk, and colorizes the rest. The result is that of a run without a stop.
 """
 
 from __future__ import annotations
