@@ -96,6 +96,15 @@ def test_the_encoder_must_fit_too(
     assert f"use -o {tmp_path / 'out.mkv'}" in str(caught.value)
 
 
+def test_an_encoder_that_fits_the_container_is_named(film: FilmMaker, tmp_path: Path) -> None:
+    _, facts = film(audio=())
+    output = tmp_path / "out.webm"
+    with pytest.raises(ContainerError) as caught:
+        check_container(output, facts, EncoderSettings("libx264"))
+    named = str(caught.value).rpartition(" --encoder ")[2]
+    check_container(output, facts, EncoderSettings(named))
+
+
 @pytest.mark.parametrize("suffix", [".mpg", ".vob", ".h264"])
 def test_a_container_that_loses_the_times_is_refused(
     film: FilmMaker, tmp_path: Path, suffix: str

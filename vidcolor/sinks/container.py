@@ -23,7 +23,7 @@ from ..errors import ContainerError, OutputError
 from ..frames import COPY_ALL, COPY_KINDS, PixelFormat, StreamInfo, VideoInfo
 from ..system.clock import Clock
 from ..system.media import film_stream, is_cover
-from .encoder_table import EncoderSettings, find_encoder
+from .encoder_table import ENCODERS, EncoderSettings, find_encoder
 from .encoders import choose_pixel_format, format_notes, open_encoder
 from .muxing import (
     FrameMaker,
@@ -353,6 +353,13 @@ def _message(
     elif trial.refusal is not None:
         what = f"{suffix} cannot hold a film by {settings.encoder} ({trial.refusal})"
         remedy = other or f"use -o {output.with_suffix('.mkv')} or another --encoder"
+        fitting = [
+            name
+            for name, encoder in ENCODERS.items()
+            if suffix in encoder.containers and not encoder.needs and name != settings.encoder
+        ]
+        if other and fitting:
+            remedy = f"{other} or --encoder {fitting[0]}"
     else:
         what = f"{suffix} does not keep {', '.join(properties)}"
         remedy = other

@@ -135,6 +135,7 @@ ENCODERS: dict[str, Encoder] = {
         environment={"SVT_LOG": "1"},  # its only switch for the banner that it prints to stderr
         odd_subsampled=True,
         least_size=4,
+        containers=(".mkv", ".mp4", ".mov", ".webm"),
         key_seconds=5,
     ),
     # Level 3 with slice checksums and one-frame groups is the archives' profile of FFV1.
