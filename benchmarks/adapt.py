@@ -113,6 +113,15 @@ def write_folder(folder: Path, film: Film) -> None:
     (folder / LIST).write_text(to_toml(made, shots, names), encoding="utf-8")
 
 
+def follow(folder: Path, shots: Sequence[int]) -> None:
+    """Give shots the starting weights, as `vidcolor adapt` advises."""
+    text = (folder / LIST).read_text(encoding="utf-8")
+    for number in shots:
+        line = f"number = {number}\n"
+        text = text.replace(line, f'{line}model = "fast"\n')
+    (folder / LIST).write_text(text, encoding="utf-8")
+
+
 def measure(colorizer: Colorizer, film: Film, step: int = 1) -> list[float]:
     """Mean PSNR of each shot's frames but the still, dB."""
     format, found, first = picture_format(8), [], 0
@@ -148,19 +157,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         film = list(parts_of(clip, 384, given.every, given.every))
         films.append((film[:: -(-len(film) // 16)], given.step))
     rows: dict[str, tuple[float, float]] = {}
+    kept = 0
     for film, step in films:
         with tempfile.TemporaryDirectory() as name:
             folder, weights = Path(name) / "shots", Path(name) / "film.safetensors"
             write_folder(folder, film)
             plain = Colorizer(device="cpu", shots=folder, precision="fp32")
-            adapt(plain, weights, options)
+            made = adapt(plain, weights, options)
+            follow(folder, made.harmed)
             fitted = Colorizer(device="cpu", shots=folder, precision="fp32", weights=weights)
             both = zip(measure(plain, film, step), measure(fitted, film, step), strict=True)
+            kept += len(made.harmed)
             rows |= {shot: pair for (shot, _), pair in zip(film, both, strict=True)}
         gains = np.array([after - before for before, after in rows.values()])
         print(
             f"{len(rows)} shots: {np.mean([a for a, _ in rows.values()]):.2f} dB with stills, "
-            f"gain {gains.mean():+.3f} dB, worst {gains.min():+.2f}, best {gains.max():+.2f}",
+            f"gain {gains.mean():+.3f} dB, worst {gains.min():+.2f}, best {gains.max():+.2f}; "
+            f"{kept} shots with the starting weights",
             flush=True,
         )
         if given.json:

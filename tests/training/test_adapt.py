@@ -62,6 +62,25 @@ def test_the_penalty_keeps_the_weights(tmp_path: Path) -> None:
     assert way(1000.0) < 0.5 * way(0.0)
 
 
+def test_weights_that_do_harm_are_not_taken(tmp_path: Path) -> None:
+    colorizer = Colorizer("fast", device="cpu", size=64, shots=make_folder(tmp_path / "shots"))
+    made = adapt(colorizer, tmp_path / "film.safetensors", AdaptOptions(steps=4, rate=0.05))
+    assert made.gain < 0 and made.after == made.before and made.harmed == (1, 2, 3, 4)
+    first = load_model("fast")[0].state_dict()
+    after = load_model(file=made.output)[0].state_dict()
+    assert all(torch.equal(after[name], first[name]) for name in first)
+
+
+def test_layers_that_see_the_whole_picture_stay(tmp_path: Path) -> None:
+    colorizer = Colorizer("fast", device="cpu", size=64, shots=make_folder(tmp_path / "shots"))
+    output = tmp_path / "film.safetensors"
+    assert adapt(colorizer, output, AdaptOptions(steps=4)).gain > 0
+    first, after = load_model("fast")[0].state_dict(), load_model(file=output)[0].state_dict()
+    same = {name for name in first if torch.equal(first[name], after[name])}
+    assert {name for name in first if "context." in name} <= same
+    assert "head.weight" not in same
+
+
 def test_too_few_stills(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "shots", stills=3)
     colorizer = Colorizer("fast", device="cpu", size=64, shots=folder)

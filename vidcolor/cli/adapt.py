@@ -66,3 +66,14 @@ def adapt_command(
             f"{made.output}: trained on {made.stills} stills; mean a*b* error {made.before:.1f} "
             f"before, {made.after:.1f} after"
         )
+        if made.before == made.after:
+            say(
+                "The new weights color the parts of the stills that were left out worse in every "
+                f"shot. {made.output} has the starting weights. Color more stills."
+            )
+        elif made.harmed and options.weights is None:
+            say(
+                f"Shots {', '.join(map(str, made.harmed))} are probably better with the starting "
+                f'weights. Write model = "{colorizer.name}" under them in '
+                f"{options.shots}/shots.toml."
+            )

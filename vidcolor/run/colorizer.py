@@ -92,9 +92,13 @@ class Colorizer:
         self.others = self._other_models()
 
     def _other_models(self) -> dict[str, Colorizer]:
-        """The models that single shots ask for, by name; they see frames at this one's size."""
+        """The models that single shots ask for, by name; they see frames at this one's size.
+
+        With weights of the user's own, a shot can ask for the shipped ones of the same model.
+        """
         shots = self.shots.shots if self.shots else ()
-        names = {shot.model for shot in shots if shot.model not in (None, self.name)}
+        own = None if self.options.weights else self.name
+        names = {shot.model for shot in shots if shot.model not in (None, own)}
         others = {}
         for name in sorted(filter(None, names)):
             options = replace(self.options, model=name, weights=None, size=self.size, shots=None)
@@ -336,7 +340,7 @@ class Colorizer:
         """`_network`, with the model of each frame's shot."""
         if not (self.others and self.shots and shots):
             return self._network(lightness, shots, numbers)
-        names = [self.shots.shots[shot].model or self.name for shot in shots]
+        names = [self.shots.shots[shot].model or "" for shot in shots]
         frames: list[Tensor] = [lightness] * len(names)
         for name in dict.fromkeys(names):
             same = [i for i, each in enumerate(names) if each == name]

@@ -1,9 +1,14 @@
 """Weights for one film, from a few of its stills in color: `adapt`.
 
-The encoder stays as it is, and its features are computed once. The decoder learns the colors of the
-stills, tethered twice: a penalty on the way of its weights from the first ones, and the first
-weights' own colors as the goal wherever a still says nothing (L2-SP: Li, Grandvalet, Davoine 2018,
-"Explicit inductive bias for transfer learning"; distillation: Hinton, Vinyals, Dean 2015).
+The encoder stays as it is, and its features are computed once. So do the layers that see the whole
+picture: what they learn from a few stills changes every pixel of every shot. The rest of the
+decoder learns the colors of the stills. A penalty keeps its weights near the starting ones, and
+where a still has no color, the target is the prediction of the starting weights (L2-SP: Li,
+Grandvalet, Davoine 2018, "Explicit inductive bias for transfer learning"; distillation: Hinton,
+Vinyals, Dean 2015).
+
+The result is the mean of four trainings. Two of them leave out a side of all stills, and what they
+then make of it shows in which shots the weights are of use for what no still shows.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from ..models.weights import load_model, save_weights
 from ..run.colorizer import Colorizer
 from ..run.references.gray_places import decide_gray
 from ..run.references.palette import Reference, places_of
+from ..run.references.stills import frame_of
 from .options import AdaptOptions
 
 LEAST, MOST = 4, 64  # stills
@@ -31,6 +37,9 @@ _BATCH = 4
 _CROPS = 2  # of each still, beside itself and its mirror image
 _KEEP = 0.2  # weight of the first weights' own colors, where no still says another
 _HUBER = 5.0  # of a*b*, where the loss turns from square to straight
+_LEFT_OUT = 0.35  # of the width of each still
+_SIDES = (0, 1, None, None)  # what each training leaves out: the left, the right, nothing
+_EVEN = 0.1  # of the mean first error: a still whose error is smaller counts no more than with this
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,17 @@ class Adapted:
         output: the weights.
         stills: number of stills that were learned from.
         before, after: mean distance of the network's a*b* from the stills' own.
+        gain: of the network on the parts of stills that a training left out, mean, dB.
+        harmed: numbers of the shots whose left-out parts the starting weights color better. If all
+            are, the weights are the starting ones.
     """
 
     output: Path
     stills: int
     before: float
     after: float
+    gain: float
+    harmed: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -57,11 +71,19 @@ class _View:
         features: of the encoder.
         goal: `(1, 2, h, w)` what the network is to predict, in its own units.
         known: `(1, 1, h, w)` where the goal is the still's own color, 0 to 1.
+        column: `(1, 1, h, w)` place in the width of the still, 0 to 1.
     """
 
     features: dict[int, Tensor]
     goal: Tensor
     known: Tensor
+    column: Tensor
+
+    def left_out(self, side: int | None) -> Tensor:
+        """`(1, 1, h, w)` bool, the left (0) or right (1) of the still, or nothing."""
+        if side is None:
+            return torch.zeros_like(self.column, dtype=torch.bool)
+        return (self.column if side == 0 else 1 - self.column) < _LEFT_OUT
 
 
 def adapt(
@@ -103,9 +125,25 @@ def adapt(
         ]
     own = views[:: 2 + _CROPS]
     before = _distance(network, own, entry.chroma_gain)
-    _train(network, views, options, generator)
+    first = {name: each.detach().clone() for name, each in network.state_dict().items()}
+    gains, sums = [0.0] * len(own), {name: torch.zeros_like(each) for name, each in first.items()}
+    for side in _SIDES:
+        network.load_state_dict(first)
+        errors = [_left_out_error(network, view, side) for view in own]
+        _train(network, views, side, options, generator)
+        if side is not None:
+            for i, view in enumerate(own):
+                gains[i] += _decibels(errors[i], _left_out_error(network, view, side)) / 2
+        for name, each in network.state_dict().items():
+            sums[name] += each
+    gain = sum(gains) / len(gains)
+    by_shot = _by_shot(colorizer, pictures, gains)
+    harmed = tuple(number for number, each in by_shot.items() if each < 0)
+    if len(harmed) < len(by_shot):
+        first = {name: each / len(_SIDES) for name, each in sums.items()}
+    network.load_state_dict(first)
     after = _distance(network, own, entry.chroma_gain)
-    if not math.isfinite(after):
+    if not math.isfinite(after) or not math.isfinite(gain):
         raise TrainingError("the weights do not stay finite; give a lower --rate")
     name = colorizer.shots.film.path.name if colorizer.shots else ""
     entry = replace(
@@ -114,7 +152,7 @@ def adapt(
         data=f"stills of {name}; before: {entry.data}",
     )  # fmt: skip
     save_weights(output, network.state_dict(), entry, torch.float32)
-    return Adapted(output, len(pictures), before, after)
+    return Adapted(output, len(pictures), before, after, gain, harmed)
 
 
 def _views(
@@ -132,7 +170,9 @@ def _views(
     (decided,) = decide_gray([places], colorizer.references.gray)
     kept = (decided.colors == places.colors).all(dim=1) & places.known
     known = F.interpolate(kept.view(1, 1, *places.grid).float(), lab.shape[-2:])
-    planes = torch.cat([lightness, lab[:, 1:], known * picture.opaque.to(device)], dim=1)
+    column = torch.linspace(0, 1, lab.shape[-1], device=device).expand_as(lightness)
+    known = known * picture.opaque.to(device)
+    planes = torch.cat([lightness, lab[:, 1:], known, column], dim=1)
     height, width = planes.shape[-2:]
     several = [planes, planes.flip(-1)]
     for number in range(_CROPS):
@@ -147,36 +187,47 @@ def _views(
         features = network.features(each[:, :1])
         first = network.from_features(features)
         small = F.interpolate(each[:, 1:], first.shape[-2:], mode="area")
-        seen = small[:, 2:]
+        seen = small[:, 2:3]
         goal = seen * small[:, :2] / gain + (1 - seen) * first
-        yield _View(features, goal, seen)
+        yield _View(features, goal, seen, small[:, 3:])
 
 
 def _train(
     network: FeatureModel,
     views: Sequence[_View],
+    side: int | None,
     options: AdaptOptions,
     generator: torch.Generator,
 ) -> None:
-    """Train what lies behind the features."""
+    """Train what lies behind the features, but for the layers that see the whole picture."""
     network.requires_grad_(True)
     network.from_features(views[0].features).sum().backward()
-    trained = [each for each in network.parameters() if each.grad is not None]
+    trained = [
+        each
+        for name, each in network.named_parameters()
+        if each.grad is not None and "context." not in name
+    ]
     network.zero_grad()
     first = [each.detach().clone() for each in trained]
+    weights = [view.known * ~view.left_out(side) + _KEEP * (1 - view.known) for view in views]
+    counts = _counts(network, views, weights)
     optimizer = torch.optim.Adam(trained, lr=options.rate)
     falling = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, options.rate, total_steps=options.steps + 1, pct_start=0.1
     )
     for _ in range(options.steps):
         lead = views[int(torch.randint(len(views), (), generator=generator))]
-        alike = [each for each in views if each.goal.shape == lead.goal.shape]
+        alike = [i for i, each in enumerate(views) if each.goal.shape == lead.goal.shape]
         order = torch.randperm(len(alike), generator=generator)[:_BATCH].tolist()
-        batch = [alike[i] for i in order]
-        features = {s: torch.cat([each.features[s] for each in batch]) for s in lead.features}
-        goal, known = (torch.cat(p) for p in zip(*((v.goal, v.known) for v in batch), strict=True))
+        chosen = [alike[i] for i in order]
+        features = {
+            stride: torch.cat([views[i].features[stride] for i in chosen])
+            for stride in lead.features
+        }
+        goal = torch.cat([views[i].goal for i in chosen])
+        weight = torch.cat([counts[i] * weights[i] for i in chosen])
         error = F.huber_loss(network.from_features(features), goal, "none", delta=_HUBER)
-        loss = (error * (known + _KEEP * (1 - known))).mean()
+        loss = (error * weight).mean()
         way = sum(((w - w0) ** 2).sum() for w, w0 in zip(trained, first, strict=True))
         (loss + options.weight_penalty * way).backward()
         if not loss.isfinite():
@@ -185,6 +236,48 @@ def _train(
         optimizer.step()
         falling.step()
         optimizer.zero_grad()
+
+
+@torch.no_grad()
+def _counts(
+    network: FeatureModel, views: Sequence[_View], weights: Sequence[Tensor]
+) -> list[float]:
+    """How much each view counts: each as much as the others, by its error before the training.
+
+    Without it the stills that the model colors worst decide, and well colored ones get worse.
+    """
+    errors = []
+    for view, weight in zip(views, weights, strict=True):
+        error = F.huber_loss(network.from_features(view.features), view.goal, "none", delta=_HUBER)
+        errors.append(float((error * weight).mean()))
+    mean = sum(errors) / len(errors)
+    return [mean / max(error, _EVEN * mean, 1e-6) for error in errors]
+
+
+@torch.no_grad()
+def _left_out_error(network: FeatureModel, view: _View, side: int | None) -> float:
+    """Mean squared error of a*b* on what the training of `side` does not see."""
+    weight = view.known * view.left_out(side)
+    error = (network.from_features(view.features) - view.goal).square() * weight
+    return float(error.sum() / weight.sum().clamp(min=1))
+
+
+def _by_shot(
+    colorizer: Colorizer, pictures: Sequence[Reference], gains: Sequence[float]
+) -> dict[int, float]:
+    """Mean gain of the stills of each shot, by its number."""
+    found: dict[int, list[float]] = {}
+    for picture, gain in zip(pictures, gains, strict=True):
+        frame = frame_of(picture.path)
+        if colorizer.shots is not None and frame is not None:
+            shot = colorizer.shots.shots[colorizer.shots.index(frame)]
+            found.setdefault(shot.number, []).append(gain)
+    return {number: sum(each) / len(each) for number, each in sorted(found.items())}
+
+
+def _decibels(before: float, after: float) -> float:
+    """Gain from one squared error to another; below an error of 1 in a*b* nothing counts."""
+    return 10 * math.log10((before + 1) / (after + 1))
 
 
 @torch.no_grad()

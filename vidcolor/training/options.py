@@ -21,8 +21,10 @@ class AdaptOptions:
         OptionError: a value is out of range; it is a ValueError.
     """
 
-    steps: int = option(40, low=1, high=100_000, help="Train for this many steps.")
-    rate: float = option(2e-4, low=1e-7, high=0.1, help="Set the learning rate.")
+    steps: int = option(
+        40, low=1, high=100_000, help="Take this many steps in each of the four trainings."
+    )
+    rate: float = option(4e-4, low=1e-7, high=0.1, help="Set the learning rate.")
     weight_penalty: float = option(
         1.0,
         low=0,

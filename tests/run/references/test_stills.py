@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -25,6 +26,7 @@ from tests.helpers.tiny_encoder import scene
 from vidcolor.color.convert import lab_to_rgb
 from vidcolor.errors import InputError
 from vidcolor.frames import LumaBatch
+from vidcolor.models.weights import load_model, save_weights
 from vidcolor.run.colorizer import Colorizer
 from vidcolor.run.references.shot_list import GRAYS, LIST, Shot
 from vidcolor.run.references.stills import frame_of
@@ -158,6 +160,28 @@ def test_each_shot_gets_its_model(tmp_path: Path) -> None:
     assert torch.allclose(ab[2], ab[0], atol=0.01)
     assert not torch.allclose(alone["fast"], alone["best"], atol=1)
     assert mixed.gmacs > Colorizer("fast", device="cpu", size=96).gmacs
+
+
+def test_a_shot_can_keep_the_shipped_weights(tmp_path: Path) -> None:
+    frames = moving(1, 1, hue=0.5) * 20
+    write_folder(tmp_path, frames, TWO, stills=(3,))
+    network, entry = load_model("fast")
+    weights = network.state_dict()
+    weights["head.weight"] *= 0.5
+    own = tmp_path / "own.safetensors"
+    save_weights(own, weights, replace(entry, file="", sha256=""), torch.float32)
+
+    def colors(**changes: object) -> Tensor:
+        model = Colorizer(device="cpu", size=96, precision="fp32", shots=tmp_path, **changes)
+        return color(model, frames, (5, 15))
+
+    shipped, others = colors(model="fast"), colors(weights=str(own))
+    text = (tmp_path / LIST).read_text().replace("number = 2\n", 'number = 2\nmodel = "fast"\n')
+    (tmp_path / LIST).write_text(text)
+    mixed = colors(weights=str(own))
+    assert torch.allclose(mixed[0], others[0], atol=0.01)
+    assert torch.allclose(mixed[1], shipped[1], atol=0.01)
+    assert not torch.allclose(shipped, others, atol=0.5)
 
 
 def test_a_moved_and_darker_still_gives_nearly_the_same_colors(tmp_path: Path) -> None:
