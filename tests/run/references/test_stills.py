@@ -172,7 +172,7 @@ def test_a_shot_can_keep_the_shipped_weights(tmp_path: Path) -> None:
     save_weights(own, weights, replace(entry, file="", sha256=""), torch.float32)
 
     def colors(**changes: object) -> Tensor:
-        model = Colorizer(device="cpu", size=96, precision="fp32", shots=tmp_path, **changes)
+        model = Colorizer(None, device="cpu", size=96, precision="fp32", shots=tmp_path, **changes)
         return color(model, frames, (5, 15))
 
     shipped, others = colors(model="fast"), colors(weights=str(own))
