@@ -44,6 +44,7 @@ def adapt_command(
     This takes minutes. The new weights are for this film only. They give parts that no still shows
     colors closer to those of the stills.
     """
+    from ..run.references.shot_list import LIST
     from ..sources import FilmSource
     from ..training.adapt import adapt
 
@@ -66,14 +67,14 @@ def adapt_command(
             f"{made.output}: trained on {made.stills} stills; mean a*b* error {made.before:.1f} "
             f"before, {made.after:.1f} after"
         )
-        if made.before == made.after:
+        if not made.changed:
             say(
                 "The new weights color the parts of the stills that were left out worse in every "
                 f"shot. {made.output} has the starting weights. Color more stills."
             )
         elif made.harmed and options.weights is None:
             say(
-                f"Shots {', '.join(map(str, made.harmed))} are probably better with the starting "
-                f'weights. Write model = "{colorizer.name}" under them in '
-                f"{options.shots}/shots.toml."
+                "Probably better with the starting weights: shot "
+                f"{', '.join(map(str, made.harmed))}. To keep them there, write model = "
+                f'"{colorizer.name}" under these shots in {Path(options.shots) / LIST}.'
             )

@@ -92,10 +92,7 @@ class Colorizer:
         self.others = self._other_models()
 
     def _other_models(self) -> dict[str, Colorizer]:
-        """The models that single shots ask for, by name; they see frames at this one's size.
-
-        With weights of the user's own, a shot can ask for the shipped ones of the same model.
-        """
+        """The shipped models that single shots ask for, by name; they see this one's size."""
         shots = self.shots.shots if self.shots else ()
         own = None if self.options.weights else self.name
         names = {shot.model for shot in shots if shot.model not in (None, own)}

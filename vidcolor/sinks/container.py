@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -294,17 +295,37 @@ def check_container(
                 each: _try(each, source, selection, facts, settings, format) for each in offered
             }
             better = next((each for each in offered if trials[each] == _Trial()), None)
+            encoder = _other_encoder(suffix, source, selection, facts, settings)
             culprits = _culprits(suffix, source, selection, facts, settings, format, trial)
             properties = [each for each in trial.lost if not each.startswith(("stream", "cover"))]
             if culprits or trial.refusal is not None or better is not None:
                 raise ContainerError(
-                    _message(output, trial, culprits, properties, better, copy, settings)
+                    _message(output, trial, culprits, properties, better, encoder, copy, settings)
                 )
             notes += [f"{suffix} does not keep {each}" for each in properties]
         notes += [f"{suffix} does not keep {each}" for each in trial.notes]
         chapters = len(source.chapters()) if selection.chapters else 0
         streams = tuple(stream_info(each) for each in selection.streams)
     return CopyPlan(output, format, streams, chapters, tuple(notes))
+
+
+def _other_encoder(
+    suffix: str,
+    source: InputContainer,
+    selection: Selection,
+    facts: VideoInfo,
+    settings: EncoderSettings,
+) -> str | None:
+    """An encoder with whose film the container holds all streams, at its own settings."""
+    for name, encoder in ENCODERS.items():
+        if suffix not in encoder.containers or encoder.needs or name == settings.encoder:
+            continue
+        other = EncoderSettings(name)
+        with suppress(OutputError):  # this build of FFmpeg lacks it
+            format = choose_pixel_format(facts, other)
+            if _try(suffix, source, selection, facts, other, format) == _Trial():
+                return name
+    return None
 
 
 def _fits(trial: _Trial, stream: Stream) -> bool:
@@ -341,6 +362,7 @@ def _message(
     culprits: list[StreamInfo],
     properties: list[str],
     better: str | None,
+    encoder: str | None,
     copy: frozenset[str],
     settings: EncoderSettings,
 ) -> str:
@@ -352,14 +374,8 @@ def _message(
         remedy = f"{other} or {leave}" if other else leave
     elif trial.refusal is not None:
         what = f"{suffix} cannot hold a film by {settings.encoder} ({trial.refusal})"
-        remedy = other or f"use -o {output.with_suffix('.mkv')} or another --encoder"
-        fitting = [
-            name
-            for name, encoder in ENCODERS.items()
-            if suffix in encoder.containers and not encoder.needs and name != settings.encoder
-        ]
-        if other and fitting:
-            remedy = f"{other} or --encoder {fitting[0]}"
+        encoders = f"--encoder {encoder}" if encoder else "another --encoder"
+        remedy = f"{other or 'use -o ' + str(output.with_suffix('.mkv'))} or {encoders}"
     else:
         what = f"{suffix} does not keep {', '.join(properties)}"
         remedy = other

@@ -29,6 +29,7 @@ from ..models.weights import load_model, save_weights
 from ..run.colorizer import Colorizer
 from ..run.references.gray_places import decide_gray
 from ..run.references.palette import Reference, places_of
+from ..run.references.shot_list import ShotList
 from ..run.references.stills import frame_of
 from .options import AdaptOptions
 
@@ -51,8 +52,8 @@ class Adapted:
         stills: number of stills that were learned from.
         before, after: mean distance of the network's a*b* from the stills' own.
         gain: of the network on the parts of stills that a training left out, mean, dB.
-        harmed: numbers of the shots whose left-out parts the starting weights color better. If all
-            are, the weights are the starting ones.
+        harmed: numbers of the shots whose left-out parts the starting weights color better.
+        changed: False if these are all shots with stills: the weights are the starting ones.
     """
 
     output: Path
@@ -61,6 +62,7 @@ class Adapted:
     after: float
     gain: float
     harmed: tuple[int, ...]
+    changed: bool
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,14 @@ class _View:
 
     Attributes:
         features: of the encoder.
-        goal: `(1, 2, h, w)` what the network is to predict, in its own units.
+        first: `(1, 2, h, w)` what the starting weights predict, in the network's own units.
+        goal: `(1, 2, h, w)` what the network is to predict, in the same units.
         known: `(1, 1, h, w)` where the goal is the still's own color, 0 to 1.
         column: `(1, 1, h, w)` place in the width of the still, 0 to 1.
     """
 
     features: dict[int, Tensor]
+    first: Tensor
     goal: Tensor
     known: Tensor
     column: Tensor
@@ -106,7 +110,8 @@ def adapt(
     chosen = colorizer.options
     network, entry = load_model(chosen.model, chosen.weights and Path(chosen.weights))
     pictures = colorizer.references.pictures
-    if len(pictures) < LEAST:
+    listed = colorizer.shots
+    if listed is None or len(pictures) < LEAST:
         raise InputError(
             f"{chosen.shots}: {len(pictures)} stills are colored, and weights need {LEAST} at "
             "least; color more"
@@ -129,30 +134,29 @@ def adapt(
     gains, sums = [0.0] * len(own), {name: torch.zeros_like(each) for name, each in first.items()}
     for side in _SIDES:
         network.load_state_dict(first)
-        errors = [_left_out_error(network, view, side) for view in own]
         _train(network, views, side, options, generator)
         if side is not None:
             for i, view in enumerate(own):
-                gains[i] += _decibels(errors[i], _left_out_error(network, view, side)) / 2
+                gains[i] += _gain(network, view, side) / 2
         for name, each in network.state_dict().items():
             sums[name] += each
     gain = sum(gains) / len(gains)
-    by_shot = _by_shot(colorizer, pictures, gains)
+    by_shot = _by_shot(listed, pictures, gains)
     harmed = tuple(number for number, each in by_shot.items() if each < 0)
-    if len(harmed) < len(by_shot):
+    changed = len(harmed) < len(by_shot)
+    if changed:
         first = {name: each / len(_SIDES) for name, each in sums.items()}
     network.load_state_dict(first)
     after = _distance(network, own, entry.chroma_gain)
     if not math.isfinite(after) or not math.isfinite(gain):
         raise TrainingError("the weights do not stay finite; give a lower --rate")
-    name = colorizer.shots.film.path.name if colorizer.shots else ""
     entry = replace(
         entry, file="", sha256="", shards={}, metrics={},
         recipe=f"adapted from '{colorizer.name}' to {len(pictures)} stills",
-        data=f"stills of {name}; before: {entry.data}",
+        data=f"stills of {listed.film.path.name}; before: {entry.data}",
     )  # fmt: skip
     save_weights(output, network.state_dict(), entry, torch.float32)
-    return Adapted(output, len(pictures), before, after, gain, harmed)
+    return Adapted(output, len(pictures), before, after, gain, harmed, changed)
 
 
 def _views(
@@ -189,7 +193,7 @@ def _views(
         small = F.interpolate(each[:, 1:], first.shape[-2:], mode="area")
         seen = small[:, 2:3]
         goal = seen * small[:, :2] / gain + (1 - seen) * first
-        yield _View(features, goal, seen, small[:, 3:])
+        yield _View(features, first, goal, seen, small[:, 3:])
 
 
 def _train(
@@ -210,7 +214,7 @@ def _train(
     network.zero_grad()
     first = [each.detach().clone() for each in trained]
     weights = [view.known * ~view.left_out(side) + _KEEP * (1 - view.known) for view in views]
-    counts = _counts(network, views, weights)
+    counts = _counts(views, weights)
     optimizer = torch.optim.Adam(trained, lr=options.rate)
     falling = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, options.rate, total_steps=options.steps + 1, pct_start=0.1
@@ -238,46 +242,43 @@ def _train(
         optimizer.zero_grad()
 
 
-@torch.no_grad()
-def _counts(
-    network: FeatureModel, views: Sequence[_View], weights: Sequence[Tensor]
-) -> list[float]:
+def _counts(views: Sequence[_View], weights: Sequence[Tensor]) -> list[float]:
     """How much each view counts: each as much as the others, by its error before the training.
 
     Without it the stills that the model colors worst decide, and well colored ones get worse.
     """
     errors = []
     for view, weight in zip(views, weights, strict=True):
-        error = F.huber_loss(network.from_features(view.features), view.goal, "none", delta=_HUBER)
+        error = F.huber_loss(view.first, view.goal, "none", delta=_HUBER)
         errors.append(float((error * weight).mean()))
     mean = sum(errors) / len(errors)
     return [mean / max(error, _EVEN * mean, 1e-6) for error in errors]
 
 
 @torch.no_grad()
-def _left_out_error(network: FeatureModel, view: _View, side: int | None) -> float:
-    """Mean squared error of a*b* on what the training of `side` does not see."""
+def _gain(network: FeatureModel, view: _View, side: int) -> float:
+    """What a training has gained on the part that it left out, dB of the squared error of a*b*.
+
+    Below an error of 1 nothing counts.
+    """
     weight = view.known * view.left_out(side)
-    error = (network.from_features(view.features) - view.goal).square() * weight
-    return float(error.sum() / weight.sum().clamp(min=1))
+    before, after = (
+        float(((predicted - view.goal).square() * weight).sum() / weight.sum().clamp(min=1))
+        for predicted in (view.first, network.from_features(view.features))
+    )
+    return 10 * math.log10((before + 1) / (after + 1))
 
 
 def _by_shot(
-    colorizer: Colorizer, pictures: Sequence[Reference], gains: Sequence[float]
+    listed: ShotList, pictures: Sequence[Reference], gains: Sequence[float]
 ) -> dict[int, float]:
     """Mean gain of the stills of each shot, by its number."""
     found: dict[int, list[float]] = {}
     for picture, gain in zip(pictures, gains, strict=True):
         frame = frame_of(picture.path)
-        if colorizer.shots is not None and frame is not None:
-            shot = colorizer.shots.shots[colorizer.shots.index(frame)]
-            found.setdefault(shot.number, []).append(gain)
+        assert frame is not None  # stills are found by it
+        found.setdefault(listed.shots[listed.index(frame)].number, []).append(gain)
     return {number: sum(each) / len(each) for number, each in sorted(found.items())}
-
-
-def _decibels(before: float, after: float) -> float:
-    """Gain from one squared error to another; below an error of 1 in a*b* nothing counts."""
-    return 10 * math.log10((before + 1) / (after + 1))
 
 
 @torch.no_grad()
