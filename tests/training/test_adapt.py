@@ -9,6 +9,7 @@ import torch
 
 from tests.helpers.shot_folders import moving, paint, write_folder, write_gray_film
 from vidcolor import Colorizer, colorize
+from vidcolor.color.convert import lab_to_rgb, rgb_to_lab
 from vidcolor.errors import InputError
 from vidcolor.models.weights import load_model, read_entry
 from vidcolor.run.references.shot_list import Shot
@@ -69,6 +70,17 @@ def test_weights_that_do_harm_are_not_taken(tmp_path: Path) -> None:
     first = load_model("fast")[0].state_dict()
     after = load_model(file=made.output)[0].state_dict()
     assert all(torch.equal(after[name], first[name]) for name in first)
+
+
+def test_the_shot_whose_colors_do_not_hold_is_named(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "shots", stills=3)
+    lab = rgb_to_lab(moving(2, 3, 0.6)[0])
+    lab[:, 1], lab[:, 2] = 50, 0
+    lab[:, 1, :, 48:] = -50  # nothing in the picture tells red from green
+    paint(folder, 6, lab_to_rgb(lab))
+    colorizer = Colorizer("fast", device="cpu", size=64, shots=folder, precision="fp32")
+    made = adapt(colorizer, tmp_path / "film.safetensors", AdaptOptions(steps=15))
+    assert made.changed and made.harmed == (4,) and made.gain > 5
 
 
 def test_layers_that_see_the_whole_picture_stay(tmp_path: Path) -> None:

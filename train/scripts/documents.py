@@ -76,8 +76,12 @@ def trainings(data: Path, runs: Path, scale: int) -> Iterator[tuple[str, str]]:
     yield "S4a-connected", f"{s4a} {connected} --epochs {scale}"
     # S0
     yield "S0", f"--recipe S0 --limit {200 * scale}"
-    # S2, all 45 runs
+    # S2, all 45 runs; then on the whole shard, where a single layer has no number of kernels
     yield "S2", f"{s2} --grid"
+    large = "--recipe S2 --set test_part=split --limit 0 --epochs 30 --grid --set model_options"
+    yield "S2-large", f"{large}.layers=1 --set model_options.kernels=2"
+    yield "S2-large", f"{large}.layers=2"
+    yield "S2-large", f"{large}.layers=4"
 
 
 def train(folder: Path, options: str, data: Path) -> None:

@@ -175,14 +175,17 @@ def s2(runs: Runs) -> str:
 
 
 def s2_grid(runs: Runs) -> str:
-    """The 45 runs, as 12-margin errors by rate."""
+    """The 45 runs, as 12-margin errors by rate: on the whole shard, if these were run."""
     rates = ("0.0001", "0.001", "0.01", "0.1", "10.0")
+    large = runs("S2-large/grid/*") is not None
     lines, used = [], []
     for layers in (1, 2, 4):
         for kernels in (2, 4, 8):
-            stem = f"S2/grid/layers={layers},kernels={kernels}"
+            # one layer leads straight to R'G'B': its number of kernels changes nothing
+            trained = 2 if large and layers == 1 else kernels
+            stem = f"{'S2-large' if large else 'S2'}/grid/layers={layers},kernels={trained}"
             row = [runs.or_earlier(f"{stem},lr={rate}") for rate in rates]
-            used += row
+            used += row if trained == kernels else []
             texts = [
                 "diverged"
                 if run and run["status"] == "diverged"

