@@ -158,12 +158,13 @@ def adapt(
     by_shot = _by_shot(listed, pictures, gains)
     harmed = tuple(number for number, each in by_shot.items() if each < 0)
     changed = len(harmed) < len(by_shot)
+    weights = first
     if changed:
         goals = [view.toward(_share(gains[i // (2 + _CROPS)])) for i, view in enumerate(views)]
         for _ in range(_FURTHER):
             train(goals, None)
-        first = {name: each / (2 + _FURTHER) for name, each in sums.items()}
-    network.load_state_dict(first)
+        weights = {name: each / (2 + _FURTHER) for name, each in sums.items()}
+    network.load_state_dict(weights)
     after = _distance(network, own, entry.chroma_gain)
     if not math.isfinite(after) or not math.isfinite(gain):
         raise TrainingError("the weights do not stay finite; give a lower --rate")
@@ -277,8 +278,8 @@ def _even(views: Sequence[_View]) -> list[_View]:
 def _share(gain: float) -> float:
     """How far a still is learned, 0 to 1, by the gain on what was left out of it, dB.
 
-    Of 100 pans over photographs, those of a gain above 5 dB were all colored better afterwards,
-    by 1.8 dB in the mean; of the others some lost up to 0.7 dB.
+    Measured on pans over photographs: 13 of 56 had a gain above 5 dB, and all of these were colored
+    better afterwards, by 1.8 dB in the mean; with smaller gains, some lost up to 0.7 dB.
     """
     least, way = _SHARE
     return 0.0 if gain < 0 else min(1.0, least + gain / way)
