@@ -7,9 +7,9 @@ where a still has no color, the target is the prediction of the starting weights
 Grandvalet, Davoine 2018, "Explicit inductive bias for transfer learning"; distillation: Hinton,
 Vinyals, Dean 2015).
 
-The weights are the mean of four trainings. Two leave out a side of every still. What they make of
-that side shows how far the colors of a still hold for what no still shows: in the other two the
-target of a still lies so far between the first prediction and its colors.
+Two first trainings leave out a side of every still. What they make of that side shows how far the
+colors of a still hold for what no still shows. The weights are the mean of three further trainings,
+in which the target of a still lies so far between the first prediction and its colors.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _CROPS = 2  # of each still, beside itself and its mirror image
 _KEEP = 0.2  # weight of the first weights' own colors, where no still says another
 _HUBER = 5.0  # of a*b*, where the loss turns from square to straight
 _LEFT_OUT = 0.35  # of the width of each still
-_FURTHER = 2  # trainings after the two that leave out a side
-_SHARE = 0.4, 8.0  # of the way to its colors: of a still without a gain, dB per further whole way
+_TRAININGS = 3  # whose mean is taken
+_SHARE = 0.5, 8.0  # of the way to its colors: of a still without a gain, dB per further whole way
 _EVEN = 0.1  # of the mean first error: a still whose error is smaller counts no more than with this
 
 
@@ -141,17 +141,10 @@ def adapt(
     own = views[:: 2 + _CROPS]
     before = _distance(network, own, entry.chroma_gain)
     first = {name: each.detach().clone() for name, each in network.state_dict().items()}
-    sums = {name: torch.zeros_like(each) for name, each in first.items()}
-
-    def train(views: Sequence[_View], side: int | None) -> None:
-        network.load_state_dict(first)
-        _train(network, views, side, options, generator)
-        for name, each in network.state_dict().items():
-            sums[name] += each
-
     gains = [0.0] * len(own)
     for side in (0, 1):
-        train(views, side)
+        network.load_state_dict(first)
+        _train(network, views, side, options, generator)
         for i, view in enumerate(own):
             gains[i] += _gain(network, view, side) / 2
     gain = sum(gains) / len(gains)
@@ -161,9 +154,13 @@ def adapt(
     weights = first
     if changed:
         goals = [view.toward(_share(gains[i // (2 + _CROPS)])) for i, view in enumerate(views)]
-        for _ in range(_FURTHER):
-            train(goals, None)
-        weights = {name: each / (2 + _FURTHER) for name, each in sums.items()}
+        sums = {name: torch.zeros_like(each) for name, each in first.items()}
+        for _ in range(_TRAININGS):
+            network.load_state_dict(first)
+            _train(network, goals, None, options, generator)
+            for name, each in network.state_dict().items():
+                sums[name] += each
+        weights = {name: each / _TRAININGS for name, each in sums.items()}
     network.load_state_dict(weights)
     after = _distance(network, own, entry.chroma_gain)
     if not math.isfinite(after) or not math.isfinite(gain):
