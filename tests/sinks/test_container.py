@@ -103,7 +103,7 @@ def test_an_encoder_that_fits_the_container_is_named(film: FilmMaker, tmp_path: 
         check_container(output, facts, EncoderSettings("libx264"))
     named = str(caught.value).rpartition(" --encoder ")[2]
     check_container(output, facts, EncoderSettings(named))
-    _, with_sound = film(name="sound.mp4", audio=("aac",))  # which WebM holds beside no encoder
+    _, with_sound = film(name="sound.mp4", audio=("aac",))  # WebM holds no AAC
     with pytest.raises(ContainerError) as caught:
         check_container(output, with_sound, EncoderSettings("libx264"))
     assert named not in str(caught.value)

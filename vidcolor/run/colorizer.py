@@ -92,7 +92,7 @@ class Colorizer:
         self.others = self._other_models()
 
     def _other_models(self) -> dict[str, Colorizer]:
-        """The shipped models that single shots ask for, by name; they see this one's size."""
+        """The shipped models that single shots ask for, by name; frames have the same size."""
         shots = self.shots.shots if self.shots else ()
         own = None if self.options.weights else self.name
         names = {shot.model for shot in shots if shot.model not in (None, own)}

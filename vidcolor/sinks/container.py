@@ -295,10 +295,10 @@ def check_container(
                 each: _try(each, source, selection, facts, settings, format) for each in offered
             }
             better = next((each for each in offered if trials[each] == _Trial()), None)
-            encoder = _other_encoder(suffix, source, selection, facts, settings)
             culprits = _culprits(suffix, source, selection, facts, settings, format, trial)
             properties = [each for each in trial.lost if not each.startswith(("stream", "cover"))]
             if culprits or trial.refusal is not None or better is not None:
+                encoder = _other_encoder(suffix, source, selection, facts, settings)
                 raise ContainerError(
                     _message(output, trial, culprits, properties, better, encoder, copy, settings)
                 )

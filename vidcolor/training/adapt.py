@@ -7,9 +7,9 @@ where a still has no color, the target is the prediction of the starting weights
 Grandvalet, Davoine 2018, "Explicit inductive bias for transfer learning"; distillation: Hinton,
 Vinyals, Dean 2015).
 
-Two first trainings leave out a side of every still. What they make of that side shows how far the
-colors of a still hold for what no still shows. The weights are the mean of three further trainings,
-in which the target of a still lies so far between the first prediction and its colors.
+The first two trainings leave out one side of every still. Their error there shows whether the
+colors of a still hold for what it does not show. Then three more trainings follow: the less a still
+has gained there, the closer its target stays to the first prediction. The weights are their mean.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ from .options import AdaptOptions
 LEAST, MOST = 4, 64  # stills
 _BATCH = 4
 _CROPS = 2  # of each still, beside itself and its mirror image
+_VIEWS = 2 + _CROPS  # of each still
 _KEEP = 0.2  # weight of the first weights' own colors, where no still says another
 _HUBER = 5.0  # of a*b*, where the loss turns from square to straight
 _LEFT_OUT = 0.35  # of the width of each still
 _TRAININGS = 3  # whose mean is taken
-_SHARE = 0.5, 8.0  # of the way to its colors: of a still without a gain, dB per further whole way
+_LEAST_SHARE = 0.5  # how far a still is learned that has gained nothing on what was left out
+_FULL_GAIN = 4.0  # dB, from which a still is learned fully
 _EVEN = 0.1  # of the mean first error: a still whose error is smaller counts no more than with this
 
 
@@ -138,7 +140,7 @@ def adapt(
                 for view in _views(network, picture, colorizer, entry.chroma_gain, generator)
             ]
         )
-    own = views[:: 2 + _CROPS]
+    own = views[::_VIEWS]
     before = _distance(network, own, entry.chroma_gain)
     first = {name: each.detach().clone() for name, each in network.state_dict().items()}
     gains = [0.0] * len(own)
@@ -153,7 +155,7 @@ def adapt(
     changed = len(harmed) < len(by_shot)
     weights = first
     if changed:
-        goals = [view.toward(_share(gains[i // (2 + _CROPS)])) for i, view in enumerate(views)]
+        goals = [view.toward(_share(gains[i // _VIEWS])) for i, view in enumerate(views)]
         sums = {name: torch.zeros_like(each) for name, each in first.items()}
         for _ in range(_TRAININGS):
             network.load_state_dict(first)
@@ -278,8 +280,7 @@ def _share(gain: float) -> float:
     Measured on pans over photographs: 13 of 56 had a gain above 5 dB, and all of these were colored
     better afterwards, by 1.8 dB in the mean; with smaller gains, some lost up to 0.7 dB.
     """
-    least, way = _SHARE
-    return 0.0 if gain < 0 else min(1.0, least + gain / way)
+    return 0.0 if gain < 0 else min(1.0, _LEAST_SHARE + (1 - _LEAST_SHARE) * gain / _FULL_GAIN)
 
 
 @torch.no_grad()
