@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -20,6 +21,13 @@ from vidcolor.cli import main
 from vidcolor.models import create_model
 from vidcolor.models.entry import Entry
 from vidcolor.models.weights import import_weights, save_weights
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _modules_are_no_garbage() -> None:
+    """Collections look at what the tests make, not at torch and the tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

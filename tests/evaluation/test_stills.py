@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -257,3 +259,37 @@ def test_sheets_of_long_names_and_without_lpips(tmp_path: Path) -> None:
         label = sheet[CAPTION + GUTTER + row * (96 + GUTTER + LABEL) + 96 :][:LABEL]
         assert label.min() < 100
         assert label[:, -GUTTER:].min() == 255
+
+
+# Prints the growth from the 24th to the last of 96 pictures, in MiB.
+_GROWTH = """
+import torch
+from vidcolor.evaluation.stills import evaluate
+from vidcolor.system.memory import resident_bytes
+
+class Predictor:
+    def predict_full_size(self, lightness):
+        return torch.cat([lightness, -lightness], dim=1) / 8
+
+held = {}
+
+def note(done, total):
+    if total:
+        held[done] = resident_bytes()
+
+noise = torch.Generator().manual_seed(1)
+pictures = (
+    (str(n), torch.randint(256, (3, 256, 256), generator=noise, dtype=torch.uint8))
+    for n in range(96)
+)
+evaluate(Predictor(), pictures, progress=note)
+print((held[96] - held[24]) >> 20)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_pictures() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _GROWTH], capture_output=True, text=True, check=False
+    )
+    assert int(done.stdout) < 150, done.stderr  # tensors that were kept between made it 600

@@ -176,20 +176,15 @@ def _open_record(
 
 
 def set_memory_policy(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
-    """Retain freed memory (`memory.retain_freed_memory`) for films of one size on the CPU.
-
-    Frames of several sizes, and pictures, would leave gaps in the heap; for them
-    `memory.limit_heaps`.
+    """Settle this process's memory for the jobs, as `memory.settle_memory`.
 
     Returns:
-        Whether freed memory is retained.
+        Whether freed memory is retained: for films of one size on the CPU. Frames of several sizes,
+        and pictures, would leave gaps in the heap.
     """
-    from ..system.memory import limit_heaps, retain_freed_memory
+    from ..system.memory import settle_memory
 
-    if colorizer.device.type == "cpu" and of_one_size(jobs):
-        return retain_freed_memory()
-    limit_heaps()
-    return False
+    return settle_memory(colorizer.device.type == "cpu" and of_one_size(jobs))
 
 
 def of_one_size(jobs: Sequence[Job]) -> bool:

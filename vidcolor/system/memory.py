@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 import threading
 from collections.abc import Iterator
@@ -61,6 +62,27 @@ def limit_heaps() -> bool:
         Whether the setting was made; it has no effect with a C library other than glibc.
     """
     return _set_malloc((_ARENA_MAX, 2))
+
+
+def settle_memory(one_size: bool) -> bool:
+    """Settle how this process uses memory. Call it when the modules are imported.
+
+    What exists now is left out of later garbage collections, which then take milliseconds: a full
+    one over torch's modules took 0.2 s, and each checkpoint of a film needs one.
+
+    Args:
+        one_size: whether the process works on the CPU with blocks of few sizes, as for films of one
+            size: freed memory is retained, as by `retain_freed_memory`. Otherwise `limit_heaps`.
+
+    Returns:
+        Whether freed memory is retained.
+    """
+    if not gc.get_freeze_count():  # once: later there may be garbage, which would stay
+        gc.freeze()
+    if one_size:
+        return retain_freed_memory()
+    limit_heaps()
+    return False
 
 
 def _set_malloc(*settings: tuple[int, int]) -> bool:

@@ -194,6 +194,15 @@ def test_ab_regressions_by_hand(objective: Objective, difference: float, expecte
     assert objective.loss(raw, batch).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_by_its_logarithm_a_picture_counts_by_the_share_that_is_left() -> None:
+    batch = lab_batch(50, torch.zeros(2, 2, 4, 4))
+    raw = batch.ab.clone()
+    raw[0], raw[1] = 40.0, 6.0  # Huber losses over the knee: 35 and 1.8
+    objective = AbHuber(Bare(), log=2.0)
+    expected = math.log(35 + 0.2) + math.log(1.8 + 0.2)  # 2 times their mean
+    assert objective.loss(raw, batch).item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_small_predictions_are_compared_with_the_mean_of_their_area() -> None:
     ab = torch.zeros(1, 2, 4, 4)
     ab[..., 0::2, 0::2] = 40.0  # one of each four: a mean of 10
@@ -510,6 +519,7 @@ def test_class_weights_go_with_the_checkpoint() -> None:
         ("ab_mse", "pool_cnn", {}, "'objective': 'ab_mse' cannot train a model that chooses co"),
         ("ab_mse", "plain_cnn", {"knee": 1}, "'objective_options': "),
         ("ab_huber", "plain_cnn", {"knee": 0}, "'objective_options': knee must be above 0, not 0"),
+        ("ab_huber", "plain_cnn", {"log": -1}, "'objective_options': log must not be negative"),
         ("ab_huber", "plain_cnn", {"knee": "x"}, "'objective_options': "),
         ("gamut_bins", "eccv16", {"temperature": 1}, "'objective_options': "),
         ("ab_mse", "plain_cnn", {"at": "x"}, "'objective_options': at must be one of prediction"),
@@ -562,7 +572,7 @@ def test_what_the_teacher_says_takes_the_truths_share() -> None:
     # the teacher works in bf16
     assert made.item() == pytest.approx(wanted.item(), rel=0.03)
     slopes = [torch.autograd.grad(loss, raw)[0] for loss in (made, wanted)]
-    torch.testing.assert_close(*slopes, rtol=0.05, atol=1e-6)
+    torch.testing.assert_close(*slopes, rtol=0.05, atol=5e-6)  # of 3e-4 to 1e-3
 
 
 def test_a_teacher_may_be_a_file_and_pictures_of_any_size(tmp_path: Path) -> None:

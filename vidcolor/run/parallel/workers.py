@@ -19,7 +19,7 @@ import torch
 
 from ...errors import DeviceError, VidcolorError
 from ...system.devices import device_name
-from ...system.memory import limit_heaps, retain_freed_memory
+from ...system.memory import settle_memory
 from ..colorizer import Colorizer
 from ..settings import ColorizerOptions
 from .pool import Assignment, OnFrames, Pace, portable
@@ -374,10 +374,7 @@ def serve(
     logger.handlers, logger.propagate = [_Sender(connection)], False
     logger.setLevel(level)
     torch.set_num_threads(threads)
-    if retain:
-        retain_freed_memory()
-    else:
-        limit_heaps()
+    settle_memory(retain)
     try:
         try:
             colorizer = Colorizer(options)

@@ -23,7 +23,7 @@ class AbPerceptual(AbHuber):
     Regression blurs the borders between colors; LPIPS (see `metrics.Lpips`) sharpens them.
 
     Args:
-        knee, at, color: as in `AbHuber`.
+        knee, at, color, log: as in `AbHuber`.
         lpips: factor on LPIPS.
         lpips_weights: file of AlexNet's features; empty: torch's hub cache.
         teacher: name of shipped or imported weights, or a weights file, to learn from as well;
@@ -48,8 +48,9 @@ class AbPerceptual(AbHuber):
         lpips_weights: str = "",
         teacher: str = "",
         taught: float = 0.5,
+        log: float = 0.0,
     ) -> None:
-        super().__init__(model, knee, at, color)
+        super().__init__(model, knee, at, color, log)
         if not 0 <= taught <= 1:
             raise ValueError(f"taught must be within 0 and 1, not {taught}")
         if lpips < 0:
@@ -67,7 +68,7 @@ class AbPerceptual(AbHuber):
         self.teacher = _Teacher(teacher, self.device) if teacher and taught else None
 
     def loss(self, raw: Tensor, batch: Batch) -> Tensor:
-        """Huber loss divided by the knee + lpips * LPIPS + color * penalty; a scalar. With
+        """Huber loss, see `huber`, + lpips * LPIPS + color * penalty; a scalar. With
         gradients a share of the Huber loss compares with the teacher."""
         made = join_lab(batch.lab[:, :1], raw)
         # a mean over feature maps: bf16 is enough, and needs half the time on a CPU

@@ -10,6 +10,7 @@ from ...evaluation.metrics import colorfulness, psnr, ssim
 from ..data.batch import Batch
 from .base import Objective, join_lab, register_objective
 
+_LEAST = 0.2  # Lab units, added to a picture's Huber loss: limits what a small one counts
 _PLACES = ("prediction", "picture")
 
 
@@ -71,29 +72,43 @@ class AbHuber(_AbLoss):
         knee: where the loss turns from squared to linear, Lab units.
         at: as in `AbMse`.
         color: factor on the colorfulness penalty.
+        log: factor on the mean logarithm of each picture's Huber loss, which replaces their mean.
+            Halving a small error then counts as much as halving a large one, as in a mean of PSNRs.
+            0: their mean.
 
     Raises:
-        ValueError: `knee` is not above 0, or `color` is negative.
+        ValueError: `knee` is not above 0, or `color` or `log` is negative.
     """
 
     def __init__(
-        self, model: nn.Module, knee: float = 10.0, at: str = "prediction", color: float = 0.0
+        self,
+        model: nn.Module,
+        knee: float = 10.0,
+        at: str = "prediction",
+        color: float = 0.0,
+        log: float = 0.0,
     ) -> None:
         super().__init__(model, at)
         if not knee > 0:
             raise ValueError(f"knee must be above 0, not {knee}")
         if color < 0:
             raise ValueError(f"color must not be negative, not {color}")
-        self.knee, self.color = knee, color
+        if log < 0:
+            raise ValueError(f"log must not be negative, not {log}")
+        self.knee, self.color, self.log = knee, color, log
 
     def loss(self, raw: Tensor, batch: Batch) -> Tensor:
-        """Huber loss divided by the knee + color * penalty; a scalar."""
+        """Huber loss, see `huber`, + color * penalty; a scalar."""
         made = join_lab(batch.lab[:, :1], raw) if self.color else None
         return self.huber(raw, batch) + self.color * self.paleness(made, batch)
 
     def huber(self, raw: Tensor, batch: Batch) -> Tensor:
-        """Huber loss divided by the knee; a scalar."""
-        return F.huber_loss(*_pair(raw, batch, self.at), delta=self.knee) / self.knee
+        """Huber loss divided by the knee; with `log`, log * its mean logarithm; a scalar."""
+        pair = _pair(raw, batch, self.at)
+        if not self.log:
+            return F.huber_loss(*pair, delta=self.knee) / self.knee
+        each = F.huber_loss(*pair, delta=self.knee, reduction="none").mean(dim=(1, 2, 3))
+        return self.log * (each / self.knee + _LEAST).log().mean()
 
     def paleness(self, made: Tensor | None, batch: Batch) -> Tensor:
         """The penalty of the predicted pictures, R'G'B' `(B, 3, H, W)` in [0, 1]; 0 for None."""
