@@ -68,7 +68,7 @@ def settle_memory(one_size: bool) -> bool:
     """Settle how this process uses memory. Call it when the modules are imported.
 
     What exists now is left out of later garbage collections, which then take milliseconds: a full
-    one over torch's modules took 0.2 s, and each checkpoint of a film needs one.
+    one over torch's modules takes 0.1 s, and each checkpoint of a film needs one.
 
     Args:
         one_size: whether the process works on the CPU with blocks of few sizes, as for films of one

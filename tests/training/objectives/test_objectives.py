@@ -572,7 +572,7 @@ def test_what_the_teacher_says_takes_the_truths_share() -> None:
     # the teacher works in bf16
     assert made.item() == pytest.approx(wanted.item(), rel=0.03)
     slopes = [torch.autograd.grad(loss, raw)[0] for loss in (made, wanted)]
-    torch.testing.assert_close(*slopes, rtol=0.05, atol=5e-6)  # of 3e-4 to 1e-3
+    torch.testing.assert_close(*slopes, rtol=0.05, atol=5e-6)  # their median is 4e-4
 
 
 def test_a_teacher_may_be_a_file_and_pictures_of_any_size(tmp_path: Path) -> None:
