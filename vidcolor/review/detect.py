@@ -24,8 +24,9 @@ _GAP = 1.0  # seconds between two parts of one finding
 _GRAY = 2.5  # mean chroma of a shot
 _BLANK = 0.1  # share of the picture that must be neither black nor white
 # A cast: the a*b* that all but so few pixels have at least, along the mean; beside light and dark
-# pixels, in which little color fits, and in pictures of some contrast
-_CAST, _CAST_PERCENT, _CAST_L, _CONTRAST = 12.0, 2, (15.0, 92.0), 4.0
+# pixels, in which little color fits, and in pictures of some contrast. Of 313 true photographs 17
+# have more than 12, 7 more than 16 and 3 more than 18.
+_CAST, _CAST_PERCENT, _CAST_L, _CONTRAST = 18.0, 2, (15.0, 92.0), 4.0
 _CAST_SHARE = 0.3  # of the picture that must be of such lightness
 _BLOB_FRAMES = 3  # in a row
 _MOST = 500  # findings of a kind
