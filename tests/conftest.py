@@ -25,7 +25,7 @@ from vidcolor.models.weights import import_weights, save_weights
 
 @pytest.fixture(scope="session", autouse=True)
 def _modules_are_no_garbage() -> None:
-    """Collections look at what the tests make, not at torch and the tests again and again."""
+    """Garbage collections skip torch and the tests, and look only at what the tests make."""
     gc.collect()
     gc.freeze()
 

@@ -176,7 +176,7 @@ def _open_record(
 
 
 def set_memory_policy(jobs: Sequence[Job], colorizer: Colorizer) -> bool:
-    """Settle this process's memory for the jobs, as `memory.settle_memory`.
+    """Set how this process uses memory for the jobs; see `memory.settle_memory`.
 
     Returns:
         Whether freed memory is retained: for films of one size on the CPU. Frames of several sizes,

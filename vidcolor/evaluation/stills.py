@@ -117,8 +117,8 @@ class EvalTable:
 class _Tally:
     """Measures of one row, by picture.
 
-    They are kept as numbers: tensors that stay would lie between the free blocks of the heap, which
-    then grew by 14 MB a picture.
+    Keeps numbers, not tensors: small tensors that stay split the free blocks of the heap, and the
+    process grew by 14 MB a picture.
     """
 
     def __init__(self) -> None:

@@ -65,10 +65,10 @@ def limit_heaps() -> bool:
 
 
 def settle_memory(one_size: bool) -> bool:
-    """Settle how this process uses memory. Call it when the modules are imported.
+    """Set how this process uses memory. Call it after the modules are imported.
 
-    What exists now is left out of later garbage collections, which then take milliseconds: a full
-    one over torch's modules takes 0.1 s, and each checkpoint of a film needs one.
+    Later garbage collections skip the objects that exist now, and take milliseconds. A full one
+    over torch's modules takes 0.1 s, and each checkpoint of a film needs one.
 
     Args:
         one_size: whether the process works on the CPU with blocks of few sizes, as for films of one
